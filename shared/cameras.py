@@ -1,0 +1,312 @@
+"""The camera file: its model, its reader, its faults. Knows no service; changes take effect when it is read again.
+
+    defaults:                    # optional: any field of a camera but id and url
+      labels: [a pedestrian, a dog]
+      background: [an empty path]
+    cameras:
+      - id: gate
+        url: rtsp://user:${GATE_PASSWORD}@10.0.0.7/stream1
+        latitude: 52.52
+        longitude: 13.40
+        threshold: 0.6
+        motion: {threshold: auto, min_contour_area: 300}
+
+`${NAME}` is replaced from the environment, so that no password has to stand in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from shared.contract import CameraId, DecisionSettings, LabelSet, LabelText, Ratio
+from shared.errors import ConfigError, redact
+
+Point = tuple[Ratio, Ratio]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MotionSettings(_Strict):
+    """How movement is found and cut. Lengths in seconds; areas in px of a picture 640 px wide."""
+
+    gaussian_ksize: Annotated[
+        int, Field(ge=1, le=99, description="side of the Gaussian blur in px of the detection plane, odd")
+    ] = 5
+    threshold: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=255)],
+        Field(description="grey levels that count as change; 'auto' follows the measured noise"),
+    ] = "auto"
+    dilate_iterations: Annotated[
+        int, Field(ge=0, le=20, description="how often the changed area is dilated")
+    ] = 2
+    min_contour_area: Annotated[
+        float, Field(ge=1, le=307200, description="smallest moving area, px of a picture 640 px wide")
+    ] = 200
+    min_frames: Annotated[
+        int, Field(ge=1, le=50, description="consecutive frames with motion before an event starts")
+    ] = 3
+    detect_fps: Annotated[
+        float, Field(gt=0, le=60, description="frames a second that the detector looks at, at most")
+    ] = 10
+    pre_roll_s: Annotated[float, Field(ge=0, le=30, description="what a clip shows before the motion")] = 3
+    post_roll_s: Annotated[float, Field(ge=0, le=30, description="what a clip shows after the motion")] = 2
+    quiet_s: Annotated[
+        float, Field(gt=0, le=120, description="the event ends after this long without motion")
+    ] = 4
+    first_snippet_s: Annotated[float, Field(gt=0, le=60, description="motion in the early first snippet")] = 3
+    longest_snippet_s: Annotated[
+        float, Field(gt=0, le=120, description="a longer event is cut into further snippets")
+    ] = 10
+    pictures: Annotated[
+        int, Field(ge=1, le=32, description="moments of a snippet that the classifier sees, at most")
+    ] = 12
+    masks: Annotated[
+        tuple[tuple[Point, ...], ...],
+        Field(description="polygons (shares of width and height) where motion is ignored"),
+    ] = ()
+
+    @field_validator("gaussian_ksize")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd")
+        return value
+
+    @field_validator("masks")
+    @classmethod
+    def _polygons(cls, value: tuple[tuple[Point, ...], ...]) -> tuple[tuple[Point, ...], ...]:
+        if any(len(polygon) < 3 for polygon in value):
+            raise ValueError("a polygon needs at least 3 points")
+        return value
+
+
+class Camera(_Strict):
+    """One configured source."""
+
+    id: CameraId
+    url: Annotated[str, Field(min_length=1, description="rtsp://…, or the path of a video file")]
+    name: Annotated[str, Field(max_length=200)] = ""
+    enabled: bool = True
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    labels: Annotated[
+        tuple[LabelText, ...], Field(min_length=1, max_length=200, description="what is looked for")
+    ]
+    background: Annotated[
+        tuple[LabelText, ...], Field(max_length=50, description="what is always in view")
+    ] = ()
+    threshold: Annotated[Ratio, Field(description="probability from which a label is accepted")] = 0.5
+    leave_threshold: Annotated[
+        Ratio | None, Field(description="probability below which its span ends; default 0.8 x threshold")
+    ] = None
+    margin: Annotated[Ratio, Field(description="by how much a label must beat the background")] = 0.05
+    window_s: Annotated[
+        float, Field(ge=0, le=60, description="length of the moving average over moments")
+    ] = 1.5
+    min_moments: Annotated[
+        int, Field(ge=1, le=64, description="contiguous moments that a label must carry")
+    ] = 2
+    motion: MotionSettings = MotionSettings()
+    # files only
+    pace: Annotated[
+        Literal["realtime", "fast"], Field(description="file: play at its own speed, or as fast as possible")
+    ] = "realtime"
+    loop: Annotated[bool, Field(description="file: begin again at its end")] = True
+    starts_at: Annotated[
+        AwareDatetime | None,
+        Field(description="file, not looped: the time of its first frame; event ids then follow from it"),
+    ] = None
+
+    @property
+    def is_file(self) -> bool:
+        return urlsplit(self.url).scheme in ("", "file")
+
+    @property
+    def label_set(self) -> LabelSet:
+        return LabelSet(labels=self.labels, background=self.background)
+
+    @property
+    def decision(self) -> DecisionSettings:
+        return DecisionSettings(
+            threshold=self.threshold,
+            leave_threshold=self.leave_threshold,
+            margin=self.margin,
+            window_s=self.window_s,
+            min_moments=self.min_moments,
+        )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Camera:
+        words = [text.casefold() for text in (*self.labels, *self.background)]
+        doubled = sorted({word for word in words if words.count(word) > 1})
+        if doubled:
+            raise ValueError(f"named twice among labels and background: {', '.join(doubled)}")
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude go together: give both or neither")
+        scheme = urlsplit(self.url).scheme
+        if scheme not in ("", "file", "rtsp", "rtsps"):
+            raise ValueError(f"url: scheme '{scheme}' is not known, wanted rtsp://, rtsps:// or a file")
+        return self
+
+
+class CameraFile(_Strict):
+    """All cameras of one file, in its order, ids unique."""
+
+    cameras: Annotated[tuple[Camera, ...], Field(min_length=1, max_length=10_000)]
+
+    @model_validator(mode="after")
+    def _unique(self) -> CameraFile:
+        ids = [camera.id for camera in self.cameras]
+        doubled = sorted({camera for camera in ids if ids.count(camera) > 1})
+        if doubled:
+            raise ValueError(f"camera ids must be unique, found twice: {', '.join(doubled)}")
+        return self
+
+
+def load_cameras(path: Path, environment: Mapping[str, str] | None = None) -> CameraFile:
+    """Read the camera file; paths of video files in it are relative to it.
+
+    Raises ConfigError with every fault at once, each as `file: camera 'id': field=value: what is wanted`.
+    """
+    return parse_cameras(read_yaml(path), path.name, path.parent, environment)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:  # Any: what a YAML file can hold
+    """Return the mapping in a YAML file; raise ConfigError when it cannot be read or is not a mapping."""
+    try:
+        document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ConfigError(f"{path}: no such file") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc}") from exc
+    except YAMLError as exc:
+        where = " ".join(str(exc).split())
+        raise ConfigError(f"{path.name}: not YAML: {where[:300]}") from exc
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path.name}: holds {_kind(document)}, wanted a mapping with 'cameras:'")
+    return document
+
+
+def parse_cameras(
+    document: Mapping[str, Any],  # Any: what a YAML file can hold
+    filename: str,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+) -> CameraFile:
+    """Validate an already read camera file; see load_cameras."""
+    environment = os.environ if environment is None else environment
+    faults: list[str] = [
+        f"{filename}: '{key}' is not known, wanted 'defaults' and 'cameras'"
+        for key in document
+        if key not in ("defaults", "cameras")
+    ]
+    defaults = document.get("defaults") or {}
+    if not isinstance(defaults, dict):
+        faults.append(f"{filename}: defaults: holds {_kind(defaults)}, wanted a mapping")
+        defaults = {}
+    entries = document.get("cameras")
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(
+            [*faults, f"{filename}: cameras: holds {_kind(entries)}, wanted a list with at least one camera"]
+        )
+    cameras: list[Camera] = []
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            faults.append(
+                f"{filename}: cameras[{index}]: holds {_kind(entry)}, wanted a mapping with id, url, labels"
+            )
+            continue
+        who = f"{filename}: camera '{entry.get('id', f'number {index + 1}')}'"
+        merged = _merge(defaults, entry)
+        merged, missing = _expand(merged, environment)
+        faults.extend(f"{who}: ${{{name}}} is not set in the environment" for name in missing)
+        if missing:
+            continue
+        try:
+            camera = Camera.model_validate(merged)
+        except ValidationError as exc:
+            faults.extend(f"{who}: {describe_fault(error)}" for error in exc.errors(include_url=False))
+            continue
+        if camera.is_file:
+            camera = camera.model_copy(update={"url": str(_file_path(camera.url, folder))})
+        cameras.append(camera)
+    if not faults:
+        try:
+            return CameraFile(cameras=tuple(cameras))
+        except ValidationError as exc:
+            faults.extend(f"{filename}: {describe_fault(error)}" for error in exc.errors(include_url=False))
+    raise ConfigError([redact(fault) for fault in faults])
+
+
+def describe_fault(error: Mapping[str, Any]) -> str:  # Any: pydantic's own error mapping
+    """Say one pydantic fault as `field=value: what is wanted`."""
+    parts = [
+        str(part)
+        for part in error["loc"]
+        if not str(part).startswith(("literal[", "constrained-", "function-"))
+    ]
+    where = ".".join(parts)
+    message = str(error["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if error["type"] == "missing":
+        return f"{where}: is missing"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: is not known; see the list of settings in docs/guide/configuration.md"
+    value = error.get("input")
+    shown = f"={value!r}" if isinstance(value, str | int | float | bool) or value is None else ""
+    return f"{where}{shown}: {message}" if where else message
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def _expand(value: Any, environment: Mapping[str, str]) -> tuple[Any, list[str]]:  # Any: YAML values
+    if isinstance(value, str):
+        missing = [name for name in _VARIABLE.findall(value) if name not in environment]
+        return _VARIABLE.sub(lambda match: environment.get(match.group(1), ""), value), missing
+    if isinstance(value, dict):
+        pairs = {key: _expand(item, environment) for key, item in value.items()}
+        return {key: item for key, (item, _) in pairs.items()}, [
+            name for _, names in pairs.values() for name in names
+        ]
+    if isinstance(value, list):
+        items = [_expand(item, environment) for item in value]
+        return [item for item, _ in items], [name for _, names in items for name in names]
+    return value, []
+
+
+def _merge(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**defaults, **entry}
+    if isinstance(defaults.get("motion"), dict) and isinstance(entry.get("motion"), dict):
+        merged["motion"] = {**defaults["motion"], **entry["motion"]}
+    return merged
+
+
+def _file_path(url: str, folder: Path) -> Path:
+    path = Path(urlsplit(url).path if url.startswith("file:") else url).expanduser()
+    return path if path.is_absolute() else (folder / path).resolve()
+
+
+def _kind(value: object) -> str:
+    return {"NoneType": "nothing", "list": "a list", "dict": "a mapping", "str": "a text"}.get(
+        type(value).__name__, f"a {type(value).__name__}"
+    )

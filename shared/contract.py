@@ -1,0 +1,281 @@
+"""THE messages between the services, and nothing else: stream names, encode, decode, version rule.
+
+On the wire a message is one Redis stream entry: field `h` holds the header as JSON, further fields hold bytes as
+they are (JPEG, MP4, float16): no pickle, no base64.
+
+Version rule: the name of a stream carries the version. Within a version fields are only added, with a default; a
+reader ignores what it does not know. A change that a reader of the version would misread makes a new stream.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from shared.errors import ContractError
+
+SNIPPETS = "snippets.v1"
+MEDIA = "media.v1"
+LABELS = "labels.v1"
+CLASSIFIERS = "classifiers"  # consumer group on SNIPPETS
+RECORDERS = "recorders"  # consumer group on LABELS
+VERSION = 1
+
+MAX_HEADER_BYTES = 512 * 1024
+MAX_PICTURES = 64
+MAX_PICTURE_BYTES = 4 * 1024 * 1024
+MAX_CLIP_BYTES = 256 * 1024 * 1024
+
+Fields = dict[bytes, bytes]
+EventId = Annotated[
+    str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+]
+CameraId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+LabelText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Box(_Part):
+    """A rectangle in shares of the frame's width and height: left, top, width, height, each 0..1."""
+
+    x: Ratio
+    y: Ratio
+    w: Ratio
+    h: Ratio
+
+
+class DecisionSettings(_Part):
+    """When a label is accepted; meanings and defaults in services/classifier/decide.py and the camera file."""
+
+    threshold: Ratio = 0.5
+    leave_threshold: Ratio | None = None
+    margin: Ratio = 0.05
+    window_s: Annotated[float, Field(ge=0, le=60)] = 1.5
+    min_moments: Annotated[int, Field(ge=1, le=64)] = 2
+
+
+class LabelSet(_Part):
+    """What is looked for (`labels`) and what is always in view (`background`), in the user's words."""
+
+    labels: Annotated[tuple[LabelText, ...], Field(min_length=1, max_length=200)]
+    background: Annotated[tuple[LabelText, ...], Field(max_length=50)] = ()
+
+
+class PictureInfo(_Part):
+    """One JPEG of a snippet. `moment` numbers the instants, 0..; the pictures of one instant share it."""
+
+    moment: Annotated[int, Field(ge=0, lt=MAX_PICTURES)]
+    kind: Literal["frame", "crop"]
+    captured_at: AwareDatetime
+    width: Annotated[int, Field(gt=0, le=65535)]
+    height: Annotated[int, Field(gt=0, le=65535)]
+    box: Box | None = None  # where it lies in the frame; None: the whole frame
+
+
+class SnippetHeader(_Part):
+    """What motion says of a snippet. Times are UTC capture times; (event_id, snippet) is its key everywhere."""
+
+    version: Literal[1] = 1
+    event_id: EventId
+    snippet: Annotated[int, Field(ge=0)]
+    is_last: bool  # the event ended with this snippet
+    camera: CameraId
+    event_started_at: AwareDatetime  # first frame with motion
+    event_ended_at: AwareDatetime | None = None  # last frame with motion so far; final when is_last
+    started_at: AwareDatetime  # of the clip, pre-roll included
+    ended_at: AwareDatetime  # of the clip, post-roll included
+    motion_peak: Ratio = 0.0
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    label_set: LabelSet
+    decision: DecisionSettings = DecisionSettings()
+    pictures: Annotated[tuple[PictureInfo, ...], Field(max_length=MAX_PICTURES)] = ()
+
+    @model_validator(mode="after")
+    def _times_in_order(self) -> SnippetHeader:
+        if self.ended_at < self.started_at:
+            raise ValueError("ended_at lies before started_at")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class SnippetMessage:
+    """motion -> classifier. `pictures[i]` is the JPEG that `header.pictures[i]` describes."""
+
+    header: SnippetHeader
+    pictures: tuple[bytes, ...]
+    media_id: str = ""  # entry id of the clip in MEDIA; set when both are published
+
+    def encode(self) -> Fields:
+        fields: Fields = {b"h": _dump(self.header), b"media_id": self.media_id.encode()}
+        for index, jpeg in enumerate(self.pictures):
+            fields[b"p%d" % index] = jpeg
+        return fields
+
+    @classmethod
+    def decode(cls, fields: Mapping[bytes, bytes]) -> SnippetMessage:
+        """Raise ContractError, which names the fault, when `fields` are not a SnippetMessage of this version."""
+        header = _load(SnippetHeader, fields)
+        pictures = tuple(_blob(fields, b"p%d" % i, MAX_PICTURE_BYTES) for i in range(len(header.pictures)))
+        return cls(header, pictures, _text(fields, b"media_id"))
+
+
+class MediaHeader(_Part):
+    """What motion says of a clip. `media_key` is 128 random bits in hex, made with the snippet: the file's name."""
+
+    version: Literal[1] = 1
+    event_id: EventId
+    snippet: Annotated[int, Field(ge=0)]
+    camera: CameraId
+    started_at: AwareDatetime
+    ended_at: AwareDatetime
+    media_key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+    codec: str = "h264"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaMessage:
+    """motion -> recorder: the MP4 (H.264, fragmented, playable) and a JPEG thumbnail of its best moment."""
+
+    header: MediaHeader
+    clip: bytes
+    thumbnail: bytes
+
+    def encode(self) -> Fields:
+        return {b"h": _dump(self.header), b"mp4": self.clip, b"jpg": self.thumbnail}
+
+    @classmethod
+    def decode(cls, fields: Mapping[bytes, bytes]) -> MediaMessage:
+        """Raise ContractError when `fields` are not a MediaMessage of this version."""
+        header = _load(MediaHeader, fields)
+        return cls(header, _blob(fields, b"mp4", MAX_CLIP_BYTES), _blob(fields, b"jpg", MAX_PICTURE_BYTES))
+
+
+class Column(_Part):
+    """One column of the probabilities. `other` pools the distractors, which are nobody's words."""
+
+    text: str
+    kind: Literal["target", "background", "other"]
+
+
+class AcceptedLabel(_Part):
+    """A label that the decision accepted: averaged peak, and the span of moments that carried it (UTC)."""
+
+    label: LabelText
+    probability: Ratio
+    started_at: AwareDatetime
+    ended_at: AwareDatetime
+
+
+class LabelsHeader(_Part):
+    """What the classifier says of a snippet. Everything of the snippet but its pictures' bytes is carried along."""
+
+    version: Literal[1] = 1
+    snippet: SnippetHeader
+    media_id: str = ""
+    model: str
+    columns: tuple[Column, ...]
+    moments: tuple[AwareDatetime, ...]  # one per row of the probabilities, ascending
+    accepted: tuple[AcceptedLabel, ...] = ()  # best first
+    peaks: dict[str, Ratio] = {}  # averaged peak of every target and background text
+    reason: str = ""  # why nothing was accepted, in words; empty when something was
+    embedding_dim: Annotated[int, Field(ge=0)] = 0
+    labelled_at: AwareDatetime
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsMessage:
+    """classifier -> recorder.
+
+    probabilities: float16, little-endian, shape [len(moments), len(columns)], C order; rows sum to 1.
+    embeddings:    float16, little-endian, shape [len(snippet.pictures), embedding_dim], C order; unit length.
+    """
+
+    header: LabelsHeader
+    probabilities: bytes
+    embeddings: bytes = field(default=b"")
+
+    def encode(self) -> Fields:
+        return {
+            b"h": _dump(self.header),
+            b"probabilities": self.probabilities,
+            b"embeddings": self.embeddings,
+        }
+
+    @classmethod
+    def decode(cls, fields: Mapping[bytes, bytes]) -> LabelsMessage:
+        """Raise ContractError when `fields` are not a LabelsMessage of this version."""
+        header = _load(LabelsHeader, fields)
+        probabilities = _blob(fields, b"probabilities", MAX_PICTURE_BYTES)
+        embeddings = _blob(fields, b"embeddings", MAX_PICTURE_BYTES)
+        wanted = 2 * len(header.moments) * len(header.columns)
+        if len(probabilities) != wanted:
+            raise ContractError(f"field 'probabilities' has {len(probabilities)} bytes, wanted {wanted}")
+        wanted = 2 * len(header.snippet.pictures) * header.embedding_dim
+        if len(embeddings) != wanted:
+            raise ContractError(f"field 'embeddings' has {len(embeddings)} bytes, wanted {wanted}")
+        return cls(header, probabilities, embeddings)
+
+
+_Header = TypeVar("_Header", bound=_Part)
+
+
+def _dump(header: BaseModel) -> bytes:
+    return header.model_dump_json(exclude_defaults=False).encode()
+
+
+def _load(kind: type[_Header], fields: Mapping[bytes, bytes]) -> _Header:
+    raw = _blob(fields, b"h", MAX_HEADER_BYTES)
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as exc:
+        faults = "; ".join(_fault(error) for error in exc.errors(include_url=False)[:5])
+        raise ContractError(f"{kind.__name__}: {faults}") from exc
+
+
+def _fault(error: Mapping[str, Any]) -> str:  # Any: pydantic's own error mapping
+    where = ".".join(str(part) for part in error["loc"]) or "header"
+    if where == "version":
+        return f"version {error.get('input')!r}, this service reads {VERSION}: upgrade the older service"
+    return f"{where}: {error['msg']}"
+
+
+def _blob(fields: Mapping[bytes, bytes], name: bytes, limit: int) -> bytes:
+    value = fields.get(name)
+    if value is None:
+        raise ContractError(f"field '{name.decode()}' is missing")
+    if len(value) > limit:
+        raise ContractError(f"field '{name.decode()}' has {len(value)} bytes, at most {limit} are taken")
+    return value
+
+
+def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:
+    try:
+        return _blob(fields, name, 64).decode("ascii")
+    except UnicodeDecodeError as exc:
+        raise ContractError(f"field '{name.decode()}' is not ASCII") from exc
+
+
+def duration_s(started_at: datetime, ended_at: datetime) -> float:
+    """Return the seconds between two times, never negative, never NaN."""
+    seconds = (ended_at - started_at).total_seconds()
+    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0

@@ -1,0 +1,54 @@
+"""The error tree that all services share.
+
+    ClipwatchError
+    ├── ConfigError      stops the start; lists every fault at once (exit 2)
+    ├── Transient        may work later: the item is tried again
+    └── Permanent        never works: the item goes to the dead letters
+        └── ContractError   a message that does not follow shared/contract.py
+
+Anything else that is raised is a bug and is logged with its traceback. Foreign exceptions are translated into
+this tree once, in the adapter that meets them.
+"""
+
+import re
+from collections.abc import Sequence
+
+
+class ClipwatchError(Exception):
+    """Root of all errors that clipwatch raises on purpose."""
+
+
+class ConfigError(ClipwatchError):
+    """Settings or input that cannot be used; `faults` holds one line each: found, wanted, what to do."""
+
+    def __init__(self, faults: Sequence[str] | str) -> None:
+        self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class Transient(ClipwatchError):
+    """The same item may succeed later (server away, disk full): retry it."""
+
+
+class Permanent(ClipwatchError):
+    """The same item will never succeed (broken picture, unknown version): give it up, keep the reason."""
+
+
+class ContractError(Permanent):
+    """A message that does not follow the contract."""
+
+
+# user:password@ in any URL; greedy up to the last @ before the path, since passwords may contain @ and :
+_CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s'\"]*@")
+_SECRET_PARAMETERS = re.compile(
+    r"(?P<name>[?&](?:appid|api_?key|access_token|auth|key|pass|password|passwd|pwd|secret|sig|token)=)[^&\s'\"]+",
+    re.IGNORECASE,
+)
+
+
+def redact(text: str) -> str:
+    """Return `text` with the credentials of every URL replaced by `***`.
+
+    The one redaction function: used by every sink (logs, messages of FFmpeg, API, metrics, database).
+    """
+    return _SECRET_PARAMETERS.sub(r"\g<name>***", _CREDENTIALS.sub(r"\g<scheme>***@", text))

@@ -1,0 +1,74 @@
+"""Logs: one line an event, constant text, facts in fields; JSON in containers, text on a terminal. Always redacted."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal, cast
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from shared.errors import redact
+
+
+def configure_logs(service: str, level: str, style: Literal["auto", "json", "text"]) -> None:
+    """Send the logs of clipwatch and of its libraries to stderr; call once, from the composition root."""
+    as_json = style == "json" or (style == "auto" and not sys.stderr.isatty())
+    before: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        _redacted,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=before))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for chatty in (
+        "httpx",
+        "httpcore",
+        "uvicorn",
+        "uvicorn.error",
+        "aioice",
+        "aiortc",
+        "libav",
+        "alembic",
+        "PIL",
+        "aiosqlite",
+    ):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *before,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(service=service)
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    """Return the logger of one module."""
+    return cast(FilteringBoundLogger, structlog.stdlib.get_logger(name))
+
+
+def _redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = redact(value)
+        elif isinstance(value, BaseException):
+            event[key] = redact(f"{type(value).__name__}: {value}")
+    return event

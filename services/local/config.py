@@ -1,0 +1,135 @@
+"""The configuration of a one-machine run: the camera file with an optional `settings:` section, and the environment.
+
+    settings: {model: mini, data_dir: ./data, page_port: 8080, weather: open_meteo}
+    cameras: [ … as in the camera file … ]
+
+REDIS_URL and DATABASE_URL in the environment replace the embedded servers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.classifier.reference import resolve_model
+from services.motion.probe import probe
+from shared.cameras import CameraFile, describe_fault, parse_cameras, read_yaml
+from shared.errors import ConfigError, redact
+
+PAGE_PORT = 8080
+OFFLINE_MODEL = "mini"
+
+
+class RunSettings(BaseModel):
+    """The `settings:` section; everything in it is optional."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[str, Field(min_length=1, description="mini, NAME/TAG of open_clip, hf-hub:… or a folder")] = OFFLINE_MODEL
+    data_dir: Annotated[Path, Field(description="everything that is kept, relative to this file")] = Path("data")
+    page_port: Annotated[int, Field(ge=0, le=65535, description="of the page, on 127.0.0.1; another when it is taken")] = (
+        PAGE_PORT
+    )
+    weather: Literal["open_meteo", "none"] = "open_meteo"
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """A configuration without faults. `data_dir` and `models_dir` are absolute."""
+
+    file: Path
+    settings: RunSettings
+    cameras: CameraFile
+    data_dir: Path
+    redis_url: str | None
+    database_url: str | None
+
+
+def models_dir(environment: Mapping[str, str] | None = None) -> Path:
+    """Return where model folders lie: MODELS_DIR, else inside the virtual environment."""
+    environment = os.environ if environment is None else environment
+    return Path(environment.get("MODELS_DIR") or Path(sys.prefix) / "share" / "clipwatch" / "models")
+
+
+def load_run_config(path: Path, environment: Mapping[str, str] | None = None) -> RunConfig:
+    """Read and check the whole configuration; raise ConfigError with every fault, each with file, camera and field."""
+    environment = os.environ if environment is None else environment
+    document = read_yaml(path)
+    faults: list[str] = []
+    settings = RunSettings()
+    cameras: CameraFile | None = None
+    try:
+        settings = _settings(document.get("settings"), path.name)
+    except ConfigError as exc:
+        faults.extend(exc.faults)
+    try:
+        cameras = parse_cameras(document, path.name, path.parent, environment)
+    except ConfigError as exc:
+        faults.extend(exc.faults)
+    faults.extend(_model_faults(settings.model, path.name))
+    if cameras:
+        faults.extend(_file_faults(cameras, path.name))
+    faults.extend(_url_faults(environment))
+    if faults or cameras is None:
+        raise ConfigError(faults)
+    data_dir = settings.data_dir.expanduser()
+    return RunConfig(
+        file=path.resolve(),
+        settings=settings,
+        cameras=cameras,
+        data_dir=(path.parent / data_dir).resolve(),
+        redis_url=environment.get("REDIS_URL") or None,
+        database_url=environment.get("DATABASE_URL") or None,
+    )
+
+
+def _settings(section: Any, filename: str) -> RunSettings:  # Any: what a YAML file can hold
+    if section is None:
+        return RunSettings()
+    if not isinstance(section, dict):
+        raise ConfigError(f"{filename}: settings: wanted a mapping such as 'model: mini'")
+    try:
+        return RunSettings.model_validate(section)
+    except ValidationError as exc:
+        raise ConfigError(
+            [f"{filename}: settings.{describe_fault(error)}" for error in exc.errors(include_url=False)]
+        ) from exc
+
+
+def _model_faults(name: str, filename: str) -> list[str]:
+    try:
+        resolve_model(name, models_dir())
+    except ConfigError as exc:
+        return [f"{filename}: settings.model: {fault}" for fault in exc.faults]
+    return []
+
+
+def _file_faults(cameras: CameraFile, filename: str) -> list[str]:
+    faults: list[str] = []
+    for camera in cameras.cameras:
+        if camera.enabled and camera.is_file:
+            try:
+                probe(Path(camera.url))
+            except ConfigError as exc:
+                faults.extend(f"{filename}: camera '{camera.id}': url: {fault}" for fault in exc.faults)
+    return faults
+
+
+_SCHEMES = {
+    "REDIS_URL": ("redis://", "rediss://", "unix://"),
+    "DATABASE_URL": ("mysql://", "mysql+aiomysql://", "mariadb://", "mariadb+aiomysql://", "sqlite+aiosqlite://", "sqlite://"),
+}
+
+
+def _url_faults(environment: Mapping[str, str]) -> list[str]:
+    return [
+        f"environment: {name}={redact(environment[name])}: wanted {' or '.join(schemes)}"
+        for name, schemes in _SCHEMES.items()
+        if environment.get(name) and not environment[name].startswith(schemes)
+    ]

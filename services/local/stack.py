@@ -1,0 +1,229 @@
+"""One machine's whole clipwatch: Redis, motion, classifier and recorder as processes under one launcher."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.local.ports import free_port
+from services.local.processes import Child, ChildGaveUp, ChildSpec, LineSink, stop_children
+from services.local.redis_server import EmbeddedRedis, prepare_redis
+from shared.contract import LABELS, MEDIA, SNIPPETS
+from shared.errors import ConfigError, redact
+
+SERVICES_STOP_S = 3.2  # with Redis after them everything ends within 5 s
+REDIS_STOP_S = 1.0
+# Freed pages are kept: glibc giving them back and faulting them in again was half of the classifier's time.
+GLIBC_TUNABLES = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864"
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """What to start, and where. None for a URL: embedded."""
+
+    data_dir: Path
+    cameras_file: Path
+    model: str
+    models_dir: Path
+    media_dir: Path
+    page_port: int
+    weather: str = "open_meteo"
+    redis_url: str | None = None
+    database_url: str | None = None
+    is_finite: bool = False  # the cameras end by themselves
+    log_level: str = "INFO"
+    extra_env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Stack:
+    """A started stack. `failure` is set when a process gave up; the caller decides what to say."""
+
+    plan: StackPlan
+    redis_url: str
+    database_url: str
+    page_port: int
+    ports: dict[str, int]
+    children: dict[str, Child]
+    redis: Redis
+    embedded: EmbeddedRedis | None
+    failure: asyncio.Future[ChildGaveUp]
+    http: httpx.AsyncClient
+
+    async def is_ready(self) -> bool:
+        """Whether all three services say that they are ready."""
+        answers = await asyncio.gather(*(self._get(name, "/readyz") for name in self.ports))
+        return all(
+            answer is not None or self.children[name].is_finished
+            for name, answer in zip(self.ports, answers, strict=True)
+        )
+
+    async def cameras(self) -> list[dict[str, Any]]:  # Any: motion's JSON
+        """Return what motion says of each camera, or nothing while it cannot answer."""
+        answer = await self._get("motion", "/api/cameras")
+        if answer is None:
+            return []
+        document = answer.json()
+        return list(document["cameras"] if isinstance(document, dict) else document)
+
+    async def backlog(self) -> int | None:
+        """Return the entries that wait to be labelled or recorded; None while Redis does not answer."""
+        try:
+            return int(await self.redis.xlen(SNIPPETS)) + int(await self.redis.xlen(LABELS))
+        except (RedisError, OSError):
+            return None
+
+    async def dead_letters(self) -> int:
+        """Return the entries that could not be handled."""
+        return sum([int(await self.redis.xlen(f"{stream}:dead")) for stream in (SNIPPETS, LABELS, MEDIA)])
+
+    async def is_done(self) -> bool:
+        """Whether a finite stack has read all of its cameras and recorded all of their snippets."""
+        return self.children["motion"].is_finished and await self.backlog() == 0
+
+    async def _get(self, service: str, path: str) -> httpx.Response | None:
+        try:
+            answer = await self.http.get(f"http://127.0.0.1:{self.ports[service]}{path}")
+        except httpx.HTTPError:
+            return None
+        return answer if answer.status_code == 200 else None
+
+
+@contextlib.asynccontextmanager
+async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterator[Stack]:
+    """Start everything in `plan`; stop it, in order and within 5 s, when the block is left.
+
+    Logs go to `sink`, or to <data_dir>/logs/<service>.log (two files of 5 MB each at most).
+    Raises ConfigError when the data directory is in use or something needed is missing.
+    """
+    for folder in (plan.data_dir, plan.media_dir):
+        _make_folder(folder)
+    with _locked(plan.data_dir), contextlib.ExitStack() as files:
+        sink = sink or _file_sink(plan.data_dir / "logs", files)
+        embedded = None if plan.redis_url else prepare_redis(plan.data_dir / "redis")
+        redis_url = plan.redis_url or (embedded.url if embedded else "")
+        database_url = plan.database_url or f"sqlite+aiosqlite:///{plan.data_dir / 'clipwatch.db'}"
+        ports = {"motion": free_port(), "classifier": free_port(), "recorder": free_port(plan.page_port)}
+        children: dict[str, Child] = {}
+        if embedded:
+            children["redis"] = Child(ChildSpec("redis", embedded.argv, _plain_env()), sink)
+        for name in ports:
+            env = _service_env(plan, name, ports[name], redis_url, database_url)
+            is_finite = plan.is_finite and name == "motion"
+            spec = ChildSpec(name, (sys.executable, "-m", f"services.{name}"), env, is_finite)
+            children[name] = Child(spec, sink)
+        failure: asyncio.Future[ChildGaveUp] = asyncio.get_running_loop().create_future()
+        tasks = [asyncio.create_task(_watch(child, failure), name=child.spec.name) for child in children.values()]
+        redis: Redis = Redis.from_url(redis_url, socket_timeout=3, socket_connect_timeout=1)
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
+            try:
+                yield Stack(
+                    plan, redis_url, database_url, ports["recorder"], ports, children, redis, embedded, failure, http
+                )
+            finally:
+                services = [child for name, child in children.items() if name != "redis"]
+                await stop_children(services, SERVICES_STOP_S)
+                await redis.aclose()
+                await stop_children([child for child in children.values() if child not in services], REDIS_STOP_S)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _watch(child: Child, failure: asyncio.Future[ChildGaveUp]) -> None:
+    try:
+        await child.supervise()
+    except ChildGaveUp as exc:
+        if not failure.done():
+            failure.set_result(exc)
+    except OSError as exc:
+        if not failure.done():
+            failure.set_result(ChildGaveUp(child.spec.name, 1, [f"cannot be started: {exc}"]))
+
+
+def _plain_env() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ") if name in os.environ}
+
+
+def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database_url: str) -> dict[str, str]:
+    own = {
+        "REDIS_URL": redis_url,
+        "CAMERAS_FILE": str(plan.cameras_file),
+        "DATA_DIR": str(plan.data_dir / name),
+        "HTTP_HOST": "127.0.0.1",
+        "HTTP_PORT": str(port),
+        "PARENT_PID": str(os.getpid()),
+        "INSTANCE": f"local-{name}",
+        "DRAIN_S": str(SERVICES_STOP_S - 0.5),
+        "LOG_LEVEL": plan.log_level,
+        "LOG_FORMAT": "text",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
+    if name == "classifier":
+        own |= {"MODEL": plan.model, "MODELS_DIR": str(plan.models_dir), "GLIBC_TUNABLES": GLIBC_TUNABLES}
+    if name == "recorder":
+        own |= {"DATABASE_URL": database_url, "MEDIA_DIR": str(plan.media_dir), "WEATHER_PROVIDER": plan.weather}
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **plan.extra_env, **own}
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(f"{folder}: cannot be made: {exc.strerror}; choose another folder") from exc
+
+
+@contextlib.contextmanager
+def _locked(data_dir: Path) -> Any:  # Any: contextmanager's generator type
+    """Two launchers on one data directory would start two Redis on the same file."""
+    with (data_dir / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            lock.seek(0)
+            raise ConfigError(
+                f"{data_dir}: in use by process {lock.read().strip() or 'unknown'}; stop it, or choose another data directory"
+            ) from exc
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _file_sink(folder: Path, files: contextlib.ExitStack) -> LineSink:
+    folder.mkdir(parents=True, exist_ok=True)
+    handlers: dict[str, RotatingFileHandler] = {}
+
+    def sink(name: str, line: str) -> None:
+        handler = handlers.get(name)
+        if handler is None:
+            handler = RotatingFileHandler(folder / f"{name}.log", maxBytes=5_000_000, backupCount=1)
+            handlers[name] = files.enter_context(contextlib.closing(handler))
+        handler.emit(logging.LogRecord(name, logging.INFO, "", 0, redact(line), (), None))
+
+    return sink
+
+
+def terminal_sink(stream: IO[str] | None = None) -> LineSink:
+    """Return a sink that writes every line to stderr, led by the service's name."""
+
+    def sink(name: str, line: str) -> None:
+        print(f"{name:<10} {redact(line)}", file=stream or sys.stderr, flush=True)
+
+    return sink

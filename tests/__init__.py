@@ -1,0 +1,1 @@
+"""The tests; a real package, so that no `tests` of another distribution is imported in its place."""

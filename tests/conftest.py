@@ -1,0 +1,93 @@
+"""Fixtures that all tests share: real servers, and a folder of the test's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.servers import MariaDBServer, RedisServer, ServerError
+
+_Server = TypeVar("_Server", RedisServer, MariaDBServer)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A redis-server without persistence for the whole run; leave it running and thawed (else use `own_redis`)."""
+    server = _made(RedisServer)
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of a Redis that holds nothing."""
+    redis_server.start()
+    redis_server.clear()
+    return redis_server.url
+
+
+@pytest.fixture
+async def redis_client(redis_url: str) -> AsyncIterator[Redis]:
+    """A client (bytes in, bytes out) of a Redis that holds nothing."""
+    client: Redis = Redis.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A running redis-server (AOF, every write synced) that the test may kill, freeze and start again."""
+    server = _made(lambda: RedisServer(is_persistent=True))
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDBServer]:
+    """A mariadbd for the whole run, fast rather than durable; leave it running (else use `own_mariadb`)."""
+    server = _made(MariaDBServer)
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: MariaDBServer) -> Iterator[str]:
+    """The URL (mysql+aiomysql://…) of an empty MariaDB database, dropped after the test."""
+    mariadb_server.start()
+    database = mariadb_server.new_database()
+    yield mariadb_server.url(database)
+    mariadb_server.drop_database(database)
+
+
+@pytest.fixture
+def own_mariadb() -> Iterator[MariaDBServer]:
+    """A running, durable mariadbd that the test may kill, freeze and start again."""
+    server = _made(lambda: MariaDBServer(arguments=["--innodb-flush-log-at-trx-commit=1"]))
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of the test's own, which is also the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _made(make: Callable[[], _Server]) -> _Server:
+    """Build a server; where its program is missing fail with one line, or skip if CLIPWATCH_TESTS_MAY_SKIP=1."""
+    try:
+        return make()
+    except ServerError as exc:
+        if os.environ.get("CLIPWATCH_TESTS_MAY_SKIP") == "1":
+            pytest.skip(str(exc))
+        pytest.fail(str(exc), pytrace=False)

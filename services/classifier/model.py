@@ -1,0 +1,46 @@
+"""The port to a CLIP-like model. Knows numpy, and nothing of torch, Redis or messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What is known of a loaded model. `temperature` multiplies cosines before the softmax."""
+
+    name: str
+    image_size: int
+    embedding_dim: int
+    temperature: float
+    templates: tuple[str, ...] = ("{}",)
+    distractors: tuple[str, ...] = ()  # empty: the built-in bank of prompts.py
+    device: str = "cpu"
+    dtype: str = "float32"
+    threads: int = 1
+
+
+class Model(Protocol):
+    """One loaded model. `resize` may be called from any thread; the others from one thread at a time."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What is known of it."""
+        ...
+
+    def resize(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return uint8[H,W,3] as uint8[S,S,3], squashed and antialiased as the model's own transform does it."""
+        ...
+
+    def embed_pictures(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return float32[N,D] of unit length for uint8[N,3,S,S], RGB."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return float32[K,D] of unit length for K texts."""
+        ...

@@ -1,0 +1,97 @@
+"""From cosines to probabilities and scores, per picture and per moment. PURE: numpy in, numpy out.
+
+Two numbers for a label t and a picture, from logits z = temperature * cosine (why: docs/design/decisions.md):
+
+    probability   the softmax share among targets, backgrounds and others; all of a picture sum to 1: what is shown
+    score         t against what is not asked for, damped when a rival label fits clearly better: what is decided on
+
+        score_t = e^z_t / (e^z_t + sum_b e^z_b + sum_(o in O_t) e^z_o)
+              * min(1, RIVAL_RATIO * e^(z_t - max_(u in R_t) z_u))
+
+The score contains the other labels only through the strongest rival, so naming one more label, absent or a synonym,
+takes nothing away, where a softmax share would be split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+# A label keeps its full score while at least half as likely as the best rival: a dog beside its owner stays a dog.
+RIVAL_RATIO = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Which logits mean what: T targets, B backgrounds, O others, in this order; see prompts.LabelTexts."""
+
+    n_targets: int
+    n_background: int
+    rivals: NDArray[np.bool_]  # [T,T]
+    against: NDArray[np.bool_]  # [T,O]
+    shown: NDArray[np.bool_]  # [O]
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Of N pictures or moments. `background` is the backgrounds' part beside each target, in the score's own sum."""
+
+    probabilities: Floats  # [N,T+B+1], rows sum to 1; the last column pools the others
+    scores: Floats  # [N,T]
+    background: Floats  # [N,T]
+
+
+def shares(logits: NDArray[np.floating], groups: Groups) -> Shares:
+    """Return probabilities and scores of float[N,T+B+O] logits."""
+    z = np.asarray(logits, dtype=np.float64)
+    t, b = groups.n_targets, groups.n_background
+    e = np.exp(z - z.max(axis=1, keepdims=True, initial=-np.inf))
+    targets, backgrounds, others = e[:, :t], e[:, t : t + b], e[:, t + b :]
+    other = others[:, groups.shown].sum(axis=1, keepdims=True)
+    rows = np.concatenate([targets, backgrounds, other], axis=1)
+    rows = rows / np.maximum(rows.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    behind = backgrounds.sum(axis=1, keepdims=True)
+    total = np.maximum(
+        targets + behind + others @ groups.against.T.astype(np.float64), np.finfo(np.float64).tiny
+    )
+    scores = targets / total * _damping(z[:, :t], groups.rivals)
+    return Shares(_f32(rows), _f32(scores), _f32(behind / total))
+
+
+def _damping(z: NDArray[np.float64], rivals: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return [N,T] in 0..1: how much of its score a label keeps beside its strongest rival."""
+    others = np.where(rivals[np.newaxis], z[:, np.newaxis, :], -np.inf).max(axis=2, initial=-np.inf)
+    lead = np.clip(z - others, -700, 700)
+    damping: NDArray[np.float64] = np.minimum(1.0, RIVAL_RATIO * np.exp(lead))
+    return damping
+
+
+def combine(pictures: Shares) -> Shares:
+    """Return the shares of one moment (N=1) from those of its pictures that have a say.
+
+    A label's evidence is its best picture's; the rest of the probability goes to backgrounds and the others as they
+    average. Two things in two crops of a moment share its probability, while each keeps its own score.
+    """
+    if len(pictures.scores) == 1:
+        return pictures
+    n_targets = pictures.scores.shape[1]
+    rows = pictures.probabilities.astype(np.float64)
+    targets = rows[:, :n_targets].max(axis=0)
+    rest = rows[:, n_targets:].mean(axis=0)
+    left = max(0.0, 1.0 - float(targets.sum()))
+    rest = rest / rest.sum() * left if rest.sum() > 0 else rest
+    row = np.concatenate([targets, rest])
+    best = pictures.scores.argmax(axis=0)
+    columns = np.arange(n_targets)
+    return Shares(
+        _f32(row / row.sum())[np.newaxis],
+        pictures.scores[best, columns][np.newaxis],
+        pictures.background[best, columns][np.newaxis],
+    )
+
+
+def _f32(values: NDArray[np.float64]) -> Floats:
+    return values.astype(np.float32)

@@ -1,0 +1,137 @@
+"""Words to text embeddings: templates, the bank of distractors, and the embedded label sets that were used last.
+
+Knows the model's port, not torch; the caller runs it where the model may be used.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.classifier.model import Model
+from services.classifier.references import ModelReference
+from services.classifier.taxonomy import are_kin, is_rival
+from shared.contract import Column, LabelSet
+
+# Radford et al. 2021 (CLIP), 3.1.4: averaging the embeddings of several wordings; these are for small, blurred pictures
+CLIP_TEMPLATES = (
+    "{}",
+    "a photo of {}",
+    "a blurry photo of {}",
+    "a low resolution photo of {}",
+    "a surveillance camera picture of {}",
+)
+# What moves before cameras without being asked for. Left out where it is a kind of the label, or the label of it.
+THINGS = (
+    "a person",
+    "a car",
+    "a truck",
+    "a bus",
+    "a motorcycle",
+    "a bicycle",
+    "a train",
+    "a boat",
+    "a dog",
+    "a cat",
+    "a bird",
+    "a horse",
+    "a cow",
+    "an insect",
+)
+# What is there when nothing is; stands in for a background that the user did not name.
+SCENES = (
+    "an empty scene",
+    "an empty place with nothing in it",
+    "the ground",
+    "grass",
+    "a wall",
+    "leaves and branches",
+    "a shadow",
+    "a blurry texture",
+)
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTexts:
+    """An embedded label set. Rows of `embeddings` (float32[T+B+O,D]): targets, backgrounds, others.
+
+    rivals[t,u]:  seeing target u speaks against target t        bool[T,T]
+    against[t,o]: other o competes with target t                 bool[T,O]
+    shown[o]:     other o is no kin of any target, so it counts in the pooled column   bool[O]
+    """
+
+    columns: tuple[Column, ...]
+    embeddings: NDArray[np.float32]
+    n_targets: int
+    n_background: int
+    rivals: NDArray[np.bool_]
+    against: NDArray[np.bool_]
+    shown: NDArray[np.bool_]
+
+
+class LabelBank:
+    """Embeds label sets, and keeps the last `capacity` of them; a label set is embedded once."""
+
+    def __init__(self, model: Model, capacity: int, with_distractors: bool = True) -> None:
+        self._model = model
+        self._capacity = capacity
+        self._with_distractors = with_distractors
+        self._kept: OrderedDict[tuple[str, LabelSet], LabelTexts] = OrderedDict()
+
+    def get(self, label_set: LabelSet) -> LabelTexts:
+        """Return the embedded label set."""
+        key = (self._model.facts.name, label_set)
+        found = self._kept.get(key)
+        if found is None:
+            found = self._embed(label_set)
+            self._kept[key] = found
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+        return found
+
+    def _embed(self, label_set: LabelSet) -> LabelTexts:
+        targets, background = label_set.labels, label_set.background
+        others = self._others(label_set)
+        texts = (*targets, *background, *others)
+        return LabelTexts(
+            columns=(
+                *(Column(text=text, kind="target") for text in targets),
+                *(Column(text=text, kind="background") for text in background),
+                Column(text=OTHER, kind="other"),
+            ),
+            embeddings=embed_labels(self._model, texts),
+            n_targets=len(targets),
+            n_background=len(background),
+            rivals=np.array([[is_rival(t, u) for u in targets] for t in targets], dtype=np.bool_),
+            against=_table([[not are_kin(t, o) for o in others] for t in targets], len(targets), len(others)),
+            shown=np.array([not any(are_kin(t, o) for t in targets) for o in others], dtype=np.bool_),
+        )
+
+    def _others(self, label_set: LabelSet) -> tuple[str, ...]:
+        named = {text.casefold() for text in (*label_set.labels, *label_set.background)}
+        things = (self._model.facts.distractors or THINGS) if self._with_distractors else ()
+        scenes = SCENES if self._with_distractors or not label_set.background else ()
+        return tuple(text for text in (*things, *scenes) if text.casefold() not in named)
+
+
+def embed_labels(model: Model, texts: tuple[str, ...]) -> NDArray[np.float32]:
+    """Return float32[K,D] of unit length: for each text the mean over the model's templates."""
+    templates = model.facts.templates
+    written = [template.replace("{}", text) for text in texts for template in templates]
+    vectors = model.embed_texts(written).reshape(len(texts), len(templates), -1).mean(axis=1)
+    unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
+
+
+def templates_for(reference: ModelReference) -> tuple[str, ...]:
+    """Return the templates of a model that brings none: several for CLIP's kin, the bare text for a folder's model."""
+    return ("{}",) if reference.kind == "folder" else CLIP_TEMPLATES
+
+
+def _table(rows: list[list[bool]], n_rows: int, n_columns: int) -> NDArray[np.bool_]:
+    return np.array(rows, dtype=np.bool_).reshape(n_rows, n_columns)

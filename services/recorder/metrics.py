@@ -1,0 +1,77 @@
+"""What the recorder counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+LATENCY_S = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
+
+
+class RecorderMetrics:
+    """The recorder's own metrics; StreamMetrics holds those of the queue."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.events = Counter(
+            "clipwatch_events_recorded_total", "Events of which a first row was made.", registry=registry
+        )
+        self.snippets = Counter(
+            "clipwatch_snippets_recorded_total",
+            "Snippets committed: new, or again (delivered before, or labelled anew).",
+            ["kind"],
+            registry=registry,
+        )
+        self.latency = Histogram(
+            "clipwatch_record_latency_seconds",
+            "From the end of a snippet's clip to its committed row; recordings of files count as they are.",
+            buckets=LATENCY_S,
+            registry=registry,
+        )
+        self.labelled_latency = Histogram(
+            "clipwatch_record_labelled_latency_seconds",
+            "From the classifier's decision to the committed row.",
+            buckets=LATENCY_S,
+            registry=registry,
+        )
+        self.media_bytes = Counter(
+            "clipwatch_media_written_bytes_total", "Bytes of clips kept.", registry=registry
+        )
+        self.media_lost = Counter(
+            "clipwatch_media_lost_total",
+            "Snippets recorded without their clip: none (was never sent), gone, broken, full, refused.",
+            ["reason"],
+            registry=registry,
+        )
+        self.closed = Counter(
+            "clipwatch_events_closed_quiet_total",
+            "Events closed because no further snippet came.",
+            registry=registry,
+        )
+        self.weather = Counter(
+            "clipwatch_weather_fetches_total",
+            "Requests to the weather provider: ok, none (it has no data), away, limited, refused, garbage.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.weather_completed = Counter(
+            "clipwatch_weather_completed_events_total",
+            "Events that were given their weather.",
+            registry=registry,
+        )
+        self.streams = Gauge(
+            "clipwatch_page_streams_open", "Pages that follow the events now.", registry=registry
+        )
+        self.streams_dropped = Counter(
+            "clipwatch_page_streams_dropped_total",
+            "Pages cut off: slow (did not read), full (too many).",
+            ["reason"],
+            registry=registry,
+        )
+        self.database_connected = Gauge(
+            "clipwatch_database_connected_ratio", "1 while the database answers, else 0.", registry=registry
+        )
+        for reason in ("none", "gone", "broken", "full", "refused"):
+            self.media_lost.labels(reason)
+        for outcome in ("ok", "none", "away", "limited", "refused", "garbage"):
+            self.weather.labels(outcome)
+        for kind in ("new", "again"):
+            self.snippets.labels(kind)

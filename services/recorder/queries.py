@@ -1,0 +1,245 @@
+"""Every question that the page, the API and the command line ask of the record. Reads only."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Integer, Row, Select, and_, false, func, or_, select, true, type_coerce
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.recorder.records import Detection, Event, Frames, Series, Snippet, Weather
+from services.recorder.schema import detections, events, frame_probabilities, snippets, weather_reports
+
+_EVENT = tuple(name for name in Event.__dataclass_fields__ if name in events.c)
+_WEATHER = tuple(Weather.__dataclass_fields__)
+_SNIPPET = tuple(name for name in Snippet.__dataclass_fields__ if name in snippets.c)
+_Row = Row[*tuple[Any, ...]]  # Any: columns are read by name
+_IDS_AT_ONCE = 500  # ids in one IN (…)
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events; `before` (started_at, id) continues after the last event of the page before."""
+
+    camera: str | None = None
+    label: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    is_open: bool | None = None
+    accepted_only: bool = True
+    before: tuple[datetime, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A camera or label that was seen, and when its newest event started."""
+
+    name: str
+    newest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts over the whole record."""
+
+    events: int
+    accepted_events: int
+    open_events: int
+    snippets: int
+    lost_clips: int
+    clip_bytes: int
+    oldest_at: datetime | None
+    newest_at: datetime | None
+
+
+async def find_events(connection: AsyncConnection, wanted: EventFilter, limit: int) -> list[Event]:
+    """Return up to `limit` events, newest first, with weather and detections."""
+    started_at, key = events.c.started_at, events.c.id
+    query = _events()
+    if wanted.label is not None:
+        of_label = and_(detections.c.event_id == events.c.id, detections.c.label == wanted.label)
+        query = query.join(detections, of_label)
+        started_at, key = detections.c.event_started_at, detections.c.event_id
+        if wanted.camera is not None:
+            query = query.where(detections.c.camera == wanted.camera)
+    elif wanted.camera is not None:
+        query = query.where(events.c.camera == wanted.camera)
+    if wanted.accepted_only and wanted.label is None:
+        query = query.where(events.c.is_accepted == true())
+    if wanted.since is not None:
+        query = query.where(started_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(started_at < wanted.until)
+    if wanted.is_open is not None:
+        query = query.where(events.c.is_open == (true() if wanted.is_open else false()))
+    if wanted.before is not None:
+        at, event_id = wanted.before
+        # the first condition alone gives the index its range; the second drops what the page before showed
+        query = query.where(started_at <= at, or_(started_at < at, key < event_id))
+    found = await connection.execute(query.order_by(started_at.desc(), key.desc()).limit(limit))
+    return await _with_detections(connection, [_event(row) for row in found])
+
+
+async def changed_events(
+    connection: AsyncConnection, since: datetime, after_id: str, limit: int
+) -> list[Event]:
+    """Return the events that changed after (`since`, `after_id`), in the order of their changes."""
+    changed_at, key = events.c.updated_at, events.c.id
+    query = _events().where(changed_at >= since, or_(changed_at > since, key > after_id))
+    found = await connection.execute(query.order_by(changed_at, key).limit(limit))
+    return await _with_detections(connection, [_event(row) for row in found])
+
+
+async def find_event(connection: AsyncConnection, event_id: str) -> Event | None:
+    """Return one event with its snippets; None when there is none of this id."""
+    row = (await connection.execute(_events().where(events.c.id == event_id))).one_or_none()
+    if row is None:
+        return None
+    return (await with_snippets(connection, await _with_detections(connection, [_event(row)])))[0]
+
+
+async def find_frames(connection: AsyncConnection, event_id: str) -> list[Frames]:
+    """Return the probabilities of every moment of an event, by snippet."""
+    table = frame_probabilities
+    found = await connection.execute(
+        select(
+            table.c.snippet,
+            table.c.moment,
+            table.c.captured_at,
+            table.c.kind,
+            table.c.label,
+            table.c.probability,
+        )
+        .where(table.c.event_id == event_id)
+        .order_by(table.c.snippet, table.c.moment)
+    )
+    by_snippet: dict[int, list[_Row]] = defaultdict(list)
+    for row in found:
+        by_snippet[row.snippet].append(row)
+    return [_frames(snippet, rows) for snippet, rows in sorted(by_snippet.items())]
+
+
+async def seen_cameras(connection: AsyncConnection) -> list[Named]:
+    """Return all cameras of the record, by name."""
+    query = select(events.c.camera, func.max(events.c.started_at)).group_by(events.c.camera)
+    return [Named(*row) for row in await connection.execute(query.order_by(events.c.camera))]
+
+
+async def seen_labels(connection: AsyncConnection) -> list[Named]:
+    """Return all labels that were ever accepted, by name."""
+    query = select(detections.c.label, func.max(detections.c.event_started_at)).group_by(detections.c.label)
+    return [Named(*row) for row in await connection.execute(query.order_by(detections.c.label))]
+
+
+async def count_all(connection: AsyncConnection) -> Totals:
+    """Return the totals; reads whole indexes, so ask seldom."""
+    said = (
+        await connection.execute(
+            select(
+                func.count(),
+                func.coalesce(func.sum(type_coerce(events.c.is_accepted, Integer)), 0),
+                func.coalesce(func.sum(type_coerce(events.c.is_open, Integer)), 0),
+                func.min(events.c.started_at),
+                func.max(events.c.started_at),
+            ).select_from(events)
+        )
+    ).one()
+    media = (
+        await connection.execute(
+            select(
+                func.count(),
+                func.coalesce(func.sum(type_coerce(snippets.c.is_media_lost, Integer)), 0),
+                func.coalesce(func.sum(snippets.c.clip_bytes), 0),
+            ).select_from(snippets)
+        )
+    ).one()
+    return Totals(
+        events=int(said[0]),
+        accepted_events=int(said[1]),
+        open_events=int(said[2]),
+        snippets=int(media[0]),
+        lost_clips=int(media[1]),
+        clip_bytes=int(media[2]),
+        oldest_at=said[3],
+        newest_at=said[4],
+    )
+
+
+async def with_snippets(connection: AsyncConnection, found: Sequence[Event]) -> list[Event]:
+    """Return the events with their snippets, in order."""
+    by_event: dict[str, list[Snippet]] = defaultdict(list)
+    for ids in _portions([event.id for event in found]):
+        query = (
+            select(snippets.c.event_id, snippets.c.decision, *(snippets.c[name] for name in _SNIPPET))
+            .where(snippets.c.event_id.in_(ids))
+            .order_by(snippets.c.event_id, snippets.c.snippet)
+        )
+        for row in await connection.execute(query):
+            by_event[row.event_id].append(_snippet(row))
+    return [replace(event, snippets=tuple(by_event[event.id])) for event in found]
+
+
+async def _with_detections(connection: AsyncConnection, found: Sequence[Event]) -> list[Event]:
+    by_event: dict[str, list[Detection]] = defaultdict(list)
+    names = tuple(Detection.__dataclass_fields__)
+    for ids in _portions([event.id for event in found]):
+        query = select(detections.c.event_id, *(detections.c[name] for name in names)).where(
+            detections.c.event_id.in_(ids)
+        )
+        for event_id, *values in await connection.execute(query):
+            by_event[event_id].append(Detection(*values))
+    return [
+        replace(event, detections=tuple(sorted(by_event[event.id], key=lambda d: (-d.probability, d.label))))
+        for event in found
+    ]
+
+
+def _events() -> Select[Any]:  # Any: the columns, all read by name
+    return select(
+        *(events.c[name] for name in _EVENT),
+        events.c.weather_id,
+        *(weather_reports.c[name].label(f"weather_{name}") for name in _WEATHER),
+    ).select_from(events.outerjoin(weather_reports, events.c.weather_id == weather_reports.c.id))
+
+
+def _event(row: _Row) -> Event:
+    fields = row._mapping
+    weather = None
+    if fields["weather_id"] is not None and fields["weather_words"]:
+        weather = Weather(**{name: fields[f"weather_{name}"] for name in _WEATHER})
+    return Event(**{name: fields[name] for name in _EVENT}, weather=weather)
+
+
+def _snippet(row: _Row) -> Snippet:
+    fields = {name: row._mapping[name] for name in _SNIPPET}
+    fields["peaks"] = json.loads(fields["peaks"])
+    fields["threshold"] = json.loads(row._mapping["decision"]).get("threshold")
+    fields["accepted"] = tuple(said["label"] for said in json.loads(fields["accepted"]))
+    return Snippet(**fields)
+
+
+def _frames(snippet: int, rows: Sequence[_Row]) -> Frames:
+    moments = {row.moment: row.captured_at for row in rows}
+    columns: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    for row in rows:
+        columns[(row.kind, row.label)][row.moment] = row.probability
+    order = {"target": 0, "background": 1, "other": 2}
+    return Frames(
+        snippet,
+        tuple(moments[moment] for moment in sorted(moments)),
+        tuple(
+            Series(label, kind, tuple(values.get(moment, 0.0) for moment in sorted(moments)))
+            for (kind, label), values in sorted(
+                columns.items(), key=lambda c: (order.get(c[0][0], 3), c[0][1])
+            )
+        ),
+    )
+
+
+def _portions(ids: Sequence[str]) -> list[Sequence[str]]:
+    return [ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE)]

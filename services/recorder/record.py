@@ -1,0 +1,156 @@
+"""The transaction that records a snippet, and the one that closes events which went quiet. Knows no queue, no file.
+
+All of an event's writers meet at its row, which each locks first; what they then read is what was committed before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Table, and_, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.recorder.database import insert_or_keep
+from services.recorder.derivation import (
+    KeptMedia,
+    Row,
+    SnippetRows,
+    SnippetState,
+    detections_of,
+    event_of,
+    merged_media,
+)
+from services.recorder.schema import detections, events, frame_embeddings, frame_probabilities, snippets
+
+CLOSED_AT_ONCE = 500  # events closed in one transaction at most
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a transaction changed."""
+
+    is_new_event: bool
+    is_new_snippet: bool
+
+
+async def record_snippet(
+    connection: AsyncConnection, rows: SnippetRows, media: KeptMedia, now: datetime
+) -> Recorded:
+    """Write one snippet and bring its event up to date. Any order and any repetition end in the same rows.
+
+    Of two answers for the same snippet the one decided later stands.
+    """
+    key = and_(snippets.c.event_id == rows.event_id, snippets.c.snippet == rows.snippet)
+    event = await _locked_event(connection, rows, now)
+    columns = (snippets.c.labelled_at, snippets.c.clip_name, snippets.c.thumbnail_name, snippets.c.clip_bytes)
+    known = (await connection.execute(select(*columns).where(key))).one_or_none()
+    kept = KeptMedia(known.clip_name, known.thumbnail_name, known.clip_bytes) if known else None
+    media = merged_media(kept, media)
+    if known is None:
+        values = {**rows.columns, **media.columns, "recorded_at": now}
+        await connection.execute(insert(snippets).values(values))
+    elif rows.columns["labelled_at"] > known.labelled_at:
+        await connection.execute(update(snippets).where(key).values({**rows.columns, **media.columns}))
+    else:
+        await connection.execute(update(snippets).where(key).values(media.columns))
+    if known is None or rows.columns["labelled_at"] > known.labelled_at:
+        await _replace_frames(connection, rows, is_known=known is not None)
+    await _derive(connection, rows.event_id, event, now)
+    return Recorded(event is None, known is None)
+
+
+async def _locked_event(connection: AsyncConnection, rows: SnippetRows, now: datetime) -> Row | None:
+    """Lock the event's row, making it when there is none; return it as it was (None: new)."""
+    locked = select(events).where(events.c.id == rows.event_id).with_for_update()
+    found = (await connection.execute(locked)).mappings().one_or_none()
+    if found is not None:
+        return dict(found)
+    said = rows.columns
+    made = await connection.execute(
+        insert_or_keep(connection.dialect.name, events, "id").values(
+            id=rows.event_id,
+            camera=rows.camera,
+            started_at=said["event_started_at"],
+            ended_at=said["event_ended_at"],
+            is_open=True,
+            is_accepted=False,
+            n_snippets=0,
+            motion_peak=0.0,
+            created_at=now,
+            updated_at=now,
+        )
+    )
+    found = (await connection.execute(locked)).mappings().one()
+    return None if made.rowcount == 1 and found["n_snippets"] == 0 else dict(found)
+
+
+async def _replace_frames(connection: AsyncConnection, rows: SnippetRows, is_known: bool) -> None:
+    frames: tuple[tuple[Table, tuple[Row, ...]], ...] = (
+        (frame_probabilities, rows.probabilities),
+        (frame_embeddings, rows.embeddings),
+    )
+    for table, values in frames:
+        if is_known:
+            of_snippet = and_(table.c.event_id == rows.event_id, table.c.snippet == rows.snippet)
+            await connection.execute(delete(table).where(of_snippet))
+        if values:
+            await connection.execute(insert(table), list(values))
+
+
+async def _derive(connection: AsyncConnection, event_id: str, before: Row | None, now: datetime) -> None:
+    """Write what follows from the event's snippets, where it differs from what is there."""
+    names = SnippetState.__dataclass_fields__
+    found = await connection.execute(
+        select(*(snippets.c[name] for name in names)).where(snippets.c.event_id == event_id)
+    )
+    states = [SnippetState(*row) for row in found]
+    event = (await connection.execute(select(events).where(events.c.id == event_id))).mappings().one()
+    wanted = detections_of(event_id, event["camera"], states)
+    there = (
+        (await connection.execute(select(detections).where(detections.c.event_id == event_id)))
+        .mappings()
+        .all()
+    )
+    if sorted((dict(row) for row in there), key=_by_label) != sorted(wanted, key=_by_label):
+        await connection.execute(delete(detections).where(detections.c.event_id == event_id))
+        if wanted:
+            await connection.execute(insert(detections), wanted)
+    values = event_of(states, wanted)
+    if before is None or any(before[name] != value for name, value in values.items()):
+        updated_at = now if before is None else rising(before["updated_at"], now)
+        await connection.execute(
+            update(events).where(events.c.id == event_id).values({**values, "updated_at": updated_at})
+        )
+
+
+async def close_quiet_events(connection: AsyncConnection, now: datetime, close_after_s: float) -> list[str]:
+    """Close open events that neither grew nor ended within `close_after_s`; return their ids.
+
+    A snippet that comes after all opens its event again.
+    """
+    before = now - timedelta(seconds=close_after_s)
+    quiet = (
+        select(events.c.id, events.c.updated_at)
+        .where(events.c.is_open, events.c.updated_at < before, events.c.ended_at < before)
+        .limit(CLOSED_AT_ONCE)
+        .with_for_update()
+    )
+    found = (await connection.execute(quiet)).all()
+    for row in found:
+        await connection.execute(
+            update(events)
+            .where(events.c.id == row.id)
+            .values(is_open=False, updated_at=rising(row.updated_at, now))
+        )
+    return [row.id for row in found]
+
+
+def rising(before: datetime, now: datetime) -> datetime:
+    """Return the time of a change: now, but always after the change before (clocks differ, and step back)."""
+    return max(now, before + timedelta(milliseconds=1))
+
+
+def _by_label(row: Any) -> str:  # Any: a mapping of column values
+    return str(row["label"])

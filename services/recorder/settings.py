@@ -1,0 +1,49 @@
+"""What the recorder reads from its environment, with bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+
+from shared.settings import ServiceSettings
+
+
+class RecorderSettings(ServiceSettings):
+    """DATABASE_URL, MEDIA_DIR, WEATHER_…; HTTP_PORT serves the page, the API and the media files."""
+
+    database_url: Annotated[
+        SecretStr,
+        Field(description="mysql://user:password@host/database, mariadb://… or sqlite:///path/of/file.db"),
+    ] = SecretStr("sqlite+aiosqlite:///data/clipwatch.db")
+    media_dir: Annotated[Path, Field(description="folder of the clips and thumbnails")] = Path("data/media")
+    batch_max: Annotated[int, Field(ge=1, le=128, description="messages taken from the queue at once")] = 16
+    min_idle_s: Annotated[
+        float, Field(ge=1, le=600, description="a dead replica's work is taken over after this long")
+    ] = 15
+    max_attempts: Annotated[
+        int, Field(ge=1, le=100, description="deliveries of a message before it goes to the dead letters")
+    ] = 5
+    transaction_s: Annotated[
+        float,
+        Field(gt=0, le=120, description="a database that needs longer for one transaction counts as away"),
+    ] = 30
+    close_after_s: Annotated[
+        float,
+        Field(ge=5, le=86400, description="an open event without a new snippet is closed after this long"),
+    ] = 60
+    weather_provider: Literal["open_meteo", "none"] = "open_meteo"
+    weather_url: Annotated[
+        str, Field(pattern=r"^https?://", description="base address of the weather provider")
+    ] = "https://api.open-meteo.com"
+    weather_timeout_s: Annotated[float, Field(gt=0, le=2, description="deadline of one weather request")] = 2
+    weather_cache_s: Annotated[
+        float, Field(ge=600, le=7200, description="a place's weather is asked for again after this long")
+    ] = 900
+    weather_max_age_h: Annotated[
+        float, Field(gt=0, le=2160, description="events older than this get no weather any more")
+    ] = 168
+    streams_max: Annotated[
+        int, Field(ge=1, le=1000, description="pages that may follow the events at the same time")
+    ] = 64

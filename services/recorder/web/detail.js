@@ -1,0 +1,239 @@
+// One event: its clips one after the other, the probabilities below with a cursor that follows, and the facts.
+
+import { Chart } from "./chart.js";
+import { el } from "./dom.js";
+import { bytes, clock, colour, duration, percent, time, weatherFacts } from "./format.js";
+import { chip } from "./list.js";
+
+const STILL = matchMedia("(prefers-reduced-motion: reduce)");
+
+export class Detail {
+  constructor(root, onClose) {
+    this.root = root;
+    this.onClose = onClose;
+    this.id = null;
+    this.fetching = null;
+  }
+
+  get isOpen() {
+    return this.id !== null;
+  }
+
+  async open(id) {
+    this.stop();
+    this.id = id;
+    this.root.hidden = false;
+    this.root.replaceChildren(this.head("Loading"), el("div", { class: "stage ghost" }));
+    this.root.scrollTop = 0;
+    await this.load(true);
+  }
+
+  // Reads the event again; the video goes on when its clips are the same.
+  async load(isFirst = false) {
+    this.fetching?.abort();
+    const request = new AbortController();
+    this.fetching = request;
+    try {
+      const answer = await fetch(`api/events/${encodeURIComponent(this.id)}`, { signal: request.signal });
+      const said = await answer.json();
+      if (!answer.ok) throw new Error(said.error?.found ?? `status ${answer.status}`);
+      if (isFirst || !this.event) this.show(said);
+      else this.update(said);
+    } catch (fault) {
+      if (request.signal.aborted) return;
+      if (isFirst) this.fail(fault);
+    }
+  }
+
+  close() {
+    if (!this.isOpen) return;
+    this.stop();
+    this.id = null;
+    this.root.hidden = true;
+    this.root.replaceChildren();
+    this.onClose();
+  }
+
+  toggle() {
+    if (!this.video) return;
+    if (this.video.paused) this.video.play().catch(() => {});
+    else this.video.pause();
+  }
+
+  stop() {
+    this.fetching?.abort();
+    this.chart?.close();
+    cancelAnimationFrame(this.frame);
+    if (this.video) {
+      this.video.pause();
+      this.video.removeAttribute("src");
+      this.video.load();
+    }
+    this.video = this.chart = this.event = null;
+  }
+
+  fail(fault) {
+    this.root.replaceChildren(this.head("Event"), el("div", { class: "notice" },
+      el("p", {}, `This event cannot be shown: ${fault.message}.`),
+      el("button", { type: "button", onclick: () => this.open(this.id) }, "Try again")));
+  }
+
+  head(title) {
+    return el("header", { class: "detail-head" },
+      el("h2", { tabindex: "-1" }, title),
+      el("button", { type: "button", class: "close", "aria-label": "Close the event (Esc)", title: "Close (Esc)", onclick: () => this.close() }, "✕"));
+  }
+
+  show(event) {
+    this.event = event;
+    this.clips = event.snippets.filter((part) => part.clip_url);
+    this.playing = 0;
+    this.stage = el("div", { class: "stage" });
+    this.strip = el("div", { class: "strip", role: "group", "aria-label": "Clips of this event" });
+    this.plot = el("div", { class: "plot" });
+    this.legend = el("ul", { class: "legend", "aria-label": "Probabilities at the cursor" });
+    this.facts = el("div", { class: "facts" });
+    this.chips = el("div", { class: "labels" });
+    this.root.replaceChildren(this.head(event.camera), this.stage, this.strip, this.chips, this.legend, this.plot, this.facts);
+    this.chart = new Chart(this.plot, { onSeek: (ms) => this.seek(ms), onPoint: (values) => this.say(values) });
+    this.player();
+    this.describe();
+    this.root.querySelector("h2").focus({ preventScroll: true });
+  }
+
+  update(event) {
+    const clips = event.snippets.filter((part) => part.clip_url);
+    const isSame = clips.length >= this.clips.length && this.clips.every((part, i) => part.clip_url === clips[i].clip_url);
+    if (!isSame) {
+      this.stop();
+      this.show(event);
+      return;
+    }
+    const hadNone = !this.clips.length;
+    this.event = event;
+    this.clips = clips;
+    if (hadNone && clips.length) this.player();
+    this.describe();
+  }
+
+  player() {
+    if (!this.clips.length) {
+      this.stage.replaceChildren(el("p", { class: "blank" }, "The clip of this event could not be kept."));
+      return;
+    }
+    this.video = el("video", { controls: true, playsinline: true, preload: "auto", "aria-label": `Clip of camera ${this.event.camera}` });
+    this.video.muted = true;
+    this.video.addEventListener("ended", () => this.play(this.playing + 1));
+    this.video.addEventListener("play", () => this.follow());
+    this.video.addEventListener("seeked", () => this.follow());
+    this.video.addEventListener("error", () => this.unplayable());
+    this.stage.replaceChildren(this.video);
+    const best = this.clips.findIndex((part) => part.clip_url === this.event.clip_url);
+    this.loadClip(this.event.is_open ? this.clips.length - 1 : Math.max(this.event.n_snippets > 1 ? 0 : best, 0), !STILL.matches);
+  }
+
+  play(index) {
+    if (index < this.clips.length) this.loadClip(index, true);
+  }
+
+  loadClip(index, andPlay, second = 0) {
+    this.playing = index;
+    const part = this.clips[index];
+    this.video.poster = part.thumbnail_url ?? "";
+    this.video.src = part.clip_url;
+    if (second) this.video.currentTime = second;
+    if (andPlay) this.video.play().catch(() => {});
+    this.buttons();
+    this.chart?.follow(Date.parse(part.started_at) + second * 1000);
+  }
+
+  unplayable() {
+    if (!this.video?.getAttribute("src")) return;
+    this.stage.querySelector(".fault")?.remove();
+    this.stage.append(el("p", { class: "fault", role: "alert" }, "This clip cannot be played. ", el("a", { href: this.clips[this.playing].clip_url, download: true }, "Save it"), " to look at it elsewhere."));
+  }
+
+  follow() {
+    cancelAnimationFrame(this.frame);
+    const step = () => {
+      if (!this.video) return;
+      this.chart.follow(Date.parse(this.clips[this.playing].started_at) + this.video.currentTime * 1000);
+      if (!this.video.paused) this.frame = requestAnimationFrame(step);
+    };
+    step();
+  }
+
+  seek(ms) {
+    const within = (part) => ms >= Date.parse(part.started_at) && ms <= Date.parse(part.ended_at);
+    const index = this.clips.findIndex(within);
+    if (index < 0) return;
+    const second = (ms - Date.parse(this.clips[index].started_at)) / 1000;
+    if (index === this.playing) this.video.currentTime = second;
+    else this.loadClip(index, !this.video.paused, second);
+  }
+
+  buttons() {
+    this.strip.hidden = this.event.snippets.length < 2;
+    this.strip.replaceChildren(...this.event.snippets.map((part) => {
+      const index = this.clips.indexOf(part);
+      return el("button", {
+        type: "button", disabled: index < 0, "aria-pressed": String(index === this.playing),
+        title: `${clock(part.started_at)}${part.accepted.length ? `: ${part.accepted.join(", ")}` : ""}`,
+        onclick: () => this.play(index),
+      }, part.thumbnail_url ? el("img", { src: part.thumbnail_url, alt: "", loading: "lazy" }) : null,
+      el("span", {}, index < 0 ? `Clip ${part.snippet + 1} lost` : `Clip ${part.snippet + 1}`));
+    }));
+  }
+
+  describe() {
+    const event = this.event;
+    this.buttons();
+    this.chips.replaceChildren(...(event.detections.length ? event.detections.map(chip) : [el("span", { class: "chip none" }, "no label")]));
+    const hasFrames = event.frames.some((part) => part.moments.length);
+    this.plot.hidden = this.legend.hidden = !hasFrames;
+    if (hasFrames) {
+      this.chart.show(event);
+      this.key();
+    }
+    this.facts.replaceChildren(...this.about());
+  }
+
+  key() {
+    this.values = new Map();
+    this.legend.replaceChildren(...this.chart.lines.map((line) => {
+      const value = el("span", { class: "share" }, "");
+      this.values.set(line.key, value);
+      const name = line.kind === "other" ? "something else" : line.label;
+      return el("li", {}, el("i", { class: `swatch ${line.kind === "target" ? colour(line.label) : line.kind}` }), name, " ", value);
+    }));
+    this.chart.follow(this.chart.at);
+  }
+
+  say(values) {
+    for (const [key, share] of values) this.values?.get(key)?.replaceChildren(percent(share));
+  }
+
+  about() {
+    const event = this.event;
+    const reason = event.detections.length ? "" : event.snippets.find((part) => part.reason)?.reason;
+    const rows = [
+      ["Started", time(event.started_at, true)],
+      ["Lasted", event.is_open ? `${duration(event.duration_s)} so far` : duration(event.duration_s)],
+      ...event.detections.map((found) => [found.label, [`${percent(found.probability)}, `, time(found.started_at), " to ", time(found.ended_at)]]),
+      reason && ["No label", reason],
+      ["Motion", percent(event.motion_peak)],
+      ["Model", [...new Set(event.snippets.map((part) => part.model))].join(", ")],
+      event.latitude !== null && ["Place", `${event.latitude.toFixed(4)}, ${event.longitude.toFixed(4)}`],
+      ["Clips", this.clips.length ? this.clips.map((part, i) => [i ? ", " : "", el("a", { href: part.clip_url, download: `${event.camera}-${event.started_at.slice(0, 19).replaceAll(":", "")}-${part.snippet}.mp4` }, `save ${part.snippet + 1} (${bytes(part.clip_bytes)})`)]).flat() : "none"],
+    ].filter(Boolean);
+    const parts = [el("dl", {}, rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))))];
+    if (event.weather) {
+      const sky = event.weather;
+      parts.push(el("section", { class: "weather", "aria-label": "Weather" },
+        el("h3", {}, el("span", { class: "icon", "aria-hidden": "true" }, sky.icon), " ", sky.words),
+        el("dl", {}, weatherFacts(sky).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
+        el("p", { class: "source" }, "Observed ", time(sky.observed_at), ". ", sky.attribution_url ? el("a", { href: sky.attribution_url, rel: "noreferrer" }, sky.attribution) : sky.attribution)));
+    }
+    return parts;
+  }
+}

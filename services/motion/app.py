@@ -1,0 +1,286 @@
+"""The motion service, put together: cameras in, snippets in Redis out. Everything is built here.
+
+camera threads --> outbox on disk --> publisher --> Redis
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastapi import FastAPI
+from redis.asyncio import Redis
+
+from services.motion.camera import FileWorker, LiveWorker, Place, Worker
+from services.motion.metrics import MotionMetrics
+from services.motion.outbox import Outbox, Publisher, owner_of, write_durably
+from services.motion.recordings import Recording, find_recording
+from services.motion.recovery import recover
+from services.motion.settings import MotionServiceSettings
+from services.motion.sources.video import quiet_ffmpeg
+from services.motion.status import CameraStatus
+from shared.cameras import Camera, load_cameras
+from shared.errors import ConfigError, Permanent, redact
+from shared.logs import get_logger
+from shared.runtime import Runtime
+
+log = get_logger(__name__)
+
+STALLED_S = 60.0  # a camera's threads and the publisher must move within this, whatever the camera does
+WATCH_FILE_S = 2.0
+STOP_CAMERAS_S = 2.5
+RESTART_BROKEN_S = 10.0
+
+
+async def check(settings: MotionServiceSettings) -> Sequence[str]:
+    """Return every fault of the configuration."""
+    try:
+        load_cameras(settings.cameras_file)
+        _folder(settings.data_dir)
+        _redis(settings)
+    except ConfigError as exc:
+        return exc.faults
+    return ()
+
+
+async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
+    """Watch all cameras until `runtime.stop`, or until every file is read and in Redis."""
+    quiet_ffmpeg()
+    file = load_cameras(settings.cameras_file)
+    folder = _folder(settings.data_dir)
+    secret = _secret(folder)
+    metrics = MotionMetrics()
+    outbox = Outbox(folder / "outbox", settings.outbox_max_bytes, metrics)
+    journals = _folder(folder / "journal")
+    cameras = {camera.id: camera for camera in file.cameras if camera.enabled}
+    crew = Crew(Place(settings, outbox, secret, journals), folder / "recordings", runtime, metrics)
+    _add_routes(runtime.app, crew)
+    _log_thread_bugs()
+    redis = _redis(settings)
+    publisher = Publisher(outbox, redis, settings.backlog_max, owner_of(secret), metrics)
+    sending_ends = asyncio.Event()
+    sending = asyncio.create_task(
+        publisher.run(sending_ends, runtime.health.expect("publisher", STALLED_S)), name="publisher"
+    )
+    watching = asyncio.create_task(_watch_file(settings.cameras_file, crew, runtime.stop), name="camera file")
+    try:
+        await asyncio.to_thread(recover, journals, outbox, secret, cameras.get, metrics)
+        crew.start(cameras)
+        runtime.health.is_ready = True
+        await _until_done(crew, outbox, runtime.stop, sending)
+    finally:
+        watching.cancel()
+        await asyncio.to_thread(crew.stop, STOP_CAMERAS_S)
+        sending_ends.set()
+        await asyncio.wait({sending}, timeout=1.0)
+        sending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sending
+        is_sent = await publisher.flush(min(2.0, settings.drain_s / 2))
+        if not is_sent:
+            log.warning("snippets stay on disk for the next start", entries=outbox.n_entries)
+        await redis.aclose()
+    crew.judge()
+
+
+async def _until_done(crew: Crew, outbox: Outbox, stop: asyncio.Event, sending: asyncio.Task[None]) -> None:
+    while not stop.is_set():
+        if sending.done():
+            sending.result()
+        if crew.is_done and outbox.n_entries == 0:
+            return
+        crew.restart_broken()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), 0.1)
+
+
+@dataclass(slots=True)
+class Crew:
+    """The workers of all cameras."""
+
+    place: Place
+    recordings: Path
+    runtime: Runtime
+    metrics: MotionMetrics
+    workers: dict[str, Worker] = field(default_factory=dict)
+    _broken_since: dict[str, float] = field(default_factory=dict)
+
+    def start(self, cameras: dict[str, Camera]) -> None:
+        """Start a worker for each camera."""
+        for camera in cameras.values():
+            self._start(camera)
+
+    def change(self, cameras: dict[str, Camera]) -> None:
+        """Follow an edited camera file: start, change, restart and stop what differs."""
+        for camera_id in [known for known in self.workers if known not in cameras]:
+            log.info("camera removed", camera=camera_id)
+            self._stop(camera_id)
+        for camera in cameras.values():
+            worker = self.workers.get(camera.id)
+            if worker is None:
+                log.info("camera added", camera=camera.id)
+                self._start(camera)
+            elif _source_of(worker.camera) != _source_of(camera):
+                log.info("camera has another source", camera=camera.id)
+                self._stop(camera.id)
+                self._start(camera)
+            elif worker.camera != camera:
+                log.info("camera has other settings", camera=camera.id)
+                worker.change(camera)
+
+    def restart_broken(self) -> None:
+        """Give a network camera whose worker a bug ended another one, after a while."""
+        for camera_id, worker in list(self.workers.items()):
+            if not (worker.is_done and worker.is_broken and isinstance(worker, LiveWorker)):
+                continue
+            since = self._broken_since.setdefault(camera_id, time.monotonic())
+            if time.monotonic() - since >= RESTART_BROKEN_S:
+                del self._broken_since[camera_id]
+                self._start(worker.camera)
+
+    def stop(self, within_s: float) -> None:
+        """Stop all workers together; those that hang are left behind (their threads are daemons)."""
+        for worker in self.workers.values():
+            worker.stop()
+        ends = time.monotonic() + within_s
+        for worker in self.workers.values():
+            if not worker.join(max(0.01, ends - time.monotonic())):
+                log.warning("a camera did not stop in time", camera=worker.camera.id)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every camera was a finite file and has ended, or failed."""
+        return all(isinstance(worker, FileWorker) and worker.is_done for worker in self.workers.values())
+
+    def judge(self) -> None:
+        """At the end: raise Permanent when no camera could be used; let plain recordings be played again."""
+        states = [worker.status.state for worker in self.workers.values()]
+        if states and all(state == "failed" for state in states):
+            faults = "; ".join(f"{w.camera.id}: {w.status.last_error}" for w in self.workers.values())
+            raise Permanent(f"no camera could be used: {faults}")
+        if self.runtime.stop.is_set():
+            return
+        for worker in self.workers.values():
+            recording = worker.recording if isinstance(worker, FileWorker) else None
+            if recording is not None and worker.camera.starts_at is None:
+                recording.forget()
+
+    def _start(self, camera: Camera) -> None:
+        part = f"camera {camera.id}"
+        status = CameraStatus(
+            camera.id, camera.url, self.metrics, beat=self.runtime.health.expect(part, STALLED_S)
+        )
+        status.become("connecting")
+        worker: Worker
+        if camera.is_file:
+            worker = FileWorker(camera, self.place, status, self._recording(camera))
+        else:
+            worker = LiveWorker(camera, self.place, status)
+        worker.on_end = lambda: self.runtime.health.forget(part)
+        self.workers[camera.id] = worker
+        worker.start()
+
+    def _recording(self, camera: Camera) -> Recording | None:
+        return None if camera.loop else find_recording(self.recordings, camera)
+
+    def _stop(self, camera_id: str) -> None:
+        worker = self.workers.pop(camera_id)
+        worker.stop()
+        worker.join(STOP_CAMERAS_S)
+
+
+def _source_of(camera: Camera) -> tuple[object, ...]:
+    return camera.url, camera.pace, camera.loop, camera.starts_at
+
+
+async def _watch_file(path: Path, crew: Crew, stop: asyncio.Event) -> None:
+    """Read the camera file again whenever it changes; a broken one is told once and changes nothing."""
+    seen = _stamp(path)
+    while not stop.is_set():
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), WATCH_FILE_S)
+            return
+        stamp = _stamp(path)
+        if stamp == seen:
+            continue
+        seen = stamp
+        try:
+            file = await asyncio.to_thread(load_cameras, path)
+        except ConfigError as exc:
+            log.error("the camera file has faults, the settings stay as they were", faults=redact(str(exc)))
+            continue
+        await asyncio.to_thread(crew.change, {camera.id: camera for camera in file.cameras if camera.enabled})
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _add_routes(app: FastAPI, crew: Crew) -> None:
+    @app.get("/api/cameras")
+    async def cameras() -> dict[str, object]:
+        return {
+            "cameras": [worker.status.as_json() for worker in list(crew.workers.values())],
+            "outbox": {"entries": crew.place.outbox.n_entries, "bytes": crew.place.outbox.n_bytes},
+        }
+
+
+def _redis(settings: MotionServiceSettings) -> Redis:
+    """Return a client; nobody waits for Redis here: what is cut while it is away waits in the outbox."""
+    try:
+        client: Redis = Redis.from_url(
+            settings.redis_url.get_secret_value(),
+            socket_timeout=10,
+            socket_connect_timeout=3,
+            socket_keepalive=True,
+            health_check_interval=15,
+        )
+    except ValueError as exc:
+        raise ConfigError(f"REDIS_URL: {redact(str(exc))}; wanted redis://, rediss:// or unix://") from exc
+    return client
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as exc:
+        raise ConfigError(f"DATA_DIR={path}: cannot be written: {exc.strerror}") from exc
+    return path
+
+
+def _secret(folder: Path) -> bytes:
+    """Return the secret of this data directory; made once, readable by the owner only."""
+    path = folder / "secret"
+    try:
+        known = path.read_bytes()
+    except FileNotFoundError:
+        known = b""
+    if len(known) >= 32:
+        return known
+    write_durably(path, secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def _log_thread_bugs() -> None:
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None:
+            log.error(
+                "a thread failed: this is a bug",
+                thread=args.thread.name if args.thread else None,
+                exc_info=args.exc_value,
+            )
+
+    threading.excepthook = hook

@@ -1,0 +1,513 @@
+"""Runs one camera in threads of its own, so that it never delays another: a file, or a camera on the network.
+
+A file is read by one thread, in order and without loss, so that reading it again gives the same snippets. A network
+camera has a thread that reads (it may hang in the network; it is then left behind) and one that looks at the newest
+frame; packets are kept meanwhile, so a late look loses no picture of the clip.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.motion.journal import Journal, JournalHeader
+from services.motion.makers import Job, Maker
+from services.motion.outbox import Outbox
+from services.motion.packets import Packet, PacketRing
+from services.motion.recordings import Recording
+from services.motion.settings import MotionServiceSettings
+from services.motion.sources.file import open_file
+from services.motion.sources.rtsp import open_camera
+from services.motion.sources.video import Frame, Read, SourceAway, Video
+from services.motion.status import CameraStatus
+from services.motion.watch import Opened, Order, Wanted, Watch
+from shared.cameras import Camera
+from shared.clock import from_epoch_ms, uuid7
+from shared.errors import ConfigError
+from shared.logs import get_logger
+
+log = get_logger(__name__)
+
+RECONNECT_MIN_S = 0.5
+WARM_UP_S = 1.0
+TRUNCATED_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What all cameras of the process share."""
+
+    settings: MotionServiceSettings
+    outbox: Outbox
+    secret: bytes
+    journals: Path
+
+
+class Worker:
+    """One camera: start it, change its settings, stop it, ask whether it is done."""
+
+    def __init__(self, camera: Camera, place: Place, status: CameraStatus) -> None:
+        self.camera = camera
+        self.status = status
+        self._place = place
+        self._stop = threading.Event()
+        self._ring = PacketRing(_keep_s(camera), place.settings.ring_max_bytes)
+        self._lock = threading.Lock()  # ring and journal change together
+        self._journal: Journal | None = None
+        self._maker = Maker(
+            place.outbox,
+            place.secret,
+            status,
+            is_lossless=camera.is_file,
+            is_stopping=self._stop.is_set,
+        )
+        self._thread = threading.Thread(target=self._run, name=f"camera {camera.id}", daemon=True)
+        self.on_end: Callable[[], None] = lambda: None
+        self.is_broken = False  # ended by a bug; logged by threading.excepthook
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def change(self, camera: Camera) -> None:
+        """Take other labels, thresholds and motion settings, from the next frame and snippet on."""
+        self.camera = camera
+        self._ring.set_keep(_keep_s(camera))
+
+    def stop(self) -> None:
+        """Ask it to end: an open event is cut into the outbox."""
+        self._stop.set()
+
+    def join(self, within_s: float) -> bool:
+        """Wait for its end; tell whether it came."""
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
+    @property
+    def is_done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        self.is_broken = True
+        try:
+            self._work()
+            self.is_broken = False
+        finally:
+            if self.is_broken:
+                self.status.last_error = "a bug ended this camera, see the log"
+                self.status.become("failed")
+            self._maker.close(5.0)
+            self.on_end()
+
+    def _work(self) -> None:
+        raise NotImplementedError
+
+    # -- packets, frames, orders
+
+    def _keep(self, read: Read) -> None:
+        if read.packet is None:
+            return
+        with self._lock:
+            lost = self._ring.append(read.packet)
+            self._write_journal((read.packet,))
+        if lost:
+            self.status.drop("ring_full", lost)
+
+    def _look(self, watch: Watch, frame: Frame) -> None:
+        must_cut = self._ring.n_bytes > 0.6 * self._place.settings.ring_max_bytes
+        self._execute(watch.look(frame, self.camera, must_cut=must_cut), watch)
+
+    def _finish(self, watch: Watch | None, t_s: float) -> None:
+        if watch is not None:
+            self._execute(watch.finish(t_s, self.camera), watch)
+        self._ring.need_from(None)
+        self.status.open_event = None
+
+    def _execute(self, orders: list[Order], watch: Watch) -> None:
+        for order in orders:
+            if isinstance(order, Opened):
+                self._open(order, watch)
+            else:
+                self._make(order)
+        self.status.open_event = watch.event_id
+
+    def _open(self, opened: Opened, watch: Watch) -> None:
+        self.status.n_events += 1
+        self.status.metrics.events.labels(self.status.id).inc()
+        log.info("event started", camera=self.camera.id, event_id=opened.event_id)
+        self._ring.need_from(opened.starts_s)
+        if self._is_journaled:
+            self._begin_journal(
+                JournalHeader(
+                    opened.event_id,
+                    0,
+                    opened.event_started_s,
+                    opened.starts_s,
+                    self.camera,
+                    watch.facts,
+                )
+            )
+
+    def _make(self, wanted: Wanted) -> None:
+        piece = wanted.piece
+        packets = tuple(self._ring.between(piece.starts_s, piece.ends_s))
+        done = self._journal
+        if piece.is_last:
+            log.info(
+                "event ended", camera=self.camera.id, event_id=wanted.event_id, snippets=piece.number + 1
+            )
+            self._ring.need_from(None)
+            with self._lock:
+                self._journal = None
+        else:
+            self._ring.need_from(piece.ends_s)
+            if self._is_journaled:
+                self._begin_journal(
+                    JournalHeader(
+                        wanted.event_id,
+                        piece.number + 1,
+                        piece.event_started_s,
+                        piece.ends_s,
+                        self.camera,
+                        wanted.facts,
+                    )
+                )
+        self._maker.take(Job(wanted, packets, done))
+
+    @property
+    def _is_journaled(self) -> bool:
+        return not (self.camera.is_file and not self.camera.loop)
+
+    def _begin_journal(self, header: JournalHeader) -> None:
+        with self._lock:
+            try:
+                self._journal = Journal(self._place.journals, header)
+            except OSError as exc:
+                self._journal_failed(exc)
+                return
+            self._write_journal(self._ring.between(header.starts_s, float("inf")))
+
+    def _write_journal(self, packets: Sequence[Packet]) -> None:
+        if self._journal is None:
+            return
+        try:
+            self._journal.append(packets)
+        except OSError as exc:
+            self._journal_failed(exc)
+
+    def _journal_failed(self, exc: OSError) -> None:
+        log.warning(
+            "the journal cannot be written, a kill would lose this event", camera=self.camera.id, error=exc
+        )
+        self.status.drop("journal")
+        if self._journal is not None:
+            self._journal.close()
+        self._journal = None
+
+
+class FileWorker(Worker):
+    """A recording. `recording` is None when it is looped: it then plays the part of a live camera."""
+
+    def __init__(
+        self, camera: Camera, place: Place, status: CameraStatus, recording: Recording | None
+    ) -> None:
+        super().__init__(camera, place, status)
+        self._recording = recording
+        self._dirty = False
+
+    @property
+    def recording(self) -> Recording | None:
+        return self._recording
+
+    def _work(self) -> None:
+        self.status.is_file = True
+        recording = self._recording
+        if recording is not None and recording.is_finished:
+            self.status.message = "was read to its end before"
+            self.status.become("ended")
+            return
+        starts_s = recording.starts_s if recording else time.time()
+        if recording:
+            recording.begin()
+        while not self._stop.is_set():
+            try:
+                ends_s = self._play(starts_s)
+            except (ConfigError, SourceAway) as exc:
+                self._failed(str(exc))
+                return
+            if self._stop.is_set():
+                break
+            if recording is not None:
+                recording.finish()
+                self.status.become("ended")
+                log.info("file read to its end", camera=self.camera.id, message=self.status.message or None)
+                return
+            starts_s = ends_s if self.camera.pace == "fast" else max(ends_s, time.time() - 1.0)
+
+    def _failed(self, message: str) -> None:
+        self.status.last_error = message
+        self.status.become("failed")
+        log.error("the file cannot be used", camera=self.camera.id, error=message)
+
+    def _play(self, starts_s: float) -> float:
+        """Read the file once; return when it ended, epoch seconds."""
+        video = open_file(self.camera.url, starts_s, self.status.drop)
+        self.status.duration_s = video.duration_s
+        self._ring.clear()
+        watch: Watch | None = None
+        pace = Pace(starts_s)
+        last_s = starts_s
+        n_frames = 0
+        try:
+            for read in video.read():
+                self._keep(read)
+                for frame in read.frames:
+                    if self._stop.is_set():
+                        break
+                    if self.camera.pace == "realtime":
+                        pace.wait(frame.t_s, self._stop)
+                    last_s = max(last_s, frame.t_s)
+                    n_frames += 1
+                    watch = self._see(watch, video, frame, starts_s)
+                if self._stop.is_set():
+                    break
+        except SourceAway as exc:
+            self.status.last_error = str(exc)
+        finally:
+            if not (self._stop.is_set() and self._recording is not None):
+                self._finish(watch, last_s + 1 / video.facts.frame_rate)
+            else:
+                self._abandon()
+            video.close()
+        if n_frames == 0 and not self._stop.is_set():
+            raise ConfigError(f"{self.camera.url}: no frame of it can be decoded")
+        ends_s = last_s + 1 / video.facts.frame_rate
+        if not self._stop.is_set():
+            self._judge_end(ends_s - starts_s, video.duration_s)
+        return ends_s
+
+    def _see(self, watch: Watch | None, video: Video, frame: Frame, starts_s: float) -> Watch:
+        if watch is None or not watch.fits(frame):
+            if watch is not None:
+                self._finish(watch, frame.t_s)
+                video.measure(frame)
+                self._ring.drop_before(frame.t_s)
+            watch = Watch(video.facts, self._event_id)
+            self.status.fps = video.facts.frame_rate
+            self.status.become("running")
+        self.status.saw_frame()
+        self.status.beat()
+        self.status.position_s = frame.t_s - starts_s
+        if watch.is_due(frame.t_s, self.camera):
+            if self.camera.pace == "fast":
+                self._maker.wait_for_room()
+            self._look(watch, frame)
+        return watch
+
+    def _event_id(self, event_started_s: float) -> str:
+        if self._recording is not None:
+            return self._recording.event_id(event_started_s)
+        return uuid7(from_epoch_ms(round(event_started_s * 1000)))
+
+    def _abandon(self) -> None:
+        """Leave an open event of a finite file alone: it is read again from its start."""
+        self._ring.need_from(None)
+        self.status.open_event = None
+
+    def _judge_end(self, read_s: float, claimed_s: float | None) -> None:
+        if claimed_s is None or read_s >= claimed_s - max(TRUNCATED_S, 0.02 * claimed_s):
+            return
+        self.status.is_truncated = True
+        self.status.message = f"ends at {read_s:.1f} s of {claimed_s:.1f} s"
+        log.warning("the file is cut off", camera=self.camera.id, message=self.status.message)
+
+
+@dataclass(slots=True)
+class Pace:
+    """Holds a recording back to its own speed. A reader that fell behind by more than 2 s is not made to catch up."""
+
+    _media_s: float
+    _wall_s: float = field(default_factory=time.monotonic)
+
+    def wait(self, t_s: float, stop: threading.Event) -> None:
+        ahead_s = (t_s - self._media_s) - (time.monotonic() - self._wall_s)
+        if ahead_s > 0:
+            stop.wait(ahead_s)
+        elif ahead_s < -2.0:
+            self._wall_s += -ahead_s
+
+
+@dataclass(slots=True)
+class Slot:
+    """The newest frame between the reader and the detector: newest wins, what was not looked at is counted."""
+
+    _ready: threading.Condition = field(default_factory=threading.Condition)
+    _frame: tuple[Frame, Video] | None = None
+    ended: str | None = None  # why the reader ended
+
+    def put(self, frame: Frame, video: Video) -> bool:
+        """Leave `frame`; return False when one that nobody looked at had to go."""
+        with self._ready:
+            was_free = self._frame is None
+            self._frame = (frame, video)
+            self._ready.notify()
+            return was_free
+
+    def end(self, why: str) -> None:
+        with self._ready:
+            self.ended = why
+            self._ready.notify()
+
+    def take(self, timeout_s: float) -> tuple[Frame, Video] | None:
+        with self._ready:
+            if self._frame is None and self.ended is None:
+                self._ready.wait(timeout_s)
+            taken, self._frame = self._frame, None
+            return taken
+
+
+class LiveWorker(Worker):
+    """A camera on the network: connect, look, and when it goes, wait and connect again."""
+
+    def _work(self) -> None:
+        backoff_s = RECONNECT_MIN_S
+        while not self._stop.is_set():
+            why, ran_s = self._session()
+            if self._stop.is_set():
+                break
+            self._went(why)
+            if ran_s > 10:
+                backoff_s = RECONNECT_MIN_S
+            self._wait(backoff_s * random.uniform(0.7, 1.3))  # noqa: S311  # jitter, no secret
+            backoff_s = min(backoff_s * 2, self._place.settings.reconnect_max_s)
+
+    def _session(self) -> tuple[str, float]:
+        """Connect and look until the camera goes; return why it went, and how long it ran."""
+        slot = Slot()
+        gone = threading.Event()  # tells the reader that nobody waits for it any more
+        self._ring.clear()
+        reader = threading.Thread(
+            target=self._read, args=(slot, gone), name=f"read {self.camera.id}", daemon=True
+        )
+        reader.start()
+        settings = self._place.settings
+        deadline_s = time.monotonic() + settings.open_s + settings.read_s + 5
+        watch: Watch | None = None
+        began_s = last_s = None
+        try:
+            while not self._stop.is_set():
+                self.status.beat()
+                taken = slot.take(0.5)
+                if taken is None:
+                    if slot.ended is not None:
+                        return slot.ended, time.monotonic() - began_s if began_s else 0.0
+                    if time.monotonic() > deadline_s:
+                        self.status.drop("reader_hung")
+                        return "the reader hangs in the network", time.monotonic() - (
+                            began_s or time.monotonic()
+                        )
+                    continue
+                frame, video = taken
+                deadline_s = time.monotonic() + settings.read_s + 5
+                if began_s is None:
+                    began_s = time.monotonic()
+                    self._returned(video)
+                if watch is None or not watch.fits(frame):
+                    if watch is not None:
+                        log.info("the camera changed its picture size", camera=self.camera.id)
+                        self._finish(watch, frame.t_s)
+                        video.measure(frame)
+                        self._ring.drop_before(frame.t_s)
+                    watch = Watch(video.facts, _random_id, WARM_UP_S)
+                last_s = frame.t_s
+                self._look(watch, frame)
+            return "stopped", 0.0
+        finally:
+            gone.set()
+            self._finish(watch, last_s or 0.0)
+
+    def _read(self, slot: Slot, gone: threading.Event) -> None:
+        """Read packets until the camera goes, in a thread that may hang."""
+        settings = self._place.settings
+        video: Video | None = None
+        try:
+            video = open_camera(self.camera.url, settings.open_s, settings.read_s, self.status.drop)
+            watch_due_s = 0.0
+            for read in video.read():
+                if gone.is_set():
+                    return
+                self._keep(read)
+                for frame in read.frames:
+                    self._count(frame)
+                    if frame.image.is_corrupt:
+                        self.status.drop("corrupt_frame")
+                        continue
+                    if frame.t_s < watch_due_s - 0.004:
+                        continue  # detect_fps: not wanted, so not a drop
+                    period_s = 1 / self.camera.motion.detect_fps
+                    watch_due_s = max(watch_due_s, frame.t_s - period_s) + period_s
+                    if not slot.put(frame, video):
+                        self.status.drop("detector_busy")
+            slot.end("the camera ended the stream")
+        except SourceAway as exc:
+            slot.end(str(exc))
+        finally:
+            if slot.ended is None:
+                slot.end("the reader failed")
+            if video is not None:
+                video.close()
+
+    def _count(self, frame: Frame) -> None:
+        status = self.status
+        status.saw_frame()
+        if status.position_s is not None and frame.t_s > status.position_s:
+            fps = min(1 / (frame.t_s - status.position_s), 240.0)
+            status.fps += 0.05 * (fps - status.fps)
+        status.position_s = frame.t_s
+
+    def _went(self, why: str) -> None:
+        self.status.last_error = why
+        if self.status.away_since_s is None:
+            self.status.away_since_s = time.monotonic()
+            log.warning("the camera is away, trying again", camera=self.camera.id, error=why)
+        self.status.become("away")
+        self.status.fps = 0.0
+
+    def _returned(self, video: Video) -> None:
+        status = self.status
+        if status.away_since_s is not None:
+            status.metrics.reconnects.labels(self.camera.id).inc()
+            log.info(
+                "the camera is back",
+                camera=self.camera.id,
+                away_s=round(time.monotonic() - status.away_since_s, 1),
+            )
+        else:
+            log.info(
+                "the camera delivers",
+                camera=self.camera.id,
+                codec=video.facts.codec,
+                size=f"{video.facts.width}x{video.facts.height}",
+            )
+        status.away_since_s = None
+        status.fps = video.facts.frame_rate
+        status.position_s = None
+        status.become("running")
+
+    def _wait(self, seconds: float) -> None:
+        ends_s = time.monotonic() + seconds
+        while not self._stop.is_set() and time.monotonic() < ends_s:
+            self.status.beat()
+            self._stop.wait(min(1.0, max(0.01, ends_s - time.monotonic())))
+
+
+def _keep_s(camera: Camera) -> float:
+    """Return how much of the past the ring holds: pre-roll, and what confirming motion and looking late take."""
+    return camera.motion.pre_roll_s + 5.0
+
+
+def _random_id(event_started_s: float) -> str:
+    return uuid7(from_epoch_ms(round(event_started_s * 1000)))

@@ -1,0 +1,423 @@
+"""Says whether something moves in a frame, and where. Pure: a luma plane goes in, a Motion comes out.
+
+The origin's method (difference, blur, threshold, dilate, area) against a running-average baseline, and what
+keeps it quiet: a noise level measured per pixel, a rate of change per pixel that swaying things drive up, a baseline
+that starts anew when the scene changes as a whole, and two questions to every blob. Has it moved within the last
+moments? A ghost (where something stood when the baseline was made) and a thing that came to rest have not. Does it keep the
+structure of the background? Light does, an object does not.
+Every array of the state is replaced, never written to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from shared.cameras import MotionSettings, Point
+
+Gray = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+PLANE_WIDTH_PX = 320
+AREA_WIDTH_PX = 640  # areas in the settings are px of a picture this wide
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A moving object: its rectangle in px of the full frame, and how many plane px of it changed."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+    weight: float = 0.0
+
+    @property
+    def area(self) -> int:
+        return self.w * self.h
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """The answer for one frame. `is_blind`: the scene changed as a whole, nothing can be said of this frame."""
+
+    score: float
+    is_active: bool
+    boxes: tuple[Blob, ...] = ()
+    is_blind: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSettings:
+    """The camera's settings, in px of the plane."""
+
+    gaussian_ksize: int
+    threshold: float | Literal["auto"]
+    dilate_iterations: int
+    min_area_px: float
+    masks: tuple[tuple[Point, ...], ...]
+    frame_width: int
+    frame_height: int
+    warm_up_s: float = 0.0  # nothing fires this long after the first frame (a camera that just came back)
+
+    @classmethod
+    def of(
+        cls,
+        motion: MotionSettings,
+        plane_width: int,
+        frame_width: int,
+        frame_height: int,
+        warm_up_s: float = 0.0,
+    ) -> DetectorSettings:
+        return cls(
+            gaussian_ksize=motion.gaussian_ksize,
+            threshold=motion.threshold,
+            dilate_iterations=motion.dilate_iterations,
+            min_area_px=motion.min_contour_area * (plane_width / AREA_WIDTH_PX) ** 2,
+            masks=motion.masks,
+            frame_width=frame_width,
+            frame_height=frame_height,
+            warm_up_s=warm_up_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorState:
+    """What is known of the scene. Arrays have the plane's shape; times are epoch seconds."""
+
+    t_s: float
+    mean: Floats  # the baseline, grey levels
+    variance: Floats  # of quiet pixels around it
+    onsets_hz: Floats  # how often a pixel begins to differ
+    foreground: Mask
+    heat: Floats  # 1 where something just changed, falling to 0 within HEAT_S
+    history: tuple[tuple[float, Gray], ...]  # recent planes, oldest first
+    started_s: float  # first frame
+    learned_s: float  # when the baseline was last made anew
+    noise: float  # standard deviation of a still pixel, grey levels
+    drowned_s: float  # how long most of the picture has differed from the baseline
+    is_active: bool
+
+
+# Tuned on the sample videos and synthetic scenes, see docs/design/motion.md.
+FLOOR_LEVELS = 8.0  # smallest difference that 'auto' takes for a change
+HEAT_S = 0.7
+LOOK_BACK_S = 0.3
+BASELINE_S = 5.0  # time constants of the baseline: quiet pixels,
+MOVING_S = 60.0  # pixels on which something moves,
+RESTING_S = 6.0  # pixels that differ but rest,
+GHOST_S = 1.0  # the same in the first GHOST_PHASE_S after the baseline was made
+GHOST_PHASE_S = 8.0
+VARIANCE_S = 4.0
+ONSET_S = 20.0
+SWAY_HZ = 0.3
+JUMP_SHARE = (
+    0.5  # share of pixels that change at once, in 3 of 4 cells, when a lamp is switched or a shot is cut
+)
+DROWNED_SHARE = 0.6
+DROWNED_S = 2.0
+STRUCTURE_KEPT = 0.9
+MAX_BLOBS = 16
+
+
+def plane_size(frame_width: int, frame_height: int) -> tuple[int, int]:
+    """Return width and height of the plane that the detector looks at."""
+    width = min(PLANE_WIDTH_PX, frame_width)
+    return width, max(1, round(frame_height * width / frame_width))
+
+
+def start(plane: Gray, t_s: float) -> DetectorState:
+    """Return the state after the first blurred plane of a scene."""
+    zeros = np.zeros(plane.shape, np.float32)
+    return DetectorState(
+        t_s=t_s,
+        mean=plane.astype(np.float32),
+        variance=np.full(plane.shape, 4.0, np.float32),
+        onsets_hz=zeros,
+        foreground=np.zeros(plane.shape, np.bool_),
+        heat=zeros,
+        history=((t_s, plane),),
+        started_s=t_s,
+        learned_s=t_s,
+        noise=1.0,
+        drowned_s=0.0,
+        is_active=False,
+    )
+
+
+def step(
+    state: DetectorState | None, luma: Gray, t_s: float, settings: DetectorSettings
+) -> tuple[DetectorState, Motion]:
+    """Look at `luma` (uint8[H, W], the plane of plane_size) taken at `t_s` and return the new state and the motion."""
+    ksize = settings.gaussian_ksize
+    plane = cv2.GaussianBlur(luma, (ksize, ksize), 0) if ksize > 1 else luma
+    if state is None or state.mean.shape != plane.shape:
+        return start(_gray(plane), t_s), Motion(0.0, is_active=False)
+    dt_s = min(max(t_s - state.t_s, 1e-3), 1.0)
+    plane = _gray(plane)
+    last = state.history[-1][1]
+    change = cv2.absdiff(plane, last)
+    noise = state.noise + (_noise_of(change) - state.noise) * min(1.0, dt_s / 2.0)
+    if _is_jump(change, max(10.0, 6.0 * noise)):
+        return _relearn(state, plane, t_s, noise), Motion(0.0, is_active=False, is_blind=True)
+
+    difference, size, limit = _differences(state, plane, noise, settings)
+    foreground = size > limit
+    ignored = _mask_of(settings.masks, plane.shape)
+    if ignored is not None:
+        foreground &= ~ignored
+    past = next((p for t, p in reversed(state.history) if t_s - t >= LOOK_BACK_S), state.history[0][1])
+    changed = cv2.absdiff(plane, past) > max(6.0, 5.0 * noise)
+    heat = np.maximum(state.heat - np.float32(dt_s / HEAT_S), changed.astype(np.float32))
+    is_moving = heat > 0
+
+    share = float(foreground.mean())
+    drowned_s = state.drowned_s + dt_s if share > DROWNED_SHARE else 0.0
+    if drowned_s > DROWNED_S:
+        return _relearn(state, plane, t_s, noise), Motion(0.0, is_active=False, is_blind=True)
+
+    boxes, strength = _blobs(plane, state, foreground, is_moving, size / limit, settings)
+    is_warm = t_s - state.started_s >= settings.warm_up_s
+    is_active = bool(boxes) and is_warm
+    motion = Motion(
+        score=strength / (strength + 4.0) if is_active else 0.0,
+        is_active=is_active,
+        boxes=boxes if is_active else (),
+    )
+    return _learn(
+        state, plane, t_s, dt_s, difference, foreground, is_moving, heat, noise, drowned_s, is_active
+    ), motion
+
+
+def _differences(
+    state: DetectorState, plane: Gray, noise: float, settings: DetectorSettings
+) -> tuple[Floats, Floats, Floats]:
+    """Return the signed difference to the baseline, its size, and the size from which it counts, per pixel."""
+    difference = plane.astype(np.float32) - state.mean
+    offset = float(np.median(difference[::4, ::4]))  # exposure that breathes moves all pixels alike
+    if abs(offset) > 0.5:
+        difference -= np.float32(min(max(offset, -25.0), 25.0))
+    size = np.abs(difference)
+    sway = np.clip((state.onsets_hz - SWAY_HZ) / SWAY_HZ, 0.0, 4.0)
+    if settings.threshold == "auto":
+        base = np.maximum(np.float32(max(FLOOR_LEVELS, 6.0 * noise)), 4.5 * np.sqrt(state.variance) + 2.0)
+    else:
+        base = np.full(size.shape, settings.threshold, np.float32)
+    limit = base * (1.0 + 2.0 * sway)
+    if state.is_active:
+        limit = limit * np.float32(0.85)  # hysteresis: what moves is followed a little further
+    return difference, size, limit.astype(np.float32)
+
+
+def _blobs(
+    plane: Gray,
+    state: DetectorState,
+    foreground: Mask,
+    is_moving: Mask,
+    ratio: Floats,
+    settings: DetectorSettings,
+) -> tuple[tuple[Blob, ...], float]:
+    """Return the moving objects, largest first, and the strength of the strongest."""
+    at = np.flatnonzero(foreground)
+    if at.size < 0.3 * settings.min_area_px:
+        return (), 0.0
+    grown = foreground.astype(np.uint8)
+    if settings.dilate_iterations:
+        grown = cv2.dilate(grown, None, iterations=settings.dilate_iterations)  # type: ignore[call-overload]  # None: 3x3
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(grown, connectivity=8)
+    label_at = labels.ravel()[at]
+    changed_px = np.bincount(label_at, minlength=count)
+    moving_px = np.bincount(label_at, weights=is_moving.ravel()[at], minlength=count)
+    ratios = np.minimum(ratio.ravel()[at], 6.0)
+    excess = np.bincount(label_at, weights=ratios, minlength=count)
+    strong_px = np.bincount(label_at, weights=ratios > 1.6, minlength=count)
+    least = 0.7 if state.is_active else 1.0
+    candidates = np.flatnonzero(
+        (stats[:, cv2.CC_STAT_AREA] >= least * settings.min_area_px)
+        & (changed_px >= least * 0.4 * settings.min_area_px)
+        & (moving_px >= 0.12 * np.maximum(changed_px, 1))
+        & (strong_px >= 0.1 * np.maximum(changed_px, 1))
+    )
+    candidates = candidates[candidates != 0]
+    candidates = candidates[np.argsort(-excess[candidates], kind="stable")][: 2 * MAX_BLOBS]
+    kept: list[Blob] = []
+    strength = 0.0
+    for label in candidates:
+        x, y, w, h = (int(stats[label, column]) for column in range(4))
+        if _keeps_structure(plane, state.mean, labels[y : y + h, x : x + w] == label, x, y, w, h):
+            continue
+        trim = settings.dilate_iterations
+        kept.append(_trimmed(x, y, w, h, trim, plane.shape, float(changed_px[label])))
+        strength = max(strength, float(excess[label]) / settings.min_area_px)
+    merged = merge_fragments(kept)
+    scale_x = settings.frame_width / plane.shape[1]
+    scale_y = settings.frame_height / plane.shape[0]
+    return tuple(_scaled(blob, scale_x, scale_y, settings) for blob in merged[:MAX_BLOBS]), strength
+
+
+def _keeps_structure(plane: Gray, mean: Floats, inside: Mask, x: int, y: int, w: int, h: int) -> bool:
+    """Tell whether a blob only looks brighter or darker than the background behind it: light, not an object."""
+    now = plane[y : y + h, x : x + w][inside].astype(np.float32)
+    behind = mean[y : y + h, x : x + w][inside]
+    now = now - now.mean()
+    behind = behind - behind.mean()
+    now_level, behind_level = float(now.std()), float(behind.std())
+    if min(now_level, behind_level) < 3.0:
+        return False  # too flat to tell
+    return float((now * behind).mean()) / (now_level * behind_level) > STRUCTURE_KEPT
+
+
+def merge_fragments(blobs: list[Blob]) -> list[Blob]:
+    """Join the pieces of one object (head and legs, front and back of a car); return the largest first.
+
+    Two rectangles belong together when they overlap, or nearly touch and lie above each other, and their union is
+    not mostly empty.
+    """
+    merged = list(blobs)
+    i = 0
+    while i < len(merged):
+        for j in range(i + 1, len(merged)):
+            union = _union(merged[i], merged[j])
+            if union is not None:
+                merged[i] = union
+                del merged[j]
+                i = -1
+                break
+        i += 1
+    return sorted(merged, key=lambda blob: (-blob.weight, blob.x, blob.y))
+
+
+def _union(a: Blob, b: Blob) -> Blob | None:
+    left, top = min(a.x, b.x), min(a.y, b.y)
+    right, bottom = max(a.x + a.w, b.x + b.w), max(a.y + a.h, b.y + b.h)
+    gap_x = max(a.x, b.x) - min(a.x + a.w, b.x + b.w)
+    gap_y = max(a.y, b.y) - min(a.y + a.h, b.y + b.h)
+    small, large = sorted((a, b), key=lambda blob: blob.area)
+    is_inside = gap_x < 0 and gap_y < 0 and (gap_x * gap_y) >= 0.5 * small.area
+    is_above = gap_x < -0.4 * min(a.w, b.w) and gap_y <= max(4, 0.25 * max(a.h, b.h))
+    is_beside = (
+        gap_y < -0.5 * min(a.h, b.h) and gap_x <= max(2, 0.15 * large.w) and small.area < 0.35 * large.area
+    )
+    union = Blob(left, top, right - left, bottom - top, a.weight + b.weight)
+    if is_inside or ((is_above or is_beside) and union.area <= 1.8 * (a.area + b.area)):
+        return union
+    return None
+
+
+def _trimmed(x: int, y: int, w: int, h: int, trim: int, shape: tuple[int, ...], weight: float) -> Blob:
+    """Take back what dilation added to a rectangle, but not at the picture's edge, where it was clipped."""
+    left = x + (trim if x > 0 else 0)
+    top = y + (trim if y > 0 else 0)
+    right = x + w - (trim if x + w < shape[1] else 0)
+    bottom = y + h - (trim if y + h < shape[0] else 0)
+    return Blob(left, top, max(1, right - left), max(1, bottom - top), weight)
+
+
+def _scaled(blob: Blob, scale_x: float, scale_y: float, settings: DetectorSettings) -> Blob:
+    x = min(int(blob.x * scale_x), settings.frame_width - 1)
+    y = min(int(blob.y * scale_y), settings.frame_height - 1)
+    w = max(1, min(round(blob.w * scale_x), settings.frame_width - x))
+    h = max(1, min(round(blob.h * scale_y), settings.frame_height - y))
+    return Blob(x, y, w, h, blob.weight)
+
+
+def _is_jump(change: Gray, limit: float) -> bool:
+    """Tell whether the scene changed as a whole between two frames: a lamp, the IR switch, a cut."""
+    changed = (change > limit).astype(np.float32)
+    if float(changed.mean()) < JUMP_SHARE:
+        return False
+    cells = cv2.resize(changed, (4, 4), interpolation=cv2.INTER_AREA)
+    return float((cells > 0.3).mean()) >= 0.75
+
+
+def _relearn(state: DetectorState, plane: Gray, t_s: float, noise: float) -> DetectorState:
+    fresh = start(plane, t_s)
+    return DetectorState(
+        t_s=t_s,
+        mean=fresh.mean,
+        variance=state.variance,
+        onsets_hz=state.onsets_hz,
+        foreground=fresh.foreground,
+        heat=fresh.heat,
+        history=fresh.history,
+        started_s=state.started_s,
+        learned_s=t_s,
+        noise=min(noise, state.noise * 1.5),
+        drowned_s=0.0,
+        is_active=state.is_active,
+    )
+
+
+def _learn(
+    state: DetectorState,
+    plane: Gray,
+    t_s: float,
+    dt_s: float,
+    difference: Floats,
+    foreground: Mask,
+    is_moving: Mask,
+    heat: Floats,
+    noise: float,
+    drowned_s: float,
+    is_active: bool,
+) -> DetectorState:
+    is_ghost_phase = t_s - state.learned_s < GHOST_PHASE_S
+    resting = dt_s / (GHOST_S if is_ghost_phase else RESTING_S)
+    rate = np.where(foreground, np.where(is_moving, dt_s / MOVING_S, resting), dt_s / BASELINE_S)
+    rate = np.minimum(rate, 1.0).astype(np.float32)
+    raw = plane.astype(np.float32) - state.mean
+    mean = state.mean + raw * rate
+    squared = np.minimum(difference * difference, 225.0)
+    spread = np.where(foreground, dt_s / 60.0, dt_s / VARIANCE_S).astype(np.float32)
+    variance = state.variance + (squared - state.variance) * np.minimum(spread, 1.0)
+    begun = (foreground & ~state.foreground).astype(np.float32)
+    window_s = min(max(t_s - state.started_s, 5.0), ONSET_S)
+    onsets_hz = state.onsets_hz + (begun - state.onsets_hz * np.float32(dt_s)) / np.float32(window_s)
+    kept = tuple((t, p) for t, p in state.history if t_s - t <= 2 * LOOK_BACK_S)[-24:]
+    return DetectorState(
+        t_s=t_s,
+        mean=mean,
+        variance=variance,
+        onsets_hz=onsets_hz.astype(np.float32),
+        foreground=foreground,
+        heat=heat,
+        history=(*kept, (t_s, plane)),
+        started_s=state.started_s,
+        learned_s=state.learned_s,
+        noise=noise,
+        drowned_s=drowned_s,
+        is_active=is_active,
+    )
+
+
+def _noise_of(change: Gray) -> float:
+    """Return the noise of a pixel from the difference of two frames; median, so that moving things do not count."""
+    histogram = np.bincount(change[::2, ::2].ravel(), minlength=256).cumsum()
+    half = histogram[-1] / 2.0
+    level = int(np.searchsorted(histogram, half))
+    below = float(histogram[level - 1]) if level else 0.0
+    inside = float(histogram[level]) - below
+    return (level - 0.5 + (half - below) / max(inside, 1.0)) / 0.954 if level else 0.3
+
+
+@lru_cache(maxsize=256)
+def _mask_of(masks: tuple[tuple[Point, ...], ...], shape: tuple[int, ...]) -> Mask | None:
+    if not masks:
+        return None
+    canvas = np.zeros(shape, np.uint8)
+    for polygon in masks:
+        corners = np.array([(x * shape[1], y * shape[0]) for x, y in polygon]).round().astype(np.int32)
+        cv2.fillPoly(canvas, [corners], (1,))
+    ignored: Mask = canvas.astype(np.bool_)
+    return ignored
+
+
+def _gray(plane: Any) -> Gray:  # Any: OpenCV's stubs say MatLike
+    result: Gray = plane
+    return result

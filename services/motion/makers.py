@@ -1,0 +1,138 @@
+"""Makes snippets out of orders and puts them into the outbox: at once for files, in a thread of their own for cameras."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from services.motion.journal import Journal
+from services.motion.outbox import Outbox, OutboxFull
+from services.motion.packets import Packet
+from services.motion.snippets import make_messages
+from services.motion.status import CameraStatus
+from services.motion.watch import Wanted
+from shared.errors import Permanent
+from shared.logs import get_logger
+
+log = get_logger(__name__)
+
+WAITING_JOBS = 4  # snippets of a camera that wait to be made; the detector waits when there are more
+FAST_ENTRIES = 64  # a file read as fast as possible waits while this many snippets are on disk
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A snippet to make; `journal` goes when it is in the outbox."""
+
+    wanted: Wanted
+    packets: tuple[Packet, ...]
+    journal: Journal | None = None
+
+
+@dataclass(slots=True)
+class Maker:
+    """Where the snippets of one camera are made."""
+
+    outbox: Outbox
+    secret: bytes
+    status: CameraStatus
+    is_lossless: bool
+    is_stopping: Callable[[], bool]
+    _told_full: bool = False
+    _jobs: queue.Queue[Job | None] = field(default_factory=lambda: queue.Queue(WAITING_JOBS))
+    _thread: threading.Thread | None = None
+
+    def take(self, job: Job) -> None:
+        """Make the snippet now (lossless), or hand it to the thread; waits when too many wait there."""
+        if self.is_lossless:
+            self._make(job)
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=f"make {self.status.id}", daemon=True)
+            self._thread.start()
+        while True:
+            try:
+                self._jobs.put(job, timeout=1.0)
+            except queue.Full:
+                self.status.beat()
+            else:
+                return
+
+    def close(self, within_s: float) -> None:
+        """Finish what waits, for at most `within_s`."""
+        if self._thread is None:
+            return
+        try:
+            self._jobs.put(None, timeout=within_s)
+        except queue.Full:
+            return
+        self._thread.join(within_s)
+        self._thread = None
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._make(job)
+
+    def _make(self, job: Job) -> None:
+        wanted = job.wanted
+        began = time.monotonic()
+        try:
+            media, snippet = make_messages(wanted, job.packets, self.secret)
+        except Permanent as exc:
+            self.status.drop("no_clip")
+            log.error(
+                "a snippet could not be made",
+                camera=self.status.id,
+                event_id=wanted.event_id,
+                snippet=wanted.piece.number,
+                error=str(exc),
+            )
+            return
+        if not self._put(lambda: self.outbox.put(media, snippet)):
+            return
+        if job.journal is not None:
+            job.journal.delete()
+        self.status.n_snippets += 1
+        self.status.metrics.snippets.labels(self.status.id).inc()
+        log.debug(
+            "snippet made",
+            camera=self.status.id,
+            event_id=wanted.event_id,
+            snippet=wanted.piece.number,
+            pictures=len(snippet.pictures),
+            clip_bytes=len(media.clip),
+            took_ms=round((time.monotonic() - began) * 1000),
+        )
+
+    def _put(self, put: Callable[[], bool]) -> bool:
+        """Put an entry; a file waits while there is no room, a camera counts the loss."""
+        while True:
+            self.status.beat()
+            try:
+                put()
+            except (OutboxFull, OSError) as exc:
+                reason = "outbox_full" if isinstance(exc, OutboxFull) else "disk"
+                if not self._told_full:
+                    log.error(
+                        "the outbox takes no more: "
+                        + ("the file waits" if self.is_lossless else "snippets are lost"),
+                        camera=self.status.id,
+                        reason=reason,
+                        error=str(exc) or "OUTBOX_MAX_MIB is reached",
+                    )
+                self._told_full = True
+                if not self.is_lossless or self.is_stopping():
+                    self.status.drop(reason)
+                    return False
+                self.outbox.wait_for_change(0.5)
+            else:
+                self._told_full = False
+                return True
+
+    def wait_for_room(self) -> None:
+        """Hold a fast file back while much waits on disk."""
+        while not self.is_stopping() and not self.outbox.wait_until_fewer(FAST_ENTRIES, 0.5):
+            self.status.beat()

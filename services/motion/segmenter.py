@@ -1,0 +1,166 @@
+"""Cuts a row of motion answers into events and snippets. Pure: no clock, no I/O, no pictures.
+
+    motion      ....mmmmmmmmmmmmmmmmmmmmmmmmmm.......
+    event           [----------------------]            first to last frame with motion
+    snippets    [---0---][----1----][----2-----]        pre-roll before 0, post-roll after the last
+
+An event starts when `min_frames` consecutive frames showed motion, and then dates from the first of them. It ends
+when no motion was seen for `quiet_s`, or for `post_roll_s` when that is longer: the post-roll of a clip is complete
+before another event may open, so at most one event is open. Snippet 0 is cut early, after `first_snippet_s` of
+motion; further ones after `longest_snippet_s`. A cut is only made at a frame with motion, so a short event is one
+snippet, and the last snippet always exists and carries is_last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from shared.cameras import MotionSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What snippet `number` shall show, in epoch seconds. Motion lies in event_started_s..last_motion_s."""
+
+    number: int
+    starts_s: float
+    ends_s: float
+    event_started_s: float
+    last_motion_s: float
+    motion_peak: float
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An event began at `event_started_s`; its first snippet shall begin at `starts_s`."""
+
+    event_started_s: float
+    starts_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A snippet is complete and the event goes on."""
+
+    piece: Piece
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The event is over with this snippet."""
+
+    piece: Piece
+
+
+Action = Start | Cut | End
+
+
+@dataclass(frozen=True, slots=True)
+class Segmenter:
+    """State between two frames. `started_s` is None while no event is open."""
+
+    run: int = 0  # consecutive frames with motion, while no event is open
+    run_started_s: float = 0.0
+    run_peak: float = 0.0
+    started_s: float | None = None
+    number: int = 0
+    piece_starts_s: float = 0.0
+    cut_s: float = 0.0  # where the last cut was made, or the event's start
+    last_motion_s: float = 0.0
+    peak: float = 0.0
+    last_seen_s: float = float("-inf")
+
+    @property
+    def is_open(self) -> bool:
+        return self.started_s is not None
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether frames may belong to an event: one is open, or motion is being confirmed."""
+        return self.is_open or self.run > 0
+
+
+def step(
+    state: Segmenter,
+    t_s: float,
+    is_active: bool,
+    score: float,
+    settings: MotionSettings,
+    *,
+    is_blind: bool = False,
+    must_cut: bool = False,
+) -> tuple[Segmenter, tuple[Action, ...]]:
+    """Take the frame at `t_s` (epoch seconds, ascending) and return the new state and what is to be done.
+
+    A blind frame (the scene changed as a whole, nothing can be said) never opens an event and never ends one.
+    `must_cut` asks for a cut at the next frame with motion (memory runs short).
+    """
+    t_s = max(t_s, state.last_seen_s)
+    gap_s = t_s - state.last_seen_s
+    state = replace(state, last_seen_s=t_s)
+    if state.started_s is None:
+        return _idle(state, t_s, is_active and not is_blind, score, settings)
+    hold_s = max(settings.quiet_s, settings.post_roll_s)
+    if t_s - state.last_motion_s >= hold_s and not (is_blind and gap_s < hold_s):
+        ended, actions = _end(state, state.last_motion_s + settings.post_roll_s)
+        ended, more = _idle(replace(ended, last_seen_s=t_s), t_s, is_active and not is_blind, score, settings)
+        return ended, actions + more
+    if not is_active or is_blind:
+        return state, ()
+    state = replace(state, last_motion_s=t_s, peak=max(state.peak, score))
+    limit_s = settings.first_snippet_s if state.number == 0 else settings.longest_snippet_s
+    limit_s = min(limit_s, settings.longest_snippet_s)
+    if (t_s - state.cut_s >= limit_s or must_cut) and t_s > state.piece_starts_s:
+        piece = _piece(state, t_s, is_last=False)
+        return replace(state, number=state.number + 1, piece_starts_s=t_s, cut_s=t_s, peak=score), (
+            Cut(piece),
+        )
+    return state, ()
+
+
+def finish(state: Segmenter, t_s: float, settings: MotionSettings) -> tuple[Segmenter, tuple[Action, ...]]:
+    """End what is open: the source ended at `t_s`, or the service stops."""
+    if not state.is_open:
+        return Segmenter(last_seen_s=state.last_seen_s), ()
+    return _end(state, min(max(t_s, state.last_motion_s), state.last_motion_s + settings.post_roll_s))
+
+
+def _idle(
+    state: Segmenter, t_s: float, is_active: bool, score: float, settings: MotionSettings
+) -> tuple[Segmenter, tuple[Action, ...]]:
+    if not is_active:
+        return replace(state, run=0, run_peak=0.0), ()
+    started_s = t_s if state.run == 0 else state.run_started_s
+    peak = max(state.run_peak, score)
+    run = state.run + 1
+    if run < settings.min_frames:
+        return replace(state, run=run, run_started_s=started_s, run_peak=peak), ()
+    starts_s = started_s - settings.pre_roll_s
+    opened = Segmenter(
+        started_s=started_s,
+        piece_starts_s=starts_s,
+        cut_s=started_s,
+        last_motion_s=t_s,
+        peak=peak,
+        last_seen_s=t_s,
+    )
+    return opened, (Start(started_s, starts_s),)
+
+
+def _end(state: Segmenter, ends_s: float) -> tuple[Segmenter, tuple[Action, ...]]:
+    piece = _piece(state, max(ends_s, state.piece_starts_s), is_last=True)
+    return Segmenter(last_seen_s=state.last_seen_s), (End(piece),)
+
+
+def _piece(state: Segmenter, ends_s: float, *, is_last: bool) -> Piece:
+    assert state.started_s is not None
+    return Piece(
+        number=state.number,
+        starts_s=state.piece_starts_s,
+        ends_s=ends_s,
+        event_started_s=state.started_s,
+        last_motion_s=state.last_motion_s,
+        motion_peak=min(1.0, max(0.0, state.peak)),
+        is_last=is_last,
+    )

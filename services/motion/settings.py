@@ -1,0 +1,42 @@
+"""What the motion service reads from its environment. What a camera may set stands in the camera file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.settings import CameraSettings
+
+MIB = 1024 * 1024
+
+
+class MotionServiceSettings(CameraSettings):
+    """Names are the environment's, in capitals: DATA_DIR, BACKLOG_MAX, …"""
+
+    data_dir: Annotated[
+        Path, Field(description="outbox, journals and marks of finished files; must survive a restart")
+    ] = Path("data/motion")
+    backlog_max: Annotated[
+        int, Field(ge=1, le=100_000, description="snippets that may wait in Redis; more wait in the outbox")
+    ] = 200
+    outbox_max_mib: Annotated[
+        int, Field(ge=1, le=10_000_000, description="disk that the outbox may take, MiB")
+    ] = 2048
+    ring_max_mib: Annotated[
+        int, Field(ge=4, le=4096, description="memory for compressed packets, MiB a camera")
+    ] = 96
+    open_s: Annotated[float, Field(gt=0, le=120, description="deadline for opening a camera")] = 10
+    read_s: Annotated[float, Field(gt=0, le=120, description="deadline for the next packet of a camera")] = 10
+    reconnect_max_s: Annotated[
+        float, Field(gt=0, le=600, description="longest wait between two tries to reach a camera")
+    ] = 30
+
+    @property
+    def outbox_max_bytes(self) -> int:
+        return self.outbox_max_mib * MIB
+
+    @property
+    def ring_max_bytes(self) -> int:
+        return self.ring_max_mib * MIB

@@ -1,0 +1,145 @@
+"""Makes the two messages of a snippet out of packets and chosen moments."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from services.motion.detector import Blob
+from services.motion.packets import Clip, Packet, make_clip
+from services.motion.pictures import (
+    LARGEST_PX,
+    THUMBNAIL_PX,
+    FramePictures,
+    Moment,
+    select_crops,
+    square_around,
+    turned_box,
+)
+from services.motion.sources.video import Frame
+from services.motion.watch import Wanted
+from shared.clock import to_millis
+from shared.contract import (
+    MAX_PICTURES,
+    Box,
+    MediaHeader,
+    MediaMessage,
+    PictureInfo,
+    SnippetHeader,
+    SnippetMessage,
+)
+
+
+def utc_of(t_s: float) -> datetime:
+    """Return epoch seconds as a time, UTC, whole milliseconds."""
+    return to_millis(datetime.fromtimestamp(round(t_s, 3) + 1e-6, UTC))
+
+
+def media_key(secret: bytes, event_id: str, snippet: int) -> str:
+    """Return 128 bits that nobody guesses without `secret`, and that a second making of the snippet gets again."""
+    return hmac.new(secret, f"{event_id}|{snippet}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def make_messages(
+    wanted: Wanted, packets: Sequence[Packet], secret: bytes
+) -> tuple[MediaMessage, SnippetMessage]:
+    """Return what the outbox takes. Raises Permanent when the packets make no clip."""
+    clip = make_clip(wanted.facts, packets)
+    infos, jpegs, thumbnail = _pictures(wanted)
+    return (
+        MediaMessage(_media_header(wanted, clip, secret), clip.mp4, thumbnail),
+        SnippetMessage(_snippet_header(wanted, clip, infos), tuple(jpegs)),
+    )
+
+
+def _media_header(wanted: Wanted, clip: Clip, secret: bytes) -> MediaHeader:
+    return MediaHeader(
+        event_id=wanted.event_id,
+        snippet=wanted.piece.number,
+        camera=wanted.camera.id,
+        started_at=utc_of(clip.starts_s),
+        ended_at=utc_of(clip.ends_s),
+        media_key=media_key(secret, wanted.event_id, wanted.piece.number),
+        width=clip.width,
+        height=clip.height,
+    )
+
+
+def _snippet_header(wanted: Wanted, clip: Clip, infos: Sequence[PictureInfo]) -> SnippetHeader:
+    camera, piece = wanted.camera, wanted.piece
+    return SnippetHeader(
+        event_id=wanted.event_id,
+        snippet=piece.number,
+        is_last=piece.is_last,
+        camera=camera.id,
+        event_started_at=utc_of(piece.event_started_s),
+        event_ended_at=utc_of(piece.last_motion_s),
+        started_at=utc_of(clip.starts_s),
+        ended_at=utc_of(clip.ends_s),
+        motion_peak=round(piece.motion_peak, 4),
+        latitude=camera.latitude,
+        longitude=camera.longitude,
+        label_set=camera.label_set,
+        decision=camera.decision,
+        pictures=tuple(infos),
+    )
+
+
+def _pictures(wanted: Wanted) -> tuple[list[PictureInfo], list[bytes], bytes]:
+    """Return descriptions and JPEGs of all moments, and the thumbnail of the best one."""
+    infos: list[PictureInfo] = []
+    jpegs: list[bytes] = []
+    moments = wanted.moments
+    per_moment = 2 if 3 * len(moments) <= MAX_PICTURES else 1
+    crops = select_crops([moment.objects for moment in moments], per_moment)
+    for number, (moment, boxes) in enumerate(zip(moments, crops, strict=True)):
+        for info, jpeg in _of_moment(number, moment, boxes, wanted):
+            infos.append(info)
+            jpegs.append(jpeg)
+    best = max(moments, key=lambda moment: moment.quality, default=None)
+    if best is None:
+        return infos, jpegs, b""
+    thumbnail = FramePictures(best.frame.image, wanted.facts.rotation).whole(THUMBNAIL_PX)
+    return infos, jpegs, thumbnail.data
+
+
+def _of_moment(
+    number: int, moment: Moment[Frame], boxes: Sequence[Blob], wanted: Wanted
+) -> list[tuple[PictureInfo, bytes]]:
+    image = moment.frame.image
+    rotation = wanted.facts.rotation
+    pictures = FramePictures(image, rotation)
+    whole = pictures.whole(LARGEST_PX)
+    captured_at = utc_of(moment.t_s)
+    made = [
+        (
+            PictureInfo(
+                moment=number, kind="frame", captured_at=captured_at, width=whole.width, height=whole.height
+            ),
+            whole.data,
+        )
+    ]
+    for blob in boxes:
+        square = square_around(blob, image.width, image.height)
+        crop = pictures.crop(square, LARGEST_PX)
+        x, y, w, h = turned_box(square, image.width, image.height, rotation)
+        made.append(
+            (
+                PictureInfo(
+                    moment=number,
+                    kind="crop",
+                    captured_at=captured_at,
+                    width=crop.width,
+                    height=crop.height,
+                    box=Box(x=_share(x), y=_share(y), w=_share(w), h=_share(h)),
+                ),
+                crop.data,
+            )
+        )
+    return made
+
+
+def _share(value: float) -> float:
+    return round(min(1.0, max(0.0, value)), 5)

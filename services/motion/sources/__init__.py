@@ -1,0 +1,1 @@
+"""Where packets and frames come from. Knows no motion, event or stream."""

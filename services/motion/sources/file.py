@@ -1,0 +1,31 @@
+"""A recording as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import av
+
+from services.motion.packets import StreamFacts
+from services.motion.sources.timing import FileTimes
+from services.motion.sources.video import Video, open_container, say
+from shared.errors import ConfigError
+
+
+def open_file(path: str, starts_s: float, on_drop: Callable[[str], None]) -> Video:
+    """Open `path`; its first frame is taken to be of `starts_s`, epoch seconds.
+
+    Raises ConfigError, one line, when there is no video in it.
+    """
+    try:
+        container = open_container(path, (30.0, 30.0), {})
+    except (av.FFmpegError, OSError) as exc:
+        raise ConfigError(f"{path}: cannot be opened as a video: {say(exc)}") from exc
+    if not container.streams.video:
+        container.close()
+        raise ConfigError(f"{path}: has no video stream")
+
+    def make_times(facts: StreamFacts) -> FileTimes:
+        return FileTimes(starts_s, 1 / facts.frame_rate)
+
+    return Video(container, make_times, lambda: 0.0, on_drop, is_live=False)

@@ -1,0 +1,213 @@
+"""One open video stream, of a file or a camera, by PyAV: packets with their times, and the frames they decode to.
+
+Foreign errors end here: SourceAway (a camera or its network; try again) and ConfigError (a file that cannot be used).
+FFmpeg's messages go to our logs at DEBUG.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import av
+import av.logging
+from av.container.input import InputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from services.motion.packets import Packet, StreamFacts
+from shared.errors import Transient, redact
+
+KEY_FRAME_PATIENCE = 600  # packets without a key frame, after which a stream is taken as it is
+
+
+class SourceAway(Transient):
+    """The source does not answer, or stopped: try again later."""
+
+
+class Times(Protocol):
+    """Stream timestamps to epoch seconds; see timing.py."""
+
+    def of_packet(self, pts_s: float | None, arrived_s: float) -> float: ...
+
+    def of_frame(self, pts_s: float | None) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A decoded frame; `t_s`: when it was taken, epoch seconds."""
+
+    t_s: float
+    image: VideoFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What one read gave: a packet (None at the end of the stream) and the frames that it completed."""
+
+    packet: Packet | None
+    frames: tuple[Frame, ...]
+
+
+def quiet_ffmpeg() -> None:
+    """Keep FFmpeg's own messages off stderr; at DEBUG they go through our logs. Call once, from the shell."""
+    is_wanted = logging.getLogger().isEnabledFor(logging.DEBUG)
+    av.logging.set_level(av.logging.WARNING if is_wanted else None)
+
+
+def facts_of(stream: VideoStream, rotation: int = 0) -> StreamFacts:
+    """Return what a later decoder must know of `stream`."""
+    context = stream.codec_context
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    frame_rate = float(rate) if rate and 0.1 <= float(rate) <= 240 else 25.0
+    return StreamFacts(
+        codec=context.name if context.name != "libdav1d" else "av1",
+        width=context.width,
+        height=context.height,
+        extradata=bytes(context.extradata or b""),
+        frame_rate=frame_rate,
+        pixel_format=context.pix_fmt or "",
+        rotation=rotation,
+    )
+
+
+class Video:
+    """An open stream. `read` yields until the end; errors of single packets are counted and passed over."""
+
+    def __init__(
+        self,
+        container: InputContainer,
+        make_times: Callable[[StreamFacts], Times],
+        now_s: Callable[[], float],
+        on_drop: Callable[[str], None],
+        *,
+        is_live: bool,
+    ) -> None:
+        self._container = container
+        self._now_s = now_s
+        self._on_drop = on_drop
+        self._is_live = is_live
+        self._stream = container.streams.video[0]
+        context = self._stream.codec_context
+        if not is_live:
+            context.thread_type = "AUTO"  # type: ignore[assignment]  # PyAV's descriptor takes names
+        self.facts = facts_of(self._stream)
+        self._times = make_times(self.facts)
+        self._seen_key = False
+        self._n_waited = 0
+        self._last_frame_s: float | None = None
+
+    @property
+    def codec_context(self) -> VideoCodecContext:
+        return self._stream.codec_context
+
+    @property
+    def duration_s(self) -> float | None:
+        """Length that the container claims, seconds."""
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        if self._container.duration is not None:
+            return self._container.duration / 1_000_000
+        return None
+
+    def measure(self, frame: Frame) -> None:
+        """Take size, pixel format and rotation from a decoded frame: containers and SDP may say otherwise."""
+        image = frame.image
+        turn = round(image.rotation / 90) * 90
+        self.facts = replace(
+            self.facts,
+            width=image.width,
+            height=image.height,
+            pixel_format=image.format.name,
+            rotation={0: 0, 90: 90, 180: 180, -180: 180, 270: -90, -90: -90}.get(turn, 0),
+        )
+
+    def close(self) -> None:
+        with contextlib.suppress(av.FFmpegError):
+            self._container.close()
+
+    def read(self) -> Iterator[Read]:
+        """Yield what arrives. Raises SourceAway when the stream breaks off; returns at its end."""
+        packets = self._container.demux(self._stream)
+        n_broken = 0
+        while True:
+            try:
+                raw = next(packets, None)
+            except av.FFmpegError as exc:
+                if self._is_live or n_broken > 100:
+                    raise SourceAway(say(exc)) from exc
+                if isinstance(exc, av.EOFError):
+                    break
+                n_broken += 1
+                self._on_drop("unreadable_packet")
+                packets = self._container.demux(self._stream)
+                continue
+            if raw is None or raw.size == 0:
+                break
+            n_broken = 0
+            yield from self._one(raw)
+        yield from self._rest()
+
+    def _one(self, raw: av.Packet[VideoStream]) -> Iterator[Read]:
+        time_base = float(raw.time_base)
+        stamp = raw.pts if raw.pts is not None else raw.dts
+        packet_s = self._times.of_packet(None if stamp is None else stamp * time_base, self._now_s())
+        is_key = raw.is_keyframe
+        if not self._seen_key:
+            self._n_waited += 1
+            if not is_key and self._is_live and self._n_waited <= KEY_FRAME_PATIENCE:
+                self._on_drop("before_key_frame")
+                return
+            self._seen_key = is_key = True
+            if raw.pts is None and raw.dts is not None and self.codec_context.has_b_frames:
+                self.facts = replace(self.facts, has_timestamps=False)
+        packet = Packet(bytes(raw), packet_s, is_key)
+        try:
+            images = raw.decode()
+        except av.FFmpegError:
+            self._on_drop("broken_packet")
+            images = []
+        yield Read(packet, tuple(self._frame(image, packet_s) for image in images))
+
+    def _rest(self) -> Iterator[Read]:
+        """Yield the frames that the decoder still holds at the end."""
+        try:
+            images = self.codec_context.decode(None)
+        except av.FFmpegError:
+            return
+        last_s = self._last_frame_s or 0.0
+        yield Read(None, tuple(self._frame(image, last_s + 1 / self.facts.frame_rate) for image in images))
+
+    def _frame(self, image: VideoFrame, packet_s: float) -> Frame:
+        time_base = image.time_base
+        known_s = self._times.of_frame(
+            float(image.pts * time_base) if image.pts is not None and time_base else None
+        )
+        if known_s is None:
+            last_s = self._last_frame_s
+            usual_s = 1 / self.facts.frame_rate
+            known_s = packet_s if last_s is None else max(packet_s, last_s + 0.5 * usual_s)
+        frame = Frame(known_s, image)
+        if self._last_frame_s is None:
+            self.measure(frame)
+        self._last_frame_s = known_s
+        return frame
+
+
+def say(exc: BaseException) -> str:
+    """Return an FFmpeg error in words, without credentials."""
+    text = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+    if isinstance(exc, av.error.ExitError):
+        text = "no answer in time"
+    return redact(str(text))
+
+
+def open_container(url: str, timeout: tuple[float, float], options: dict[str, str]) -> InputContainer:
+    """Open `url` for reading; a translated av.FFmpegError is the caller's to say."""
+    kwargs: dict[str, Any] = {"timeout": timeout, "options": options, "metadata_errors": "replace"}
+    container: InputContainer = av.open(url, "r", **kwargs)
+    return container

@@ -1,0 +1,69 @@
+"""What a camera says of itself: for GET /api/cameras, the launcher's progress bar, and the metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from services.motion.metrics import MotionMetrics
+from shared.errors import redact
+
+State = Literal["connecting", "running", "away", "ended", "failed"]
+
+
+@dataclass(slots=True)
+class CameraStatus:
+    """Written by the camera's own threads, read by anyone; every field is a single value."""
+
+    id: str
+    url: str
+    metrics: MotionMetrics
+    beat: Callable[[], None] = lambda: None
+    state: State = "connecting"
+    fps: float = 0.0
+    n_frames: int = 0
+    drops: Counter[str] = field(default_factory=Counter)
+    last_error: str = ""
+    message: str = ""
+    position_s: float | None = None
+    duration_s: float | None = None
+    is_truncated: bool = False
+    is_file: bool = False
+    open_event: str | None = None
+    n_events: int = 0
+    n_snippets: int = 0
+    away_since_s: float | None = None
+
+    def become(self, state: State) -> None:
+        self.state = state
+        self.metrics.up.labels(self.id).set(1 if state == "running" else 0)
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count something that was lost."""
+        self.drops[reason] += count
+        self.metrics.drops.labels(self.id, reason).inc(count)
+
+    def saw_frame(self) -> None:
+        self.n_frames += 1
+        self.metrics.frames.labels(self.id).inc()
+
+    def as_json(self) -> dict[str, Any]:  # Any: JSON
+        return {
+            "id": self.id,
+            "url": redact(self.url),
+            "is_file": self.is_file,
+            "state": self.state,
+            "fps": round(self.fps, 2),
+            "frames": self.n_frames,
+            "drops": dict(self.drops),
+            "last_error": redact(self.last_error) or None,
+            "message": redact(self.message) or None,
+            "position_s": None if self.position_s is None else round(self.position_s, 3),
+            "duration_s": None if self.duration_s is None else round(self.duration_s, 3),
+            "truncated": self.is_truncated,
+            "open_event": self.open_event,
+            "events": self.n_events,
+            "snippets": self.n_snippets,
+        }

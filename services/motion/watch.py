@@ -1,0 +1,174 @@
+"""Looks at the frames of one open stream: detector, segmenter and choice of pictures put together.
+
+Knows no thread, file or queue: a frame goes in, orders come out. An order says that an event opened, or which
+snippet is to be made of what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from services.motion import detector, segmenter
+from services.motion.detector import DetectorSettings, Motion
+from services.motion.packets import StreamFacts
+from services.motion.pictures import (
+    Choice,
+    Moment,
+    Tracks,
+    choose,
+    follow,
+    moments_that_fit,
+    plane_view,
+    quality_of,
+)
+from services.motion.segmenter import Cut, End, Piece, Segmenter, Start
+from services.motion.sources.video import Frame
+from shared.cameras import Camera
+
+FIRST_STRETCH_S = 0.25
+_LUMA_FIRST = ("yuv4", "yuvj4", "nv12", "nv21", "gray")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An event began; its clip will begin at `starts_s` or at the key frame before."""
+
+    event_id: str
+    event_started_s: float
+    starts_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A snippet is to be made: `piece` of the stream, shown by `moments`."""
+
+    event_id: str
+    piece: Piece
+    moments: tuple[Moment[Frame], ...]
+    camera: Camera
+    facts: StreamFacts
+
+
+Order = Opened | Wanted
+MakeEventId = Callable[[float], str]
+
+
+class Watch:
+    """State of one open stream. Not for several threads at once."""
+
+    def __init__(self, facts: StreamFacts, make_event_id: MakeEventId, warm_up_s: float = 0.0) -> None:
+        self._facts = facts
+        self._make_event_id = make_event_id
+        self._warm_up_s = warm_up_s
+        self._state: detector.DetectorState | None = None
+        self._segmenter = Segmenter()
+        self._tracks = Tracks()
+        self._choice: Choice[Frame] = Choice(12, FIRST_STRETCH_S)
+        self._spare: Frame | None = None
+        self._due_s = float("-inf")
+        self.event_id: str | None = None
+        self.motion = Motion(0.0, is_active=False)
+
+    @property
+    def facts(self) -> StreamFacts:
+        return self._facts
+
+    def fits(self, frame: Frame) -> bool:
+        """Whether `frame` still has the size of this stream."""
+        return (frame.image.width, frame.image.height) == (self._facts.width, self._facts.height)
+
+    def is_due(self, t_s: float, camera: Camera) -> bool:
+        """Whether the detector wants to see a frame of `t_s` (detect_fps)."""
+        return t_s >= self._due_s - 0.004
+
+    def look(self, frame: Frame, camera: Camera, *, must_cut: bool = False) -> list[Order]:
+        """Look at `frame` and return what is to be done, in order."""
+        period_s = 1 / camera.motion.detect_fps
+        self._due_s = (
+            max(self._due_s + period_s, frame.t_s - period_s) if self._due_s > 0 else frame.t_s + period_s
+        )
+        settings = camera.motion
+        plane = luma_plane(frame)
+        self._state, self.motion = detector.step(
+            self._state,
+            plane,
+            frame.t_s,
+            DetectorSettings.of(
+                settings, plane.shape[1], frame.image.width, frame.image.height, self._warm_up_s
+            ),
+        )
+        self._remember(frame, camera)
+        self._segmenter, actions = segmenter.step(
+            self._segmenter,
+            frame.t_s,
+            self.motion.is_active,
+            self.motion.score,
+            settings,
+            is_blind=self.motion.is_blind,
+            must_cut=must_cut,
+        )
+        orders = self._orders(actions, camera)
+        if not self._segmenter.is_watching:
+            self._reset(camera, frame)
+        return orders
+
+    def finish(self, t_s: float, camera: Camera) -> list[Order]:
+        """End what is open: there are no more frames."""
+        self._segmenter, actions = segmenter.finish(self._segmenter, t_s, camera.motion)
+        return self._orders(actions, camera)
+
+    def _remember(self, frame: Frame, camera: Camera) -> None:
+        motion = self.motion
+        if not motion.boxes:
+            if self._spare is None:
+                self._spare = frame
+            return
+        self._tracks, objects = follow(self._tracks, motion.boxes, frame.t_s)
+        quality = quality_of(motion.boxes, frame.image.width, frame.image.height)
+        self._choice = choose(self._choice, Moment(frame.t_s, quality, objects, frame))
+
+    def _orders(self, actions: tuple[segmenter.Action, ...], camera: Camera) -> list[Order]:
+        orders: list[Order] = []
+        for action in actions:
+            if isinstance(action, Start):
+                self.event_id = self._make_event_id(action.event_started_s)
+                orders.append(Opened(self.event_id, action.event_started_s, action.starts_s))
+            elif isinstance(action, Cut | End):
+                assert self.event_id is not None
+                orders.append(Wanted(self.event_id, action.piece, self._moments(), camera, self._facts))
+                self._reset(camera, None)
+                if isinstance(action, End):
+                    self.event_id = None
+        return orders
+
+    def _moments(self) -> tuple[Moment[Frame], ...]:
+        moments = tuple(moment for _, moment in self._choice.moments)
+        if moments or self._spare is None:
+            return moments
+        return (Moment(self._spare.t_s, 0.0, (), self._spare),)
+
+    def _reset(self, camera: Camera, frame: Frame | None) -> None:
+        limit = (
+            camera.motion.pictures if frame is None else moments_that_fit(camera.motion.pictures, frame.image)
+        )
+        self._choice = Choice(min(limit, self._choice.limit) if frame is None else limit, FIRST_STRETCH_S)
+        self._spare = None
+
+
+def luma_plane(frame: Frame) -> detector.Gray:
+    """Return the frame's brightness as uint8[H, W], of the detector's size; no colour is converted."""
+    image = frame.image
+    width, height = detector.plane_size(image.width, image.height)
+    form = image.format
+    if form.name.startswith(_LUMA_FIRST) and form.components[0].bits == 8:
+        plane = plane_view(image.planes[0])
+    else:
+        gray = image.reformat(width=width, height=height, format="gray", interpolation="AREA", threads=1)
+        plane = plane_view(gray.planes[0])
+    if plane.shape != (height, width):
+        return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.ascontiguousarray(plane)

@@ -20,9 +20,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -56,6 +58,7 @@ _PAGE = 100  # pending entries looked at together
 _FORGET_AT_ONCE = 100
 _SETTLE_TRIES = 8  # about 25 s: Redis may be restarting; the work in hand is worth the wait
 _LONGEST_PAUSE_S = 5.0
+_ENTRY_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
 def is_away(exc: BaseException) -> bool:
@@ -82,6 +85,10 @@ class Output:
     stream: str
     fields: Mapping[bytes, bytes]
 
+    def __post_init__(self) -> None:
+        if not self.stream or not self.fields:
+            raise ValueError("an output needs a stream and at least one field")
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -89,6 +96,12 @@ class Done:
 
     outputs: tuple[Output, ...] = ()
     deletions: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        # here, where it counts as the handler's fault, and not in the script, which cannot be undone half-way
+        for stream, entry_id in self.deletions:
+            if not stream or not _ENTRY_ID.fullmatch(entry_id):
+                raise ValueError(f"not an entry of a stream: {stream!r}, {entry_id!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -526,14 +539,14 @@ class Consumer:
             self._metrics.connected.set(1)
 
 
-def dead_letter(delivery: Delivery, reason: str) -> Output:
+def dead_letter(delivery: Delivery, reason: str, died_at: datetime | None = None) -> Output:
     """Return the entry of `<stream>:dead`: the original fields, and `dead`: reason and history as JSON."""
     note = {
         "reason": redact(reason)[:2000],
         "stream": delivery.stream,
         "id": delivery.id,
         "attempts": delivery.attempts,
-        "died_at": now_utc().isoformat(),
+        "died_at": (died_at or now_utc()).isoformat(),
     }
     return Output(f"{delivery.stream}:dead", {**delivery.fields, b"dead": json.dumps(note).encode()})
 

@@ -86,9 +86,10 @@ def decide(series: Series, labels: Sequence[str], settings: DecisionSettings) ->
 def averaged_peaks(times: Sequence[datetime], values: Floats, window_s: float) -> tuple[float, ...]:
     """Return the averaged peak of each column of float32[M,K]; zeros when there is no moment."""
     if not len(times):
-        return (0.0,) * values.shape[1]
+        return (0.0,) * int(values.shape[1])
     average: Floats = neighbours(times, window_s) @ values
-    return tuple(float(average[:, column].max()) for column in range(values.shape[1]))
+    highest: list[float] = average.max(axis=0).tolist()
+    return tuple(highest)
 
 
 def neighbours(times: Sequence[datetime], window_s: float) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ class ModelFacts:
     embedding_dim: int
     temperature: float
     templates: tuple[str, ...] = ("{}",)
-    distractors: tuple[str, ...] = ()  # empty: the built-in bank of prompts.py
+    distractors: tuple[str, ...] | None = None  # None: the built-in bank of prompts.py
     device: str = "cpu"
     dtype: str = "float32"
     threads: int = 1

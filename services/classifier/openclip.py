@@ -124,7 +124,7 @@ def load_model(
         embedding_dim=0,
         temperature=temperature or float(ours.get("temperature") or scale),
         templates=tuple(ours.get("templates") or templates_for(reference)),
-        distractors=tuple(ours.get("distractors") or ()),
+        distractors=tuple(ours["distractors"]) if "distractors" in ours else None,
         device=choice.device,
         dtype=choice.dtype,
         threads=choice.threads,

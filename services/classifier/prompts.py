@@ -114,7 +114,8 @@ class LabelBank:
 
     def _others(self, label_set: LabelSet) -> tuple[str, ...]:
         named = {text.casefold() for text in (*label_set.labels, *label_set.background)}
-        things = (self._model.facts.distractors or THINGS) if self._with_distractors else ()
+        bank = self._model.facts.distractors
+        things = () if not self._with_distractors else THINGS if bank is None else bank
         scenes = SCENES if self._with_distractors or not label_set.background else ()
         return tuple(text for text in (*things, *scenes) if text.casefold() not in named)
 

@@ -51,7 +51,7 @@ def resolve_model(name: str, models_dir: Path) -> ModelReference:
     architecture, _, tag = name.partition("/")
     if architecture in architectures():
         return _open_clip(name, architecture, tag)
-    if Path(name).expanduser().is_dir() or name.startswith((".", "/", "~")):
+    if name and (Path(name).expanduser().is_dir() or name.startswith((".", "/", "~"))):
         return _folder(name, Path(name).expanduser())
     raise ConfigError(_unknown(name, models_dir))
 
@@ -79,18 +79,21 @@ def architectures() -> tuple[str, ...]:
 def pretrained_tags() -> Mapping[str, tuple[str, ...]]:
     """Return the pretrained tags of each architecture, read from open_clip's source without running it."""
     tree = ast.parse((_package() / "pretrained.py").read_text(encoding="utf-8"))
-    groups: dict[str, tuple[str, ...]] = {}
+    groups: dict[str, dict[str, bool]] = {}
     table: dict[str, tuple[str, ...]] = {}
     for node in tree.body:
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
             continue
         if isinstance(node.value, ast.Call):
-            groups[node.targets[0].id] = _keywords(node.value)
+            groups[node.targets[0].id] = _tags(node.value)
         elif isinstance(node.value, ast.Dict) and node.targets[0].id == "_PRETRAINED":
             for key, value in zip(node.value.keys, node.value.values, strict=True):
                 if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                    named = groups.get(value.id, ()) if isinstance(value, ast.Name) else ()
-                    table[key.value] = _keywords(value) if isinstance(value, ast.Call) else named
+                    named = groups.get(value.id, {}) if isinstance(value, ast.Name) else {}
+                    tags = _tags(value) if isinstance(value, ast.Call) else named
+                    table[key.value] = tuple(tags)
+                    if quick := tuple(tag for tag, is_quick in tags.items() if is_quick):
+                        table[f"{key.value}-quickgelu"] = quick
     return table
 
 
@@ -134,7 +137,8 @@ def _open_clip(name: str, architecture: str, tag: str) -> ModelReference:
 def _unknown(name: str, models_dir: Path) -> str:
     local = local_models(models_dir)
     tagged = [f"{model}/{tag}" for model, tags in pretrained_tags().items() for tag in tags]
-    near = difflib.get_close_matches(name, [*local, *tagged, *architectures(), "mini"], n=3, cutoff=0.5)
+    known = sorted({*local, *tagged, *architectures(), "mini"})
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if name == "mini":
         return f"MODEL=mini: not in {models_dir}; {_how_to_get('mini')}"
     have = ", ".join(local) or "none"
@@ -151,8 +155,14 @@ def _how_to_get(name: str) -> str:
     )
 
 
-def _keywords(call: ast.Call) -> tuple[str, ...]:
-    return tuple(keyword.arg for keyword in call.keywords if keyword.arg)
+def _tags(call: ast.Call) -> dict[str, bool]:
+    """Return the tags in `dict(tag=_pcfg(...), ...)`, and whether each is listed as a -quickgelu variant as well."""
+    return {
+        keyword.arg: isinstance(keyword.value, ast.Call)
+        and any(option.arg == "quick_gelu" for option in keyword.value.keywords)
+        for keyword in call.keywords
+        if keyword.arg
+    }
 
 
 @cache

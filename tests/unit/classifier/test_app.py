@@ -1,0 +1,138 @@
+"""The shell's batches: what is broken fails alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from services.classifier.app import Classifier, ClassifierMetrics
+from services.classifier.settings import ClassifierSettings
+from shared.contract import LABELS, LabelsMessage, SnippetMessage
+from shared.streams import Dead, Delivery, Done, Outcome
+from tests.unit.classifier.makers import BLUE, GREEN, RED, ColourModel, jpeg, message
+
+
+@asynccontextmanager
+async def classifier(
+    model: ColourModel | None = None, **settings: object
+) -> AsyncIterator[tuple[Classifier, CollectorRegistry]]:
+    registry = CollectorRegistry()
+    with ThreadPoolExecutor(1) as thread:
+        made = Classifier(
+            model or ColourModel(),
+            ClassifierSettings.model_validate(settings),
+            ClassifierMetrics(registry),
+            thread,
+        )
+        yield made, registry
+        made.close()
+
+
+def delivery(sent: SnippetMessage | dict[bytes, bytes], number: int = 0) -> Delivery:
+    fields = sent.encode() if isinstance(sent, SnippetMessage) else sent
+    return Delivery("snippets.v1", f"{number}-0", fields, 1)
+
+
+def walking(n_moments: int = 4, key: str = "event") -> SnippetMessage:
+    return message([[("frame", jpeg(BLUE)), ("crop", jpeg(RED))]] * n_moments, key=key)
+
+
+def labels_of(outcome: Outcome) -> LabelsMessage:
+    assert isinstance(outcome, Done)
+    (output,) = outcome.outputs
+    assert output.stream == LABELS
+    return LabelsMessage.decode(output.fields)
+
+
+def accepted(outcome: Outcome) -> list[str]:
+    return [item.label for item in labels_of(outcome).header.accepted]
+
+
+async def test_a_batch_over_several_snippets_is_answered_in_order() -> None:
+    dog = message([[("crop", jpeg(GREEN))]] * 4)
+    async with classifier(batch_pictures=3) as (made, _):
+        outcomes = await made.handle([delivery(walking()), delivery(dog), delivery(walking())])
+    assert [accepted(outcome) for outcome in outcomes] == [["a person"], ["a dog"], ["a person"]]
+
+
+async def test_a_poison_snippet_is_dead_alone() -> None:
+    async with classifier() as (made, registry):
+        outcomes = await made.handle([delivery(walking()), delivery({b"h": b"junk"}), delivery(walking())])
+    assert [type(outcome) for outcome in outcomes] == [Done, Dead, Done]
+    assert registry.get_sample_value("clipwatch_classifier_snippets_total", {"outcome": "dead"}) == 1
+
+
+async def test_one_broken_picture_is_left_out_and_counted() -> None:
+    sent = message(
+        [[("crop", jpeg(RED))], [("crop", jpeg(RED)[:90])], [("crop", jpeg(RED))], [("crop", b"no")]]
+    )
+    async with classifier() as (made, registry):
+        (outcome,) = await made.handle([delivery(sent)])
+    found = labels_of(outcome)
+    assert len(found.header.moments) == 2
+    assert accepted(outcome) == ["a person"]
+    vectors = np.frombuffer(found.embeddings, "<f2").reshape(4, 4)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 0, 1, 0], abs=1e-2)
+    for reason in ("broken", "not_jpeg"):
+        assert (
+            registry.get_sample_value("clipwatch_classifier_pictures_refused_total", {"reason": reason}) == 1
+        )
+
+
+async def test_a_snippet_of_broken_pictures_only_is_dead_with_the_reason() -> None:
+    sent = message([[("crop", b"no")]] * 3)
+    async with classifier() as (made, _):
+        outcomes = await made.handle([delivery(sent), delivery(walking())])
+    assert isinstance(outcomes[0], Dead)
+    assert "not_jpeg" in outcomes[0].reason
+    assert accepted(outcomes[1]) == ["a person"]
+
+
+async def test_pictures_over_the_budget_are_not_decoded() -> None:
+    model = ColourModel()
+    sent = message([[("crop", jpeg(RED, 200, 200))]] * 4)
+    async with classifier(model, max_snippet_pixels=90_000) as (made, _):
+        (outcome,) = await made.handle([delivery(sent)])
+    assert model.n_pictures == 2
+    assert len(labels_of(outcome).header.moments) == 2
+
+
+async def test_changed_labels_act_on_the_next_snippet() -> None:
+    async with classifier() as (made, _):
+        (before,) = await made.handle([delivery(message([[("crop", jpeg(RED))]] * 3, ("a dog",)))])
+        (after,) = await made.handle([delivery(message([[("crop", jpeg(RED))]] * 3, ("a pedestrian",)))])
+    assert accepted(before) == []
+    assert accepted(after) == ["a pedestrian"]
+
+
+class Failing(ColourModel):
+    """A model whose device is lost."""
+
+    def embed_pictures(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise RuntimeError("the device is gone")
+
+
+async def test_a_model_that_fails_is_not_hidden() -> None:
+    async with classifier(Failing()) as (made, _):
+        with pytest.raises(RuntimeError, match="the device is gone"):
+            await made.handle([delivery(walking())])
+
+
+async def test_the_beat_goes_on_within_a_long_batch() -> None:
+    beats: list[int] = []
+    async with classifier(batch_pictures=2) as (made, _):
+        made.beat = lambda: beats.append(1)
+        await made.handle([delivery(walking())])
+    assert len(beats) == 4
+
+
+async def test_a_warm_up_leaves_no_trace_in_the_counters() -> None:
+    async with classifier() as (made, registry):
+        await made.warm_up()
+    assert registry.get_sample_value("clipwatch_classifier_pictures_total") == 0

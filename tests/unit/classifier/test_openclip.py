@@ -1,0 +1,149 @@
+"""The open_clip adapter, with small random models; and the colour model of the tests, held to the same port."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from services.classifier.devices import Choice
+from services.classifier.model import Model
+from services.classifier.openclip import OpenClipModel, load_model
+from services.classifier.preprocess import stack
+from services.classifier.references import resolve_model
+from shared.errors import ConfigError
+from tests.unit.classifier.makers import ColourModel, make_tiny_model, photo
+
+FLOAT32 = Choice("cpu", "float32", 2, "test")
+BFLOAT16 = Choice("cpu", "bfloat16", 2, "test")
+
+
+def loaded(folder: Path, choice: Choice = FLOAT32) -> OpenClipModel:
+    return load_model(resolve_model(str(folder), folder.parent), choice)
+
+
+def copied(folder: Path, to: Path, **ours: object) -> Path:
+    shutil.copytree(folder, to)
+    (to / "clipwatch.json").write_text(json.dumps(ours))
+    return to
+
+
+@pytest.fixture(params=["open_clip", "colours"])
+def model(request: pytest.FixtureRequest, tiny_folder: Path) -> Model:
+    made: dict[str, Callable[[], Model]] = {"open_clip": lambda: loaded(tiny_folder), "colours": ColourModel}
+    return made[request.param]()
+
+
+def test_a_model_keeps_the_port(model: Model) -> None:
+    facts = model.facts
+    small = model.resize(photo(50, 30))
+    assert small.shape == (facts.image_size, facts.image_size, 3)
+    assert small.dtype == np.uint8
+    pictures = stack([small, model.resize(photo(20, 90, seed=1))])
+    for vectors in (model.embed_pictures(pictures), model.embed_texts(["a person", "a dog"])):
+        assert vectors.shape == (2, facts.embedding_dim)
+        assert vectors.dtype == np.float32
+        assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1], abs=1e-4)
+    assert np.array_equal(model.embed_texts(["a dog"]), model.embed_texts(["a dog"]))
+    assert np.allclose(model.embed_pictures(pictures)[:1], model.embed_pictures(pictures[:1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(384, 216), (384, 384), (90, 60), (32, 32)])
+@pytest.mark.parametrize("choice", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
+def test_embeddings_are_those_of_open_clips_own_transform(
+    tiny_folder: Path, size: tuple[int, int], choice: Choice
+) -> None:
+    ours = loaded(tiny_folder, choice)
+    picture = photo(*size)
+    network, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tiny_folder}")
+    network.eval()
+    with torch.inference_mode():
+        theirs = network.encode_image(transform(Image.fromarray(picture)).unsqueeze(0), normalize=True)[
+            0
+        ].numpy()
+    found = ours.embed_pictures(stack([ours.resize(picture)]))[0]
+    assert float(found @ theirs) > (0.9995 if choice is FLOAT32 else 0.998)
+
+
+def test_a_conv_tower_works_in_bfloat16(tmp_path: Path) -> None:
+    model = loaded(make_tiny_model(tmp_path / "conv", "conv"), BFLOAT16)
+    vectors = model.embed_pictures(stack([model.resize(photo(60, 60))] * 3))
+    assert np.isfinite(vectors).all()
+    assert vectors.shape == (3, 32)
+
+
+def test_facts_come_from_the_folders_own_file(tiny_folder: Path, tmp_path: Path) -> None:
+    facts = loaded(
+        copied(
+            tiny_folder,
+            tmp_path / "x",
+            name="x",
+            temperature=31,
+            templates=["{}!", "{}?"],
+            distractors=["a kite"],
+        )
+    ).facts
+    assert (facts.name, facts.temperature) == ("x", 31)
+    assert (facts.templates, facts.distractors) == (("{}!", "{}?"), ("a kite",))
+
+
+def test_without_such_a_file_the_models_own_scale_counts(tiny_folder: Path, tmp_path: Path) -> None:
+    facts = loaded(copied(tiny_folder, tmp_path / "x")).facts
+    assert facts.temperature == pytest.approx(1 / 0.07, rel=1e-3)
+    assert facts.distractors is None
+
+
+def test_the_golden_embedding_is_compared(tiny_folder: Path, tmp_path: Path) -> None:
+    first8 = loaded(tiny_folder).embed_texts(["a dog"])[0][:8].tolist()
+    golden = {"text": "a dog", "embedding_first8": first8}
+    loaded(copied(tiny_folder, tmp_path / "right", golden=golden))
+    golden["embedding_first8"] = [value + 0.05 for value in first8]
+    with pytest.raises(ConfigError, match="corrupt; make the folder anew"):
+        loaded(copied(tiny_folder, tmp_path / "wrong", golden=golden))
+
+
+def test_weights_that_are_no_numbers_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = copied(tiny_folder, tmp_path / "nan")
+    weights = load_file(str(folder / "open_clip_model.safetensors"))
+    weights["visual.proj"] = torch.full_like(weights["visual.proj"], float("nan"))
+    save_file(weights, str(folder / "open_clip_model.safetensors"))
+    with pytest.raises(ConfigError, match="not finite"):
+        loaded(folder)
+
+
+def test_broken_weights_are_one_line(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = copied(tiny_folder, tmp_path / "cut")
+    weights = folder / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:10_000])
+    with pytest.raises(ConfigError, match="cannot be loaded") as caught:
+        loaded(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{not json"])
+def test_a_broken_file_of_ours_is_one_line(tiny_folder: Path, tmp_path: Path, content: str) -> None:
+    folder = copied(tiny_folder, tmp_path / "x")
+    (folder / "clipwatch.json").write_text(content)
+    with pytest.raises(ConfigError, match="make the model folder anew"):
+        loaded(folder)
+
+
+def test_weights_that_cannot_be_fetched_name_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    reference = resolve_model("ViT-B-32/laion2b_s34b_b79k", tmp_path)
+    with pytest.raises(
+        ConfigError, match="run `clipwatch models fetch ViT-B-32/laion2b_s34b_b79k`"
+    ) as caught:
+        load_model(reference, FLOAT32, cache_dir=tmp_path)
+    assert "\n" not in str(caught.value)

@@ -96,7 +96,7 @@ async def _until_done(crew: Crew, outbox: Outbox, stop: asyncio.Event, sending: 
         if crew.is_done and outbox.n_entries == 0:
             return
         crew.restart_broken()
-        with contextlib.suppress(asyncio.TimeoutError):
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 0.1)
 
 
@@ -203,7 +203,7 @@ async def _watch_file(path: Path, crew: Crew, stop: asyncio.Event) -> None:
     """Read the camera file again whenever it changes; a broken one is told once and changes nothing."""
     seen = _stamp(path)
     while not stop.is_set():
-        with contextlib.suppress(asyncio.TimeoutError):
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), WATCH_FILE_S)
             return
         stamp = _stamp(path)

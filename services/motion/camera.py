@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.motion.detector import DetectorState, Gray, start_from
 from services.motion.journal import Journal, JournalHeader
 from services.motion.makers import Job, Maker
 from services.motion.outbox import Outbox
@@ -24,7 +25,7 @@ from services.motion.sources.file import open_file
 from services.motion.sources.rtsp import open_camera
 from services.motion.sources.video import Frame, Read, SourceAway, Video
 from services.motion.status import CameraStatus
-from services.motion.watch import Opened, Order, Wanted, Watch
+from services.motion.watch import Opened, Order, Wanted, Watch, luma_plane
 from shared.cameras import Camera
 from shared.clock import from_epoch_ms, uuid7
 from shared.errors import ConfigError
@@ -35,6 +36,8 @@ log = get_logger(__name__)
 RECONNECT_MIN_S = 0.5
 WARM_UP_S = 1.0
 TRUNCATED_S = 1.0
+LOOK_AHEAD_S = 4.0
+LOOK_AHEAD_FRAMES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,17 +298,37 @@ class FileWorker(Worker):
                 self._finish(watch, frame.t_s)
                 video.measure(frame)
                 self._ring.drop_before(frame.t_s)
-            watch = Watch(video.facts, self._event_id)
+            state = self._look_ahead(frame.t_s) if watch is None else None
+            watch = Watch(video.facts, self._event_id, state=state)
             self.status.fps = video.facts.frame_rate
             self.status.become("running")
         self.status.saw_frame()
         self.status.beat()
         self.status.position_s = frame.t_s - starts_s
-        if watch.is_due(frame.t_s, self.camera):
+        if watch.is_due(frame.t_s):
             if self.camera.pace == "fast":
                 self._maker.wait_for_room()
             self._look(watch, frame)
         return watch
+
+    def _look_ahead(self, starts_s: float) -> DetectorState | None:
+        """Read the first seconds once more for a baseline, so that motion in the first frame is not lost."""
+        video = open_file(self.camera.url, starts_s, lambda _reason: None)
+        planes: list[Gray] = []
+        due_s = starts_s
+        try:
+            for read in video.read():
+                for frame in read.frames:
+                    if frame.t_s >= due_s:
+                        planes.append(luma_plane(frame))
+                        due_s = frame.t_s + LOOK_AHEAD_S / LOOK_AHEAD_FRAMES
+                if len(planes) >= LOOK_AHEAD_FRAMES or self._stop.is_set():
+                    break
+        except SourceAway:
+            return None
+        finally:
+            video.close()
+        return start_from(planes, starts_s, self.camera.motion.gaussian_ksize)
 
     def _event_id(self, event_started_s: float) -> str:
         if self._recording is not None:

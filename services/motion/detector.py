@@ -1,16 +1,17 @@
 """Says whether something moves in a frame, and where. Pure: a luma plane goes in, a Motion comes out.
 
-The origin's method (difference, blur, threshold, dilate, area) against a running-average baseline, and what
-keeps it quiet: a noise level measured per pixel, a rate of change per pixel that swaying things drive up, a baseline
-that starts anew when the scene changes as a whole, and two questions to every blob. Has it moved within the last
-moments? A ghost (where something stood when the baseline was made) and a thing that came to rest have not. Does it keep the
-structure of the background? Light does, an object does not.
+The origin's method (difference, blur, threshold, dilate, area) against a running-average baseline, and what keeps
+it quiet: a noise level measured per pixel, a rate of change per pixel that swaying things drive up, a baseline that
+starts anew when the scene changes as a whole, and two questions to every blob. Has it moved lately? A ghost (where
+something stood when the baseline was made) and a thing that came to rest have not. Does it keep the structure of the
+background? Light does, an object does not.
 Every array of the state is replaced, never written to.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -37,6 +38,7 @@ class Blob:
     w: int
     h: int
     weight: float = 0.0
+    fill: float = 1.0  # share of the rectangle that changed
 
     @property
     def area(self) -> int:
@@ -100,6 +102,7 @@ class DetectorState:
     history: tuple[tuple[float, Gray], ...]  # recent planes, oldest first
     started_s: float  # first frame
     learned_s: float  # when the baseline was last made anew
+    is_guess: bool  # it was made of a single frame: what stood in it leaves a ghost
     noise: float  # standard deviation of a still pixel, grey levels
     drowned_s: float  # how long most of the picture has differed from the baseline
     is_active: bool
@@ -124,6 +127,7 @@ DROWNED_SHARE = 0.6
 DROWNED_S = 2.0
 STRUCTURE_KEPT = 0.9
 MAX_BLOBS = 16
+_DISC = np.ones((9, 9), np.uint8)
 
 
 def plane_size(frame_width: int, frame_height: int) -> tuple[int, int]:
@@ -145,10 +149,28 @@ def start(plane: Gray, t_s: float) -> DetectorState:
         history=((t_s, plane),),
         started_s=t_s,
         learned_s=t_s,
+        is_guess=True,
         noise=1.0,
         drowned_s=0.0,
         is_active=False,
     )
+
+
+def start_from(planes: Sequence[Gray], t_s: float, ksize: int) -> DetectorState | None:
+    """Return a state whose baseline is the median of `planes`, the first seconds of a recording.
+
+    So what moves in its very first frame is seen at once, and leaves no ghost where it stood. None when the planes
+    are too few, or show more than one scene.
+    """
+    if len(planes) < 5 or any(plane.shape != planes[0].shape for plane in planes):
+        return None
+    blurred = [_gray(cv2.GaussianBlur(plane, (ksize, ksize), 0)) if ksize > 1 else plane for plane in planes]
+    median = np.median(np.stack(blurred), axis=0).astype(np.float32)
+    apart = [float((np.abs(plane - median) > 16.0).mean()) for plane in (blurred[0], blurred[-1])]
+    if max(apart) > 0.35:
+        return None
+    state = start(blurred[0], t_s - 0.1)
+    return replace(state, mean=median, is_guess=False)
 
 
 def step(
@@ -162,7 +184,7 @@ def step(
     dt_s = min(max(t_s - state.t_s, 1e-3), 1.0)
     plane = _gray(plane)
     last = state.history[-1][1]
-    change = cv2.absdiff(plane, last)
+    change = _gray(cv2.absdiff(plane, last))
     noise = state.noise + (_noise_of(change) - state.noise) * min(1.0, dt_s / 2.0)
     if _is_jump(change, max(10.0, 6.0 * noise)):
         return _relearn(state, plane, t_s, noise), Motion(0.0, is_active=False, is_blind=True)
@@ -177,12 +199,16 @@ def step(
     heat = np.maximum(state.heat - np.float32(dt_s / HEAT_S), changed.astype(np.float32))
     is_moving = heat > 0
 
+    if t_s - state.learned_s < GHOST_PHASE_S and state.is_guess:
+        foreground_now = foreground & (cv2.dilate(is_moving.astype(np.uint8), _DISC) > 0)
+    else:
+        foreground_now = foreground
     share = float(foreground.mean())
     drowned_s = state.drowned_s + dt_s if share > DROWNED_SHARE else 0.0
     if drowned_s > DROWNED_S:
         return _relearn(state, plane, t_s, noise), Motion(0.0, is_active=False, is_blind=True)
 
-    boxes, strength = _blobs(plane, state, foreground, is_moving, size / limit, settings)
+    boxes, strength = _blobs(plane, state, foreground_now, is_moving, size / limit, settings)
     is_warm = t_s - state.started_s >= settings.warm_up_s
     is_active = bool(boxes) and is_warm
     motion = Motion(
@@ -324,7 +350,7 @@ def _scaled(blob: Blob, scale_x: float, scale_y: float, settings: DetectorSettin
     y = min(int(blob.y * scale_y), settings.frame_height - 1)
     w = max(1, min(round(blob.w * scale_x), settings.frame_width - x))
     h = max(1, min(round(blob.h * scale_y), settings.frame_height - y))
-    return Blob(x, y, w, h, blob.weight)
+    return Blob(x, y, w, h, blob.weight, min(1.0, blob.weight / blob.area))
 
 
 def _is_jump(change: Gray, limit: float) -> bool:
@@ -337,19 +363,12 @@ def _is_jump(change: Gray, limit: float) -> bool:
 
 
 def _relearn(state: DetectorState, plane: Gray, t_s: float, noise: float) -> DetectorState:
-    fresh = start(plane, t_s)
-    return DetectorState(
-        t_s=t_s,
-        mean=fresh.mean,
+    return replace(
+        start(plane, t_s),
         variance=state.variance,
         onsets_hz=state.onsets_hz,
-        foreground=fresh.foreground,
-        heat=fresh.heat,
-        history=fresh.history,
         started_s=state.started_s,
-        learned_s=t_s,
         noise=min(noise, state.noise * 1.5),
-        drowned_s=0.0,
         is_active=state.is_active,
     )
 
@@ -367,7 +386,7 @@ def _learn(
     drowned_s: float,
     is_active: bool,
 ) -> DetectorState:
-    is_ghost_phase = t_s - state.learned_s < GHOST_PHASE_S
+    is_ghost_phase = state.is_guess and t_s - state.learned_s < GHOST_PHASE_S
     resting = dt_s / (GHOST_S if is_ghost_phase else RESTING_S)
     rate = np.where(foreground, np.where(is_moving, dt_s / MOVING_S, resting), dt_s / BASELINE_S)
     rate = np.minimum(rate, 1.0).astype(np.float32)
@@ -390,6 +409,7 @@ def _learn(
         history=(*kept, (t_s, plane)),
         started_s=state.started_s,
         learned_s=state.learned_s,
+        is_guess=state.is_guess,
         noise=noise,
         drowned_s=drowned_s,
         is_active=is_active,

@@ -1,4 +1,4 @@
-"""Makes snippets out of orders and puts them into the outbox: at once for files, in a thread of their own for cameras."""
+"""Makes snippets of orders and puts them into the outbox: files at once, cameras in a thread of their own."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ class Publisher:
             if outcome == "away":
                 backoff_s = min(backoff_s * 2, 5.0)
             waiting = self._wake.wait() if outcome == "empty" else stop.wait()
-            with contextlib.suppress(asyncio.TimeoutError):
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(waiting, wait_s)
 
     async def flush(self, within_s: float) -> bool:
@@ -207,7 +207,7 @@ class Publisher:
         while time.monotonic() < ends:
             try:
                 outcome = await asyncio.wait_for(self.send_one(), max(0.05, ends - time.monotonic()))
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 return False
             if outcome == "empty":
                 return True

@@ -155,21 +155,20 @@ class Clip:
     height: int
 
 
-def make_clip(facts: StreamFacts, packets: Sequence[Packet]) -> Clip:
+def make_clip(facts: StreamFacts, packets: Sequence[Packet], starts_s: float = float("-inf")) -> Clip:
     """Return `packets` (from a key frame on, decoding order) as MP4: copied when they can be, else encoded.
 
-    Raises Permanent when no clip can be made of them.
+    A copy begins with the first packet; what is encoded begins at `starts_s`. Raises Permanent when no clip can be
+    made of them.
     """
     if not packets:
         raise Permanent("no packets to make a clip of")
     if facts.can_be_copied:
         try:
             return _copied(facts, packets)
-        except (av.FFmpegError, ValueError, IndexError, struct.error):
-            return _encoded(
-                facts, packets
-            )  # a stream that only looks well-formed; the decoder is more lenient
-    return _encoded(facts, packets)
+        except (av.FFmpegError, ValueError, IndexError, struct.error):  # it only looked well-formed
+            return _encoded(facts, packets, starts_s)
+    return _encoded(facts, packets, starts_s)
 
 
 def decode(facts: StreamFacts, packets: Sequence[Packet]) -> Iterator[tuple[float, VideoFrame]]:
@@ -231,7 +230,7 @@ def _copied(facts: StreamFacts, packets: Sequence[Packet]) -> Clip:
     return Clip(mp4, starts_s, ends_s, width, height)
 
 
-def _encoded(facts: StreamFacts, packets: Sequence[Packet]) -> Clip:
+def _encoded(facts: StreamFacts, packets: Sequence[Packet], wanted_s: float) -> Clip:
     width, height = _encoded_size(facts.width, facts.height)
     rate = Fraction(max(1.0, min(facts.frame_rate, 120.0))).limit_denominator(1000)
     out = io.BytesIO()
@@ -249,7 +248,10 @@ def _encoded(facts: StreamFacts, packets: Sequence[Packet]) -> Clip:
         stream.time_base = CLOCK
         stream.codec_context.time_base = CLOCK
         stream.codec_context.gop_size = max(1, round(2 * rate))
+        wanted_s = min(wanted_s, max(packet.t_s for packet in packets))
         for t_s, frame in decode(facts, packets):
+            if t_s < wanted_s - 1e-3:
+                continue
             if last_ticks is None:
                 starts_s = t_s
             ticks = round((t_s - starts_s) / CLOCK)
@@ -383,23 +385,26 @@ def _boxes(data: bytes, at: int, end: int, into: tuple[bytes, ...] = ()) -> Iter
         at += size
 
 
-_MATRICES = {  # tkhd matrix, 16.16 fixed point (ISO/IEC 14496-12 §8.3.2); rotation counterclockwise
-    90: lambda w, _h: (0, -1, 1, 0, 0, w),
-    180: lambda w, h: (-1, 0, 0, -1, w, h),
-    -90: lambda _w, h: (0, 1, -1, 0, h, 0),
-}
+def _matrix(rotation: int, width: int, height: int) -> tuple[int, int, int, int, int, int] | None:
+    """Return a, b, c, d, x, y of the tkhd matrix (ISO/IEC 14496-12 §8.3.2) for a counterclockwise rotation."""
+    return {
+        90: (0, -1, 1, 0, 0, width),
+        180: (-1, 0, 0, -1, width, height),
+        -90: (0, 1, -1, 0, height, 0),
+    }.get(rotation)
 
 
 def _with_rotation(mp4: bytes, facts: StreamFacts) -> bytes:
     """Write the display matrix into the track header, so that players turn the picture upright."""
-    if facts.rotation not in _MATRICES:
+    matrix = _matrix(facts.rotation, facts.width, facts.height)
+    if matrix is None:
         return mp4
+    a, b, c, d, x, y = matrix
     data = bytearray(mp4)
     for kind, at, _ in _boxes(mp4, 0, len(mp4), into=(b"moov", b"trak")):
         if kind != b"tkhd":
             continue
         place = at + (48 if data[at + 8] == 0 else 60)
-        a, b, c, d, x, y = _MATRICES[facts.rotation](facts.width, facts.height)
         struct.pack_into(
             ">9i", data, place, a << 16, b << 16, 0, c << 16, d << 16, 0, x << 16, y << 16, 1 << 30
         )

@@ -1,4 +1,4 @@
-"""Chooses what the classifier shall look at, and makes JPEGs of it. The choice is pure; only chosen frames are converted.
+"""Chooses what the classifier shall look at, and makes JPEGs of it; only chosen frames are converted.
 
 A snippet's length is not known while its frames pass. So moments are kept in stretches of time, one best frame each;
 when there are too many, neighbouring stretches become one and the better frame stays.
@@ -86,7 +86,10 @@ def _halved(kept: tuple[tuple[int, Moment[Frame]], ...]) -> tuple[tuple[int, Mom
 
 
 def quality_of(blobs: Sequence[Blob], frame_width: int, frame_height: int) -> float:
-    """Return how well a frame shows its main object: large and whole."""
+    """Return how well a frame shows its main object: large, whole, and filling its rectangle.
+
+    Two people walking apart in one rectangle fill little of it.
+    """
     if not blobs:
         return 0.0
     main = blobs[0]
@@ -96,8 +99,8 @@ def quality_of(blobs: Sequence[Blob], frame_width: int, frame_height: int) -> fl
         or main.x + main.w >= frame_width - 1
         or main.y + main.h >= frame_height - 1
     )
-    share = main.area / (frame_width * frame_height)
-    return float(min(share, 0.4) ** 0.5) * (0.6 if cut else 1.0)
+    share = min(main.area / (frame_width * frame_height), 0.4)
+    return float(share**0.5) * (0.6 if cut else 1.0) * min(1.0, 0.2 + main.fill)
 
 
 # -- tracks

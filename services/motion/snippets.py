@@ -46,7 +46,7 @@ def make_messages(
     wanted: Wanted, packets: Sequence[Packet], secret: bytes
 ) -> tuple[MediaMessage, SnippetMessage]:
     """Return what the outbox takes. Raises Permanent when the packets make no clip."""
-    clip = make_clip(wanted.facts, packets)
+    clip = make_clip(wanted.facts, packets, wanted.piece.starts_s)
     infos, jpegs, thumbnail = _pictures(wanted)
     return (
         MediaMessage(_media_header(wanted, clip, secret), clip.mp4, thumbnail),

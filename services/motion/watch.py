@@ -60,11 +60,18 @@ MakeEventId = Callable[[float], str]
 class Watch:
     """State of one open stream. Not for several threads at once."""
 
-    def __init__(self, facts: StreamFacts, make_event_id: MakeEventId, warm_up_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        facts: StreamFacts,
+        make_event_id: MakeEventId,
+        warm_up_s: float = 0.0,
+        state: detector.DetectorState | None = None,
+    ) -> None:
+        """`state`: what is known of the scene before the first frame."""
         self._facts = facts
         self._make_event_id = make_event_id
         self._warm_up_s = warm_up_s
-        self._state: detector.DetectorState | None = None
+        self._state = state
         self._segmenter = Segmenter()
         self._tracks = Tracks()
         self._choice: Choice[Frame] = Choice(12, FIRST_STRETCH_S)
@@ -81,7 +88,7 @@ class Watch:
         """Whether `frame` still has the size of this stream."""
         return (frame.image.width, frame.image.height) == (self._facts.width, self._facts.height)
 
-    def is_due(self, t_s: float, camera: Camera) -> bool:
+    def is_due(self, t_s: float) -> bool:
         """Whether the detector wants to see a frame of `t_s` (detect_fps)."""
         return t_s >= self._due_s - 0.004
 
@@ -101,7 +108,7 @@ class Watch:
                 settings, plane.shape[1], frame.image.width, frame.image.height, self._warm_up_s
             ),
         )
-        self._remember(frame, camera)
+        self._remember(frame)
         self._segmenter, actions = segmenter.step(
             self._segmenter,
             frame.t_s,
@@ -121,7 +128,7 @@ class Watch:
         self._segmenter, actions = segmenter.finish(self._segmenter, t_s, camera.motion)
         return self._orders(actions, camera)
 
-    def _remember(self, frame: Frame, camera: Camera) -> None:
+    def _remember(self, frame: Frame) -> None:
         motion = self.motion
         if not motion.boxes:
             if self._spare is None:

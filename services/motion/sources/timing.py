@@ -26,7 +26,7 @@ class FileTimes:
     _latest_s: float = 0.0
     _started: bool = False
 
-    def of_packet(self, pts_s: float | None, arrived_s: float) -> float:
+    def of_packet(self, pts_s: float | None, arrived_s: float) -> float:  # noqa: ARG002  # one port for both
         """Return when the packet with presentation time `pts_s` is shown."""
         if pts_s is None:
             return self._next()

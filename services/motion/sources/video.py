@@ -94,7 +94,7 @@ class Video:
         self._stream = container.streams.video[0]
         context = self._stream.codec_context
         if not is_live:
-            context.thread_type = "AUTO"  # type: ignore[assignment]  # PyAV's descriptor takes names
+            context.thread_type = "AUTO"
         self.facts = facts_of(self._stream)
         self._times = make_times(self.facts)
         self._seen_key = False

@@ -1,0 +1,167 @@
+"""Looks into a video file before anything is started: facts, or one clear line that says why it cannot be used."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import av
+from av.container.input import InputContainer
+from av.video.stream import VideoStream
+
+from services.motion.sources.video import facts_of, open_container, say
+from shared.errors import ConfigError
+
+PROBED_PACKETS = 300
+TAIL_S = 3.0  # a file whose last packets lie further than this before its claimed end is cut off
+_MP4_BRANDS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_AFTER_1990 = datetime(1990, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What is known of a file without reading all of it. `created_at`: the container's own word, UTC, or None."""
+
+    path: Path
+    duration_s: float | None
+    width: int
+    height: int
+    codec: str
+    fps: float
+    created_at: datetime | None
+    is_truncated: bool  # the index promises more than the file holds; what is there can be analysed
+
+
+def probe(path: Path) -> FileFacts:
+    """Return the facts of the video file at `path`.
+
+    Raises ConfigError with one line: found, wanted, what to do.
+    """
+    _check_path(path)
+    try:
+        container = open_container(str(path), (30.0, 30.0), {})
+    except (av.FFmpegError, OSError) as exc:
+        raise ConfigError(_why_not(path, exc)) from exc
+    with contextlib.closing(container):
+        if not container.streams.video:
+            kinds = sorted({stream.type for stream in container.streams})
+            found = f"only {' and '.join(kinds)}" if kinds else "no streams"
+            raise ConfigError(f"{path}: has no video stream ({found} found)")
+        stream = container.streams.video[0]
+        _check_decodes(path, container, stream)
+        facts = facts_of(stream)
+        duration_s = _duration_s(container, stream)
+        return FileFacts(
+            path=path,
+            duration_s=duration_s,
+            width=facts.width,
+            height=facts.height,
+            codec=facts.codec,
+            fps=facts.frame_rate,
+            created_at=_created_at(container, stream),
+            is_truncated=_is_truncated(path, container, stream, duration_s),
+        )
+
+
+def _check_path(path: Path) -> None:
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a directory, wanted a video file")
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file")
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise ConfigError(f"{path}: is empty, wanted a video file")
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+
+
+def _why_not(path: Path, exc: BaseException) -> str:
+    kinds = _top_boxes(path)
+    if kinds and kinds[0] in _MP4_BRANDS and b"moov" not in kinds:
+        return f"{path}: the file is cut off (moov atom missing), copy it again"
+    if isinstance(exc, av.InvalidDataError):
+        return f"{path}: is not a video that FFmpeg knows, or it is damaged"
+    return f"{path}: cannot be opened as a video: {say(exc)}"
+
+
+def _check_decodes(path: Path, container: InputContainer, stream: VideoStream) -> None:
+    """Raise ConfigError unless one frame of the first packets can be decoded."""
+    n_packets = 0
+    try:
+        for packet in container.demux(stream):
+            n_packets += 1
+            with contextlib.suppress(av.FFmpegError):
+                if packet.decode():
+                    return
+            if n_packets >= PROBED_PACKETS:
+                break
+    except av.FFmpegError:
+        pass  # the reading ends where the file is damaged; what was decoded before decides
+    raise ConfigError(
+        f"{path}: no frame of it can be decoded ({facts_of(stream).codec or 'unknown codec'}); is it damaged?"
+    )
+
+
+def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / 1_000_000 if container.duration is not None else None
+
+
+def _created_at(container: InputContainer, stream: VideoStream) -> datetime | None:
+    """Return the creation time that recorders write; zero dates (1904, 1970) mean that they did not know it."""
+    for metadata in (container.metadata, stream.metadata):
+        text = metadata.get("creation_time") or metadata.get("com.apple.quicktime.creationdate")
+        if not text:
+            continue
+        try:
+            moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+        except ValueError:
+            continue
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if moment > _AFTER_1990:
+            return moment
+    return None
+
+
+def _is_truncated(
+    path: Path, container: InputContainer, stream: VideoStream, duration_s: float | None
+) -> bool:
+    """Tell whether the index points beyond the file, or the last packets are not there."""
+    entries = stream.index_entries
+    if len(entries):
+        size = path.stat().st_size
+        last = entries[len(entries) - 1]
+        return bool(last.pos + last.size > size)
+    if duration_s is None or duration_s < 2 * TAIL_S or stream.time_base is None:
+        return False
+    start = stream.start_time or 0
+    try:
+        container.seek(start + int((duration_s - TAIL_S) / stream.time_base), stream=stream)
+        newest = max((p.pts or p.dts or start for p in container.demux(stream) if p.size), default=start)
+    except av.FFmpegError:
+        return True
+    return bool(float((newest - start) * stream.time_base) < duration_s - TAIL_S)
+
+
+def _top_boxes(path: Path) -> list[bytes]:
+    """Return the kinds of an MP4's outermost boxes, as far as they can be walked."""
+    kinds: list[bytes] = []
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        at = 0
+        while at + 8 <= size and len(kinds) < 64:
+            file.seek(at)
+            header = file.read(16)
+            length, kind = struct.unpack_from(">I4s", header)
+            kinds.append(kind)
+            if length == 1 and len(header) == 16:
+                (length,) = struct.unpack_from(">Q", header, 8)
+            if length < 8:
+                break
+            at += length
+    return kinds

@@ -78,9 +78,9 @@ export class Detail {
       el("button", { type: "button", onclick: () => this.open(this.id) }, "Try again")));
   }
 
-  head(title) {
+  head(title, startedAt = null) {
     return el("header", { class: "detail-head" },
-      el("h2", { tabindex: "-1" }, title),
+      el("h2", { tabindex: "-1" }, title, startedAt && time(startedAt, true)),
       el("button", { type: "button", class: "close", "aria-label": "Close the event (Esc)", title: "Close (Esc)", onclick: () => this.close() }, "✕"));
   }
 
@@ -94,7 +94,7 @@ export class Detail {
     this.legend = el("ul", { class: "legend", "aria-label": "Probabilities at the cursor" });
     this.facts = el("div", { class: "facts" });
     this.chips = el("div", { class: "labels" });
-    this.root.replaceChildren(this.head(event.camera), this.stage, this.strip, this.chips, this.legend, this.plot, this.facts);
+    this.root.replaceChildren(this.head(event.camera, event.started_at), this.stage, this.strip, this.chips, this.legend, this.plot, this.facts);
     this.chart = new Chart(this.plot, { onSeek: (ms) => this.seek(ms), onPoint: (values) => this.say(values) });
     this.player();
     this.describe();

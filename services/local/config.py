@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.classifier.reference import resolve_model
+from services.classifier.references import resolve_model
 from services.motion.probe import probe
 from shared.cameras import CameraFile, describe_fault, parse_cameras, read_yaml
 from shared.errors import ConfigError, redact
@@ -31,11 +31,15 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Annotated[str, Field(min_length=1, description="mini, NAME/TAG of open_clip, hf-hub:… or a folder")] = OFFLINE_MODEL
-    data_dir: Annotated[Path, Field(description="everything that is kept, relative to this file")] = Path("data")
-    page_port: Annotated[int, Field(ge=0, le=65535, description="of the page, on 127.0.0.1; another when it is taken")] = (
-        PAGE_PORT
+    model: Annotated[
+        str, Field(min_length=1, description="mini, NAME/TAG of open_clip, hf-hub:… or a folder")
+    ] = OFFLINE_MODEL
+    data_dir: Annotated[Path, Field(description="everything that is kept, relative to this file")] = Path(
+        "data"
     )
+    page_port: Annotated[
+        int, Field(ge=0, le=65535, description="of the page, on 127.0.0.1; another when it is taken")
+    ] = PAGE_PORT
     weather: Literal["open_meteo", "none"] = "open_meteo"
 
 
@@ -123,7 +127,14 @@ def _file_faults(cameras: CameraFile, filename: str) -> list[str]:
 
 _SCHEMES = {
     "REDIS_URL": ("redis://", "rediss://", "unix://"),
-    "DATABASE_URL": ("mysql://", "mysql+aiomysql://", "mariadb://", "mariadb+aiomysql://", "sqlite+aiosqlite://", "sqlite://"),
+    "DATABASE_URL": (
+        "mysql://",
+        "mysql+aiomysql://",
+        "mariadb://",
+        "mariadb+aiomysql://",
+        "sqlite+aiosqlite://",
+        "sqlite://",
+    ),
 }
 
 

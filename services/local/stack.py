@@ -27,7 +27,9 @@ from shared.errors import ConfigError, redact
 SERVICES_STOP_S = 3.2  # with Redis after them everything ends within 5 s
 REDIS_STOP_S = 1.0
 # Freed pages are kept: glibc giving them back and faulting them in again was half of the classifier's time.
-GLIBC_TUNABLES = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864"
+GLIBC_TUNABLES = (
+    "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +128,31 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
             spec = ChildSpec(name, (sys.executable, "-m", f"services.{name}"), env, is_finite)
             children[name] = Child(spec, sink)
         failure: asyncio.Future[ChildGaveUp] = asyncio.get_running_loop().create_future()
-        tasks = [asyncio.create_task(_watch(child, failure), name=child.spec.name) for child in children.values()]
+        tasks = [
+            asyncio.create_task(_watch(child, failure), name=child.spec.name) for child in children.values()
+        ]
         redis: Redis = Redis.from_url(redis_url, socket_timeout=3, socket_connect_timeout=1)
         async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
             try:
                 yield Stack(
-                    plan, redis_url, database_url, ports["recorder"], ports, children, redis, embedded, failure, http
+                    plan,
+                    redis_url,
+                    database_url,
+                    ports["recorder"],
+                    ports,
+                    children,
+                    redis,
+                    embedded,
+                    failure,
+                    http,
                 )
             finally:
                 services = [child for name, child in children.items() if name != "redis"]
                 await stop_children(services, SERVICES_STOP_S)
                 await redis.aclose()
-                await stop_children([child for child in children.values() if child not in services], REDIS_STOP_S)
+                await stop_children(
+                    [child for child in children.values() if child not in services], REDIS_STOP_S
+                )
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -155,7 +170,11 @@ async def _watch(child: Child, failure: asyncio.Future[ChildGaveUp]) -> None:
 
 
 def _plain_env() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ") if name in os.environ}
+    return {
+        name: os.environ[name]
+        for name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
+        if name in os.environ
+    }
 
 
 def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database_url: str) -> dict[str, str]:
@@ -176,7 +195,11 @@ def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database
     if name == "classifier":
         own |= {"MODEL": plan.model, "MODELS_DIR": str(plan.models_dir), "GLIBC_TUNABLES": GLIBC_TUNABLES}
     if name == "recorder":
-        own |= {"DATABASE_URL": database_url, "MEDIA_DIR": str(plan.media_dir), "WEATHER_PROVIDER": plan.weather}
+        own |= {
+            "DATABASE_URL": database_url,
+            "MEDIA_DIR": str(plan.media_dir),
+            "WEATHER_PROVIDER": plan.weather,
+        }
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, **plan.extra_env, **own}
@@ -198,7 +221,8 @@ def _locked(data_dir: Path) -> Any:  # Any: contextmanager's generator type
         except OSError as exc:
             lock.seek(0)
             raise ConfigError(
-                f"{data_dir}: in use by process {lock.read().strip() or 'unknown'}; stop it, or choose another data directory"
+                f"{data_dir}: in use by process {lock.read().strip() or 'unknown'}; "
+                "stop it, or choose another data directory"
             ) from exc
         lock.truncate(0)
         lock.write(str(os.getpid()))

@@ -1,0 +1,243 @@
+"""The command line `clipwatch`. Parses, calls, prints, exits: 0 done, 1 failed, 2 bad input or settings."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+
+from shared.errors import ConfigError
+
+EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
+OFFLINE_NOTE = (
+    "model 'mini': a small demo model that needs no download; for production use "
+    "--model ViT-B-32-256/datacomp_s34b_b86k"
+)
+
+app = typer.Typer(
+    name="clipwatch",
+    help="Find moving things in video, and name them in your own words.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+models_app = typer.Typer(help="Models: what can be named, and fetching their weights.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+_T = TypeVar("_T")
+
+
+def main() -> None:
+    """Run the command line; a fault is told in one line each, never as a traceback."""
+    try:
+        app()
+    except ConfigError as exc:
+        _fail(exc.faults, EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        _fail(["interrupted"], EXIT_FAILED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(EXIT_FAILED)
+
+
+def _fail(faults: list[str] | tuple[str, ...], code: int) -> NoReturn:
+    from services.local.screen import print_faults
+
+    print_faults(list(faults))
+    sys.exit(code)
+
+
+def _run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]]) -> _T:
+    """Run `work(stop)`; SIGINT and SIGTERM set `stop`, a second one is ignored: stopping is bounded anyway."""
+
+    async def with_signals() -> _T:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, stop.set)
+        return await work(stop)
+
+    return asyncio.run(with_signals())
+
+
+def _no_progress(_stage: str, _share: float) -> None:
+    """With --json nothing is shown while it runs."""
+
+
+@app.command()
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="Play the samples once, print what was recorded, and end.")
+    ] = False,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="What to look for, instead of the demo's labels.")
+    ] = None,
+    background: Annotated[
+        list[str] | None, typer.Option("--background", help="What is always in view.")
+    ] = None,
+    data_dir: Annotated[Path, typer.Option("--data-dir", help="Where everything is kept.")] = Path(
+        "data/demo"
+    ),
+    page_port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Of the page; another when it is taken.")
+    ] = 8080,
+) -> None:
+    """Play the sample videos as cameras, and show what is found, live.
+
+    Example: [bold]clipwatch demo --label 'a person with a bag' --label 'a bicycle'[/bold]
+    """
+    from services.local.demo import DemoWish
+    from services.local.live import show_demo
+
+    wish = DemoWish(tuple(label or ()), tuple(background or ()), once)
+    sys.exit(_run_until_signal(lambda stop: show_demo(wish, data_dir.resolve(), page_port, stop)))
+
+
+@app.command()
+def run(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="The configuration: cameras and settings.")
+    ] = Path("clipwatch.yml"),
+    log_level: Annotated[str, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+) -> None:
+    """Run all services on this machine until Ctrl-C. REDIS_URL and DATABASE_URL replace the embedded servers.
+
+    Example: [bold]clipwatch run --config clipwatch.yml[/bold]
+    """
+    from services.local.config import load_run_config
+    from services.local.live import run_services
+
+    level = log_level.upper()
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ConfigError(f"--log-level {log_level}: wanted DEBUG, INFO, WARNING or ERROR")
+    loaded = load_run_config(config)
+    if loaded.settings.model == "mini":
+        print(OFFLINE_NOTE.replace("--model ", "settings.model: "), file=sys.stderr)
+    sys.exit(_run_until_signal(lambda stop: run_services(loaded, level, stop)))
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration to read.")] = Path(
+        "clipwatch.yml"
+    ),
+) -> None:
+    """Read the whole configuration and print every fault with file, camera and field; exit 2 if there is one.
+
+    Example: [bold]clipwatch check --config clipwatch.yml[/bold]
+    """
+    from services.local.config import load_run_config
+
+    loaded = load_run_config(config)
+    n = len(loaded.cameras.cameras)
+    print(f"{config}: fine: {n} camera{'s' if n != 1 else ''}, model {loaded.settings.model}")
+
+
+@app.command()
+def analyze(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Recordings: any video file that FFmpeg reads.", metavar="FILE..."),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="What to look for; may be given often.")
+    ] = None,
+    background: Annotated[
+        list[str] | None, typer.Option("--background", help="What is always in view; may be given often.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="Probability from which a label is accepted, 0..1.")
+    ] = 0.5,
+    model: Annotated[
+        str, typer.Option("--model", help="mini, NAME/TAG of open_clip, hf-hub:… or a folder.")
+    ] = "mini",
+    all_events: Annotated[
+        bool, typer.Option("--all", help="Also events in which no label was accepted.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON an event on stdout, nothing else there.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Where clips and thumbnails go.")] = Path(
+        "clipwatch-events"
+    ),
+) -> None:
+    """Find and name what moves in recordings, as fast as this machine can.
+
+    Example: [bold]clipwatch analyze street.mp4 --label 'a bicycle' --background 'an empty street'[/bold]
+    """
+    from services.local.analyze import AnalysisFailed, AnalyzeWish, analyze, check_wish, event_json
+    from services.local.screen import print_analysis, progress_bar
+
+    wish = AnalyzeWish(
+        files=tuple(files or ()),
+        labels=tuple(label or ()),
+        background=tuple(background or ()),
+        threshold=threshold,
+        model=model,
+        out=out,
+    )
+    recordings = check_wish(wish)
+    if model == "mini":
+        print(OFFLINE_NOTE, file=sys.stderr)
+    try:
+        with contextlib.nullcontext(_no_progress) if as_json else progress_bar() as progress:
+            found = _run_until_signal(lambda stop: analyze(wish, recordings, stop, progress))
+    except AnalysisFailed as exc:
+        _fail(exc.lines, exc.exit_code)
+    events = [event for event in found.events if all_events or event.accepted]
+    by_camera = {recording.camera: recording for recording in recordings}
+    if as_json:
+        for event in events:
+            print(json.dumps(event_json(event, by_camera[event.camera]), ensure_ascii=False))
+        sys.stdout.flush()
+    else:
+        print_analysis(events, by_camera, out)
+    faults = list(found.faults)
+    if found.n_dead:
+        faults.append(f"{found.n_dead} snippets could not be handled")
+    if faults:
+        _fail(faults, EXIT_BAD_INPUT if found.faults else EXIT_FAILED)
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the models that can be named.
+
+    Example: [bold]clipwatch models list[/bold]
+    """
+    from services.classifier.references import local_models, pretrained_tags
+    from services.local.config import models_dir
+
+    for name in local_models(models_dir()):
+        print(name)
+    for architecture, tags in sorted(pretrained_tags().items()):
+        for tag in tags:
+            print(f"{architecture}/{tag}")
+
+
+@models_app.command("fetch")
+def models_fetch(
+    name: Annotated[str, typer.Argument(help="NAME/TAG of open_clip, or hf-hub:…")],
+) -> None:
+    """Download a model's weights once, so that the services start without a network.
+
+    Example: [bold]clipwatch models fetch ViT-B-32-256/datacomp_s34b_b86k[/bold]
+    """
+    from services.local.config import models_dir
+
+    command = [sys.executable, "-m", "services.classifier.fetch", name]
+    sys.exit(subprocess.run(command, env={**os.environ, "MODELS_DIR": str(models_dir())}).returncode)
+
+
+if __name__ == "__main__":
+    main()

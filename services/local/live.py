@@ -1,0 +1,182 @@
+"""`clipwatch demo` and `clipwatch run`: start the stack, show or log what happens, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from services.local.config import OFFLINE_MODEL, RunConfig, models_dir
+from services.local.demo import DemoWish, write_camera_file
+from services.local.records import EventRow, Records
+from services.local.screen import events_table, print_faults, totals, wide_console
+from services.local.stack import Stack, StackPlan, running, terminal_sink
+from shared.clock import now_utc
+from shared.errors import redact
+
+REFRESH_S = 0.5
+READY_LIMIT_S = 120.0
+
+
+@dataclass(slots=True)
+class Screen:
+    """Where the live table goes: redrawn on a terminal, otherwise a line for each new event."""
+
+    console: Console
+    live: Live | None
+    told: set[str]
+
+    def show(self, rows: list[EventRow], title: str) -> None:
+        if self.live:
+            self.live.update(events_table(rows, title, limit=max(5, self.console.height - 12)))
+            return
+        for row in reversed(rows):
+            if row.id not in self.told and not row.is_open:
+                self.told.add(row.id)
+                probability = f" {row.probability:.2f}" if row.probability is not None else ""
+                self.console.print(
+                    f"{row.started_at.isoformat(timespec='seconds')} {row.camera}: "
+                    f"{', '.join(row.accepted) or 'nothing accepted'}{probability}",
+                    markup=False,
+                )
+
+
+async def show_demo(wish: DemoWish, data_dir: Path, page_port: int, stop: asyncio.Event) -> int:
+    """Run the demo until `stop`, or once; return the exit code."""
+    console = wide_console()
+    began = time.monotonic()
+    since = now_utc()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    cameras_file = data_dir / "cameras.yml"
+    plan = StackPlan(
+        data_dir=data_dir,
+        cameras_file=cameras_file,
+        model=OFFLINE_MODEL,
+        models_dir=models_dir(),
+        media_dir=data_dir / "media",
+        page_port=page_port,
+        is_finite=wish.is_once,
+    )
+    cameras = write_camera_file(cameras_file, wish, since)
+    async with running(plan) as stack:
+        _say_what_runs(console, stack, page_port)
+        if not await _until_ready(stack, stop, console):
+            return _why(stack)
+        console.print(f"ready after {time.monotonic() - began:.1f} s; Ctrl-C stops everything\n")
+        looking = ", ".join(dict.fromkeys(label for camera in cameras.cameras for label in camera.labels))
+        console.print(f"[bold]page[/bold]    http://127.0.0.1:{stack.page_port}/")
+        console.print(f"[bold]looking for[/bold] {looking}; change the words in {_short(cameras_file)}\n")
+        async with Records.open(stack.database_url, plan.media_dir) as records:
+            await _watch(stack, records, stop, console)
+            if stack.failure.done():
+                return _why(stack)
+            if not wish.is_once or stop.is_set():
+                return 0
+            return await _closing_words(console, records, stack, since)
+
+
+async def _watch(stack: Stack, records: Records, stop: asyncio.Event, console: Console) -> None:
+    """Show the newest events until the work is done, something gave up, or `stop` is set."""
+    with contextlib.ExitStack() as context:
+        live = (
+            context.enter_context(Live(console=console, auto_refresh=False)) if console.is_terminal else None
+        )
+        screen = Screen(console, live, {row.id for row in await records.recent(200)} if not live else set())
+        while not stop.is_set() and not stack.failure.done():
+            rows = await records.recent(50)
+            screen.show(rows, f"events, {await records.count()} in all")
+            if live:
+                live.refresh()
+            if stack.plan.is_finite and await stack.is_done():
+                return
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stop.wait(), REFRESH_S)
+
+
+async def _closing_words(console: Console, records: Records, stack: Stack, since: datetime) -> int:
+    rows = await records.all_events(since)
+    accepted = sorted((row for row in rows if row.accepted), key=lambda row: row.started_at, reverse=True)
+    console.print(events_table(accepted, "recorded now"))
+    console.print(totals(rows, await stack.dead_letters()))
+    console.print(f"kept in {_short(stack.plan.data_dir)}")
+    return 0 if accepted else 1
+
+
+def _say_what_runs(console: Console, stack: Stack, wanted_port: int) -> None:
+    redis = (
+        f"embedded, {stack.embedded.argv[0]}, port {stack.embedded.port}"
+        if stack.embedded
+        else redact(stack.redis_url)
+    )
+    taken = f" ({wanted_port} is taken)" if stack.page_port != wanted_port and wanted_port else ""
+    console.print("[bold]clipwatch[/bold] starts on this machine")
+    console.print(f"  redis     {redis}")
+    console.print(f"  database  {redact(stack.database_url)}")
+    console.print(f"  page      http://127.0.0.1:{stack.page_port}/{taken}")
+    console.print(
+        f"  model     {stack.plan.model}"
+        + (": a small demo model" if stack.plan.model == OFFLINE_MODEL else "")
+    )
+    console.print(f"  logs      {_short(stack.plan.data_dir / 'logs')}")
+
+
+async def _until_ready(stack: Stack, stop: asyncio.Event, console: Console) -> bool:
+    deadline = time.monotonic() + READY_LIMIT_S
+    spinner = (
+        console.status("starting motion, classifier and recorder")
+        if console.is_terminal
+        else contextlib.nullcontext()
+    )
+    with spinner:
+        while time.monotonic() < deadline and not stop.is_set() and not stack.failure.done():
+            if await stack.is_ready():
+                return True
+            await asyncio.sleep(0.1)
+    return False
+
+
+def _why(stack: Stack) -> int:
+    """Say why the stack ended early; return the exit code."""
+    if not stack.failure.done():
+        return 0
+    gone = stack.failure.result()
+    print_faults([str(gone), *(f"  {line}" for line in gone.last_lines[-15:])])
+    return 2 if gone.exit_code == 2 else 1
+
+
+async def run_services(config: RunConfig, log_level: str, stop: asyncio.Event) -> int:
+    """Run `config` until `stop`; logs go to stderr; return the exit code."""
+    plan = StackPlan(
+        data_dir=config.data_dir,
+        cameras_file=config.file,
+        model=config.settings.model,
+        models_dir=models_dir(),
+        media_dir=config.data_dir / "media",
+        page_port=config.settings.page_port,
+        weather=config.settings.weather,
+        redis_url=config.redis_url,
+        database_url=config.database_url,
+        log_level=log_level,
+    )
+    async with running(plan, terminal_sink()) as stack:
+        _say_what_runs(wide_console(is_stderr=True), stack, plan.page_port)
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            waited: set[asyncio.Future[object]] = {stopped, stack.failure}  # type: ignore[arg-type]  # invariant
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        return _why(stack)
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

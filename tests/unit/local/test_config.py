@@ -1,0 +1,95 @@
+"""The configuration of a one-machine run: every fault at once, with file, camera and field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.local.config import load_run_config, models_dir
+from shared.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[3]
+SAMPLE = ROOT / "samples" / "street.mp4"
+
+
+@pytest.fixture(autouse=True)
+def a_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is named like a model; its contents are only looked at when it is loaded."""
+    folder = tmp_path / "models" / "mini"
+    folder.mkdir(parents=True)
+    (folder / "open_clip_config.json").write_text("{}")
+    (folder / "open_clip_model.safetensors").write_bytes(b"")
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "clipwatch.yml"
+    path.write_text(text)
+    return path
+
+
+def faults_of(path: Path, environment: dict[str, str] | None = None) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load_run_config(path, environment or {})
+    return caught.value.faults
+
+
+def test_a_whole_configuration_is_read(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        f"settings: {{model: mini, data_dir: kept, page_port: 9000, weather: none}}\n"
+        f"cameras: [{{id: street, url: '{SAMPLE}', labels: [a car]}}]\n",
+    )
+    config = load_run_config(path, {"REDIS_URL": "redis://127.0.0.1:1/0"})
+    assert config.data_dir == tmp_path / "kept"
+    assert config.settings.page_port == 9000
+    assert config.redis_url == "redis://127.0.0.1:1/0"
+    assert config.database_url is None
+    assert [camera.id for camera in config.cameras.cameras] == ["street"]
+
+
+def test_the_example_has_no_fault_but_the_password_it_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = ROOT / "clipwatch.example.yml"
+    assert faults_of(example) == (
+        "clipwatch.example.yml: camera 'gate': ${GATE_PASSWORD} is not set in the environment",
+    )
+    assert load_run_config(example, {"GATE_PASSWORD": "secret"}).cameras.cameras[0].id == "gate"
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "settings: {model: nothing-like-it, page_port: 70000}\n"
+        "cameras:\n"
+        "  - {id: gate, url: 'rtsp://user:hunter2@192.0.2.1/a', labels: [a dog], motion: {threshold: 300}}\n"
+        "  - {id: yard, url: missing.mp4, labels: [a dog]}\n",
+    )
+    faults = faults_of(path, {"DATABASE_URL": "postgres://user:hunter2@db/x"})
+    text = "\n".join(faults)
+    assert "clipwatch.yml: settings.page_port=70000" in text
+    assert "camera 'gate': motion.threshold=300" in text
+    assert "environment: DATABASE_URL=postgres://***@db/x: wanted" in text
+    assert "hunter2" not in text
+    assert len(faults) == 3, text  # a file is only opened once the cameras themselves are right
+
+
+def test_an_unknown_model_and_a_missing_file_are_told_together(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "settings: {model: nothing-like-it}\ncameras: [{id: yard, url: missing.mp4, labels: [a dog]}]\n",
+    )
+    faults = faults_of(path)
+    assert len(faults) == 2
+    assert faults[0].startswith("clipwatch.yml: settings.model: ")
+    assert faults[1].startswith("clipwatch.yml: camera 'yard': url: ")
+
+
+def test_a_missing_file_and_a_file_that_is_no_yaml_are_faults(tmp_path: Path) -> None:
+    assert faults_of(tmp_path / "none.yml") == (f"{tmp_path / 'none.yml'}: no such file",)
+    assert "not YAML" in faults_of(written(tmp_path, "cameras: [\n"))[0]
+
+
+def test_models_lie_in_the_virtual_environment_unless_told_otherwise(tmp_path: Path) -> None:
+    assert models_dir({}).parts[-3:] == ("share", "clipwatch", "models")
+    assert models_dir({"MODELS_DIR": str(tmp_path)}) == tmp_path

@@ -10,6 +10,7 @@ Every array of the state is replaced, never written to.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -80,7 +81,7 @@ class DetectorSettings:
         return cls(
             gaussian_ksize=motion.gaussian_ksize,
             threshold=motion.threshold,
-            dilate_iterations=motion.dilate_iterations,
+            dilate_iterations=math.ceil(motion.dilate_iterations * plane_width / AREA_WIDTH_PX),
             min_area_px=motion.min_contour_area * (plane_width / AREA_WIDTH_PX) ** 2,
             masks=motion.masks,
             frame_width=frame_width,
@@ -126,6 +127,8 @@ JUMP_SHARE = (
 DROWNED_SHARE = 0.6
 DROWNED_S = 2.0
 STRUCTURE_KEPT = 0.9
+SHAKE_SHARE = 0.08
+SHAKE_PX = 16.0
 MAX_BLOBS = 16
 _DISC = np.ones((9, 9), np.uint8)
 
@@ -183,6 +186,7 @@ def step(
         return start(_gray(plane), t_s), Motion(0.0, is_active=False)
     dt_s = min(max(t_s - state.t_s, 1e-3), 1.0)
     plane = _gray(plane)
+    state = _follow_camera(state, plane)
     last = state.history[-1][1]
     change = _gray(cv2.absdiff(plane, last))
     noise = state.noise + (_noise_of(change) - state.noise) * min(1.0, dt_s / 2.0)
@@ -208,7 +212,7 @@ def step(
     if drowned_s > DROWNED_S:
         return _relearn(state, plane, t_s, noise), Motion(0.0, is_active=False, is_blind=True)
 
-    boxes, strength = _blobs(plane, state, foreground_now, is_moving, size / limit, settings)
+    boxes, strength = _blobs(plane, state, foreground_now, heat, size / limit, settings)
     is_warm = t_s - state.started_s >= settings.warm_up_s
     is_active = bool(boxes) and is_warm
     motion = Motion(
@@ -219,6 +223,70 @@ def step(
     return _learn(
         state, plane, t_s, dt_s, difference, foreground, is_moving, heat, noise, drowned_s, is_active
     ), motion
+
+
+def _follow_camera(state: DetectorState, plane: Gray) -> DetectorState:
+    """Move what is known of the scene along with a camera that pans or shakes.
+
+    Asked only when much of the picture changed. Believed only when the shift explains the changes nearly everywhere: a
+    large object that crosses explains its own place only.
+    """
+    past = next((p for t, p in reversed(state.history) if state.t_s - t >= LOOK_BACK_S), state.history[0][1])
+    if float((cv2.absdiff(plane, past)[::2, ::2] > 8).mean()) < SHAKE_SHARE:
+        return state
+    small = (plane.shape[1] // 2, plane.shape[0] // 2)
+    if min(small) < 16:
+        return state
+    now = cv2.resize(plane, small, interpolation=cv2.INTER_AREA).astype(np.float32)
+    before = cv2.resize(state.mean, small, interpolation=cv2.INTER_AREA)
+    (half_x, half_y), response = cv2.phaseCorrelate(before, now, _window(small))
+    x, y = 2 * half_x, 2 * half_y
+    if response < 0.15 or not 0.2 <= math.hypot(x, y) <= SHAKE_PX:
+        return state
+    move = np.array([[1, 0, x], [0, 1, y]], np.float32)
+    mean = _moved(state.mean, move)
+    raw_cells = _cells(np.abs(plane - state.mean))
+    left_cells = _cells(np.abs(plane - mean))
+    asked = raw_cells > 2.0
+    if asked.mean() < 0.3 or float((left_cells < 0.8 * raw_cells)[asked].mean()) < 0.7:
+        return state
+    is_new = _moved(np.ones_like(mean), move, cv2.BORDER_CONSTANT) < 0.999
+    mean = np.where(is_new, plane, mean).astype(np.float32)
+    return replace(
+        state,
+        mean=mean,
+        variance=_moved(state.variance, move),
+        onsets_hz=_moved(state.onsets_hz, move),
+        heat=_moved(state.heat, move),
+        foreground=_moved(state.foreground.astype(np.float32), move) > 0.5,
+        history=tuple(
+            (t, np.where(is_new, plane, _moved(p, move)).astype(np.uint8)) for t, p in state.history
+        ),
+    )
+
+
+def _moved(
+    array: Any, move: Floats, border: int = cv2.BORDER_REPLICATE
+) -> Any:  # Any: keeps the array's type
+    return cv2.warpAffine(
+        array,
+        move,
+        (array.shape[1], array.shape[0]),
+        flags=cv2.INTER_LINEAR,
+        borderMode=border,
+        borderValue=0,
+    )
+
+
+def _cells(array: Floats) -> Floats:
+    cells: Floats = cv2.resize(array, (8, 6), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return cells
+
+
+@lru_cache(maxsize=16)
+def _window(size: tuple[int, int]) -> Floats:
+    window: Floats = cv2.createHanningWindow(size, cv2.CV_32F).astype(np.float32)
+    return window
 
 
 def _differences(
@@ -245,7 +313,7 @@ def _blobs(
     plane: Gray,
     state: DetectorState,
     foreground: Mask,
-    is_moving: Mask,
+    heat: Floats,
     ratio: Floats,
     settings: DetectorSettings,
 ) -> tuple[tuple[Blob, ...], float]:
@@ -259,7 +327,7 @@ def _blobs(
     count, labels, stats, _ = cv2.connectedComponentsWithStats(grown, connectivity=8)
     label_at = labels.ravel()[at]
     changed_px = np.bincount(label_at, minlength=count)
-    moving_px = np.bincount(label_at, weights=is_moving.ravel()[at], minlength=count)
+    movement = np.bincount(label_at, weights=heat.ravel()[at], minlength=count)
     ratios = np.minimum(ratio.ravel()[at], 6.0)
     excess = np.bincount(label_at, weights=ratios, minlength=count)
     strong_px = np.bincount(label_at, weights=ratios > 1.6, minlength=count)
@@ -267,7 +335,7 @@ def _blobs(
     candidates = np.flatnonzero(
         (stats[:, cv2.CC_STAT_AREA] >= least * settings.min_area_px)
         & (changed_px >= least * 0.4 * settings.min_area_px)
-        & (moving_px >= 0.12 * np.maximum(changed_px, 1))
+        & (movement >= 0.12 * np.maximum(changed_px, 1))
         & (strong_px >= 0.1 * np.maximum(changed_px, 1))
     )
     candidates = candidates[candidates != 0]
@@ -279,7 +347,7 @@ def _blobs(
         if _keeps_structure(plane, state.mean, labels[y : y + h, x : x + w] == label, x, y, w, h):
             continue
         trim = settings.dilate_iterations
-        kept.append(_trimmed(x, y, w, h, trim, plane.shape, float(changed_px[label])))
+        kept.append(_trimmed(x, y, w, h, trim, plane.shape, float(movement[label])))
         strength = max(strength, float(excess[label]) / settings.min_area_px)
     merged = merge_fragments(kept)
     scale_x = settings.frame_width / plane.shape[1]
@@ -331,7 +399,7 @@ def _union(a: Blob, b: Blob) -> Blob | None:
         gap_y < -0.5 * min(a.h, b.h) and gap_x <= max(2, 0.15 * large.w) and small.area < 0.35 * large.area
     )
     union = Blob(left, top, right - left, bottom - top, a.weight + b.weight)
-    if is_inside or ((is_above or is_beside) and union.area <= 1.8 * (a.area + b.area)):
+    if is_inside or ((is_above or is_beside) and union.area <= 1.5 * (a.area + b.area)):
         return union
     return None
 

@@ -92,7 +92,7 @@ def check_wish(wish: AnalyzeWish) -> tuple[Recording, ...]:
     try:
         resolve_model(wish.model, models_dir())
     except ConfigError as exc:
-        faults.extend(f"--model: {fault}" for fault in exc.faults)
+        faults.extend(fault.replace("MODEL=", "--model ", 1) for fault in exc.faults)
     if wish.out.exists() and not wish.out.is_dir():
         faults.append(f"--out {wish.out}: is a file, wanted a folder")
     if not faults:

@@ -110,7 +110,7 @@ def _model_faults(name: str, filename: str) -> list[str]:
     try:
         resolve_model(name, models_dir())
     except ConfigError as exc:
-        return [f"{filename}: settings.model: {fault}" for fault in exc.faults]
+        return [f"{filename}: settings.{fault.replace('MODEL=', 'model=', 1)}" for fault in exc.faults]
     return []
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -15,36 +16,55 @@ from rich.live import Live
 from services.local.config import OFFLINE_MODEL, RunConfig, models_dir
 from services.local.demo import DemoWish, write_camera_file
 from services.local.records import EventRow, Records
-from services.local.screen import events_table, print_faults, totals, wide_console
+from services.local.screen import cells, events_table, print_faults, totals, wide_console
 from services.local.stack import Stack, StackPlan, running, terminal_sink
 from shared.clock import now_utc
 from shared.errors import redact
 
 REFRESH_S = 0.5
+SHOWN_ROWS, KNOWN_ROWS = 50, 200
 READY_LIMIT_S = 120.0
 
 
 @dataclass(slots=True)
 class Screen:
-    """Where the live table goes: redrawn on a terminal, otherwise a line for each new event."""
+    """Where the live table goes: redrawn on a terminal, otherwise a line for each event that ended."""
 
     console: Console
-    live: Live | None
-    told: set[str]
+    began: float  # monotonic seconds
+    is_ready: bool = False
+    _live: Live | None = None
+    _waiting_for: str = ""
+    _told: set[str] = field(default_factory=set)
 
-    def show(self, rows: list[EventRow], title: str) -> None:
-        if self.live:
-            self.live.update(events_table(rows, title, limit=max(5, self.console.height - 12)))
+    @contextlib.contextmanager
+    def showing(self, known: list[EventRow]) -> Iterator[None]:
+        """Keep the table on the screen; events that are `known` already are not told again line by line."""
+        self._told = {row.id for row in known}
+        if not self.console.is_terminal:
+            yield
+            return
+        with Live(console=self.console, auto_refresh=False) as self._live:
+            yield
+
+    def say_if_ready(self, unready: tuple[str, ...]) -> None:
+        """Say once that everything is ready, and how long that took."""
+        self._waiting_for = ", ".join(unready)
+        if not unready:
+            self.is_ready = True
+            self.console.print(f"ready after {time.monotonic() - self.began:.1f} s; Ctrl-C stops everything")
+
+    def show(self, rows: list[EventRow], n_events: int) -> None:
+        """Show the newest `rows` of `n_events`."""
+        if self._live:
+            waiting = f"; {self._waiting_for} still loading" if self._waiting_for else ""
+            rows_max = max(5, self.console.height - 14)
+            self._live.update(events_table(rows, f"{n_events} events{waiting}", limit=rows_max), refresh=True)
             return
         for row in reversed(rows):
-            if row.id not in self.told and not row.is_open:
-                self.told.add(row.id)
-                probability = f" {row.probability:.2f}" if row.probability is not None else ""
-                self.console.print(
-                    f"{row.started_at.isoformat(timespec='seconds')} {row.camera}: "
-                    f"{', '.join(row.accepted) or 'nothing accepted'}{probability}",
-                    markup=False,
-                )
+            if row.id not in self._told and not row.is_open:
+                self._told.add(row.id)
+                self.console.print("  ".join(cells(row)), markup=False)
 
 
 async def show_demo(wish: DemoWish, data_dir: Path, page_port: int, stop: asyncio.Event) -> int:
@@ -66,14 +86,13 @@ async def show_demo(wish: DemoWish, data_dir: Path, page_port: int, stop: asynci
     cameras = write_camera_file(cameras_file, wish, since)
     async with running(plan) as stack:
         _say_what_runs(console, stack, page_port)
-        if not await _until_ready(stack, stop, console):
+        if not await _until_shown(stack, stop, console):
             return _why(stack)
-        console.print(f"ready after {time.monotonic() - began:.1f} s; Ctrl-C stops everything\n")
         looking = ", ".join(dict.fromkeys(label for camera in cameras.cameras for label in camera.labels))
         console.print(f"[bold]page[/bold]    http://127.0.0.1:{stack.page_port}/")
         console.print(f"[bold]looking for[/bold] {looking}; change the words in {_short(cameras_file)}\n")
         async with Records.open(stack.database_url, plan.media_dir) as records:
-            await _watch(stack, records, stop, console)
+            await _watch(stack, records, stop, Screen(console, began))
             if stack.failure.done():
                 return _why(stack)
             if not wish.is_once or stop.is_set():
@@ -81,18 +100,13 @@ async def show_demo(wish: DemoWish, data_dir: Path, page_port: int, stop: asynci
             return await _closing_words(console, records, stack, since)
 
 
-async def _watch(stack: Stack, records: Records, stop: asyncio.Event, console: Console) -> None:
+async def _watch(stack: Stack, records: Records, stop: asyncio.Event, screen: Screen) -> None:
     """Show the newest events until the work is done, something gave up, or `stop` is set."""
-    with contextlib.ExitStack() as context:
-        live = (
-            context.enter_context(Live(console=console, auto_refresh=False)) if console.is_terminal else None
-        )
-        screen = Screen(console, live, {row.id for row in await records.recent(200)} if not live else set())
+    with screen.showing(await records.recent(KNOWN_ROWS)):
         while not stop.is_set() and not stack.failure.done():
-            rows = await records.recent(50)
-            screen.show(rows, f"events, {await records.count()} in all")
-            if live:
-                live.refresh()
+            if not screen.is_ready:
+                screen.say_if_ready(await stack.unready())
+            screen.show(await records.recent(SHOWN_ROWS), await records.count())
             if stack.plan.is_finite and await stack.is_done():
                 return
             with contextlib.suppress(asyncio.TimeoutError):
@@ -126,16 +140,13 @@ def _say_what_runs(console: Console, stack: Stack, wanted_port: int) -> None:
     console.print(f"  logs      {_short(stack.plan.data_dir / 'logs')}")
 
 
-async def _until_ready(stack: Stack, stop: asyncio.Event, console: Console) -> bool:
+async def _until_shown(stack: Stack, stop: asyncio.Event, console: Console) -> bool:
+    """Wait until the page and yesterday's events can be shown; the model takes longer and is not waited for."""
     deadline = time.monotonic() + READY_LIMIT_S
-    spinner = (
-        console.status("starting motion, classifier and recorder")
-        if console.is_terminal
-        else contextlib.nullcontext()
-    )
+    spinner = console.status("starting") if console.is_terminal else contextlib.nullcontext()
     with spinner:
         while time.monotonic() < deadline and not stop.is_set() and not stack.failure.done():
-            if await stack.is_ready():
+            if "recorder" not in await stack.unready():
                 return True
             await asyncio.sleep(0.1)
     return False

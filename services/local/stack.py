@@ -65,12 +65,13 @@ class Stack:
     failure: asyncio.Future[ChildGaveUp]
     http: httpx.AsyncClient
 
-    async def is_ready(self) -> bool:
-        """Whether all three services say that they are ready."""
+    async def unready(self) -> tuple[str, ...]:
+        """Return the services that do not say yet that they are ready, in the order of the pipeline."""
         answers = await asyncio.gather(*(self._get(name, "/readyz") for name in self.ports))
-        return all(
-            answer is not None or self.children[name].is_finished
+        return tuple(
+            name
             for name, answer in zip(self.ports, answers, strict=True)
+            if answer is None and not self.children[name].is_finished
         )
 
     async def cameras(self) -> list[dict[str, Any]]:  # Any: motion's JSON

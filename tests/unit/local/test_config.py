@@ -81,7 +81,7 @@ def test_an_unknown_model_and_a_missing_file_are_told_together(tmp_path: Path) -
     )
     faults = faults_of(path)
     assert len(faults) == 2
-    assert faults[0].startswith("clipwatch.yml: settings.model: ")
+    assert faults[0].startswith("clipwatch.yml: settings.model=nothing-like-it: ")
     assert faults[1].startswith("clipwatch.yml: camera 'yard': url: ")
 
 

@@ -370,6 +370,7 @@ class Slot:
     _ready: threading.Condition = field(default_factory=threading.Condition)
     _frame: tuple[Frame, Video] | None = None
     ended: str | None = None  # why the reader ended
+    heard_s: float | None = None  # monotonic time of the last packet
 
     def put(self, frame: Frame, video: Video) -> bool:
         """Leave `frame`; return False when one that nobody looked at had to go."""
@@ -417,7 +418,7 @@ class LiveWorker(Worker):
         )
         reader.start()
         settings = self._place.settings
-        deadline_s = time.monotonic() + settings.open_s + settings.read_s + 5
+        opened_by_s = time.monotonic() + settings.open_s + settings.read_s + 5
         watch: Watch | None = None
         began_s = last_s = None
         try:
@@ -427,14 +428,15 @@ class LiveWorker(Worker):
                 if taken is None:
                     if slot.ended is not None:
                         return slot.ended, time.monotonic() - began_s if began_s else 0.0
-                    if time.monotonic() > deadline_s:
-                        self.status.drop("reader_hung")
-                        return "the reader hangs in the network", time.monotonic() - (
-                            began_s or time.monotonic()
-                        )
+                    heard_s = slot.heard_s
+                    silent_by_s = opened_by_s if heard_s is None else heard_s + settings.read_s + 0.5
+                    if (
+                        time.monotonic() > silent_by_s
+                    ):  # FFmpeg's own deadline was seen to take twice its time
+                        self.status.drop("reader_left_behind")
+                        return "no answer in time", time.monotonic() - (began_s or time.monotonic())
                     continue
                 frame, video = taken
-                deadline_s = time.monotonic() + settings.read_s + 5
                 if began_s is None:
                     began_s = time.monotonic()
                     self._returned(video)
@@ -462,6 +464,7 @@ class LiveWorker(Worker):
             for read in video.read():
                 if gone.is_set():
                     return
+                slot.heard_s = time.monotonic()
                 self._keep(read)
                 for frame in read.frames:
                     self._count(frame)
@@ -486,10 +489,10 @@ class LiveWorker(Worker):
     def _count(self, frame: Frame) -> None:
         status = self.status
         status.saw_frame()
-        if status.position_s is not None and frame.t_s > status.position_s:
-            fps = min(1 / (frame.t_s - status.position_s), 240.0)
+        if status.last_frame_s is not None and frame.t_s > status.last_frame_s:
+            fps = min(1 / (frame.t_s - status.last_frame_s), 240.0)
             status.fps += 0.05 * (fps - status.fps)
-        status.position_s = frame.t_s
+        status.last_frame_s = frame.t_s
 
     def _went(self, why: str) -> None:
         self.status.last_error = why
@@ -517,7 +520,7 @@ class LiveWorker(Worker):
             )
         status.away_since_s = None
         status.fps = video.facts.frame_rate
-        status.position_s = None
+        status.last_frame_s = None
         status.become("running")
 
     def _wait(self, seconds: float) -> None:

@@ -27,7 +27,8 @@ class CameraStatus:
     drops: Counter[str] = field(default_factory=Counter)
     last_error: str = ""
     message: str = ""
-    position_s: float | None = None
+    last_frame_s: float | None = None  # cameras: epoch seconds
+    position_s: float | None = None  # files: seconds from their start
     duration_s: float | None = None
     is_truncated: bool = False
     is_file: bool = False

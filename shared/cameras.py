@@ -33,16 +33,22 @@ from pydantic import (
     model_validator,
 )
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from shared.contract import CameraId, DecisionSettings, LabelSet, LabelText, Ratio
 from shared.errors import ConfigError, redact
+from shared.faults import Fault, list_faults, near
 
 Point = tuple[Ratio, Ratio]
+MAX_FILE_BYTES = 4 * 1024 * 1024
+MAX_VALUES = 300_000  # 10,000 cameras with 30 each; a few aliases of aliases make a short file endless
+MAX_DEPTH = 40
+_SECTIONS = ("defaults", "cameras", "settings")  # settings: for `clipwatch run`, not for a service
+_NOT_FOR_ALL = ("id", "url")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class MotionSettings(_Strict):
@@ -154,17 +160,22 @@ class Camera(_Strict):
             min_moments=self.min_moments,
         )
 
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, value: str) -> str:
+        try:
+            scheme = urlsplit(value).scheme
+        except ValueError as exc:  # brackets of an IPv6 address that do not close
+            raise ValueError(f"is not a URL: {exc}") from exc
+        if scheme not in ("", "file", "rtsp", "rtsps"):
+            raise ValueError(f"scheme '{scheme}' is not known, wanted rtsp://, rtsps:// or a file")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Camera:
-        words = [text.casefold() for text in (*self.labels, *self.background)]
-        doubled = sorted({word for word in words if words.count(word) > 1})
-        if doubled:
-            raise ValueError(f"named twice among labels and background: {', '.join(doubled)}")
-        if (self.latitude is None) != (self.longitude is None):
-            raise ValueError("latitude and longitude go together: give both or neither")
-        scheme = urlsplit(self.url).scheme
-        if scheme not in ("", "file", "rtsp", "rtsps"):
-            raise ValueError(f"url: scheme '{scheme}' is not known, wanted rtsp://, rtsps:// or a file")
+        faults = _cross_faults(self.model_dump())
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
 
@@ -193,17 +204,54 @@ def load_cameras(path: Path, environment: Mapping[str, str] | None = None) -> Ca
 def read_yaml(path: Path) -> dict[str, Any]:  # Any: what a YAML file can hold
     """Return the mapping in a YAML file; raise ConfigError when it cannot be read or is not a mapping."""
     try:
-        document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as exc:
         raise ConfigError(f"{path}: no such file") from exc
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: cannot be read: {exc}") from exc
-    except YAMLError as exc:
-        where = " ".join(str(exc).split())
-        raise ConfigError(f"{path.name}: not YAML: {where[:300]}") from exc
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+    if len(raw) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: is longer than {MAX_FILE_BYTES} bytes, this cannot be a camera file")
+    try:
+        document = YAML(typ="safe", pure=True).load(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path.name}: is not UTF-8 text (byte {exc.start})") from exc
+    except (YAMLError, ValueError) as exc:  # ValueError: a date such as 2026-99-99
+        raise ConfigError(f"{path.name}: {_yaml_fault(exc)}") from exc
+    except RecursionError as exc:
+        raise ConfigError(f"{path.name}: is nested too deeply") from exc
     if not isinstance(document, dict):
         raise ConfigError(f"{path.name}: holds {_kind(document)}, wanted a mapping with 'cameras:'")
+    if fault := _size_fault(document):
+        raise ConfigError(f"{path.name}: {fault}")
     return document
+
+
+def _yaml_fault(exc: Exception) -> str:
+    mark = exc.problem_mark if isinstance(exc, MarkedYAMLError) else None
+    problem = (exc.problem if isinstance(exc, MarkedYAMLError) else None) or str(exc)
+    if "'\\t'" in problem:
+        problem = "a tab, indent with spaces"
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{where}{redact(' '.join(problem.split()))[:300]}"
+
+
+def _size_fault(document: object) -> str | None:
+    """Count values as often as aliases repeat them, without recursion: they may repeat themselves."""
+    stack: list[tuple[object, int]] = [(document, 0)]
+    n_values = 0
+    while stack:
+        value, depth = stack.pop()
+        n_values += 1
+        if depth > MAX_DEPTH:
+            return "is nested too deeply, or repeats itself"
+        if n_values + len(stack) > MAX_VALUES:
+            return f"has more than {MAX_VALUES} values, aliases included"
+        if isinstance(value, dict):
+            stack.extend((item, depth + 1) for item in value.values())
+        elif isinstance(value, list):
+            stack.extend((item, depth + 1) for item in value)
+    return None
 
 
 def parse_cameras(
@@ -215,74 +263,118 @@ def parse_cameras(
     """Validate an already read camera file; see load_cameras."""
     environment = os.environ if environment is None else environment
     faults: list[str] = [
-        f"{filename}: '{key}' is not known, wanted 'defaults' and 'cameras'"
+        f"{filename}: '{key}' is not known{near(str(key), _SECTIONS)}"
         for key in document
-        if key not in ("defaults", "cameras", "settings")  # settings: for `clipwatch run`, not for a service
+        if key not in _SECTIONS
     ]
-    defaults = document.get("defaults") or {}
-    if not isinstance(defaults, dict):
-        faults.append(f"{filename}: defaults: holds {_kind(defaults)}, wanted a mapping")
-        defaults = {}
+    defaults, default_faults = _defaults(document.get("defaults"))
+    faults.extend(f"{filename}: defaults: {fault}" for fault in default_faults)
     entries = document.get("cameras")
     if not isinstance(entries, list) or not entries:
-        raise ConfigError(
-            [*faults, f"{filename}: cameras: holds {_kind(entries)}, wanted a list with at least one camera"]
-        )
+        found = "is empty" if entries == [] else f"holds {_kind(entries)}"
+        raise ConfigError([*faults, f"{filename}: cameras: {found}, wanted a list with at least one camera"])
     cameras: list[Camera] = []
+    seen: set[str] = set()
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict):
             faults.append(
                 f"{filename}: cameras[{index}]: holds {_kind(entry)}, wanted a mapping with id, url, labels"
             )
             continue
-        who = f"{filename}: camera '{entry.get('id', f'number {index + 1}')}'"
-        merged = _merge(defaults, entry)
-        merged, missing = _expand(merged, environment)
-        faults.extend(f"{who}: ${{{name}}} is not set in the environment" for name in missing)
-        if missing:
-            continue
-        try:
-            camera = Camera.model_validate(merged)
-        except ValidationError as exc:
-            faults.extend(f"{who}: {describe_fault(error)}" for error in exc.errors(include_url=False))
-            continue
-        if camera.is_file:
+        identity = entry.get("id")
+        who = (
+            f"{filename}: camera {redact(str(identity))[:64]!r}"
+            if identity
+            else f"{filename}: camera number {index + 1}"
+        )
+        if isinstance(identity, str) and identity in seen:
+            faults.append(f"{who}: id: is used twice, ids must be unique")
+        seen.add(str(identity))
+        camera, camera_faults = _camera(_merge(defaults, entry), environment)
+        faults.extend(f"{who}: {fault}" for fault in camera_faults)
+        if camera and camera.is_file:
             camera = camera.model_copy(update={"url": str(_file_path(camera.url, folder))})
-        cameras.append(camera)
+        if camera:
+            cameras.append(camera)
     if not faults:
         try:
             return CameraFile(cameras=tuple(cameras))
         except ValidationError as exc:
-            faults.extend(f"{filename}: {describe_fault(error)}" for error in exc.errors(include_url=False))
+            faults.extend(f"{filename}: {fault}" for fault in list_faults(exc, CameraFile))
     raise ConfigError([redact(fault) for fault in faults])
 
 
-def describe_fault(error: Mapping[str, Any]) -> str:  # Any: pydantic's own error mapping
-    """Say one pydantic fault as `field=value: what is wanted`."""
-    parts = [
-        str(part)
-        for part in error["loc"]
-        if not str(part).startswith(("literal[", "constrained-", "function-"))
+def _defaults(section: Any) -> tuple[dict[str, Any], list[str]]:  # Any: what a YAML file can hold
+    if section is None:
+        return {}, []
+    if not isinstance(section, dict):
+        return {}, [f"holds {_kind(section)}, wanted a mapping"]
+    known = [name for name in Camera.model_fields if name not in _NOT_FOR_ALL]
+    faults = []
+    for key in section:
+        if key in _NOT_FOR_ALL:
+            faults.append(f"{key}: is each camera's own")
+        elif key not in known:
+            faults.append(f"{key}: is not known{near(str(key), known)}")
+    return {key: value for key, value in section.items() if key in known}, faults
+
+
+def _camera(
+    entry: dict[str, Any], environment: Mapping[str, str]
+) -> tuple[Camera | None, list[str]]:  # Any: YAML
+    merged, missing = _expand(entry, environment)
+    faults = [f"${{{name}}} is not set in the environment" for name in dict.fromkeys(missing)]
+    try:
+        camera = Camera.model_validate(merged)
+    except ValidationError as exc:
+        found = [fault for fault in list_faults(exc, Camera) if fault.path]
+        faults.extend(str(fault) for fault in found if not (fault.value and _VARIABLE.search(fault.value)))
+        return None, [*faults, *_cross_faults(merged)]
+    return (None if faults else camera), faults
+
+
+def _cross_faults(entry: Mapping[str, Any]) -> list[str]:  # Any: YAML values, valid or not
+    """Say what is wrong between fields; of values that are wrong themselves nothing is said."""
+    faults = []
+    words = [
+        text.strip().casefold()
+        for name in ("labels", "background")
+        if isinstance(texts := entry.get(name), list | tuple)
+        for text in texts
+        if isinstance(text, str)
     ]
-    where = ".".join(parts)
+    doubled = sorted({word for word in words if words.count(word) > 1})
+    if doubled:
+        faults.append(f"named twice among labels and background: {', '.join(doubled)}")
+    if (entry.get("latitude") is None) != (entry.get("longitude") is None):
+        faults.append("latitude and longitude go together: give both or neither")
+    enter, leave = entry.get("threshold"), entry.get("leave_threshold")
+    if isinstance(enter, int | float) and isinstance(leave, int | float) and leave > enter:
+        faults.append(f"leave_threshold={leave}: must not lie above threshold={enter}")
+    return faults
+
+
+def describe_fault(error: Mapping[str, Any]) -> str:  # Any: pydantic's own error mapping
+    """Say one pydantic fault as `field=value: what is wanted`; prefer shared.faults.list_faults, which knows bounds."""
+    path = tuple(str(part) for part in error["loc"] if not str(part).startswith(_UNION_PARTS))
     message = str(error["msg"]).removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    if error["type"] == "missing":
-        return f"{where}: is missing"
-    if error["type"] == "extra_forbidden":
-        return f"{where}: is not known; see the list of settings in docs/guide/configuration.md"
     value = error.get("input")
-    shown = f"={value!r}" if isinstance(value, str | int | float | bool) or value is None else ""
-    return f"{where}{shown}: {message}" if where else message
+    if error["type"] == "missing":
+        return str(Fault(path, None, "is missing"))
+    if error["type"] == "extra_forbidden":
+        return str(Fault(path, None, "is not known; see the list of settings in docs/guide/configuration.md"))
+    shown = repr(value) if isinstance(value, str | int | float) else None
+    return str(Fault(path, shown, message[:1].lower() + message[1:]))
 
 
+_UNION_PARTS = ("literal[", "constrained-", "function-")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def _expand(value: Any, environment: Mapping[str, str]) -> tuple[Any, list[str]]:  # Any: YAML values
     if isinstance(value, str):
         missing = [name for name in _VARIABLE.findall(value) if name not in environment]
-        return _VARIABLE.sub(lambda match: environment.get(match.group(1), ""), value), missing
+        return _VARIABLE.sub(lambda match: environment.get(match.group(1), match.group(0)), value), missing
     if isinstance(value, dict):
         pairs = {key: _expand(item, environment) for key, item in value.items()}
         return {key: item for key, (item, _) in pairs.items()}, [
@@ -307,6 +399,13 @@ def _file_path(url: str, folder: Path) -> Path:
 
 
 def _kind(value: object) -> str:
-    return {"NoneType": "nothing", "list": "a list", "dict": "a mapping", "str": "a text"}.get(
-        type(value).__name__, f"a {type(value).__name__}"
-    )
+    names = {
+        "NoneType": "nothing",
+        "list": "a list",
+        "dict": "a mapping",
+        "str": "a text",
+        "bool": "true or false",
+        "int": "a number",
+        "float": "a number",
+    }
+    return names.get(type(value).__name__, f"a {type(value).__name__}")

@@ -2,6 +2,7 @@
 
     ClipwatchError
     ├── ConfigError      stops the start; lists every fault at once (exit 2)
+    ├── Stopped          told to stop before it was ready (exit 0)
     ├── Transient        may work later: the item is tried again
     └── Permanent        never works: the item goes to the dead letters
         └── ContractError   a message that does not follow shared/contract.py
@@ -26,6 +27,10 @@ class ConfigError(ClipwatchError):
         super().__init__("\n".join(self.faults))
 
 
+class Stopped(ClipwatchError):
+    """The process was told to stop while it still waited for something: nothing is wrong."""
+
+
 class Transient(ClipwatchError):
     """The same item may succeed later (server away, disk full): retry it."""
 
@@ -38,8 +43,12 @@ class ContractError(Permanent):
     """A message that does not follow the contract."""
 
 
-# user:password@ in any URL; greedy up to the last @ before the path, since passwords may contain @ and :
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s'\"]*@")
+# user:password@ in any URL: up to the last @ of the line, since passwords that were not percent-encoded may hold
+# @ : / % spaces and quotes; only FFmpeg's "[rtsp @ 0x55]" is not taken for one. Another URL ends the search, so that
+# of two cameras in one line both keep their hosts. Rather hide too much than a character too few.
+_CREDENTIALS = re.compile(
+    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?:(?![\s'\"(\[<,;|][a-zA-Z][a-zA-Z0-9+.-]*://)[^\n])*@(?! 0x)"
+)
 _SECRET_PARAMETERS = re.compile(
     r"(?P<name>[?&](?:appid|api_?key|access_token|auth|key|pass|password|passwd|pwd|secret|sig|token)=)[^&\s'\"]+",
     re.IGNORECASE,

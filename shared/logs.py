@@ -66,9 +66,19 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 
 def _redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = redact(value)
-        elif isinstance(value, BaseException):
-            event[key] = redact(f"{type(value).__name__}: {value}")
-    return event
+    return {key: value if key.startswith("_") else _clean(value) for key, value in event.items()}
+
+
+def _clean(value: object, depth: int = 0) -> object:
+    """Return `value` as plain data without credentials; what is nested deeper than anyone logs becomes text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, BaseException):
+        return redact(f"{type(value).__name__}: {value}")
+    if isinstance(value, dict) and depth < 4:
+        return {redact(str(key)): _clean(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset) and depth < 4:
+        return [_clean(item, depth + 1) for item in value]
+    return redact(str(value))

@@ -1,6 +1,8 @@
 """The life of a service process: settings, logs, signals, health, metrics, drain, exit codes. Knows no service.
 
 0 stopped (or its finite work is done)   1 failed   2 bad settings   3 the drain ran out
+
+SIGTERM or SIGINT stops intake and starts the drain; another one, a second or more later, ends the drain at once.
 """
 
 from __future__ import annotations
@@ -11,26 +13,29 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import stamina
 import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError
 
-from shared.errors import ConfigError, redact
+from shared.errors import ConfigError, Stopped, redact
 from shared.logs import configure_logs, get_logger
 from shared.settings import ServiceSettings, load_settings
-from shared.streams import AWAY
+from shared.streams import is_away
 
 log = get_logger(__name__)
 EXIT_STOPPED, EXIT_FAILED, EXIT_CONFIG, EXIT_DRAIN = 0, 1, 2, 3
+_CANCEL_S = 2.0  # for work that the drain left over to clean up
+_LEAVE_S = 3.0  # for threads that still run when all is said and done
+_SECOND_SIGNAL_S = 1.0  # a terminal's Ctrl-C and its launcher's SIGTERM come together: they are one
 
 
 @dataclass(slots=True)
@@ -78,6 +83,7 @@ class Runtime:
 
 
 _Settings = TypeVar("_Settings", bound=ServiceSettings)
+_Answer = TypeVar("_Answer")
 Main = Callable[[_Settings, Runtime], Awaitable[None]]
 Check = Callable[[_Settings], Awaitable[Sequence[str]]]
 
@@ -108,8 +114,10 @@ def _run(
         return asyncio.run(_serve(service, settings, main))
     except ConfigError as exc:
         for fault in exc.faults:
-            print(f"{service}: {redact(fault)}", file=sys.stderr)
+            print(f"{service}: {redact(' '.join(fault.split()))}", file=sys.stderr)
         return EXIT_CONFIG
+    except KeyboardInterrupt:  # before the handlers were there, or in a check
+        return EXIT_STOPPED
 
 
 async def _checked(settings: _Settings, check: Check[_Settings] | None) -> Sequence[str]:
@@ -117,33 +125,43 @@ async def _checked(settings: _Settings, check: Check[_Settings] | None) -> Seque
 
 
 async def _serve(service: str, settings: _Settings, main: Main[_Settings]) -> int:
-    stop = asyncio.Event()
-    _stop_on_signals(stop)
     runtime = Runtime(
-        service, stop, Health(), FastAPI(title=f"clipwatch {service}", docs_url=None, redoc_url=None)
+        service,
+        asyncio.Event(),
+        Health(),
+        FastAPI(title=f"clipwatch {service}", docs_url=None, redoc_url=None),
     )
+    hurry = asyncio.Event()
+    _stop_on_signals(runtime.stop, hurry)
     _add_routes(runtime)
-    async with _http_server(runtime, settings), _parent_watch(settings.parent_pid, stop):
+    async with _http_server(runtime, settings), _parent_watch(settings.parent_pid, runtime.stop):
         work = asyncio.create_task(_as_coroutine(main, settings, runtime), name=f"{service}.main")
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await _first(work, runtime.stop)
         if not work.done():
             log.info("stopping: no new work is taken", drain_s=settings.drain_s)
-            await asyncio.wait({work}, timeout=settings.drain_s)
-        stopped.cancel()
-        if not work.done():
+            await _first(work, hurry, settings.drain_s)
+        is_drained = work.done()
+        if not is_drained:
             work.cancel()
-            await asyncio.wait({work}, timeout=2)
-            log.error("the drain ran out", drain_s=settings.drain_s)
-            return EXIT_DRAIN
-        return _exit_code(work)
+            await asyncio.wait({work}, timeout=_CANCEL_S)
+            log.error("the drain ran out", drain_s=settings.drain_s, hurried=hurry.is_set())
+    code = _exit_code(work) if is_drained else EXIT_DRAIN
+    _leave_within(_LEAVE_S, code)
+    return code
+
+
+async def _first(work: asyncio.Task[None], event: asyncio.Event, timeout_s: float | None = None) -> None:
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait({work, waiting}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
 
 
 def _exit_code(work: asyncio.Task[None]) -> int:
     if work.cancelled():
+        log.error("failed: its main task was cancelled from within")
         return EXIT_FAILED
     error = work.exception()
-    if error is None:
+    if error is None or isinstance(error, Stopped):
         log.info("stopped")
         return EXIT_STOPPED
     if isinstance(error, ConfigError):
@@ -152,14 +170,36 @@ def _exit_code(work: asyncio.Task[None]) -> int:
     return EXIT_FAILED
 
 
+def _leave_within(seconds: float, code: int) -> None:
+    """End the process even if a thread or a task never ends: asyncio.run waits for both without a limit."""
+
+    def leave() -> None:
+        log.error("threads still run, leaving without them", waited_s=seconds)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
+
+
 async def _as_coroutine(main: Main[_Settings], settings: _Settings, runtime: Runtime) -> None:
     await main(settings, runtime)
 
 
-def _stop_on_signals(stop: asyncio.Event) -> None:
+def _stop_on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
+    first_at: list[float] = []
+
+    def told() -> None:
+        stop.set()
+        first_at.append(loop.time())
+        if first_at[-1] - first_at[0] >= _SECOND_SIGNAL_S:
+            hurry.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told)
 
 
 @contextlib.asynccontextmanager
@@ -205,7 +245,7 @@ async def _http_server(runtime: Runtime, settings: ServiceSettings) -> AsyncIter
             runtime.app,
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=1,
             lifespan="off",
             server_header=False,
         )
@@ -217,7 +257,13 @@ async def _http_server(runtime: Runtime, settings: ServiceSettings) -> AsyncIter
         yield
     finally:
         server.should_exit = True
-        await asyncio.wait({task}, timeout=4)
+        await asyncio.wait({task}, timeout=0.5)
+        for connection in list(
+            server.server_state.connections
+        ):  # what streams without end (SSE) is hung up on
+            if connection.transport is not None:
+                connection.transport.close()
+        await asyncio.wait({task}, timeout=2)
         task.cancel()
         listener.close()
 
@@ -238,32 +284,86 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def connect_redis(settings: ServiceSettings, stop: asyncio.Event) -> Redis:
-    """Return a client that answered a PING within `connect_s`; raise ConfigError when none did.
+async def wait_for_service(
+    name: str,
+    attempt: Callable[[], Awaitable[_Answer]],
+    is_away: Callable[[Exception], bool],
+    settings: ServiceSettings,
+    stop: asyncio.Event,
+) -> _Answer:
+    """Return what `attempt` answers, tried again while it raises what `is_away` says to be absence.
 
-    Bytes in, bytes out. Sockets have deadlines, longer than any BLOCK (10 s against 1 s).
+    Raises ConfigError, which starts with `name`, after `connect_s`; Stopped as soon as `stop` is set.
+    """
+    ends_at = time.monotonic() + settings.connect_s
+    pause_s = 0.1
+    has_waited = False
+    while True:
+        try:
+            answer = await _unless_stopped(attempt(), stop, max(0.0, ends_at - time.monotonic()))
+        except Exception as exc:
+            if not (isinstance(exc, TimeoutError) or is_away(exc)):
+                raise
+            if time.monotonic() + pause_s > ends_at:
+                raise ConfigError(
+                    f"{name}: no answer within {settings.connect_s:g} s: {_short(exc)}"
+                ) from exc
+            if not has_waited:
+                log.warning("waiting at the start", of=name, error=_short(exc))
+                has_waited = True
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause_s)
+            pause_s = min(2 * pause_s, 2.0)
+        else:
+            return answer
+
+
+async def _unless_stopped(awaitable: Awaitable[_Answer], stop: asyncio.Event, timeout_s: float) -> _Answer:
+    work = asyncio.ensure_future(awaitable)
+    waiting = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({work, waiting}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        if stop.is_set():
+            raise Stopped("told to stop before it was ready")
+        raise TimeoutError("still waiting for the answer")
+    finally:
+        waiting.cancel()
+        work.cancel()
+        await asyncio.wait({work, waiting}, timeout=1)
+
+
+def _short(exc: BaseException) -> str:
+    return redact(" ".join(str(exc).split()))[:300] or type(exc).__name__
+
+
+async def connect_redis(settings: ServiceSettings, stop: asyncio.Event) -> Redis:
+    """Return a client that answered a PING within `connect_s`; raise ConfigError when none did, Stopped on `stop`.
+
+    Bytes in, bytes out. Sockets have deadlines, longer than any BLOCK (10 s against 1 s). The client does not try
+    again by itself: the loops that use it do, and say so.
     """
     url = settings.redis_url.get_secret_value()
+    name = f"REDIS_URL={redact(url)}"
     try:
         client: Redis = Redis.from_url(
             url, socket_timeout=10, socket_connect_timeout=3, socket_keepalive=True, health_check_interval=15
         )
-    except ValueError as exc:
-        raise ConfigError(f"REDIS_URL: {redact(str(exc))}; wanted redis://, rediss:// or unix://") from exc
-    try:
-        async for attempt in stamina.retry_context(
-            on=AWAY, timeout=settings.connect_s, attempts=None, wait_initial=0.1, wait_max=2
-        ):
-            with attempt:
-                if stop.is_set():
-                    raise ConfigError("stopped before Redis answered")
-                await client.ping()
-    except AWAY as exc:
-        await client.aclose()
+    except (ValueError, TypeError) as exc:  # without its text, which may quote a piece of the password
         raise ConfigError(
-            f"REDIS_URL={redact(url)}: no answer within {settings.connect_s:g} s: {redact(str(exc))}"
+            f"{name}: wanted redis://host:port/0, rediss:// or unix://; @ : / in a password as %40 %3A %2F"
         ) from exc
-    except (AuthenticationError, ResponseError) as exc:
+    try:
+        await wait_for_service(name, client.ping, _is_redis_away, settings, stop)
+    except RedisError as exc:
         await client.aclose()
-        raise ConfigError(f"REDIS_URL={redact(url)}: refused: {redact(str(exc))}") from exc
+        raise ConfigError(f"{name}: refused: {_short(exc)}") from exc
+    except BaseException:
+        await client.aclose()
+        raise
     return client
+
+
+def _is_redis_away(exc: Exception) -> bool:
+    return is_away(exc) and not isinstance(exc, AuthenticationError)

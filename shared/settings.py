@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from shared.cameras import describe_fault
 from shared.errors import ConfigError, redact
+from shared.faults import list_faults
 
 
 class ServiceSettings(BaseSettings):
@@ -59,9 +59,18 @@ def load_settings(kind: type[_Settings]) -> _Settings:
         return kind()
     except ValidationError as exc:
         faults = []
-        for error in exc.errors(include_url=False):
-            where, _, rest = describe_fault(error).partition("=")
-            name = str(error["loc"][0]).upper() if error["loc"] else ""
-            text = f"{name}={rest}" if rest else f"{name}{where[len(name) :]}"
-            faults.append(redact(f"environment: {text}"))
+        for fault in list_faults(exc, kind):
+            name = ".".join((fault.path[0].upper(), *fault.path[1:])) if fault.path else ""
+            value = "" if fault.value is None else f"={_unquoted(fault.value)}"
+            faults.append(redact(f"environment: {name}{value}: {fault.message}".replace(": : ", ": ")))
         raise ConfigError(faults) from exc
+    except SettingsError as exc:  # a list or a mapping that is not JSON; pydantic-settings stops at the first
+        field = next((name for name in kind.model_fields if f'"{name}"' in str(exc)), "?")
+        raise ConfigError(
+            f'environment: {field.upper()}: is not JSON, wanted a list like ["a", "b"]'
+        ) from exc
+
+
+def _unquoted(shown: str) -> str:
+    """Take the quotes away: in an environment everything is text."""
+    return shown[1:-1] if len(shown) > 1 and shown[0] == shown[-1] and shown[0] in "'\"" else shown

@@ -1,4 +1,4 @@
-"""What docker-compose.yml promises: nothing listens outside, no secret has a default, every service has a health check."""
+"""What docker-compose.yml promises: nothing listens outside, no secret has a default, all services have a check."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings
 from ruamel.yaml import YAML
 
 from services.classifier.settings import ClassifierSettings
+from services.local.stack import GLIBC_TUNABLES
 from services.motion.settings import MotionServiceSettings
 from services.recorder.settings import RecorderSettings
 from shared.cameras import load_cameras
@@ -236,6 +237,10 @@ def test_files_that_are_mounted_exist() -> None:
             if isinstance(volume, str) and volume.startswith("./"):
                 assert (ROOT / volume.split(":")[0]).exists(), volume
                 assert volume.endswith(":ro")
+
+
+def test_the_classifiers_memory_is_tuned_as_by_the_launcher() -> None:
+    assert services()["classifier"]["environment"]["GLIBC_TUNABLES"] == GLIBC_TUNABLES
 
 
 def test_classifiers_can_be_scaled() -> None:

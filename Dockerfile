@@ -39,6 +39,7 @@ RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nolog
     install -d -o clipwatch -g clipwatch /data /media /models && \
     ln -s /opt/venv/share/clipwatch/models/mini /models/mini
 WORKDIR /app
+COPY LICENSE NOTICE* ./
 COPY deploy/image/probe.py ./probe.py
 COPY shared ./shared
 COPY services/__init__.py ./services/__init__.py

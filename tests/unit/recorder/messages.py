@@ -109,7 +109,7 @@ def labels_message(said: Said, media_id: str = "") -> LabelsMessage:
             columns=columns,
             moments=moments,
             accepted=accepted,
-            peaks=said.peaks or {text: share for text in (*said.labels, *said.background)},
+            peaks=said.peaks or dict.fromkeys((*said.labels, *said.background), share),
             reason="" if accepted else "nothing beat the background",
             embedding_dim=said.dim,
             labelled_at=start + timedelta(seconds=said.labelled_after_s),

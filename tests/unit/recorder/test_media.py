@@ -1,0 +1,88 @@
+"""Clips and thumbnails: whole or not at all, and left alone when they are there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from services.recorder.media import INCOMING, MediaFolder, MediaRefused
+from tests.unit.recorder.messages import CLIP, THUMBNAIL, Said, media_message
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> MediaFolder:
+    folder = MediaFolder(tmp_path / "media")
+    folder.prepare()
+    return folder
+
+
+def test_files_lie_under_the_day_of_the_clip(folder: MediaFolder) -> None:
+    kept = folder.keep(media_message(Said()))
+    key = Said().media_key
+    assert (kept.clip_name, kept.thumbnail_name) == (f"2026/05/04/{key}.mp4", f"2026/05/04/{key}.jpg")
+    assert (folder.root / f"2026/05/04/{key}.mp4").read_bytes() == CLIP
+    assert (folder.root / f"2026/05/04/{key}.jpg").read_bytes() == THUMBNAIL
+    assert kept.clip_bytes == len(CLIP)
+    assert list((folder.root / INCOMING).iterdir()) == []
+
+
+def test_keeping_again_leaves_the_files_alone(folder: MediaFolder) -> None:
+    kept = folder.keep(media_message(Said()))
+    path = folder.root / str(kept.clip_name)
+    before = path.stat()
+    assert folder.keep(media_message(Said())) == kept
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_torn_file_is_replaced(folder: MediaFolder) -> None:
+    path = folder.root / str(folder.keep(media_message(Said())).clip_name)
+    path.write_bytes(CLIP[:100])
+    folder.keep(media_message(Said()))
+    assert path.read_bytes() == CLIP
+
+
+def test_clip_without_thumbnail_is_kept(folder: MediaFolder) -> None:
+    kept = folder.keep(media_message(Said(), thumbnail=b""))
+    assert kept.thumbnail_name is None
+    assert (folder.root / str(kept.clip_name)).exists()
+
+
+def test_leftovers_of_killed_writers_go_and_those_of_living_ones_stay(folder: MediaFolder) -> None:
+    leftover, in_work = folder.root / INCOMING / "a.mp4.1", folder.root / INCOMING / "b.mp4.2"
+    leftover.write_bytes(b"half")
+    handle = os.open(in_work, os.O_WRONLY | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    assert folder.prepare() == 1
+    assert not leftover.exists()
+    assert in_work.exists()
+    os.close(handle)
+    assert folder.prepare() == 1
+
+
+def test_a_file_system_that_refuses_is_told_apart_from_a_bug(folder: MediaFolder) -> None:
+    (folder.root / "2026").write_text("a file where a folder is wanted")
+    with pytest.raises(MediaRefused) as refused:
+        folder.keep(media_message(Said()))
+    assert not refused.value.is_full
+    assert list((folder.root / INCOMING).iterdir()) == []
+
+
+def test_only_names_of_kept_files_are_found(folder: MediaFolder) -> None:
+    name = str(folder.keep(media_message(Said())).clip_name)
+    found = folder.find(name)
+    assert found is not None
+    assert (found[0], found[2]) == (folder.root / name, "video/mp4")
+    (folder.root / "secret.mp4").write_bytes(b"x")
+    for wrong in (
+        "secret.mp4",
+        f"../media/{name}",
+        name + "\n",
+        f"{name}/..",
+        name.replace("0000", "000%2f"),
+        "",
+    ):
+        assert folder.find(wrong) is None
+    assert folder.find("2026/05/04/" + "f" * 32 + ".mp4") is None

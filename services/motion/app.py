@@ -79,6 +79,7 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         watching.cancel()
         await asyncio.to_thread(crew.stop, STOP_CAMERAS_S)
         sending_ends.set()
+        publisher.nudge()
         await asyncio.wait({sending}, timeout=1.0)
         sending.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -126,7 +126,7 @@ JUMP_SHARE = (
 )
 DROWNED_SHARE = 0.6
 DROWNED_S = 2.0
-STRUCTURE_KEPT = 0.9
+STRUCTURE_KEPT = 0.7
 SHAKE_SHARE = 0.08
 SHAKE_PX = 16.0
 MAX_BLOBS = 16
@@ -356,15 +356,21 @@ def _blobs(
 
 
 def _keeps_structure(plane: Gray, mean: Floats, inside: Mask, x: int, y: int, w: int, h: int) -> bool:
-    """Tell whether a blob only looks brighter or darker than the background behind it: light, not an object."""
-    now = plane[y : y + h, x : x + w][inside].astype(np.float32)
-    behind = mean[y : y + h, x : x + w][inside]
-    now = now - now.mean()
-    behind = behind - behind.mean()
-    now_level, behind_level = float(now.std()), float(behind.std())
-    if min(now_level, behind_level) < 3.0:
+    """Tell whether a blob only looks brighter or darker than the background behind it: light, not an object.
+
+    Compared is the fine structure, what is left without the local average: the edge of a cone of light is smooth.
+    """
+    top, left = max(0, y - 6), max(0, x - 6)
+    place = np.s_[top : y + h + 6, left : x + w + 6]
+    within = np.s_[y - top : y - top + h, x - left : x - left + w]
+    now = plane[place].astype(np.float32)
+    behind = mean[place]
+    now = (now - cv2.blur(now, (9, 9)))[within][inside]
+    behind = (behind - cv2.blur(behind, (9, 9)))[within][inside]
+    now_power, behind_power = float(now @ now), float(behind @ behind)
+    if min(now_power, behind_power) < 1.5 * now.size:
         return False  # too flat to tell
-    return float((now * behind).mean()) / (now_level * behind_level) > STRUCTURE_KEPT
+    return float(now @ behind) / math.sqrt(now_power * behind_power) > STRUCTURE_KEPT
 
 
 def merge_fragments(blobs: list[Blob]) -> list[Blob]:

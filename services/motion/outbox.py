@@ -201,6 +201,10 @@ class Publisher:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(waiting, wait_s)
 
+    def nudge(self) -> None:
+        """End a wait for the next entry."""
+        self._wake.set()
+
     async def flush(self, within_s: float) -> bool:
         """Send what is left, for at most `within_s`; tell whether all went."""
         ends = time.monotonic() + within_s

@@ -17,6 +17,10 @@ from dataclasses import dataclass, replace
 
 from shared.cameras import MotionSettings
 
+BLIND_HOLDS = (
+    3  # quiet times that blind frames may delay an event's end: a strobe must not keep it open for ever
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -68,6 +72,7 @@ class Segmenter:
     piece_starts_s: float = 0.0
     cut_s: float = 0.0  # where the last cut was made, or the event's start
     last_motion_s: float = 0.0
+    blind_s: float = float("-inf")  # last blind frame: the quiet time begins after it
     peak: float = 0.0
     last_seen_s: float = float("-inf")
 
@@ -93,20 +98,23 @@ def step(
 ) -> tuple[Segmenter, tuple[Action, ...]]:
     """Take the frame at `t_s` (epoch seconds, ascending) and return the new state and what is to be done.
 
-    A blind frame (the scene changed as a whole, nothing can be said) never opens an event and never ends one.
+    A blind frame (the scene changed as a whole, nothing can be said) never opens an event, and the quiet time that
+    ends one begins after it.
     `must_cut` asks for a cut at the next frame with motion (memory runs short).
     """
     t_s = max(t_s, state.last_seen_s)
-    gap_s = t_s - state.last_seen_s
     state = replace(state, last_seen_s=t_s)
     if state.started_s is None:
         return _idle(state, t_s, is_active and not is_blind, score, settings)
     hold_s = max(settings.quiet_s, settings.post_roll_s)
-    if t_s - state.last_motion_s >= hold_s and not (is_blind and gap_s < hold_s):
+    quiet_from_s = max(state.last_motion_s, min(state.blind_s, state.last_motion_s + BLIND_HOLDS * hold_s))
+    if t_s - quiet_from_s >= hold_s:
         ended, actions = _end(state, state.last_motion_s + settings.post_roll_s)
         ended, more = _idle(replace(ended, last_seen_s=t_s), t_s, is_active and not is_blind, score, settings)
         return ended, actions + more
-    if not is_active or is_blind:
+    if is_blind:
+        return replace(state, blind_s=t_s), ()
+    if not is_active:
         return state, ()
     state = replace(state, last_motion_s=t_s, peak=max(state.peak, score))
     limit_s = settings.first_snippet_s if state.number == 0 else settings.longest_snippet_s

@@ -74,7 +74,7 @@ class LiveTimes:
             self._offset_s = arrived_s - pts_s
             self._latest_pts_s = pts_s - 1e-6
         late_s = arrived_s - (pts_s + self._offset_s)
-        if abs(late_s) > LIVE_JUMP_S:
+        if abs(late_s) > LIVE_JUMP_S or pts_s < self._latest_pts_s - REORDER_S:
             self._offset_s = arrived_s - pts_s
             self._latest_pts_s = pts_s - 1e-6
         elif late_s < 0:

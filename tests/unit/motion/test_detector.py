@@ -1,0 +1,259 @@
+"""The detector on small scenes whose truth is known: what moves is found where it is, what only shines is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.motion.detector import Blob, DetectorSettings, Motion, merge_fragments, start_from, step
+from shared.cameras import MotionSettings
+from tests.unit.motion.videos import Plane
+
+WIDTH, HEIGHT = 320, 180
+FPS = 10
+RANDOM = np.random.default_rng(11)
+
+
+def ground() -> Plane:
+    """Return a still scene with texture at several scales."""
+    random = np.random.default_rng(5)
+    layers = [
+        np.kron(random.normal(0, 12, (HEIGHT // size, WIDTH // size)), np.ones((size, size)))
+        for size in (4, 10, 20)
+    ]
+    return to_plane(110 + np.sum(layers, axis=0))
+
+
+def to_plane(values: npt.NDArray[np.floating]) -> Plane:
+    plane: Plane = np.clip(values, 0, 255).astype(np.uint8)
+    return plane
+
+
+GROUND = ground()
+
+
+def noisy(plane: Plane, level: float = 2.0) -> Plane:
+    noise = np.random.default_rng(int(plane[0, 0]) + RANDOM.integers(1 << 30)).normal(0, level, plane.shape)
+    return to_plane(plane + noise)
+
+
+def with_square(plane: Plane, x: float, y: float = 70, side: int = 30, level: int = 220) -> Plane:
+    out = plane.copy()
+    left, top = max(0, round(x)), round(y)
+    out[top : top + side, left : max(0, round(x + side))] = level
+    return out
+
+
+def look(frames: list[Plane], **changes: object) -> list[Motion]:
+    camera = MotionSettings.model_validate(changes)
+    options = DetectorSettings.of(camera, WIDTH, 2 * WIDTH, 2 * HEIGHT)
+    state = None
+    motions = []
+    for index, frame in enumerate(frames):
+        state, motion = step(state, frame, 1000 + index / FPS, options)
+        motions.append(motion)
+    return motions
+
+
+def quiet(n_frames: int) -> list[Plane]:
+    return [noisy(GROUND) for _ in range(n_frames)]
+
+
+def n_active(motions: list[Motion]) -> int:
+    return sum(motion.is_active for motion in motions)
+
+
+def test_a_moving_square_is_found_where_it_is() -> None:
+    frames = quiet(20) + [noisy(with_square(GROUND, 4 * i)) for i in range(60)]
+    motions = look(frames)
+    assert n_active(motions[:20]) == 0
+    assert motions[20].is_active
+    assert n_active(motions[20:]) >= 58
+    for i in range(10, 60):
+        (box, *others) = motions[20 + i].boxes
+        assert not others
+        assert abs(box.x - 8 * i) <= 16
+        assert abs(box.y - 140) <= 10
+        assert abs(box.w - 60) <= 24
+        assert abs(box.h - 60) <= 16
+
+
+def test_a_slow_small_thing_is_found() -> None:
+    frames = quiet(20) + [noisy(with_square(GROUND, 100 + i, side=10, level=180)) for i in range(60)]
+    assert n_active(look(frames)[20:]) >= 50
+
+
+def test_two_separate_things_are_two_boxes() -> None:
+    frames = quiet(10) + [
+        noisy(with_square(with_square(GROUND, 5 * i, y=20), 303 - 5 * i, y=124, side=20)) for i in range(40)
+    ]
+    motions = look(frames)
+    assert all(len(motion.boxes) == 2 for motion in motions[15:45])
+    assert motions[25].boxes[0].area > motions[25].boxes[1].area
+
+
+def lamp(i: int) -> Plane:
+    return GROUND if i < 40 else to_plane(GROUND.astype(np.float64) + 60)
+
+
+def slow_light(i: int) -> Plane:
+    return to_plane(GROUND * (1 + 0.3 * np.sin(i / 40)))
+
+
+def pumping_exposure(i: int) -> Plane:
+    return to_plane(GROUND * (1 + 0.12 * np.sin(i / 4)))
+
+
+def infrared(i: int) -> Plane:
+    return GROUND if i < 40 else to_plane(255 - GROUND * 0.8)
+
+
+def shaking(i: int) -> Plane:
+    return to_plane(np.roll(GROUND, (round(1.5 * np.sin(i)), round(2 * np.cos(i * 1.3))), (0, 1)))
+
+
+def spot_of_light(i: int) -> Plane:
+    yy, xx = np.mgrid[0:HEIGHT, 0:WIDTH]
+    cone = np.exp(-(((xx - 3 * i) / 50) ** 2 + ((yy - 90) / 50) ** 2))
+    return to_plane(GROUND * (1 + 0.5 * cone))
+
+
+NUISANCES = [lamp, slow_light, pumping_exposure, infrared, shaking, spot_of_light]
+
+
+@pytest.mark.parametrize("nuisance", NUISANCES, ids=lambda f: f.__name__)
+def test_light_noise_and_shaking_open_no_event(nuisance: Callable[[int], Plane]) -> None:
+    motions = look([noisy(nuisance(i)) for i in range(150)])
+    run = longest = 0
+    for motion in motions:
+        run = run + 1 if motion.is_active else 0
+        longest = max(longest, run)
+    assert longest < MotionSettings().min_frames
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 4.0, 8.0])
+def test_noise_alone_opens_no_event(level: float) -> None:
+    assert n_active(look([noisy(GROUND, level) for _ in range(100)])) <= 1
+
+
+@pytest.mark.parametrize("nuisance", [lamp, infrared], ids=lambda f: f.__name__)
+def test_a_lamp_does_not_hide_what_moves(nuisance: Callable[[int], Plane]) -> None:
+    motions = look(
+        [noisy(with_square(nuisance(i), 3 * i, level=255 if nuisance is lamp else 20)) for i in range(90)]
+    )
+    assert any(motion.is_blind for motion in motions[38:42])
+    assert n_active(motions[:40]) >= 36
+    assert n_active(motions[43:88]) >= 40
+
+
+def test_what_sways_is_learned() -> None:
+    def bush(i: int) -> Plane:
+        out = GROUND.copy()
+        out[40:80, 200:240] = np.roll(GROUND[40:80, 200:240], round(4 * np.sin(i * 0.9)), 1)
+        return out
+
+    motions = look([noisy(bush(i)) for i in range(600)])
+    assert n_active(motions[300:]) <= 0.1 * 300
+
+
+def test_a_ghost_and_a_thing_that_stopped_are_left_alone() -> None:
+    stopped = with_square(GROUND, 120)
+    frames = (
+        quiet(20)
+        + [noisy(with_square(GROUND, 4 * i)) for i in range(30)]
+        + [noisy(stopped) for _ in range(120)]
+    )
+    motions = look(frames)
+    assert n_active(motions[20:50]) >= 28
+    assert n_active(motions[70:]) == 0
+    left = [noisy(stopped) for _ in range(60)] + [noisy(GROUND) for _ in range(100)]
+    assert n_active(look(left)[80:]) == 0
+
+
+def test_masked_places_are_ignored() -> None:
+    frames = quiet(10) + [noisy(with_square(GROUND, 4 * i)) for i in range(60)]
+    assert n_active(look(frames, masks=(((0, 0.3), (1, 0.3), (1, 0.8), (0, 0.8)),))) == 0
+    assert n_active(look(frames, masks=(((0, 0.7), (1, 0.7), (1, 1), (0, 1)),))) > 50
+
+
+def test_smaller_than_the_smallest_area_is_nothing() -> None:
+    frames = quiet(10) + [noisy(with_square(GROUND, 4 * i, side=12)) for i in range(60)]
+    assert n_active(look(frames, min_contour_area=3000)) == 0
+    assert n_active(look(frames)) > 50
+
+
+def test_a_number_as_threshold_is_taken_as_it_is() -> None:
+    faint = quiet(10) + [noisy(with_square(GROUND, 4 * i, level=150)) for i in range(60)]
+    assert n_active(look(faint, threshold=150)) == 0
+    assert n_active(look(faint, threshold=10)) > 50
+
+
+def test_motion_in_the_first_frame_of_a_recording_is_seen_and_leaves_no_ghost() -> None:
+    frames = [noisy(with_square(GROUND, 20 + 4 * i)) for i in range(60)]
+    state = start_from(frames[0:40:2], 1000.0, 5)
+    assert state is not None
+    options = DetectorSettings.of(MotionSettings(), WIDTH, WIDTH, HEIGHT)
+    for index, frame in enumerate(frames):
+        state, motion = step(state, frame, 1000 + index / FPS, options)
+        assert motion.is_active or index < 2
+        if index >= 5:
+            assert len(motion.boxes) == 1
+            assert abs(motion.boxes[0].x - (20 + 4 * index)) <= 12
+
+
+def test_no_baseline_is_made_of_several_scenes() -> None:
+    other = (255 - GROUND).astype(np.uint8)
+    assert start_from([GROUND] * 6 + [other] * 7, 0.0, 5) is None
+    assert start_from([GROUND] * 3, 0.0, 5) is None
+
+
+def test_a_change_of_size_begins_anew() -> None:
+    options = DetectorSettings.of(MotionSettings(), WIDTH, WIDTH, HEIGHT)
+    state, _ = step(None, GROUND, 0.0, options)
+    state, motion = step(state, GROUND[:100, :100].copy(), 0.1, options)
+    assert state.mean.shape == (100, 100)
+    assert not motion.is_active
+
+
+def test_the_state_that_went_in_is_not_changed() -> None:
+    options = DetectorSettings.of(MotionSettings(), WIDTH, WIDTH, HEIGHT)
+    state, _ = step(None, GROUND, 0.0, options)
+    state, _ = step(state, noisy(GROUND), 0.1, options)
+    before = {
+        name: np.copy(getattr(state, name))
+        for name in ("mean", "variance", "onsets_hz", "heat", "foreground")
+    }
+    step(state, with_square(GROUND, 50), 0.2, options)
+    assert all((np.asarray(getattr(state, name)) == value).all() for name, value in before.items())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 300), st.integers(0, 160), st.integers(1, 80), st.integers(1, 80)),
+        max_size=12,
+    )
+)
+def test_merging_keeps_every_blob_inside_one_box(rectangles: list[tuple[int, int, int, int]]) -> None:
+    blobs = [Blob(x, y, w, h, float(w * h)) for x, y, w, h in rectangles]
+    merged = merge_fragments(blobs)
+    assert sum(blob.weight for blob in merged) == pytest.approx(sum(blob.weight for blob in blobs))
+    for blob in blobs:
+        assert any(
+            box.x <= blob.x
+            and box.y <= blob.y
+            and box.x + box.w >= blob.x + blob.w
+            and box.y + box.h >= blob.y + blob.h
+            for box in merged
+        )
+
+
+def test_head_and_legs_are_one_object_and_distant_people_are_not() -> None:
+    assert len(merge_fragments([Blob(10, 10, 12, 20, 200), Blob(11, 32, 10, 20, 180)])) == 1
+    assert len(merge_fragments([Blob(10, 10, 12, 40, 400), Blob(60, 12, 12, 40, 400)])) == 2
+    assert len(merge_fragments([Blob(10, 10, 12, 40, 400), Blob(12, 90, 12, 40, 400)])) == 2

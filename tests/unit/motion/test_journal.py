@@ -1,0 +1,123 @@
+"""Journals cut at any byte still give the event that they began."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+
+import av
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.motion.journal import Journal, JournalHeader, find_journals, read_journal
+from services.motion.metrics import MotionMetrics
+from services.motion.outbox import Outbox
+from services.motion.recovery import recover
+from shared.cameras import Camera
+from shared.clock import from_epoch_ms, uuid7
+from shared.contract import MediaMessage, SnippetMessage
+from shared.errors import Permanent
+from tests.unit.motion.videos import read_packets, scene, write_video
+
+CAMERA = Camera(id="gate", url="rtsp://user:secret@10.0.0.7/1", labels=("a square",), background=("a wall",))
+EVENT = uuid7(from_epoch_ms(1_001_000), "event")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Motion from second 1 to 4 of 6."""
+    frames = scene(60, 320, 240, 50, moves=range(10, 40))
+    return write_video(tmp_path_factory.mktemp("video") / "in.mp4", frames, gop=10)
+
+
+def write_journal(folder: Path, video: Path, snippet: int = 0, starts_s: float = 1000.0) -> Path:
+    facts, packets = read_packets(video, 1000.0)
+    journal = Journal(folder, JournalHeader(EVENT, snippet, 1001.0, starts_s, CAMERA, facts))
+    for packet in packets:
+        journal.append((packet,))
+    journal.close()
+    return journal.path
+
+
+def recovered(folder: Path, tmp_path: Path) -> list[tuple[MediaMessage, SnippetMessage]]:
+    outbox = Outbox(tmp_path / "outbox", 10**8)
+    recover(folder, outbox, b"s" * 32, lambda _id: None, MotionMetrics(CollectorRegistry()))
+    found = []
+    while (entry := outbox.first()) is not None:
+        media, snippet = outbox.read(entry)
+        found.append((MediaMessage.decode(media), SnippetMessage.decode(snippet)))
+        outbox.remove(entry)
+    return found
+
+
+def test_a_journal_reads_as_it_was_written(tmp_path: Path, video: Path) -> None:
+    found = read_journal(write_journal(tmp_path, video))
+    facts, packets = read_packets(video, 1000.0)
+    assert found.header.facts == facts
+    assert list(found.packets) == packets
+    assert found.header.camera.labels == CAMERA.labels
+    assert b"secret" not in found.path.read_bytes()
+
+
+def test_an_interrupted_event_becomes_its_last_snippet(tmp_path: Path, video: Path) -> None:
+    journals = tmp_path / "journal"
+    journals.mkdir()
+    write_journal(journals, video)
+    ((media, snippet),) = recovered(journals, tmp_path)
+    header = snippet.header
+    assert (header.event_id, header.snippet, header.is_last) == (EVENT, 0, True)
+    assert header.event_started_at == from_epoch_ms(1_001_000)
+    assert header.event_ended_at is not None
+    assert abs(header.event_ended_at.timestamp() - 1003.9) <= 0.5
+    assert {picture.kind for picture in header.pictures} == {"frame", "crop"}
+    assert header.motion_peak > 0
+    with av.open(io.BytesIO(media.clip), "r") as clip:
+        assert len(list(clip.decode(video=0))) == 60
+    assert list(journals.iterdir()) == []
+
+
+def test_only_the_latest_journal_of_an_event_ends_it(tmp_path: Path, video: Path) -> None:
+    journals = tmp_path / "journal"
+    journals.mkdir()
+    write_journal(journals, video, 0)
+    write_journal(journals, video, 1, starts_s=1002.0)
+    headers = [snippet.header for _, snippet in recovered(journals, tmp_path)]
+    assert [(header.snippet, header.is_last) for header in headers] == [(0, False), (1, True)]
+
+
+def test_a_journal_cut_anywhere_gives_what_was_written(tmp_path: Path, video: Path) -> None:
+    path = write_journal(tmp_path, video)
+    whole = path.read_bytes()
+    first = whole.index(b"\x00", 600)
+    lengths = sorted({*random.Random(2).sample(range(len(whole)), 40), 0, 1, 25, first, len(whole) - 1})
+    counts = []
+    for length in lengths:
+        path.write_bytes(whole[:length])
+        try:
+            counts.append(len(read_journal(path).packets))
+        except Permanent:
+            counts.append(0)
+    assert counts == sorted(counts)
+    assert counts[0] == 0
+    assert counts[-1] == 59
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_half_written_journal_still_gives_a_clip(tmp_path: Path, video: Path, share: float) -> None:
+    journals = tmp_path / "journal"
+    journals.mkdir()
+    path = write_journal(journals, video)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: round(len(whole) * share)])
+    ((media, snippet),) = recovered(journals, tmp_path)
+    assert snippet.header.is_last
+    with av.open(io.BytesIO(media.clip), "r") as clip:
+        assert len(list(clip.decode(video=0))) >= 5
+
+
+def test_files_that_are_no_journals_are_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / f"{EVENT}.0.journal").write_bytes(b"clipwatch journal 1\nrubbish")
+    (tmp_path / f"{EVENT}.1.journal").write_bytes(b"")
+    assert find_journals(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

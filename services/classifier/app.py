@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from services.classifier.labeller import Looked, label
 from services.classifier.model import Model
 from services.classifier.preprocess import REASONS, Budget, Refused, inspect, load_picture, stack
+from services.classifier.process import tune
 from services.classifier.prompts import LabelBank
 from services.classifier.references import ModelReference, resolve_model
 from services.classifier.settings import ClassifierSettings
@@ -222,6 +223,7 @@ class Classifier:
 
 async def serve(settings: ClassifierSettings, runtime: Runtime) -> None:
     """Label snippets until the runtime stops."""
+    tune()
     reference = resolve_model(settings.model, settings.models_dir)
     with ThreadPoolExecutor(1, thread_name_prefix="model") as model_thread:
         context = contextvars.copy_context()  # what the service binds to its log lines

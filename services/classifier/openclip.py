@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
 
-from services.classifier.devices import Choice, Gpu, Hardware, choose, cpu_has_bf16, usable_cores
+from services.classifier.devices import Choice, Dtype, Gpu, Hardware, choose, cpu_has_bf16, usable_cores
 from services.classifier.model import ModelFacts
 from services.classifier.prompts import templates_for
 from services.classifier.references import CONFIG_FILE, OURS_FILE, ModelReference, read_json
@@ -50,7 +50,7 @@ class OpenClipModel:
     def __init__(
         self, network: Any, tokenizer: Any, facts: ModelFacts
     ) -> None:  # Any: open_clip has no types
-        self._network = network
+        self.network = network
         self._tokenizer = tokenizer
         self._facts = facts
         self._device = torch.device(facts.device)
@@ -90,14 +90,14 @@ class OpenClipModel:
             pixels = pixels.pin_memory().to(self._device, non_blocking=True)
         batch = pixels.to(torch.float32).mul_(self._scale).add_(self._shift).to(self._dtype)
         batch = batch.contiguous(memory_format=torch.channels_last)
-        return _unit(self._network.encode_image(batch))
+        return _unit(self.network.encode_image(batch))
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32[K,D] of unit length for K texts."""
         parts = [
             _unit(
-                self._network.encode_text(
+                self.network.encode_text(
                     self._tokenizer(list(texts[at : at + TEXTS_AT_ONCE])).to(self._device)
                 )
             )
@@ -179,13 +179,18 @@ def _create(reference: ModelReference, choice: Choice, cache_dir: Path | None) -
         tokenizer = open_clip.get_tokenizer(source, cache_dir=cache)
     except Exception as exc:  # noqa: BLE001 - loaders raise whatever a broken file or an absent network leads to
         raise ConfigError(_why_not(reference, exc)) from exc
+    settle(network, choice.dtype)
+    return network, tokenizer
+
+
+def settle(network: Any, dtype: Dtype) -> None:  # Any: open_clip has no types
+    """Make a network ready to be asked: no dropout, no gradients, number format and memory order of its image tower."""
     network.eval()
     network.requires_grad_(False)
     # The image tower alone goes to low precision: texts are embedded once, and their error would be in every picture's.
-    network.visual.to(dtype=_DTYPES[choice.dtype])
+    network.visual.to(dtype=_DTYPES[dtype])
     if any(isinstance(module, torch.nn.Conv2d) for module in network.visual.modules()):
         network.visual.to(memory_format=torch.channels_last)
-    return network, tokenizer
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:

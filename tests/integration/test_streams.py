@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -361,6 +362,18 @@ async def test_a_slow_batch_is_not_taken_for_a_dead_consumer(redis_client: Redis
             await until(lambda: is_settled(redis_client))
     assert thief.batches == []
     assert await results(redis_client) == [1]
+
+
+async def test_a_handler_that_blocks_the_loop_does_not_hang_the_consumer(redis_client: Redis) -> None:
+    """The freshening is under way just when the batch ends: its cancellation was swallowed, and waited for."""
+
+    def answer(delivery: Delivery) -> Outcome:
+        time.sleep(0.02)
+        return done(delivery)
+
+    await add(redis_client, *range(40))
+    async with running(redis_client, Handler(answer), min_idle_s=0.03, batch_max=1):
+        await until(lambda: have(redis_client, *range(40)))
 
 
 async def test_an_entry_that_was_stolen_all_the_same_has_one_output(

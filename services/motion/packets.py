@@ -176,8 +176,9 @@ def decode(facts: StreamFacts, packets: Sequence[Packet]) -> Iterator[tuple[floa
     context = CodecContext.create(facts.codec, "r")
     assert isinstance(context, VideoCodecContext)
     context.extradata = facts.extradata or None
-    if not facts.extradata:
-        context.width, context.height = facts.width, facts.height
+    context.width, context.height = facts.width, facts.height
+    if facts.pixel_format:
+        context.pix_fmt = facts.pixel_format
     origin_s = packets[0].t_s
     times = iter(sorted(packet.t_s for packet in packets))
     for packet in (*packets, None):

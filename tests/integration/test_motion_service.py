@@ -326,6 +326,7 @@ def test_a_camera_that_freezes_and_dies_is_away_and_comes_back(rig: Rig) -> None
             assert answer.status == 200
         pid = camera()
         wait_until(lambda: motion.state() == "running", 30, "the restarted camera")
+        wait_until(lambda: motion.cameras()["cam"]["open_event"] is not None, 30, "another event")
         began_s = time.monotonic()
         motion.process.terminate()
         assert motion.process.wait(15) == 0

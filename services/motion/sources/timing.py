@@ -24,19 +24,24 @@ class FileTimes:
     frame_s: float  # usual distance of two frames, for those without a timestamp
     _offset_s: float | None = None
     _latest_s: float = 0.0
+    _clock_s: float = 0.0
     _started: bool = False
 
-    def of_packet(self, pts_s: float | None, arrived_s: float) -> float:  # noqa: ARG002  # one port for both
+    def of_packet(self, pts_s: float | None, arrived_s: float, dts_s: float | None = None) -> float:  # noqa: ARG002  # one port for both
         """Return when the packet with presentation time `pts_s` is shown."""
         if pts_s is None:
             return self._next()
         if self._offset_s is None:
             self._offset_s = self.starts_s - pts_s
         shown_s = pts_s + self._offset_s
-        if self._started and shown_s < self._latest_s - REORDER_S:
+        clock_s = (
+            pts_s if dts_s is None else dts_s
+        )  # decoding times never go back, however far frames are reordered
+        if self._started and clock_s < self._clock_s - REORDER_S:
             self._offset_s += self._latest_s + self.frame_s - shown_s
             shown_s = pts_s + self._offset_s
         self._started = True
+        self._clock_s = clock_s
         self._latest_s = max(self._latest_s, shown_s)
         return shown_s
 
@@ -64,7 +69,7 @@ class LiveTimes:
     _latest_pts_s: float = 0.0
     _known: OrderedDict[float, float] = field(default_factory=OrderedDict)
 
-    def of_packet(self, pts_s: float | None, arrived_s: float) -> float:
+    def of_packet(self, pts_s: float | None, arrived_s: float, dts_s: float | None = None) -> float:
         """Return when the packet that arrived at `arrived_s` was taken."""
         if pts_s is None:
             shown_s = max(arrived_s, self._latest_s + 1e-3)

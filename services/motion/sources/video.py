@@ -32,7 +32,7 @@ class SourceAway(Transient):
 class Times(Protocol):
     """Stream timestamps to epoch seconds; see timing.py."""
 
-    def of_packet(self, pts_s: float | None, arrived_s: float) -> float: ...
+    def of_packet(self, pts_s: float | None, arrived_s: float, dts_s: float | None = None) -> float: ...
 
     def of_frame(self, pts_s: float | None) -> float | None: ...
 
@@ -99,15 +99,15 @@ class Video:
         self._times = make_times(self.facts)
         self._seen_key = False
         self._n_waited = 0
+        self.duration_s = self._claimed_duration_s()
         self._last_frame_s: float | None = None
 
     @property
     def codec_context(self) -> VideoCodecContext:
         return self._stream.codec_context
 
-    @property
-    def duration_s(self) -> float | None:
-        """Length that the container claims, seconds."""
+    def _claimed_duration_s(self) -> float | None:
+        """Return the length that the container claims, seconds."""
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
         if self._container.duration is not None:
@@ -155,7 +155,11 @@ class Video:
     def _one(self, raw: av.Packet[VideoStream]) -> Iterator[Read]:
         time_base = float(raw.time_base)
         stamp = raw.pts if raw.pts is not None else raw.dts
-        packet_s = self._times.of_packet(None if stamp is None else stamp * time_base, self._now_s())
+        packet_s = self._times.of_packet(
+            None if stamp is None else stamp * time_base,
+            self._now_s(),
+            None if raw.dts is None else raw.dts * time_base,
+        )
         is_key = raw.is_keyframe
         if not self._seen_key:
             self._n_waited += 1
@@ -183,7 +187,7 @@ class Video:
         yield Read(None, tuple(self._frame(image, last_s + 1 / self.facts.frame_rate) for image in images))
 
     def _frame(self, image: VideoFrame, packet_s: float) -> Frame:
-        time_base = image.time_base
+        time_base = image.time_base or self._stream.time_base  # None on frames that a flush gives out
         known_s = self._times.of_frame(
             float(image.pts * time_base) if image.pts is not None and time_base else None
         )

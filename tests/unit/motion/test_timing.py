@@ -37,6 +37,13 @@ def test_a_files_clock_that_falls_back_goes_on_where_it_was() -> None:
     assert shown == pytest.approx([0, 0.1, 0.2, 0.3], abs=1e-5)
 
 
+def test_a_gap_between_reordered_frames_is_no_jump() -> None:
+    times = FileTimes(NOW, 0.1)
+    rows = [(2.1, 2.0), (2.2, 2.1), (5.8, 2.2), (2.6, 2.3), (2.4, 2.4), (5.7, 2.6), (6.1, 5.7)]
+    shown = [times.of_packet(pts, 0, dts) - NOW for pts, dts in rows]
+    assert shown == pytest.approx([pts - 2.1 for pts, _ in rows], abs=1e-5)
+
+
 def test_a_live_stream_keeps_its_own_rhythm_under_jitter() -> None:
     times = LiveTimes(0.04)
     jitter = [0.0, 0.03, 0.01, 0.08, 0.0, 0.02] * 50

@@ -292,7 +292,11 @@ async def migrate(database: Database) -> None:
                 await connection.run_sync(_upgrade)
             return
         async with patient.writing() as holder:
-            lock = {"name": await holder.scalar(text("SELECT CONCAT('clipwatch.', MD5(DATABASE()))"))}
+            lock = {
+                "name": await holder.scalar(
+                    text("SELECT CONCAT('clipwatch.', LEFT(SHA2(DATABASE(), 256), 40))")
+                )
+            }
             got = await holder.scalar(text(f"SELECT GET_LOCK(:name, {MIGRATION_LOCK_S})"), lock)
             if got != 1:
                 raise ConfigError(

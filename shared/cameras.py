@@ -217,7 +217,7 @@ def read_yaml(path: Path) -> dict[str, Any]:  # Any: what a YAML file can hold
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path.name}: is not UTF-8 text (byte {exc.start})") from exc
     except (YAMLError, ValueError) as exc:  # ValueError: a date such as 2026-99-99
-        raise ConfigError(f"{path.name}: {_yaml_fault(exc)}") from exc
+        raise ConfigError(f"{path.name}: not YAML: {_yaml_fault(exc)}") from exc
     except RecursionError as exc:
         raise ConfigError(f"{path.name}: is nested too deeply") from exc
     if not isinstance(document, dict):

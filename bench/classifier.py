@@ -347,8 +347,8 @@ def wait_for(url: str, limit_s: float = 20) -> None:
 
 
 if __name__ == "__main__":
-    if (
-        "OMP_WAIT_POLICY" not in os.environ
-    ):  # the service sets it before torch is loaded; here it is loaded already
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
+    # the service sets this before torch is loaded; here it is loaded already, so the script begins anew
+    if "OMP_WAIT_POLICY" not in os.environ:
+        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606 - our own script
     sys.exit(main())

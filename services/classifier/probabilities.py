@@ -6,7 +6,7 @@ Two numbers for a label t and a picture, from logits z = temperature * cosine (w
     score         t against what is not asked for, damped when a rival label fits clearly better: what is decided on
 
         score_t = e^z_t / (e^z_t + sum_b e^z_b + sum_(o in O_t) e^z_o)
-              * min(1, RIVAL_RATIO * e^(z_t - max_(u in R_t) z_u))
+              * min(1, RIVAL_RATIO * e^(z_t - max_(u in R_t) z_u)) ^ RIVAL_POWER
 
 The score contains the other labels only through the strongest rival, so naming one more label, absent or a synonym,
 takes nothing away, where a softmax share would be split.
@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-# A label keeps its full score while at least half as likely as the best rival: a dog beside its owner stays a dog.
-RIVAL_RATIO = 2.0
+# A label keeps its full score while it is at least 0.8 times as likely as the best rival, so that a synonym that the
+# taxonomy does not know takes nothing; below that the score falls with the square: at half as likely it keeps 0.39.
+RIVAL_RATIO = 1.25
+RIVAL_POWER = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,8 @@ def shares(logits: NDArray[np.floating], groups: Groups) -> Shares:
 def _damping(z: NDArray[np.float64], rivals: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return [N,T] in 0..1: how much of its score a label keeps beside its strongest rival."""
     others = np.where(rivals[np.newaxis], z[:, np.newaxis, :], -np.inf).max(axis=2, initial=-np.inf)
-    lead = np.clip(z - others, -700, 700)
-    damping: NDArray[np.float64] = np.minimum(1.0, RIVAL_RATIO * np.exp(lead))
+    lead = z - others
+    damping: NDArray[np.float64] = np.exp(np.minimum(0.0, RIVAL_POWER * (np.log(RIVAL_RATIO) + lead)))
     return damping
 
 

@@ -19,8 +19,8 @@ def tune() -> bool:
     """Let OpenMP's threads sleep while they wait, and glibc keep the pages that it was given; return whether it did.
 
     A forward allocates and frees the same hundreds of MB again and again. glibc hands blocks of that size back to the
-    kernel each time, and half of the time goes into page faults. One arena makes the model's thread use the heap that can
-    keep them. Spinning OpenMP threads take the cores that decoding, and the other services of a machine, could use.
+    kernel each time, and half of the time goes into page faults. One arena makes the model's thread use the heap that
+    can keep them. Spinning OpenMP threads take the cores that decoding, and the other services of a machine, could use.
     A user's own OMP_WAIT_POLICY or GOMP_SPINCOUNT stays.
     """
     if "GOMP_SPINCOUNT" not in os.environ:
@@ -35,4 +35,5 @@ def tune() -> bool:
         (_M_TRIM_THRESHOLD, _KEEP_ALL),
         (_M_TOP_PAD, _GROW_BY_BYTES),
     )
-    return all([bool(mallopt(parameter, value)) for parameter, value in wanted])
+    taken = [bool(mallopt(parameter, value)) for parameter, value in wanted]
+    return all(taken)

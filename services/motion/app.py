@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
@@ -53,6 +54,7 @@ async def check(settings: MotionServiceSettings) -> Sequence[str]:
 async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     """Watch all cameras until `runtime.stop`, or until every file is read and in Redis."""
     quiet_ffmpeg()
+    cv2.setNumThreads(1)  # cameras are the parallelism; planes are too small to share out
     file = load_cameras(settings.cameras_file)
     folder = _folder(settings.data_dir)
     secret = _secret(folder)

@@ -111,6 +111,7 @@ class DetectorState:
 
 # Tuned on the sample videos and synthetic scenes, see docs/design/motion.md.
 FLOOR_LEVELS = 8.0  # smallest difference that 'auto' takes for a change
+LARGEST_NOISE = 6.0  # a flickering lamp is not noise: it must not raise the threshold out of reach
 HEAT_S = 0.7
 LOOK_BACK_S = 0.3
 BASELINE_S = 5.0  # time constants of the baseline: quiet pixels,
@@ -130,6 +131,9 @@ STRUCTURE_KEPT = 0.7
 SHAKE_SHARE = 0.08
 SHAKE_PX = 16.0
 MAX_BLOBS = 16
+CROWD = 10  # patches of change; more than that are weather
+STAYS = 0.6
+_NEAR = np.ones((3, 3), np.uint8)
 _DISC = np.ones((9, 9), np.uint8)
 
 
@@ -189,7 +193,7 @@ def step(
     state = _follow_camera(state, plane)
     last = state.history[-1][1]
     change = _gray(cv2.absdiff(plane, last))
-    noise = state.noise + (_noise_of(change) - state.noise) * min(1.0, dt_s / 2.0)
+    noise = state.noise + (min(_noise_of(change), LARGEST_NOISE) - state.noise) * min(1.0, dt_s / 2.0)
     if _is_jump(change, max(10.0, 6.0 * noise)):
         return _relearn(state, plane, t_s, noise), Motion(0.0, is_active=False, is_blind=True)
 
@@ -339,6 +343,10 @@ def _blobs(
         & (strong_px >= 0.1 * np.maximum(changed_px, 1))
     )
     candidates = candidates[candidates != 0]
+    if count > CROWD:  # rain and snow: many specks, each somewhere else in the next frame
+        grown_before = cv2.dilate(state.foreground.astype(np.uint8), _NEAR)
+        stays = np.bincount(label_at, weights=grown_before.ravel()[at], minlength=count)
+        candidates = candidates[stays[candidates] >= STAYS * changed_px[candidates]]
     candidates = candidates[np.argsort(-excess[candidates], kind="stable")][: 2 * MAX_BLOBS]
     kept: list[Blob] = []
     strength = 0.0
@@ -405,7 +413,8 @@ def _union(a: Blob, b: Blob) -> Blob | None:
         gap_y < -0.5 * min(a.h, b.h) and gap_x <= max(2, 0.15 * large.w) and small.area < 0.35 * large.area
     )
     union = Blob(left, top, right - left, bottom - top, a.weight + b.weight)
-    if is_inside or ((is_above or is_beside) and union.area <= 1.5 * (a.area + b.area)):
+    is_upright = union.h <= 4 * union.w
+    if is_inside or (((is_above and is_upright) or is_beside) and union.area <= 1.5 * (a.area + b.area)):
         return union
     return None
 

@@ -69,7 +69,7 @@ class LiveTimes:
     _latest_pts_s: float = 0.0
     _known: OrderedDict[float, float] = field(default_factory=OrderedDict)
 
-    def of_packet(self, pts_s: float | None, arrived_s: float, dts_s: float | None = None) -> float:
+    def of_packet(self, pts_s: float | None, arrived_s: float, dts_s: float | None = None) -> float:  # noqa: ARG002
         """Return when the packet that arrived at `arrived_s` was taken."""
         if pts_s is None:
             shown_s = max(arrived_s, self._latest_s + 1e-3)

@@ -123,7 +123,21 @@ def spot_of_light(i: int) -> Plane:
     return to_plane(GROUND * (1 + 0.5 * cone))
 
 
-NUISANCES = [lamp, slow_light, pumping_exposure, infrared, shaking, spot_of_light]
+def rain(i: int) -> Plane:
+    random = np.random.default_rng(i)
+    fine = np.zeros((2 * HEIGHT, 2 * WIDTH))
+    for x, y in zip(
+        random.integers(0, 2 * WIDTH, 150), random.integers(0, 2 * HEIGHT - 20, 150), strict=True
+    ):
+        fine[y : y + 18, x] = 50
+    return to_plane(GROUND + fine.reshape(HEIGHT, 2, WIDTH, 2).mean((1, 3)))
+
+
+def flicker(i: int) -> Plane:
+    return to_plane(GROUND * (1 + 0.15 * ((i % 3) - 1)))
+
+
+NUISANCES = [lamp, slow_light, pumping_exposure, infrared, shaking, spot_of_light, rain, flicker]
 
 
 @pytest.mark.parametrize("nuisance", NUISANCES, ids=lambda f: f.__name__)
@@ -149,6 +163,12 @@ def test_a_lamp_does_not_hide_what_moves(nuisance: Callable[[int], Plane]) -> No
     assert any(motion.is_blind for motion in motions[38:42])
     assert n_active(motions[:40]) >= 36
     assert n_active(motions[43:88]) >= 40
+
+
+def test_what_moves_is_seen_through_rain_and_flicker() -> None:
+    for nuisance in (rain, flicker):
+        motions = look([noisy(with_square(nuisance(i), 3 * i, level=240)) for i in range(90)])
+        assert n_active(motions[30:88]) >= 45
 
 
 def test_what_sways_is_learned() -> None:

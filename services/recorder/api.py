@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -39,6 +39,7 @@ log = get_logger(__name__)
 TOTALS_S = 5.0  # how long counted totals are given out
 HEARTBEAT_S = 15.0  # an idle stream says so: proxies keep it, and the page knows that it lives
 PAGE_MAX = 200
+LATEST_MS = 7_258_118_400_000  # the year 2200
 ATTRIBUTIONS = {
     "open_meteo": ("Weather data by Open-Meteo.com (CC BY 4.0)", "https://open-meteo.com/"),
 }
@@ -412,7 +413,7 @@ def _cursor(before: str | None) -> tuple[datetime, str] | None:
         raise Fault(
             400, f"before={before!r}", "the `next` of a page of events", "leave it out for the newest events"
         )
-    return min(from_epoch_ms(int(found[1])), datetime(2200, 1, 1, tzinfo=UTC)), found[2]
+    return from_epoch_ms(min(int(found[1]), LATEST_MS)), found[2]
 
 
 def _media_routes(api: Api) -> APIRouter:

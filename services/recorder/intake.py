@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from services.recorder.database import Database, DatabaseAway, DatabaseBusy
 from services.recorder.derivation import KeptMedia, SnippetRows, snippet_rows
@@ -68,7 +67,7 @@ class Intake:
         self._count(message, media, lost, done)
         self.recorded(rows.event_id)
         media_id = message.header.media_id
-        return Done(deletions=((MEDIA, media_id),) if media_id and lost != "broken id" else ())
+        return Done(deletions=((MEDIA, media_id),) if media_id else ())
 
     # -- media
 
@@ -77,10 +76,7 @@ class Intake:
         media_id = message.header.media_id
         if not media_id:
             return KeptMedia(), "none"
-        try:
-            entries = await self.redis.xrange(MEDIA, media_id, media_id)
-        except ResponseError:  # not an id: nothing can be deleted by it either
-            return KeptMedia(), "broken id"
+        entries = await self.redis.xrange(MEDIA, media_id, media_id)
         if not entries:
             return KeptMedia(), "gone"
         try:
@@ -138,7 +134,7 @@ class Intake:
             self.metrics.latency.observe(max((now - header.snippet.ended_at).total_seconds(), 0))
             self.metrics.labelled_latency.observe(max((now - header.labelled_at).total_seconds(), 0))
         if lost and done.is_new_snippet:
-            self.metrics.media_lost.labels("broken" if lost == "broken id" else lost).inc()
+            self.metrics.media_lost.labels(lost).inc()
             log.warning(
                 "recorded without its clip",
                 event_id=header.snippet.event_id,

@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.classifier.references import resolve_model
 from services.motion.probe import probe
-from shared.cameras import CameraFile, describe_fault, parse_cameras, read_yaml
+from shared.cameras import CameraFile, parse_cameras, read_yaml
 from shared.errors import ConfigError, redact
+from shared.faults import list_faults
 
 PAGE_PORT = 8080
 OFFLINE_MODEL = "mini"
@@ -102,7 +103,7 @@ def _settings(section: Any, filename: str) -> RunSettings:  # Any: what a YAML f
         return RunSettings.model_validate(section)
     except ValidationError as exc:
         raise ConfigError(
-            [f"{filename}: settings.{describe_fault(error)}" for error in exc.errors(include_url=False)]
+            [f"{filename}: settings.{fault}" for fault in list_faults(exc, RunSettings)]
         ) from exc
 
 

@@ -164,13 +164,14 @@ async def _until_done(stack: Stack, stop: asyncio.Event, progress: Callable[[str
         if stack.children["motion"].is_finished:
             waiting = await stack.backlog() or 0
             most_waiting = max(most_waiting, waiting)
-            progress("classifying", 1 - waiting / most_waiting)
+            progress("naming", 1 - waiting / most_waiting)
         elif whole_s:
             progress("watching", done_s / whole_s)
         else:
             progress("starting", 0.0)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stop.wait(), POLL_S)
+    progress("done", 1.0)
     return [f"{s['id']}: {s['message']}" for s in states if s.get("truncated") or s.get("state") == "failed"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -110,7 +110,8 @@ def print_analysis(events: Sequence[EventRow], recordings: Mapping[str, Recordin
     console = wide_console()
     table = Table(header_style="bold", expand=False)
     for column in ("recording", "from", "to", "label", "probability", "all peaks", "clip"):
-        table.add_column(column, justify="right" if column in ("from", "to", "probability") else "left")
+        justify: JustifyMethod = "right" if column in ("from", "to", "probability") else "left"
+        table.add_column(column, justify=justify, overflow="fold" if column == "clip" else "ellipsis")
     for event in events:
         recording = recordings[event.camera]
         table.add_row(

@@ -61,6 +61,7 @@ from shared.contract import (
     SnippetHeader,
     SnippetMessage,
 )
+from shared.logs import configure_logs
 from shared.streams import Consumer, ConsumerSettings
 
 BATCH = 32
@@ -84,6 +85,7 @@ class Subject:
 def main() -> int:
     """Run the command line."""
     tune()
+    configure_logs("bench", "WARNING", "json")  # stderr: stdout is for figures
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -175,7 +177,7 @@ def gemm_gflops(choice: Choice, side: int = 2048) -> float:
 def flops_of(subject: Subject) -> float:
     pictures = torch.zeros(1, 3, subject.model.facts.image_size, subject.model.facts.image_size)
     counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
+    with counter:  # with gradients: the counter does not see into the fused attention of inference
         subject.seed_network.encode_image(pictures)
     return float(counter.get_total_flops())
 

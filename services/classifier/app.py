@@ -140,7 +140,8 @@ class Classifier:
     async def _look(self, works: list[_Work]) -> None:
         """Embed all pictures of a batch: while the model works on one chunk, the next ones are decoded."""
         pictures = [(work, index) for work in works for index in range(len(work.message.pictures))]
-        size = self._settings.batch_pictures
+        n_chunks = -(-len(pictures) // self._settings.batch_pictures)
+        size = -(-len(pictures) // max(1, n_chunks)) or 1  # even chunks: a small last one wastes a forward
         chunks = [pictures[at : at + size] for at in range(0, len(pictures), size)]
         decoding: list[asyncio.Task[list[NDArray[np.uint8] | Refused]]] = []
         try:

@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 from services.motion.camera import FileWorker, LiveWorker, Place, Worker
 from services.motion.metrics import MotionMetrics
 from services.motion.outbox import Outbox, Publisher, owner_of, write_durably
+from services.motion.probe import probe
 from services.motion.recordings import Recording, find_recording
 from services.motion.recovery import recover
 from services.motion.settings import MotionServiceSettings
@@ -42,12 +43,24 @@ RESTART_BROKEN_S = 10.0
 
 async def check(settings: MotionServiceSettings) -> Sequence[str]:
     """Return every fault of the configuration."""
+    quiet_ffmpeg()
+    faults: list[str] = []
     try:
-        load_cameras(settings.cameras_file)
         _folder(settings.data_dir)
         _redis(settings)
+        for camera in load_cameras(settings.cameras_file).cameras:
+            if camera.is_file and camera.enabled:
+                faults += _faults_of_file(camera)
     except ConfigError as exc:
-        return exc.faults
+        faults += exc.faults
+    return faults
+
+
+def _faults_of_file(camera: Camera) -> Sequence[str]:
+    try:
+        probe(Path(camera.url))
+    except ConfigError as exc:
+        return tuple(f"camera '{camera.id}': {fault}" for fault in exc.faults)
     return ()
 
 

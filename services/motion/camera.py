@@ -19,6 +19,7 @@ from services.motion.journal import Journal, JournalHeader
 from services.motion.makers import Job, Maker
 from services.motion.outbox import Outbox
 from services.motion.packets import Packet, PacketRing
+from services.motion.probe import probe
 from services.motion.recordings import Recording
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.file import open_file
@@ -231,6 +232,11 @@ class FileWorker(Worker):
         if recording is not None and recording.is_finished:
             self.status.message = "was read to its end before"
             self.status.become("ended")
+            return
+        try:
+            probe(Path(self.camera.url))
+        except ConfigError as exc:
+            self._failed(str(exc))
             return
         starts_s = recording.starts_s if recording else time.time()
         if recording:

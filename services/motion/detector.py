@@ -131,7 +131,7 @@ STRUCTURE_KEPT = 0.7
 SHAKE_SHARE = 0.08
 SHAKE_PX = 16.0
 MAX_BLOBS = 16
-CROWD = 10  # patches of change; more than that are weather
+CROWD = 14  # patches of change; more than that are weather
 STAYS = 0.6
 _NEAR = np.ones((3, 3), np.uint8)
 _DISC = np.ones((9, 9), np.uint8)
@@ -354,13 +354,38 @@ def _blobs(
         x, y, w, h = (int(stats[label, column]) for column in range(4))
         if _keeps_structure(plane, state.mean, labels[y : y + h, x : x + w] == label, x, y, w, h):
             continue
-        trim = settings.dilate_iterations
-        kept.append(_trimmed(x, y, w, h, trim, plane.shape, float(movement[label])))
+        blob = _trimmed(x, y, w, h, settings.dilate_iterations, plane.shape, float(movement[label]))
+        kept += (
+            _parts(foreground, labels, int(label), blob, settings)
+            if changed_px[label] < 0.5 * w * h
+            else [blob]
+        )
         strength = max(strength, float(excess[label]) / settings.min_area_px)
     merged = merge_fragments(kept)
     scale_x = settings.frame_width / plane.shape[1]
     scale_y = settings.frame_height / plane.shape[0]
     return tuple(_scaled(blob, scale_x, scale_y, settings) for blob in merged[:MAX_BLOBS]), strength
+
+
+def _parts(foreground: Mask, labels: Any, label: int, blob: Blob, settings: DetectorSettings) -> list[Blob]:
+    """Return the objects that only dilation joined (people who pass each other), or the blob itself.
+
+    `labels`: int32[H, W] of OpenCV, whose stubs say Mat.
+    """
+    place = np.s_[blob.y : blob.y + blob.h, blob.x : blob.x + blob.w]
+    own = (foreground[place] & (labels[place] == label)).astype(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(own, connectivity=8)
+    if count <= 2:
+        return [blob]
+    total = max(1, int(own.sum()))
+    pieces = [
+        Blob(blob.x + int(x), blob.y + int(y), int(w), int(h), blob.weight * int(area) / total)
+        for x, y, w, h, area in stats[1:]
+        if area >= 0.1 * settings.min_area_px
+    ]
+    merged = merge_fragments(pieces)
+    large = [part for part in merged if part.area >= 0.5 * settings.min_area_px]
+    return large if len(large) > 1 else [blob]
 
 
 def _keeps_structure(plane: Gray, mean: Floats, inside: Mask, x: int, y: int, w: int, h: int) -> bool:

@@ -277,7 +277,7 @@ class FileWorker(Worker):
                     if self._stop.is_set():
                         break
                     if self.camera.pace == "realtime":
-                        pace.wait(frame.t_s, self._stop)
+                        pace.wait(frame.t_s, self._stop, self.status.beat)
                     last_s = max(last_s, frame.t_s)
                     n_frames += 1
                     watch = self._see(watch, video, frame, starts_s)
@@ -361,12 +361,17 @@ class Pace:
     _media_s: float
     _wall_s: float = field(default_factory=time.monotonic)
 
-    def wait(self, t_s: float, stop: threading.Event) -> None:
-        ahead_s = (t_s - self._media_s) - (time.monotonic() - self._wall_s)
-        if ahead_s > 0:
-            stop.wait(ahead_s)
-        elif ahead_s < -2.0:
+    def wait(self, t_s: float, stop: threading.Event, beat: Callable[[], None]) -> None:
+        ahead_s = self._ahead_s(t_s)
+        if ahead_s < -2.0:
             self._wall_s += -ahead_s
+        while ahead_s > 0 and not stop.is_set():
+            stop.wait(min(ahead_s, 1.0))
+            beat()
+            ahead_s = self._ahead_s(t_s)
+
+    def _ahead_s(self, t_s: float) -> float:
+        return (t_s - self._media_s) - (time.monotonic() - self._wall_s)
 
 
 @dataclass(slots=True)

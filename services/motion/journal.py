@@ -23,6 +23,9 @@ from typing import Any
 from services.motion.packets import Packet, StreamFacts
 from shared.cameras import Camera
 from shared.errors import Permanent
+from shared.logs import get_logger
+
+log = get_logger(__name__)
 
 _MAGIC = b"clipwatch journal 1\n"
 _SUFFIX = ".journal"
@@ -88,7 +91,8 @@ def find_journals(folder: Path) -> list[Found]:
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
         try:
             journal = read_journal(path)
-        except Permanent:
+        except Permanent as exc:
+            log.info("an empty journal is cleared away", reason=str(exc))
             path.unlink(missing_ok=True)
             continue
         found.append(journal)

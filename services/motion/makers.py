@@ -50,7 +50,7 @@ class Maker:
         if self.is_lossless:
             self._make(job)
             return
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._work, name=f"make {self.status.id}", daemon=True)
             self._thread.start()
         while True:
@@ -90,11 +90,12 @@ class Maker:
                 snippet=wanted.piece.number,
                 error=str(exc),
             )
+            self._forget(job)
             return
         if not self._put(lambda: self.outbox.put(media, snippet)):
+            self._forget(job)
             return
-        if job.journal is not None:
-            job.journal.delete()
+        self._forget(job)
         self.status.n_snippets += 1
         self.status.metrics.snippets.labels(self.status.id).inc()
         log.debug(
@@ -106,6 +107,12 @@ class Maker:
             clip_bytes=len(media.clip),
             took_ms=round((time.monotonic() - began) * 1000),
         )
+
+    @staticmethod
+    def _forget(job: Job) -> None:
+        """Delete the job's journal: its snippet is in the outbox, or was counted as lost."""
+        if job.journal is not None:
+            job.journal.delete()
 
     def _put(self, put: Callable[[], bool]) -> bool:
         """Put an entry; a file waits while there is no room, a camera counts the loss."""

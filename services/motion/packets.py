@@ -5,6 +5,7 @@ H.264 is copied as it is; what a browser cannot play is decoded and encoded. Kno
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import threading
@@ -164,11 +165,14 @@ def make_clip(facts: StreamFacts, packets: Sequence[Packet], starts_s: float = f
     if not packets:
         raise Permanent("no packets to make a clip of")
     if facts.can_be_copied:
-        try:
+        with contextlib.suppress(
+            av.FFmpegError, ValueError, IndexError, struct.error
+        ):  # it only looked well-formed
             return _copied(facts, packets)
-        except (av.FFmpegError, ValueError, IndexError, struct.error):  # it only looked well-formed
-            return _encoded(facts, packets, starts_s)
-    return _encoded(facts, packets, starts_s)
+    try:
+        return _encoded(facts, packets, starts_s)
+    except (av.FFmpegError, ValueError) as exc:
+        raise Permanent(f"{len(packets)} {facts.codec} packets cannot be encoded: {exc}") from exc
 
 
 def decode(facts: StreamFacts, packets: Sequence[Packet]) -> Iterator[tuple[float, VideoFrame]]:

@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 
 from shared.cameras import MotionSettings
 
-BLIND_HOLDS = (
-    3  # quiet times that blind frames may delay an event's end: a strobe must not keep it open for ever
-)
+# Quiet times that blind frames may delay an event's end: a strobe must not keep it open for ever.
+BLIND_HOLDS = 3
+# A stream too fat for its ring must not become a snippet a frame.
+SHORTEST_FORCED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def step(
 
     A blind frame (the scene changed as a whole, nothing can be said) never opens an event, and the quiet time that
     ends one begins after it.
-    `must_cut` asks for a cut at the next frame with motion (memory runs short).
+    `must_cut` asks for a cut at the next frame with motion (memory runs short), SHORTEST_FORCED_S after the last one.
     """
     t_s = max(t_s, state.last_seen_s)
     state = replace(state, last_seen_s=t_s)
@@ -119,7 +120,8 @@ def step(
     state = replace(state, last_motion_s=t_s, peak=max(state.peak, score))
     limit_s = settings.first_snippet_s if state.number == 0 else settings.longest_snippet_s
     limit_s = min(limit_s, settings.longest_snippet_s)
-    if (t_s - state.cut_s >= limit_s or must_cut) and t_s > state.piece_starts_s:
+    length_s = t_s - state.cut_s
+    if (length_s >= limit_s or (must_cut and length_s >= SHORTEST_FORCED_S)) and t_s > state.piece_starts_s:
         piece = _piece(state, t_s, is_last=False)
         return replace(state, number=state.number + 1, piece_starts_s=t_s, cut_s=t_s, peak=score), (
             Cut(piece),

@@ -273,7 +273,8 @@ async def _answered(database: Database, given: str, stop: asyncio.Event, connect
             is_late = asyncio.get_running_loop().time() + backoff_s > ends_at
             if refused or is_late or stop.is_set():
                 why = "refused" if refused else f"no answer within {connect_s:g} s"
-                raise ConfigError(f"DATABASE_URL={redact(given)}: {why}: {exc}") from exc
+                # the URL stands last: what redaction takes for a password ends at the last @ of a line
+                raise ConfigError(f"DATABASE_URL: {why}: {exc}; found {redact(given)}") from exc
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stop.wait(), backoff_s)
         backoff_s = min(backoff_s * 2, 2.0)

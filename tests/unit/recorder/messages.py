@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
@@ -138,7 +139,13 @@ def media_message(said: Said, clip: bytes = CLIP, thumbnail: bytes = THUMBNAIL) 
     )
 
 
+async def append(redis: Redis, stream: str, fields: Mapping[bytes, bytes]) -> str:
+    """Append one entry; return its id."""
+    entry: Any = await redis.xadd(stream, cast("dict[Any, Any]", dict(fields)))  # Any: redis-py's wide unions
+    return str(entry.decode())
+
+
 async def send(redis: Redis, said: Said, clip: bytes = CLIP) -> str:
     """Append clip and labels as motion and classifier do; return the id of the labels entry."""
-    media_id = (await redis.xadd(MEDIA, dict(media_message(said, clip).encode()))).decode()
-    return str((await redis.xadd(LABELS, dict(labels_message(said, media_id).encode()))).decode())
+    media_id = await append(redis, MEDIA, media_message(said, clip).encode())
+    return await append(redis, LABELS, labels_message(said, media_id).encode())

@@ -75,8 +75,9 @@ def meteo_server() -> Iterator[Meteo]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
+            headers: dict[str, str] = {}
             if parts.path != "/v1/forecast":
-                status, body, headers = 404, b'{"error":true,"reason":"Not Found"}', {}
+                status, body = 404, b'{"error":true,"reason":"Not Found"}'
             else:
                 query = {name: values[0] for name, values in parse_qs(parts.query).items()}
                 status, body, headers = meteo.answer(query)

@@ -37,7 +37,7 @@ async def provider(meteo: Meteo, metrics: RecorderMetrics) -> AsyncIterator[Weat
 
 
 def counted(metrics: RecorderMetrics, outcome: str) -> float:
-    return metrics.weather.labels(outcome)._value.get()
+    return float(metrics.weather.labels(outcome)._value.get())
 
 
 async def test_current_conditions_come_with_their_units(provider: WeatherProvider, meteo: Meteo) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import secrets
 import threading
 import time
@@ -103,6 +104,7 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         if not is_sent:
             log.warning("snippets stay on disk for the next start", entries=outbox.n_entries)
         await redis.aclose()
+        write_durably(folder / "status.json", json.dumps(_status_of(crew)).encode())
         gc.freeze()  # the interpreter's last collections took 1 to 3 s of the 5 s that a stop may last
     crew.judge()
 
@@ -247,10 +249,15 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def _add_routes(app: FastAPI, crew: Crew) -> None:
     @app.get("/api/cameras")
     async def cameras() -> dict[str, object]:
-        return {
-            "cameras": [worker.status.as_json() for worker in list(crew.workers.values())],
-            "outbox": {"entries": crew.place.outbox.n_entries, "bytes": crew.place.outbox.n_bytes},
-        }
+        return _status_of(crew)
+
+
+def _status_of(crew: Crew) -> dict[str, object]:
+    """Return what GET /api/cameras answers; its last answer is left in status.json of the data directory."""
+    return {
+        "cameras": [worker.status.as_json() for worker in list(crew.workers.values())],
+        "outbox": {"entries": crew.place.outbox.n_entries, "bytes": crew.place.outbox.n_bytes},
+    }
 
 
 def _redis(settings: MotionServiceSettings) -> Redis:

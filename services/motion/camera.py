@@ -257,7 +257,7 @@ class FileWorker(Worker):
             starts_s = ends_s if self.camera.pace == "fast" else max(ends_s, time.time() - 1.0)
 
     def _failed(self, message: str) -> None:
-        self.status.last_error = message
+        self.status.last_error = self.status.message = message
         self.status.become("failed")
         log.error("the file cannot be used", camera=self.camera.id, error=message)
 

@@ -271,6 +271,9 @@ def test_bad_files_fail_alone_and_all_bad_files_fail_the_service(rig: Rig, video
     motion = rig.start(is_waited_for=False)
     assert motion.process.wait(120) == 0
     assert len(keys_of(rig.redis_url)) >= 4
+    (last,) = rig.folder.glob("data/status.json")
+    states = {camera["id"]: camera["state"] for camera in json.loads(last.read_text())["cameras"]}
+    assert states == {"cam": "ended", "text": "failed", "missing": "failed"}
     rig.cameras(finite(text, id="text"))
     motion = rig.start(is_waited_for=False)
     assert motion.process.wait(60) == 1

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.motion.outbox import BrokenEntry, Entry, Outbox, OutboxFull, write_durably
@@ -87,6 +87,7 @@ def test_what_a_crash_left_half_written_is_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_a_damaged_entry_is_recognised(cut: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import av
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.motion.packets import Packet, PacketRing, decode, index_in_front, make_clip
@@ -30,6 +30,7 @@ def filled(groups: list[tuple[int, int]], keep_s: float, max_bytes: int) -> tupl
     return ring, packets
 
 
+@settings(deadline=None)
 @given(groups_s, st.floats(0, 3), st.integers(100, 5000))
 def test_the_ring_never_holds_more_bytes_than_it_may(
     groups: list[tuple[int, int]], keep_s: float, max_bytes: int
@@ -41,6 +42,7 @@ def test_the_ring_never_holds_more_bytes_than_it_may(
     assert len(ring) == len(held)
 
 
+@settings(deadline=None)
 @given(groups_s, st.floats(0, 3))
 def test_the_ring_holds_the_last_seconds_from_a_key_frame_on(
     groups: list[tuple[int, int]], keep_s: float
@@ -55,6 +57,7 @@ def test_the_ring_holds_the_last_seconds_from_a_key_frame_on(
     assert not later_keys or later_keys[0].t_s > oldest_s
 
 
+@settings(deadline=None)
 @given(groups_s, st.floats(0, 10), st.floats(0, 10))
 def test_a_stretch_begins_with_the_key_frame_at_or_before_it(
     groups: list[tuple[int, int]], a: float, b: float

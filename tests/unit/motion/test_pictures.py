@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.motion.detector import Blob
@@ -42,6 +42,7 @@ def chosen(rows: list[tuple[float, float]], limit: int) -> tuple[list[Moment[int
     return moments, [moment for _, moment in choice.moments]
 
 
+@settings(deadline=None)
 @given(rows_s, st.integers(1, 12))
 def test_the_choice_is_bounded_in_order_and_not_empty(rows: list[tuple[float, float]], limit: int) -> None:
     _, picked = chosen(rows, limit)
@@ -49,12 +50,14 @@ def test_the_choice_is_bounded_in_order_and_not_empty(rows: list[tuple[float, fl
     assert [m.t_s for m in picked] == sorted({m.t_s for m in picked})
 
 
+@settings(deadline=None)
 @given(rows_s, st.integers(1, 12))
 def test_the_best_moment_of_all_is_always_chosen(rows: list[tuple[float, float]], limit: int) -> None:
     moments, picked = chosen(rows, limit)
     assert max(m.quality for m in moments) == max(m.quality for m in picked)
 
 
+@settings(deadline=None)
 @given(rows_s)
 def test_every_stretch_with_motion_has_its_moment(rows: list[tuple[float, float]]) -> None:
     moments, picked = chosen(rows, 12)
@@ -77,6 +80,7 @@ def test_a_whole_large_object_is_better_than_a_cut_or_scattered_one() -> None:
 boxes_s = st.tuples(st.integers(0, 630), st.integers(0, 470), st.integers(1, 640), st.integers(1, 480))
 
 
+@settings(deadline=None)
 @given(boxes_s)
 def test_the_square_lies_inside_the_frame_and_holds_the_object(box: tuple[int, int, int, int]) -> None:
     x, y, w, h = box

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from services.motion.segmenter import Action, Cut, End, Piece, Segmenter, Start, finish, step
 from shared.cameras import MotionSettings
 
 SETTINGS = MotionSettings()
+ANY_TIME = hypothesis_settings(deadline=None)  # the machine may be busy
 settings_s = st.builds(
     MotionSettings,
     min_frames=st.integers(1, 5),
@@ -64,6 +66,7 @@ def steady(n_frames: int, is_active: bool = True, gap_s: float = 0.1) -> list[tu
     return [(gap_s, is_active, False)] * n_frames
 
 
+@ANY_TIME
 @given(frames_s, settings_s)
 def test_at_most_one_event_is_open(frames: list[tuple[float, bool, bool]], settings: MotionSettings) -> None:
     is_open = False
@@ -73,6 +76,7 @@ def test_at_most_one_event_is_open(frames: list[tuple[float, bool, bool]], setti
     assert not is_open
 
 
+@ANY_TIME
 @given(frames_s, settings_s)
 def test_snippets_are_numbered_and_exactly_the_last_ends_the_event(
     frames: list[tuple[float, bool, bool]], settings: MotionSettings
@@ -85,6 +89,7 @@ def test_snippets_are_numbered_and_exactly_the_last_ends_the_event(
             assert before.ends_s == after.starts_s
 
 
+@ANY_TIME
 @given(frames_s, settings_s)
 def test_every_frame_of_an_events_motion_lies_in_a_snippet(
     frames: list[tuple[float, bool, bool]], settings: MotionSettings
@@ -98,6 +103,7 @@ def test_every_frame_of_an_events_motion_lies_in_a_snippet(
         assert all(any(piece.starts_s <= t <= piece.ends_s for piece in pieces) for t in inside)
 
 
+@ANY_TIME
 @given(frames_s, settings_s)
 def test_motion_outside_events_was_never_long_enough(
     frames: list[tuple[float, bool, bool]], settings: MotionSettings
@@ -112,6 +118,7 @@ def test_motion_outside_events_was_never_long_enough(
         assert length < settings.min_frames or is_inside
 
 
+@ANY_TIME
 @given(frames_s, settings_s)
 def test_snippets_keep_their_bounds(frames: list[tuple[float, bool, bool]], settings: MotionSettings) -> None:
     gap_s = max((gap for gap, _, _ in frames), default=0.0)
@@ -123,6 +130,7 @@ def test_snippets_keep_their_bounds(frames: list[tuple[float, bool, bool]], sett
             assert piece.ends_s <= piece.last_motion_s + settings.post_roll_s
 
 
+@ANY_TIME
 @given(frames_s, settings_s)
 def test_a_snippet_is_never_asked_for_before_its_end_has_passed(
     frames: list[tuple[float, bool, bool]], settings: MotionSettings

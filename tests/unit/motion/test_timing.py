@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.motion.sources.timing import FileTimes, LiveTimes
@@ -69,6 +69,7 @@ def test_a_live_clock_that_wraps_or_jumps_is_followed(jump_s: float) -> None:
     assert abs(after[-1] - (NOW + 2 + 49 * 0.04)) < 0.2
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=100))
 def test_live_times_stay_near_the_arrival(stamps: list[float | None]) -> None:
     times = LiveTimes(0.04)

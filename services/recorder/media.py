@@ -20,6 +20,9 @@ from pathlib import Path
 from services.recorder.derivation import KeptMedia
 from shared.contract import MediaMessage
 from shared.errors import ClipwatchError
+from shared.logs import get_logger
+
+log = get_logger(__name__)
 
 NAME = re.compile(r"(?P<day>\d{4}/\d{2}/\d{2})/(?P<key>[0-9a-f]{32})\.(?P<kind>mp4|jpg)")
 TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
@@ -73,20 +76,30 @@ class MediaFolder:
     def keep(self, message: MediaMessage) -> KeptMedia:
         """Write clip and thumbnail, on the disk when this returns; files that are there already are left alone.
 
-        Raises MediaRefused when the file system does not take them.
+        Raises MediaRefused when the file system does not take the clip; nothing was written then.
         """
         header = message.header
         day = header.started_at.astimezone(UTC).strftime("%Y/%m/%d")
         clip_name = f"{day}/{header.media_key}.mp4"
-        thumbnail_name = f"{day}/{header.media_key}.jpg" if message.thumbnail else None
         try:
-            if thumbnail_name:
-                self._write(thumbnail_name, message.thumbnail)
             self._write(clip_name, message.clip)
         except OSError as exc:
             is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
             raise MediaRefused(f"{clip_name}: {exc.strerror}", is_full) from exc
-        return KeptMedia(clip_name, thumbnail_name, len(message.clip))
+        return KeptMedia(
+            clip_name, self._keep_thumbnail(f"{day}/{header.media_key}.jpg", message), len(message.clip)
+        )
+
+    def _keep_thumbnail(self, name: str, message: MediaMessage) -> str | None:
+        """Return the name of the written thumbnail; None when there is none: a clip is kept without one."""
+        if not message.thumbnail:
+            return None
+        try:
+            self._write(name, message.thumbnail)
+        except OSError as exc:
+            log.warning("the thumbnail cannot be kept", name=name, error=exc)
+            return None
+        return name
 
     def find(self, name: str) -> tuple[Path, os.stat_result, str] | None:
         """Return path, status and media type of a name; None when it is not a name or there is no such file."""

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -141,7 +141,7 @@ def media_message(said: Said, clip: bytes = CLIP, thumbnail: bytes = THUMBNAIL) 
 
 async def append(redis: Redis, stream: str, fields: Mapping[bytes, bytes]) -> str:
     """Append one entry; return its id."""
-    entry: Any = await redis.xadd(stream, cast("dict[Any, Any]", dict(fields)))  # Any: redis-py's wide unions
+    entry: Any = await redis.xadd(stream, dict[Any, Any](fields))  # Any: redis-py's wide unions
     return str(entry.decode())
 
 

@@ -86,3 +86,11 @@ def test_only_names_of_kept_files_are_found(folder: MediaFolder) -> None:
     ):
         assert folder.find(wrong) is None
     assert folder.find("2026/05/04/" + "f" * 32 + ".mp4") is None
+
+
+def test_clip_is_kept_when_only_the_thumbnail_is_refused(folder: MediaFolder) -> None:
+    (folder.root / f"2026/05/04/{Said().media_key}.jpg").mkdir(parents=True)
+    kept = folder.keep(media_message(Said()))
+    assert (kept.thumbnail_name, kept.clip_bytes) == (None, len(CLIP))
+    assert (folder.root / str(kept.clip_name)).read_bytes() == CLIP
+    assert list((folder.root / INCOMING).iterdir()) == []

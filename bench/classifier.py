@@ -46,7 +46,7 @@ from services.classifier.app import Classifier, ClassifierMetrics
 from services.classifier.devices import Choice, choose
 from services.classifier.model import ModelFacts
 from services.classifier.openclip import OpenClipModel, load_model, probe_hardware, settle
-from services.classifier.process import tune
+from services.classifier.process import keep_memory, tune
 from services.classifier.references import resolve_model
 from services.classifier.settings import ClassifierSettings
 from services.local.redis_server import prepare_redis
@@ -108,6 +108,7 @@ def default_models() -> list[str]:
 def measure(name: str, choice: Choice, arguments: argparse.Namespace) -> dict[str, object]:
     """Return the figures of one model."""
     subject = make(name, choice)
+    keep_memory()
     torch.set_num_threads(choice.threads)
     gemm, tower, seed = [], [], []
     flops = flops_of(subject)

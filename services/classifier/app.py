@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from services.classifier.labeller import Looked, label
 from services.classifier.model import Model
 from services.classifier.preprocess import REASONS, Budget, Refused, inspect, load_picture, stack
-from services.classifier.process import tune
+from services.classifier.process import keep_memory, tune
 from services.classifier.prompts import LabelBank
 from services.classifier.references import ModelReference, resolve_model
 from services.classifier.settings import ClassifierSettings
@@ -40,6 +40,8 @@ log = get_logger(__name__)
 SERVICE = "classifier"
 # A forward of 32 pictures takes seconds at worst; a loop without a turn for this long is stuck.
 STALLED_AFTER_S = 120
+# Batches come in few sizes: the chip's libraries prepare themselves, and keep memory, for every size they see.
+MULTIPLE = 4
 AHEAD = 2  # chunks decoded ahead of the forward: bounds what decoded pictures occupy
 _T = TypeVar("_T")
 
@@ -181,10 +183,12 @@ class Classifier:
                 pixels.append(picture)
         if not good:
             return
+        n_blank = -len(pixels) % MULTIPLE
+        pixels += [np.zeros_like(pixels[0])] * n_blank
         with self._metrics.forward.time():
             vectors = await self._in_model_thread(lambda: self._model.embed_pictures(stack(pixels)))
         self._metrics.pictures.inc(len(good))
-        for (work, index), vector in zip(good, vectors, strict=True):
+        for (work, index), vector in zip(good, vectors[: len(good)], strict=True):
             work.embeddings[index] = vector
             work.seen[index] = True
 
@@ -232,6 +236,7 @@ async def serve(settings: ClassifierSettings, runtime: Runtime) -> None:
         loading = asyncio.get_running_loop().run_in_executor(model_thread, load)
         async with _redis(settings, runtime) as redis:
             model = await loading
+            keep_memory()
             classifier = Classifier(model, settings, ClassifierMetrics(), model_thread)
             try:
                 await classifier.warm_up()

@@ -16,24 +16,33 @@ _GROW_BY_BYTES = 64 * 2**20
 
 
 def tune() -> bool:
-    """Let OpenMP's threads sleep while they wait, and glibc keep the pages that it was given; return whether it did.
+    """Before torch is loaded: let OpenMP threads sleep when they wait, and threads share a heap; say whether glibc did.
 
-    A forward allocates and frees the same hundreds of MB again and again. glibc hands blocks of that size back to the
-    kernel each time, and half of the time goes into page faults. One arena makes the model's thread use the heap that
-    can keep them. Spinning OpenMP threads take the cores that decoding, and the other services of a machine, could use.
-    A user's own OMP_WAIT_POLICY or GOMP_SPINCOUNT stays.
+    Spinning threads take the cores that decoding, and the other services of a machine, could use. A user's own
+    OMP_WAIT_POLICY or GOMP_SPINCOUNT stays. One heap lets the model's thread use the pages that keep_memory() keeps.
     """
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    return _mallopt((_M_ARENA_MAX, 1))
+
+
+def keep_memory() -> bool:
+    """Once the model is loaded: give back what loading took, then keep what forwards free; return whether glibc did.
+
+    A forward allocates and frees the same hundreds of MB again and again. glibc hands blocks of that size back to the
+    kernel each time, and half of the time goes into page faults.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):  # macOS, musl
+        return False
+    return _mallopt((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _KEEP_ALL), (_M_TOP_PAD, _GROW_BY_BYTES))
+
+
+def _mallopt(*wanted: tuple[int, int]) -> bool:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):  # macOS, musl
         return False
-    wanted = (
-        (_M_ARENA_MAX, 1),
-        (_M_MMAP_MAX, 0),
-        (_M_TRIM_THRESHOLD, _KEEP_ALL),
-        (_M_TOP_PAD, _GROW_BY_BYTES),
-    )
     taken = [bool(mallopt(parameter, value)) for parameter, value in wanted]
     return all(taken)

@@ -95,12 +95,11 @@ async def test_a_snippet_of_broken_pictures_only_is_dead_with_the_reason() -> No
 
 
 async def test_pictures_over_the_budget_are_not_decoded() -> None:
-    model = ColourModel()
     sent = message([[("crop", jpeg(RED, 200, 200))]] * 4)
-    async with classifier(model, max_snippet_pixels=90_000) as (made, _):
+    async with classifier(max_snippet_pixels=90_000) as (made, registry):
         (outcome,) = await made.handle([delivery(sent)])
-    assert model.n_pictures == 2
     assert len(labels_of(outcome).header.moments) == 2
+    assert registry.get_sample_value("clipwatch_classifier_pictures_total") == 2
 
 
 async def test_changed_labels_act_on_the_next_snippet() -> None:

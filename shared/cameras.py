@@ -82,6 +82,10 @@ class MotionSettings(_Strict):
     longest_snippet_s: Annotated[
         float, Field(gt=0, le=120, description="a longer event is cut into further snippets")
     ] = 10
+    longest_event_s: Annotated[
+        float,
+        Field(ge=10, le=86400, description="motion that never stops is cut into events of this length"),
+    ] = 300
     pictures: Annotated[
         int, Field(ge=1, le=32, description="moments of a snippet that the classifier sees, at most")
     ] = 12

@@ -174,7 +174,7 @@ class MediaHeader(_Part):
 
 @dataclass(frozen=True, slots=True)
 class MediaMessage:
-    """motion -> recorder: the MP4 (H.264, fragmented, playable) and a JPEG thumbnail of its best moment."""
+    """motion -> recorder: the MP4 (H.264, index in front, playable) and a JPEG thumbnail of its best moment."""
 
     header: MediaHeader
     clip: bytes

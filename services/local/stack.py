@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import sys
@@ -79,8 +80,15 @@ class Stack:
         answer = await self._get("motion", "/api/cameras")
         if answer is None:
             return []
-        document = answer.json()
-        return list(document["cameras"] if isinstance(document, dict) else document)
+        return list(answer.json()["cameras"])
+
+    def last_cameras(self) -> list[dict[str, Any]]:  # Any: motion's JSON
+        """Return what motion said of each camera when it ended by itself, or nothing."""
+        try:
+            document = json.loads((self.plan.data_dir / "motion" / "status.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return []
+        return list(document["cameras"])
 
     async def backlog(self) -> int | None:
         """Return the entries that wait to be labelled or recorded; None while Redis does not answer."""

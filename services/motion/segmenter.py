@@ -8,7 +8,8 @@ An event starts when `min_frames` consecutive frames showed motion, and then dat
 when no motion was seen for `quiet_s`, or for `post_roll_s` when that is longer: the post-roll of a clip is complete
 before another event may open, so at most one event is open. Snippet 0 is cut early, after `first_snippet_s` of
 motion; further ones after `longest_snippet_s`. A cut is only made at a frame with motion, so a short event is one
-snippet, and the last snippet always exists and carries is_last.
+snippet, and the last snippet always exists and carries is_last. Where motion never stops (a busy street), an event
+of `longest_event_s` ends at a frame with motion, with which the next one may begin.
 """
 
 from __future__ import annotations
@@ -117,11 +118,16 @@ def step(
         return replace(state, blind_s=t_s), ()
     if not is_active:
         return state, ()
+    started_s = state.started_s
     state = replace(state, last_motion_s=t_s, peak=max(state.peak, score))
     limit_s = settings.first_snippet_s if state.number == 0 else settings.longest_snippet_s
     limit_s = min(limit_s, settings.longest_snippet_s)
     length_s = t_s - state.cut_s
     if (length_s >= limit_s or (must_cut and length_s >= SHORTEST_FORCED_S)) and t_s > state.piece_starts_s:
+        if t_s - started_s >= settings.longest_event_s:
+            ended, actions = _end(state, t_s)
+            ended, more = _idle(ended, t_s, True, score, settings)
+            return ended, actions + more
         piece = _piece(state, t_s, is_last=False)
         return replace(state, number=state.number + 1, piece_starts_s=t_s, cut_s=t_s, peak=score), (
             Cut(piece),

@@ -21,6 +21,7 @@ settings_s = st.builds(
     quiet_s=st.floats(0.1, 6),
     first_snippet_s=st.floats(0.2, 8),
     longest_snippet_s=st.floats(0.5, 10),
+    longest_event_s=st.sampled_from([10, 12.5, 300]),
 )
 # (gap to the frame before, motion, blind): mostly regular, with holes
 frames_s = st.lists(
@@ -161,6 +162,19 @@ def test_a_short_event_is_one_snippet_with_its_post_roll() -> None:
     assert piece.is_last
     assert abs(piece.ends_s - (piece.last_motion_s + SETTINGS.post_roll_s)) < 1e-6
     assert abs(piece.last_motion_s - start.event_started_s - 1.4) < 1e-6
+
+
+def test_motion_that_never_stops_is_cut_into_events_that_follow_each_other() -> None:
+    settings = MotionSettings(longest_event_s=30)
+    frames = [(0.1, True, False)] * 800
+    events = events_of(run(frames, settings)[0])
+    assert [round(pieces[-1].last_motion_s - start.event_started_s) for start, pieces in events] == [
+        33,
+        33,
+        14,
+    ]
+    for (_, pieces), (start, _) in itertools.pairwise(events):
+        assert start.event_started_s == pieces[-1].ends_s
 
 
 def test_a_pause_shorter_than_the_quiet_time_does_not_end_an_event() -> None:

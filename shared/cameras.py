@@ -131,7 +131,7 @@ class Camera(_Strict):
     margin: Annotated[Ratio, Field(description="by how much a label must beat the background")] = 0.05
     window_s: Annotated[
         float, Field(ge=0, le=60, description="length of the moving average over moments")
-    ] = 1.5
+    ] = 2.0
     min_moments: Annotated[
         int, Field(ge=1, le=64, description="contiguous moments that a label must carry")
     ] = 2

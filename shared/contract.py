@@ -82,7 +82,7 @@ class DecisionSettings(_Part):
     threshold: Ratio = 0.5
     leave_threshold: Ratio | None = None
     margin: Ratio = 0.05
-    window_s: Annotated[float, Field(ge=0, le=60)] = 1.5
+    window_s: Annotated[float, Field(ge=0, le=60)] = 2.0
     min_moments: Annotated[int, Field(ge=1, le=64)] = 2
 
 

@@ -134,7 +134,7 @@ def test_what_cannot_start_says_so_in_one_line(start: Start, tmp_path: Path) -> 
     for environment, says in (
         ({"MODEL": "mimi"}, "classifier: MODEL=mimi: not known"),
         ({"DEVICE": "cuda:7"}, "classifier: DEVICE=cuda:7: found no GPU"),
-        ({"BATCH_PICTURES": "0"}, "classifier: environment: BATCH_PICTURES='0': input should be"),
+        ({"BATCH_PICTURES": "0"}, "classifier: environment: BATCH_PICTURES=0: must be 1..1024"),
     ):
         assert start(**environment).wait(timeout=START_LIMIT_S) == 2
         log = (tmp_path / "log").read_text()

@@ -143,9 +143,14 @@ def aslant(ground: Place, behind: Place, rng: np.random.Generator) -> tuple[Arra
     horizon = int(side * rng.uniform(-0.6, 0.4))
     near = rng.uniform(0.3, 2.0) * side
     corners = np.array(
-        [[side * rng.uniform(0.2, 0.45), horizon], [side * rng.uniform(0.55, 0.8), horizon],
-         [side / 2 + near, side], [side / 2 - near, side]], np.float32
-    )  # fmt: skip
+        [
+            [side * rng.uniform(0.2, 0.45), horizon],
+            [side * rng.uniform(0.55, 0.8), horizon],
+            [side / 2 + near, side],
+            [side / 2 - near, side],
+        ],
+        np.float32,
+    )
     square = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
     matrix = cv2.getPerspectiveTransform(square, corners)
     laid = cv2.warpPerspective(flat, matrix, (side, side), borderMode=cv2.BORDER_REFLECT)
@@ -199,8 +204,9 @@ def event(thing: Thing, places: list[Place], plan: Plan, rng: np.random.Generato
     cutout = np.ascontiguousarray(picture[:, ::-1]) if flip else picture
     hue = rng.normal(1, 0.08, 3)
     cutout = np.dstack([np.clip(cutout[..., :3] * hue, 0, 255), cutout[..., 3]]).astype(np.uint8)
-    angle = float(rng.normal(0, 4))
-    cutout = turned(cutout, angle)
+    if not plan.crops_only:
+        cutout = varied(cutout, rng)
+    cutout = turned(cutout, float(rng.normal(0, 4)))
     at = rng.uniform(0.3, 0.7, 2) * CANVAS_PX
     step = rng.normal(0, 0.06, 2) * CANVAS_PX
     pictures = []
@@ -212,6 +218,28 @@ def event(thing: Thing, places: list[Place], plan: Plan, rng: np.random.Generato
         centre = (CANVAS_PX / 2 + rng.uniform(-slack, slack), CANVAS_PX / 2 + rng.uniform(-slack, slack))
         pictures.append(seen_by(pasted(ground, cutout, centre, side, rng), camera, rng))
     return pictures
+
+
+def varied(cutout: Array, rng: np.random.Generator) -> Array:
+    """Make another individual of a cut-out: other colours, other proportions, partly hidden. Training only."""
+    if rng.random() < 0.5:
+        hsv = cv2.cvtColor(np.ascontiguousarray(cutout[..., :3]), cv2.COLOR_RGB2HSV).astype(np.int16)
+        hsv[..., 0] = (hsv[..., 0] + int(rng.normal(0, 25))) % 180
+        hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.2, 1.4), 0, 255)
+        hsv[..., 2] = np.clip(hsv[..., 2] * rng.uniform(0.6, 1.3), 0, 255)
+        cutout = np.dstack([cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB), cutout[..., 3]])
+    height, width = cutout.shape[:2]
+    cutout = cv2.resize(cutout, (max(4, int(width * rng.uniform(0.82, 1.2))), height))
+    if rng.random() < 0.15:
+        height, width = cutout.shape[:2]
+        hidden = cutout.copy()
+        if rng.random() < 0.6:
+            hidden[int(height * rng.uniform(0.6, 0.9)) :, :, 3] = 0
+        else:
+            x = int(width * rng.uniform(0, 0.8))
+            hidden[:, x : x + int(width * 0.2), 3] = 0
+        cutout = hidden
+    return np.asarray(cutout)
 
 
 def turned(cutout: Array, angle: float) -> Array:

@@ -48,9 +48,9 @@ class Samples:
 
 
 PLANS = {
-    "train": Plan(400, 1400, 1400, 2, crops_only=False),
+    "train": Plan(900, 2600, 2800, 2, crops_only=False),
     "validation": Plan(24, 0, 80, N_PER_EVENT, crops_only=True),
-    "test": Plan(32, 0, 120, N_PER_EVENT, crops_only=True),
+    "test": Plan(40, 0, 160, N_PER_EVENT, crops_only=True),
     "other": Plan(0, 80, 0, N_PER_EVENT, crops_only=True),
 }
 

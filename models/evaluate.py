@@ -144,7 +144,7 @@ def calibration_error(images: torch.Tensor, samples: Samples, embed: measure.Emb
 def thresholds(
     images: torch.Tensor, samples: Samples, embed: measure.Embed, scale: float
 ) -> dict[str, dict[str, float]]:
-    """For acceptance thresholds on an event's averaged probability: things found rightly, wrongly, and empty events accepted."""
+    """For thresholds on an event's averaged probability: things found, things mistaken, empty events accepted."""
     truth = measure.truths(samples)
     keep = truth >= 0
     rows: dict[str, dict[str, float]] = {}

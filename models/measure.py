@@ -18,10 +18,19 @@ WORDINGS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("dog", "cat", "bird", "horse", "car", "truck", "bicycle", "pedestrian"), ("background",)),
     (("a dog", "a cat", "a bird", "a horse", "a car", "a lorry", "a bike", "a person"), ("grass",)),
     (
-        ("a pet dog", "a house cat", "a wild bird", "a pony", "an automobile", "a delivery truck", "a pushbike", "people walking"),
+        (
+            "a pet dog",
+            "a house cat",
+            "a wild bird",
+            "a pony",
+            "an automobile",
+            "a delivery truck",
+            "a pushbike",
+            "people walking",
+        ),
         ("an empty road", "an empty lawn"),
     ),
-)  # fmt: skip
+)
 
 
 @dataclass(slots=True)

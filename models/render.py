@@ -18,7 +18,7 @@ N_POINTS = 350_000  # at 224 px a view has 50,000 pixels: several points each, s
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """Points of a model's surface: xyz float32[N,3] (y up, fits the unit sphere), normal float32[N,3], rgb uint8[N,3]."""
+    """Surface points: xyz float32[N,3] (y up, in the unit sphere), normal float32[N,3], rgb uint8[N,3]."""
 
     xyz: Array
     normal: Array

@@ -63,28 +63,49 @@ TEST = {
     "dog": ("gcompris/explore_farm_animals/dog", "darknet/dog/dog", "darknet/person/dog"),
     "cat": ("skimage/chelsea", "gcompris/erase/kitten"),
     "bird": (
-        "gcompris/erase/kingfisher", "gcompris/erase/northern_harrier", "gcompris/erase/heron", "darknet/eagle/bird",
-        "tuxpaint/animals/birds/pigeon", "tuxpaint/animals/birds/seagull", "tuxpaint/animals/birds/crow",
+        "gcompris/erase/kingfisher",
+        "gcompris/erase/northern_harrier",
+        "gcompris/erase/heron",
+        "darknet/eagle/bird",
+        "tuxpaint/animals/birds/pigeon",
+        "tuxpaint/animals/birds/seagull",
+        "tuxpaint/animals/birds/crow",
         "tuxpaint/animals/birds/duck",
     ),
     "horse": (
-        "gcompris/erase/horse", "darknet/person/horse", "darknet/horses/white", "darknet/horses/brown",
-        "darknet/horses/gray", "sh3d/BlendSwap-CC-0/horse2",
+        "gcompris/erase/horse",
+        "darknet/person/horse",
+        "darknet/horses/white",
+        "darknet/horses/brown",
+        "darknet/horses/gray",
+        "sh3d/BlendSwap-CC-0/horse2",
     ),
     "car": (
-        "fg/Transport/volvoxc90s", "fg/Transport/vwgolf", "fg/Transport/camaro", "sh3d/BlendSwap-CC-BY/fordFocus",
-        "sh3d/Scopia/smart-car", "tuxpaint/vehicles/auto/beetle",
+        "fg/Transport/volvoxc90s",
+        "fg/Transport/vwgolf",
+        "fg/Transport/camaro",
+        "sh3d/BlendSwap-CC-BY/fordFocus",
+        "sh3d/Scopia/smart-car",
+        "tuxpaint/vehicles/auto/beetle",
     ),
     "truck": (
-        "fg/Transport/DPostTruck", "fg/Transport/truck", "fg/Transport/Norberttruck", "darknet/dog/truck",
+        "fg/Transport/DPostTruck",
+        "fg/Transport/truck",
+        "fg/Transport/Norberttruck",
+        "darknet/dog/truck",
         "tuxpaint/vehicles/garbagetruck",
     ),
     "bicycle": ("darknet/dog/bicycle", "sh3d/BlendSwap-CC-BY/bike"),
     "person": (
-        "sh3d/Reallusion/female01", "sh3d/Reallusion/male03", "fg/Misc/woman3", "fg/Misc/manshirt1",
-        "darknet/person/person", "darknet/kite/person1", "darknet/kite/person2",
+        "sh3d/Reallusion/female01",
+        "sh3d/Reallusion/male03",
+        "fg/Misc/woman3",
+        "fg/Misc/manshirt1",
+        "darknet/person/person",
+        "darknet/kite/person1",
+        "darknet/kite/person2",
     ),
-}  # fmt: skip
+}
 VALIDATION = {
     "dog": ("tuxpaint/animals/mammals/dogs/dingo",),
     "cat": ("sh3d/BlendSwap-CC-BY/siameseCat",),
@@ -152,27 +173,78 @@ def things(cache: Path, log: Callable[[str], None]) -> Iterator[Thing]:
 
 # What a stamp's or photograph's name makes it, first match wins; names go in as further captions.
 KINDS: tuple[tuple[str, str], ...] = (
-    (r"dingo", "dingo"), (r"/dogs/fox|/fox\b", "fox"), (r"/dogs/|/dog\b", "dog"), (r"kitten", "kitten"),
-    (r"/cats/|cheetah|jaguar|/lion\b", "big cat"), (r"/cat\b|chelsea", "cat"), (r"donkey", "donkey"), (r"zebra", "zebra"),
-    (r"(?<!sea)horse", "horse"), (r"/cow|/bull|calf|yak|zebu|bison", "cow"), (r"sheep|/ram\b", "sheep"),
-    (r"goat|ibex", "goat"), (r"wildboar", "wild boar"), (r"/pig(_|\b)", "pig"), (r"moose", "moose"),
-    (r"/deer/", "deer"), (r"teddy|edward", "object"), (r"/bears/|polar_bear|panda", "bear"), (r"rabbit|bunny", "rabbit"),
-    (r"squirrel", "squirrel"), (r"hedgehog|echidna", "hedgehog"), (r"badger", "badger"), (r"ferret|otter", "marten"),
-    (r"/apes/|gorilla|gibbon|monkey|macaque|lemur", "monkey"), (r"elephant", "elephant"),
-    (r"mouse|/rat\b|/rodents/|pika", "rodent"), (r"swan", "swan"), (r"/duck|drake|gander|gosling|goose", "duck"),
-    (r"chicken|/hen\b|rooster|turkey|guineafowl", "chicken"), (r"pigeon", "pigeon"), (r"gull", "seagull"),
-    (r"crow\b|blackbird|magpie", "crow"), (r"owl\b", "owl"), (r"heron|crane|spoonbill|flamingo", "heron"),
-    (r"harrier|vulture|eagle|kestrel", "bird of prey"), (r"parrot|rosella|lorikeet|macaw|toucan|tucan|quetzal", "parrot"),
-    (r"penguin", "penguin"), (r"/birds/|kingfisher|nandou|ostrich", "bird"), (r"butterfly$", "butterfly"),
-    (r"spider", "spider"), (r"bee\b|wasp", "bee"), (r"/insects/|caterpillar", "insect"), (r"/fish/", "fish"),
-    (r"snake", "snake"), (r"turtle|tortoise", "turtle"), (r"frog|toad", "frog"),
-    (r"/lizards/|/dinosaur/|chamaeleon|chameleon|crocodile|dragon", "reptile"), (r"/mammals/|/marsupials/", "mammal"),
-    (r"/animals/", "animal"), (r"police", "police car"), (r"indycar|sportscar", "sports car"), (r"firetruck", "fire engine"),
-    (r"garbagetruck", "garbage truck"), (r"dumper", "dump truck"), (r"auto/truck", "truck"), (r"/auto/", "car"),
-    (r"bus\b", "bus"), (r"tractor", "tractor"), (r"tricycle", "tricycle"), (r"balloon", "balloon"),
-    (r"/planes/", "airplane"), (r"/ship/", "boat"), (r"fireman", "fireman"), (r"mushroom|/cep", "mushroom"),
-    (r"/flowers/", "flower"), (r"/plants/", "plant"), (r"/fruit/", "fruit"), (r"/vegetables/", "vegetable"),
-    (r"/food/", "food"), (r"wheelie_bin|garbagecan|bucket", "trash can"), (r"ball\b", "ball"), )  # fmt: skip
+    (r"dingo", "dingo"),
+    (r"/dogs/fox|/fox\b", "fox"),
+    (r"/dogs/|/dog\b", "dog"),
+    (r"kitten", "kitten"),
+    (r"/cats/|cheetah|jaguar|/lion\b", "big cat"),
+    (r"/cat\b|chelsea", "cat"),
+    (r"donkey", "donkey"),
+    (r"zebra", "zebra"),
+    (r"(?<!sea)horse", "horse"),
+    (r"/cow|/bull|calf|yak|zebu|bison", "cow"),
+    (r"sheep|/ram\b", "sheep"),
+    (r"goat|ibex", "goat"),
+    (r"wildboar", "wild boar"),
+    (r"/pig(_|\b)", "pig"),
+    (r"moose", "moose"),
+    (r"/deer/", "deer"),
+    (r"teddy|edward", "object"),
+    (r"/bears/|polar_bear|panda", "bear"),
+    (r"rabbit|bunny", "rabbit"),
+    (r"squirrel", "squirrel"),
+    (r"hedgehog|echidna", "hedgehog"),
+    (r"badger", "badger"),
+    (r"ferret|otter", "marten"),
+    (r"/apes/|gorilla|gibbon|monkey|macaque|lemur", "monkey"),
+    (r"elephant", "elephant"),
+    (r"mouse|/rat\b|/rodents/|pika", "rodent"),
+    (r"swan", "swan"),
+    (r"/duck|drake|gander|gosling|goose", "duck"),
+    (r"chicken|/hen\b|rooster|turkey|guineafowl", "chicken"),
+    (r"pigeon", "pigeon"),
+    (r"gull", "seagull"),
+    (r"crow\b|blackbird|magpie", "crow"),
+    (r"owl\b", "owl"),
+    (r"heron|crane|spoonbill|flamingo", "heron"),
+    (r"harrier|vulture|eagle|kestrel", "bird of prey"),
+    (r"parrot|rosella|lorikeet|macaw|toucan|tucan|quetzal", "parrot"),
+    (r"penguin", "penguin"),
+    (r"/birds/|kingfisher|nandou|ostrich", "bird"),
+    (r"butterfly$", "butterfly"),
+    (r"spider", "spider"),
+    (r"bee\b|wasp", "bee"),
+    (r"/insects/|caterpillar", "insect"),
+    (r"/fish/", "fish"),
+    (r"snake", "snake"),
+    (r"turtle|tortoise", "turtle"),
+    (r"frog|toad", "frog"),
+    (r"/lizards/|/dinosaur/|chamaeleon|chameleon|crocodile|dragon", "reptile"),
+    (r"/mammals/|/marsupials/", "mammal"),
+    (r"/animals/", "animal"),
+    (r"police", "police car"),
+    (r"indycar|sportscar", "sports car"),
+    (r"firetruck", "fire engine"),
+    (r"garbagetruck", "garbage truck"),
+    (r"dumper", "dump truck"),
+    (r"auto/truck", "truck"),
+    (r"/auto/", "car"),
+    (r"bus\b", "bus"),
+    (r"tractor", "tractor"),
+    (r"tricycle", "tricycle"),
+    (r"balloon", "balloon"),
+    (r"/planes/", "airplane"),
+    (r"/ship/", "boat"),
+    (r"fireman", "fireman"),
+    (r"mushroom|/cep", "mushroom"),
+    (r"/flowers/", "flower"),
+    (r"/plants/", "plant"),
+    (r"/fruit/", "fruit"),
+    (r"/vegetables/", "vegetable"),
+    (r"/food/", "food"),
+    (r"wheelie_bin|garbagecan|bucket", "trash can"),
+    (r"ball\b", "ball"),
+)
 
 
 def kind_of(path: str, default: str) -> str:
@@ -183,7 +255,10 @@ def kind_of(path: str, default: str) -> str:
 def stamps(cache: Path) -> Iterator[Thing]:
     """Tux Paint's stamps that are photographs: cut-outs with a sentence each."""
     root = cache / "tuxpaint-stamps-default/usr/share/tuxpaint/stamps"
-    unwanted = r"cartoon|symbols|/toys/|mirror|flags|body_parts|/space/|outline|roadsigns|seasonal|medical|naturalforces|wheel_tractor"
+    unwanted = (
+        r"cartoon|symbols|/toys/|mirror|flags|body_parts|/space/|outline|roadsigns|seasonal|medical|"
+        r"naturalforces|wheel_tractor"
+    )
     for path in sorted(root.rglob("*.png")):
         name = path.relative_to(root).with_suffix("").as_posix()
         text = path.with_suffix(".txt")
@@ -236,17 +311,23 @@ def photographs(cache: Path) -> Iterator[Thing]:
 
 # Open Clip Art: drawings that keep a real one's shape; small and blurred they teach it.
 DRAWINGS: tuple[tuple[str, str], ...] = (
-    ("animals/mammals/cartoon_cat_gerald_g._01", "cat"), ("animals/mammals/housecats/gattina_cat_architetto_f_01", "cat"),
+    ("animals/mammals/cartoon_cat_gerald_g._01", "cat"),
+    ("animals/mammals/housecats/gattina_cat_architetto_f_01", "cat"),
     ("animals/mammals/housecats/gatto_cat_architetto_fra_01", "cat"),
     ("animals/mammals/housecats/gatto_cat_architetto_fra_02", "cat"),
     ("animals/mammals/housecats/gatto_cat_architetto_fra_03", "cat"),
     ("animals/mammals/housecats/gatto_cat_architetto_fra_04", "cat"),
-    ("animals/mammals/housecats/kitten_gerald_g._01", "kitten"), ("animals/mammals/dog_01_drawn_with_strai_01", "dog"),
-    ("animals/mammals/dog_03_drawn_with_strai_01", "dog"), ("animals/mammals/dog_04_drawn_with_strai_01", "dog"),
-    ("animals/mammals/dog_05_drawn_with_strai_01", "dog"), ("animals/mammals/dog_06_drawn_with_strai_01", "dog"),
-    ("animals/mammals/dogs/bulldog_puppy_ganson", "puppy"), ("transportation/vehicles/bicycle_01", "bicycle"),
-    ("transportation/bicycle_philippe_colin_01", "cyclist"), ("transportation/motorcycle_jarno_vasama_", "motorcycle"),
-)  # fmt: skip
+    ("animals/mammals/housecats/kitten_gerald_g._01", "kitten"),
+    ("animals/mammals/dog_01_drawn_with_strai_01", "dog"),
+    ("animals/mammals/dog_03_drawn_with_strai_01", "dog"),
+    ("animals/mammals/dog_04_drawn_with_strai_01", "dog"),
+    ("animals/mammals/dog_05_drawn_with_strai_01", "dog"),
+    ("animals/mammals/dog_06_drawn_with_strai_01", "dog"),
+    ("animals/mammals/dogs/bulldog_puppy_ganson", "puppy"),
+    ("transportation/vehicles/bicycle_01", "bicycle"),
+    ("transportation/bicycle_philippe_colin_01", "cyclist"),
+    ("transportation/motorcycle_jarno_vasama_", "motorcycle"),
+)
 
 
 def drawings(cache: Path) -> Iterator[Thing]:
@@ -273,13 +354,19 @@ def without_ground(picture: Array) -> tuple[Array, ...]:
 
 # Boxes (left, top, right, bottom) drawn by hand on the pictures of Debian's package darknet.
 BOXES: tuple[tuple[str, str, str, tuple[int, int, int, int]], ...] = (
-    ("dog", "dog", "dog", (130, 195, 315, 545)), ("dog", "bicycle", "bicycle", (120, 130, 570, 425)),
-    ("dog", "truck", "truck", (470, 75, 700, 175)), ("person", "person", "person", (190, 98, 275, 380)),
-    ("person", "dog", "dog", (60, 262, 205, 350)), ("person", "horse", "horse", (405, 140, 607, 350)),
-    ("horses", "white", "horse", (0, 190, 320, 400)), ("horses", "brown", "horse", (230, 195, 420, 365)),
-    ("horses", "gray", "horse", (445, 205, 600, 345)), ("kite", "person1", "person", (110, 610, 165, 770)),
-    ("kite", "person2", "person", (210, 690, 275, 860)), ("eagle", "bird", "bird of prey", (125, 85, 605, 455)),
-)  # fmt: skip
+    ("dog", "dog", "dog", (130, 195, 315, 545)),
+    ("dog", "bicycle", "bicycle", (120, 130, 570, 425)),
+    ("dog", "truck", "truck", (470, 75, 700, 175)),
+    ("person", "person", "person", (190, 98, 275, 380)),
+    ("person", "dog", "dog", (60, 262, 205, 350)),
+    ("person", "horse", "horse", (405, 140, 607, 350)),
+    ("horses", "white", "horse", (0, 190, 320, 400)),
+    ("horses", "brown", "horse", (230, 195, 420, 365)),
+    ("horses", "gray", "horse", (445, 205, 600, 345)),
+    ("kite", "person1", "person", (110, 610, 165, 770)),
+    ("kite", "person2", "person", (210, 690, 275, 860)),
+    ("eagle", "bird", "bird of prey", (125, 85, 605, 455)),
+)
 
 
 def darknet(cache: Path) -> Iterator[Thing]:
@@ -329,18 +416,44 @@ def compiled_pictures(cache: Path, activity: str) -> Iterator[tuple[str, Array]]
 
 # Sweet Home 3D: what a catalogue name makes a model; everything else is an object that goes by its name.
 FURNITURE: tuple[tuple[str, str], ...] = (
-    (r"^(female|male|holding|sitting|lying|mannequin)", "person"), (r"^(boy|girl)|boy$|girl$", "child"),
-    (r"bulldog", "bulldog"), (r"^dog$", "dog"), (r"siamese", "siamese cat"), (r"^cat$", "cat"), (r"^horse$", "horse"),
-    (r"^chicken$", "chicken"), (r"^rabbit$", "rabbit"), (r"^deer$", "deer"),
-    (r"sedan|beetle|leon|peugeot|scenic|ford|chevrolet|smart", "car"), (r"^suv$", "suv"), (r"^van$", "van"),
-    (r"^(city )?bus$", "bus"), (r"^truck$", "truck"), (r"fork lift", "forklift"), (r"^(bicycle|bike)$", "bicycle"),
-    (r"tricycle", "tricycle"), (r"yamaha|motorbike", "motorcycle"), (r"scooter", "scooter"), (r"stroller", "stroller"),
-    (r"skateboard", "skateboard"), (r"wheelchair", "wheelchair"), (r"biplane", "airplane"), (r"rowboat", "boat"),
-    (r"shipping container", "container"), (r"umbrella", "umbrella"), (r"suitcase|backpack|handbag|briefcase", "bag"),
-    (r"^(cardboard )?box$|crate", "parcel"), (r"trash|dustbin|recycling", "trash can"), (r"ball$", "ball"),
-    (r"plant|bush|bamboo|yucca|cactus", "plant"), (r"flower|tulip|lily|orchid", "flower"),
-    (r"chair|table|sofa|bed$|couch|bench|desk|armchair|wardrobe|cupboard|shelves|stool|cabinet|bookcase", "furniture"),
-)  # fmt: skip
+    (r"^(female|male|holding|sitting|lying|mannequin)", "person"),
+    (r"^(boy|girl)|boy$|girl$", "child"),
+    (r"bulldog", "bulldog"),
+    (r"^dog$", "dog"),
+    (r"siamese", "siamese cat"),
+    (r"^cat$", "cat"),
+    (r"^horse$", "horse"),
+    (r"^chicken$", "chicken"),
+    (r"^rabbit$", "rabbit"),
+    (r"^deer$", "deer"),
+    (r"sedan|beetle|leon|peugeot|scenic|ford|chevrolet|smart", "car"),
+    (r"^suv$", "suv"),
+    (r"^van$", "van"),
+    (r"^(city )?bus$", "bus"),
+    (r"^truck$", "truck"),
+    (r"fork lift", "forklift"),
+    (r"^(bicycle|bike)$", "bicycle"),
+    (r"tricycle", "tricycle"),
+    (r"yamaha|motorbike", "motorcycle"),
+    (r"scooter", "scooter"),
+    (r"stroller", "stroller"),
+    (r"skateboard", "skateboard"),
+    (r"wheelchair", "wheelchair"),
+    (r"biplane", "airplane"),
+    (r"rowboat", "boat"),
+    (r"shipping container", "container"),
+    (r"umbrella", "umbrella"),
+    (r"suitcase|backpack|handbag|briefcase", "bag"),
+    (r"^(cardboard )?box$|crate", "parcel"),
+    (r"trash|dustbin|recycling", "trash can"),
+    (r"ball$", "ball"),
+    (r"plant|bush|bamboo|yucca|cactus", "plant"),
+    (r"flower|tulip|lily|orchid", "flower"),
+    (
+        r"chair|table|sofa|bed$|couch|bench|desk|armchair|wardrobe|cupboard|shelves|stool|cabinet|bookcase",
+        "furniture",
+    ),
+)
 WANTED_OBJECTS = {"Exterior", "Miscellaneous", "Vehicles", "Characters"}
 
 
@@ -372,24 +485,46 @@ def sweethome(cache: Path) -> Iterator[Thing]:
 
 # FlightGear's scenery models: what a file name makes it; the rest is left out.
 SCENERY: tuple[tuple[str, str], ...] = (
-    (r"Fauna/cow", "cow"), (r"Fauna/horse", "horse"), (r"Fauna/sheep", "sheep"), (r"Fauna/elephant", "elephant"),
-    (r"Fauna/Swan", "swan"), (r"Fauna/Ducks", "duck"), (r"Fauna/Seagull_F", "seagull"),
-    (r"Misc/(man|woman)\w*\d", "person"), (r"Misc/StuntBike", "motorcyclist"), (r"Misc/QuadBike", "quad bike"),
-    (r"polic", "police car"), (r"taxi", "taxi"), (r"/(volvoxc90|hondacrv|hummer|rover)", "suv"),
-    (r"/(tcamry|hatchback|VWJetta|VWPassat|vwgolf|bmw|honda|EDDT-FollowMe)", "car"), (r"/camaro", "sports car"),
-    (r"/(pickup|dodgeram|airvehpickup)", "pickup"), (r"paramedic|RTW_Sprinter", "ambulance"), (r"/minibus", "minibus"),
-    (r"/(van|fourgon|boxvan|BFD_Sprinter|gr_van)", "van"), (r"/(bus|tourbus|110Bus|lirq_cobus|cobus|Cobus|groundforce)", "bus"),
+    (r"Fauna/cow", "cow"),
+    (r"Fauna/horse", "horse"),
+    (r"Fauna/sheep", "sheep"),
+    (r"Fauna/elephant", "elephant"),
+    (r"Fauna/Swan", "swan"),
+    (r"Fauna/Ducks", "duck"),
+    (r"Fauna/Seagull_F", "seagull"),
+    (r"Misc/(man|woman)\w*\d", "person"),
+    (r"Misc/StuntBike", "motorcyclist"),
+    (r"Misc/QuadBike", "quad bike"),
+    (r"polic", "police car"),
+    (r"taxi", "taxi"),
+    (r"/(volvoxc90|hondacrv|hummer|rover)", "suv"),
+    (r"/(tcamry|hatchback|VWJetta|VWPassat|vwgolf|bmw|honda|EDDT-FollowMe)", "car"),
+    (r"/camaro", "sports car"),
+    (r"/(pickup|dodgeram|airvehpickup)", "pickup"),
+    (r"paramedic|RTW_Sprinter", "ambulance"),
+    (r"/minibus", "minibus"),
+    (r"/(van|fourgon|boxvan|BFD_Sprinter|gr_van)", "van"),
+    (r"/(bus|tourbus|110Bus|lirq_cobus|cobus|Cobus|groundforce)", "bus"),
     (r"/(firetruck|fire-truck|FireTruck|Rosenbauer|crashtender|anac-fire|hoskosh)", "fire engine"),
     (r"consdumptruck", "dump truck"),
-    (r"/(truck|Yellow|BlueContainer|DPost|comtruck|boxtruck|Norbert|mxvtfedtr\b|mxvtftrbox|fedextruck|CCS_cat)", "truck"),
-    (r"/(medfueltruck|larfueltruck|smfuel|catruck|fueltruck|Fuel_Truck|94-f600|dicingtruck|EDXW_Cater)", "truck"),
-    (r"/(bulldozer|consdigger|consgrader|consroller|steamroller)", "excavator"), (r"forklift", "forklift"),
+    (
+        r"/(truck|Yellow|BlueContainer|DPost|comtruck|boxtruck|Norbert|mxvtfedtr\b|mxvtftrbox|fedextruck|CCS_cat)",
+        "truck",
+    ),
+    (
+        r"/(medfueltruck|larfueltruck|smfuel|catruck|fueltruck|Fuel_Truck|94-f600|dicingtruck|EDXW_Cater)",
+        "truck",
+    ),
+    (r"/(bulldozer|consdigger|consgrader|consroller|steamroller)", "excavator"),
+    (r"forklift", "forklift"),
     (r"/(dc-metro|voyager|ICE3|Hitachi|Class_66|locomotive|LINT|diesel_T|switcher|lner|KSFO)", "train"),
-    (r"Tram", "tram"), (r"motorhome", "camper"), (r"/(tractor\d)", "tractor"),
+    (r"Tram", "tram"),
+    (r"motorhome", "camper"),
+    (r"/(tractor\d)", "tractor"),
     (r"Transport/container_|storage_container|containsingle20", "container"),
     (r"Aircraft/(Cessna172_red|DR400-blue|Boeing_737_300|a330-ba|dc3_lowpoly|PiperWarrior)", "airplane"),
     (r"Aircraft/(r44-black|jetranger-ba|EC-135_ADAC)", "helicopter"),
-)  # fmt: skip
+)
 
 
 FOLDERS = ("Fauna", "Misc", "Transport", "Vehicle", "Aircraft")
@@ -451,22 +586,37 @@ def places(cache: Path) -> Iterator[Place]:
         ):
             yield Place(f"gcompris/{name.rsplit('/', 1)[-1]}", "building", picture)
     wallpapers = (
-        ("mate-backgrounds", "Garden", "forest"), ("mate-backgrounds", "Dune", "ground"), ("mate-backgrounds", "Wood", None),
-        ("mate-backgrounds", "Aqua", "water"), ("mate-backgrounds", "Storm", "sky"),
-        ("mate-backgrounds", "GreenMeadow", "grass"), ("mate-backgrounds", "Blinds", None),
-        ("lomiri-wallpapers-16.04", "aitzgorri*", "ground"), ("lomiri-wallpapers-16.04", "sunset*", "sky"),
-        ("lomiri-wallpapers-16.04", "picos*", "ground"), ("lomiri-wallpapers-16.04", "life*", "water"),
-        ("lomiri-wallpapers-16.04", "Bridge*", None), ("palapeli-data", "castle*", "building"),
+        ("mate-backgrounds", "Garden", "forest"),
+        ("mate-backgrounds", "Dune", "ground"),
+        ("mate-backgrounds", "Wood", None),
+        ("mate-backgrounds", "Aqua", "water"),
+        ("mate-backgrounds", "Storm", "sky"),
+        ("mate-backgrounds", "GreenMeadow", "grass"),
+        ("mate-backgrounds", "Blinds", None),
+        ("lomiri-wallpapers-16.04", "aitzgorri*", "ground"),
+        ("lomiri-wallpapers-16.04", "sunset*", "sky"),
+        ("lomiri-wallpapers-16.04", "picos*", "ground"),
+        ("lomiri-wallpapers-16.04", "life*", "water"),
+        ("lomiri-wallpapers-16.04", "Bridge*", None),
+        ("palapeli-data", "castle*", "building"),
         ("palapeli-data", "cincinnati*", "building"),
-    )  # fmt: skip
+    )
     for package, stem, kind in wallpapers:
         for path in sorted((cache / package).rglob(stem + ".jpg"))[:1]:
             yield Place(f"{package}/{path.stem}", kind, shrink(path))
     for stem, kind in (
-        ("Autumn", "forest"), ("FallenLeaf", "forest"), ("EveningGlow", "water"), ("BytheWater", "water"),
-        ("summer_1am", "sky"), ("DarkestHour", "dark"), ("Grey", "water"), ("Path", "forest"), ("OneStandsOut", "forest"),
-        ("Kite", "sky"), ("PastelHills", "sky"),
-    ):  # fmt: skip
+        ("Autumn", "forest"),
+        ("FallenLeaf", "forest"),
+        ("EveningGlow", "water"),
+        ("BytheWater", "water"),
+        ("summer_1am", "sky"),
+        ("DarkestHour", "dark"),
+        ("Grey", "water"),
+        ("Path", "forest"),
+        ("OneStandsOut", "forest"),
+        ("Kite", "sky"),
+        ("PastelHills", "sky"),
+    ):
         for path in sorted((cache / "plasma-workspace-wallpapers").rglob(f"{stem}/contents/images/*.jpg"))[
             :1
         ]:
@@ -487,10 +637,13 @@ def places(cache: Path) -> Iterator[Place]:
 
 
 TEXTURES: tuple[tuple[str, str], ...] = (
-    (r"asphalt|carpark|airport$", "street"), (r"grass|pasture|golf|meadow|greenspace|crop|park\b", "grass"),
-    (r"forest|bush|shrub|heath|scrub", "forest"), (r"sand|rock|dirt|cliff|desert|gravel|lava|snow|ice|tundra", "ground"),
-    (r"rail", "railway"), (r"water|sea|lake|river|marsh", "water"),
-)  # fmt: skip
+    (r"asphalt|carpark|airport$", "street"),
+    (r"grass|pasture|golf|meadow|greenspace|crop|park\b", "grass"),
+    (r"forest|bush|shrub|heath|scrub", "forest"),
+    (r"sand|rock|dirt|cliff|desert|gravel|lava|snow|ice|tundra", "ground"),
+    (r"rail", "railway"),
+    (r"water|sea|lake|river|marsh", "water"),
+)
 
 
 def textures(cache: Path) -> Iterator[Place]:

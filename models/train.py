@@ -5,6 +5,7 @@ validation split and writes models/mini/. Method, data, licences and what was tr
 """
 
 import argparse
+import collections
 import functools
 import hashlib
 import json
@@ -35,20 +36,21 @@ class Settings:
 
     shape: str = "mlp"  # linear | mlp
     n_steps: int = 1500
-    n_real: int = 384
-    n_pseudo: int = 128
+    n_real: int = 256
+    n_pseudo: int = 192
     scale: float = 25.0
     # negatives count as this many, however many captions were drawn: a user has about ten labels, not thousands
     n_effective: float = 40.0
     rate: float = 1e-3
     decay: float = 0.05
-    dropout: float = 0.2
-    noise: float = 0.1
+    dropout: float = 0.3
+    noise: float = 0.3
     w_caption: float = 1.0
-    w_distil: float = 0.3
-    w_pseudo: float = 0.5
+    w_distil: float = 0.5
+    w_pseudo: float = 0.7
     w_conse: float = 0.2
     w_nothing: float = 1.0
+    ema: float = 0.98
     seed: int = 0
 
 
@@ -146,7 +148,7 @@ class Targets:
 
 def negatives(generator: torch.Generator, by_sort: dict[str, torch.Tensor]) -> torch.Tensor:
     """Draw the captions that a step is taught against."""
-    amounts = {"concept": 1100, "place": 450, "name": 350, "class": 350}
+    amounts = {"concept": 700, "place": 300, "name": 200, "class": 200}
     return torch.cat(
         [by_sort[s][torch.randint(len(by_sort[s]), (n,), generator=generator)] for s, n in amounts.items()]
     )
@@ -199,8 +201,9 @@ class Pseudo:
             group = f"name:{concept[k]}" if k in concept else f"class:{k}"
             exact = [j for j in bank.of_group[group] if bank.texts[j] in texts]
             self.pools.append(exact + (bank.of_group[concept[k]] if k in concept else []))
-        known = torch.tensor([k in concept for k in range(1000)])
-        self.odds = torch.where(known, 3.0, 1.0)
+        # 118 of the classes are dogs: drawn evenly they would make every unclear picture one
+        counts = collections.Counter(concept.values())
+        self.odds = torch.tensor([20 / counts[concept[k]] if k in concept else 1.0 for k in range(1000)])
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Give features, their classes' groups and true captions."""
@@ -236,6 +239,9 @@ def train(
     is_nothing = torch.tensor([c == NOTHING for c in samples.concept])
     optimiser = torch.optim.AdamW(bridge.parameters(), settings.rate, weight_decay=settings.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=settings.n_steps)
+    average = torch.optim.swa_utils.AveragedModel(
+        bridge, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)
+    )
     for step in range(settings.n_steps):
         bridge.train()
         pick = torch.randint(len(features), (settings.n_real,), generator=generator)
@@ -257,6 +263,7 @@ def train(
         torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
+        average.update_parameters(bridge)
         if check is not None and (step + 1) % 500 == 0:
             bridge.eval()
             with torch.inference_mode():
@@ -264,6 +271,7 @@ def train(
                     bridge(check.features.float()), check, embedder(towers), settings.scale
                 )
             log(f"step {step + 1} loss {float(loss):.3f} {found.line()}")
+    bridge.load_state_dict(average.module.state_dict())
     return bridge.eval()
 
 

@@ -4,6 +4,8 @@ A concept has wordings and, by its parents, everything it is a kind of: a pictur
 an animal. Wordings are many on purpose: users write what they like.
 """
 
+import itertools
+
 # concept: (wordings without article or whole phrases, parents)
 CONCEPTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "animal": (("animal", "wild animal", "wildlife", "creature"), ()),
@@ -392,7 +394,7 @@ SINGULAR_IN_S = {"bus", "grass"}
 def with_article(text: str) -> str:
     """Mend 'a apple' to 'an apple' and drop the article before plurals and 'someone'."""
     words = text.split(" ")
-    for index, (word, after) in enumerate(zip(words, words[1:], strict=False)):
+    for index, (word, after) in enumerate(itertools.pairwise(tuple(words))):
         is_plural = after.endswith("s") and after not in SINGULAR_IN_S
         if (word in ("a", "one", "the") and after in NO_ARTICLE_BEFORE) or (word == "a" and is_plural):
             words[index] = ""

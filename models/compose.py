@@ -68,9 +68,9 @@ def any_camera(rng: np.random.Generator, crops_only: bool = False) -> Camera:
 def seen_by(picture: Array, camera: Camera, rng: np.random.Generator) -> Array:
     """Degrade a picture as the camera would and bring it to the tower's size."""
     size = (camera.side_px, camera.side_px)
-    work = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    work: Array = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     if camera.motion_px:
-        kernel = np.zeros((camera.motion_px * 2 + 1,) * 2, np.float32)
+        kernel: Array = np.zeros((camera.motion_px * 2 + 1,) * 2, np.float32)
         kernel[camera.motion_px, :] = 1
         turn = cv2.getRotationMatrix2D((camera.motion_px, camera.motion_px), float(rng.uniform(-30, 30)), 1)
         kernel = cv2.warpAffine(kernel, turn, kernel.shape[::-1])
@@ -204,8 +204,6 @@ def event(thing: Thing, places: list[Place], plan: Plan, rng: np.random.Generato
     cutout = np.ascontiguousarray(picture[:, ::-1]) if flip else picture
     hue = rng.normal(1, 0.08, 3)
     cutout = np.dstack([np.clip(cutout[..., :3] * hue, 0, 255), cutout[..., 3]]).astype(np.uint8)
-    if not plan.crops_only:
-        cutout = varied(cutout, rng)
     cutout = turned(cutout, float(rng.normal(0, 4)))
     at = rng.uniform(0.3, 0.7, 2) * CANVAS_PX
     step = rng.normal(0, 0.06, 2) * CANVAS_PX
@@ -218,28 +216,6 @@ def event(thing: Thing, places: list[Place], plan: Plan, rng: np.random.Generato
         centre = (CANVAS_PX / 2 + rng.uniform(-slack, slack), CANVAS_PX / 2 + rng.uniform(-slack, slack))
         pictures.append(seen_by(pasted(ground, cutout, centre, side, rng), camera, rng))
     return pictures
-
-
-def varied(cutout: Array, rng: np.random.Generator) -> Array:
-    """Make another individual of a cut-out: other colours, other proportions, partly hidden. Training only."""
-    if rng.random() < 0.5:
-        hsv = cv2.cvtColor(np.ascontiguousarray(cutout[..., :3]), cv2.COLOR_RGB2HSV).astype(np.int16)
-        hsv[..., 0] = (hsv[..., 0] + int(rng.normal(0, 25))) % 180
-        hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.2, 1.4), 0, 255)
-        hsv[..., 2] = np.clip(hsv[..., 2] * rng.uniform(0.6, 1.3), 0, 255)
-        cutout = np.dstack([cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB), cutout[..., 3]])
-    height, width = cutout.shape[:2]
-    cutout = cv2.resize(cutout, (max(4, int(width * rng.uniform(0.82, 1.2))), height))
-    if rng.random() < 0.15:
-        height, width = cutout.shape[:2]
-        hidden = cutout.copy()
-        if rng.random() < 0.6:
-            hidden[int(height * rng.uniform(0.6, 0.9)) :, :, 3] = 0
-        else:
-            x = int(width * rng.uniform(0, 0.8))
-            hidden[:, x : x + int(width * 0.2), 3] = 0
-        cutout = hidden
-    return np.asarray(cutout)
 
 
 def turned(cutout: Array, angle: float) -> Array:

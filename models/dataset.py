@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import compose
+import cv2
 import numpy as np
 import recording
 import sources
@@ -48,7 +49,7 @@ class Samples:
 
 
 PLANS = {
-    "train": Plan(900, 2600, 2800, 2, crops_only=False),
+    "train": Plan(400, 1400, 1400, 2, crops_only=False),
     "validation": Plan(24, 0, 80, N_PER_EVENT, crops_only=True),
     "test": Plan(40, 0, 160, N_PER_EVENT, crops_only=True),
     "other": Plan(0, 80, 0, N_PER_EVENT, crops_only=True),
@@ -95,8 +96,8 @@ def cyclists(things: list[Thing], split: str, rng: np.random.Generator) -> list[
     if not bicycles or not riders:
         return []
     wide = [b for b in bicycles if b.shape[1] > b.shape[0] * 1.1] or bicycles
-    pick = lambda pool: pool[int(rng.integers(len(pool)))]  # noqa: E731
-    pictures = tuple(compose.ridden(pick(wide), pick(riders), rng) for _ in range(24))
+    pairs = [(wide[int(rng.integers(len(wide)))], riders[int(rng.integers(len(riders)))]) for _ in range(24)]
+    pictures = tuple(compose.ridden(bicycle, rider, rng) for bicycle, rider in pairs)
     return [Thing(f"{split}/cyclist", "cyclist", (), pictures)]
 
 
@@ -235,7 +236,7 @@ def from_recording(builder: Builder, half: recording.Half, rng: np.random.Genera
                     camera = compose.any_camera(rng)
                     picture = compose.seen_by(compose.close_up(crop, rng.random() < 0.5, rng), camera, rng)
                 else:
-                    picture = compose.cv2.resize(crop, (224, 224), interpolation=compose.cv2.INTER_CUBIC)
+                    picture = cv2.resize(crop, (224, 224), interpolation=cv2.INTER_CUBIC)
                 builder.add([picture], concept, (), None, "vtest")
 
 
@@ -249,11 +250,11 @@ def teachers(wanted: set[str], things: list[Thing], towers: Towers) -> dict[str,
         canvases = []
         for picture in take:
             if picture.shape[2] == 3:
-                canvases.append(compose.cv2.resize(picture, (224, 224), interpolation=compose.cv2.INTER_AREA))
+                canvases.append(cv2.resize(picture, (224, 224), interpolation=cv2.INTER_AREA))
                 continue
             ground = np.full((256, 256, 3), 150, np.uint8)
             made = compose.pasted(ground, picture, (128, 128), 215, np.random.default_rng(0))
-            canvases.append(compose.cv2.resize(made, (224, 224), interpolation=compose.cv2.INTER_AREA))
+            canvases.append(cv2.resize(made, (224, 224), interpolation=cv2.INTER_AREA))
         features = towers.features(np.stack(canvases))
         logits = features @ towers.classifier_weight.T + towers.classifier_bias
         found[thing.identity] = logits.softmax(-1).mean(0).half()

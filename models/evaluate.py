@@ -18,6 +18,7 @@ import dataset
 import measure
 import numpy as np
 import recording
+import sources
 import torch
 import words
 from assemble import HERE, IMAGE_WHEEL, Inputs, assemble
@@ -52,7 +53,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    dataset.sources.fetch(args.cache)
+    sources.fetch(args.cache)
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.model or Path(temporary) / "mini"
         if args.model is None:
@@ -177,7 +178,7 @@ def street(towers: Towers, scale: float) -> list[str]:
     labels, background = ("a pedestrian", "a bicycle", "a car", "a dog"), ("an empty street",)
     lines = []
     for span, box, wanted in STREET:
-        crops = [recording.square_crop(frames[k], box, 0.0) for k in span[::4]]
+        crops = [sources.square_crop(frames[k], box, 0.0) for k in span[::4]]
         pictures = np.stack([cv2.resize(c, (224, 224), interpolation=cv2.INTER_AREA) for c in crops])
         z = functional.normalize(towers.model.visual.head(towers.features(pictures)), dim=-1)
         mean = measure.probabilities(z, labels, background, embedder(towers), scale).mean(0)

@@ -17,6 +17,7 @@ from pathlib import Path
 import bank as banks
 import dataset
 import measure
+import sources
 import torch
 import words
 from bank import Bank
@@ -24,7 +25,7 @@ from dataset import NOTHING, Library, Samples
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
-from tower import Towers, class_concept
+from tower import Towers, class_concept, class_names
 
 HERE = Path(__file__).resolve().parent
 TEMPLATES = ["{}"]
@@ -35,7 +36,7 @@ class Settings:
     """What was settled on; docs/design/mini.md has the figures of the alternatives."""
 
     shape: str = "mlp"  # linear | mlp
-    n_steps: int = 1500
+    n_steps: int = 500
     n_real: int = 256
     n_pseudo: int = 192
     scale: float = 25.0
@@ -193,7 +194,7 @@ class Pseudo:
         number = {group: k for k, group in enumerate(bank.groups)}
         self.group = torch.tensor([number[concept.get(k, f"class:{k}")] for k in range(1000)])
         self.pools: list[list[int]] = []
-        names = banks.class_names()
+        names = class_names()
         for k in range(1000):
             texts = {
                 words.with_article(p.format(n)) for n in names[k][:2] for p in ("a {}", "a photo of a {}")
@@ -264,7 +265,7 @@ def train(
         optimiser.step()
         schedule.step()
         average.update_parameters(bridge)
-        if check is not None and (step + 1) % 500 == 0:
+        if check is not None and (step + 1) % 250 == 0:
             bridge.eval()
             with torch.inference_mode():
                 found = measure.figures(
@@ -328,7 +329,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    dataset.sources.fetch(args.cache)
+    sources.fetch(args.cache)
     towers = Towers(args.cache)
     library = functools.cache(lambda: Library(args.cache, log))
     samples = dataset.load(args.cache, "train", towers, library, log)

@@ -19,7 +19,7 @@ demo: install ## play the samples as cameras and show what is found (ARGS="--onc
 
 test: install $(BIN)/.installed-test ## all tests against a real Redis and a real MariaDB (<= 10 minutes)
 	@sh tests/install-servers.sh
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: install $(BIN)/.installed-test ## unit tests only, seconds
 	$(BIN)/python -m pytest tests/unit tests/contract -q $(ARGS)

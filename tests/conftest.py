@@ -7,10 +7,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 import pytest
 from redis.asyncio import Redis
 
 from tests.servers import MariaDBServer, RedisServer, ServerError
+
+# The machine may be busy: how long one example takes says nothing here. Speed is asserted in bench/.
+hypothesis.settings.register_profile("clipwatch", deadline=None)
+hypothesis.settings.load_profile("clipwatch")
 
 _Server = TypeVar("_Server", RedisServer, MariaDBServer)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -96,7 +97,14 @@ def run(
     `main` returns by itself when its work is finite; once `runtime.stop` is set it has `drain_s` to finish what it
     took. With `--check` only the settings are read, `check` lists further faults, and nothing is started.
     """
-    sys.exit(_run(service, settings_kind, main, check))
+    code = _run(service, settings_kind, main, check)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # nobody reads any more
+            stream.flush()
+    # Everything of ours is closed. Taking the interpreter down with torch in it took up to 20 s on a busy disk, long
+    # enough to be killed by whoever stopped us; leaving at once took 0.2 s (measured 2026-11-23, in a container).
+    os._exit(code)
 
 
 def _run(

@@ -22,7 +22,7 @@ test: install $(BIN)/.installed-test ## all tests against a real Redis and a rea
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: install $(BIN)/.installed-test ## unit tests only, seconds
-	$(BIN)/python -m pytest tests/unit tests/contract -q $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 tests/unit tests/contract -q $(ARGS)
 
 lint: install $(BIN)/.installed-test ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

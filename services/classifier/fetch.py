@@ -13,7 +13,9 @@ from shared.settings import load_settings
 
 def main(arguments: list[str]) -> int:
     """Fetch the model that is named; return the exit code."""
-    logging.disable(logging.ERROR)  # the hub's own retries, twice each; what matters is told in one line below
+    logging.disable(
+        logging.ERROR
+    )  # the hub's own retries, twice each; what matters is told in one line below
     try:
         if len(arguments) != 1:
             raise ConfigError("wanted one name, such as ViT-B-32-256/datacomp_s34b_b86k")

@@ -118,7 +118,7 @@ def test_without_json_there_is_a_table_for_people(people_15s: Path, tmp_path: Pa
     assert answer.code == 0, answer.err
     assert "people walking" in answer.out
     assert "a pedestrian" in answer.out
-    assert "1 events recorded" in answer.out or "events recorded" in answer.out
+    assert "1 events recorded (a pedestrian 1)" in answer.out
     assert list((tmp_path / "clipwatch-events").rglob("*.mp4"))
 
 

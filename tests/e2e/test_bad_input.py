@@ -45,7 +45,7 @@ def inputs(tmp_path: Path) -> Path:
         (("analyze", "good.mp4", *DOG, "--background", "a dog"), ["a dog", "twice"]),
         (("analyze", "good.mp4", *DOG, "--out", "text.mp4"), ["--out", "folder"]),
         (("run", "--config", "none.yml"), ["none.yml", "no such file"]),
-        (("run", "--config", "noyaml.yml"), ["noyaml.yml", "line 2"]),
+        (("run", "--config", "noyaml.yml"), ["noyaml.yml", "not YAML", "line 2"]),
         (("check", "--config", "bad.yml"), ["bad.yml", "camera 'a b'", "id"]),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",

@@ -155,8 +155,8 @@ def test_redis_that_restarts_is_waited_for(start: Start, own_redis: RedisServer)
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not MINI.is_dir(), reason="the offline model is not made: make install")
 def test_the_offline_model_labels(redis: Redis, start: Start) -> None:
+    assert MINI.is_dir(), f"{MINI}: the offline model is not there: make install"
     ids = send(redis, 3)
     until_labelled(redis, 3, start(MODEL="mini", MODELS_DIR=str(MINI.parent)))
     found = labelled(redis)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from services.classifier.devices import Choice, Dtype, Gpu, Hardware, choose, cpu_has_bf16, usable_cores
 from services.classifier.model import ModelFacts
+from services.classifier.model_settings import calibrated_temperature
 from services.classifier.prompts import templates_for
 from services.classifier.references import CONFIG_FILE, OURS_FILE, ModelReference, read_json
 from shared.errors import ConfigError, redact
@@ -144,6 +145,8 @@ def load(
 ) -> OpenClipModel:
     """Choose device, number format and threads (`wanted`: DEVICE, DTYPE, THREADS), load, and say what was chosen."""
     choice = choose(*wanted, probe_hardware())
+    if temperature is None and cache_dir is not None:
+        temperature = calibrated_temperature(cache_dir, reference.name)
     model = load_model(reference, choice, cache_dir, temperature)
     log.info(
         "model is loaded",

@@ -27,7 +27,7 @@ class Looked:
 def label(looked: Looked, texts: LabelTexts, facts: ModelFacts, labelled_at: datetime) -> LabelsMessage:
     """Return what the classifier says of one snippet."""
     header = looked.message.header
-    times, moments = _moments(looked, texts, facts.temperature)
+    times, moments = moments_of(looked, texts, facts.temperature)
     series = Series(times, moments.scores, moments.background)
     decision = decide(series, header.label_set.labels, header.decision)
     n_named = texts.n_targets + texts.n_background
@@ -70,7 +70,7 @@ def _accepted(
     )
 
 
-def _moments(looked: Looked, texts: LabelTexts, temperature: float) -> tuple[tuple[datetime, ...], Shares]:
+def moments_of(looked: Looked, texts: LabelTexts, temperature: float) -> tuple[tuple[datetime, ...], Shares]:
     """Return the moments' times, ascending, and their shares."""
     groups = Groups(texts.n_targets, texts.n_background, texts.rivals, texts.against, texts.shown)
     pictures = shares(temperature * (looked.embeddings @ texts.embeddings.T), groups)

@@ -209,6 +209,76 @@ def analyze(
         _fail(faults, EXIT_BAD_INPUT if found.faults else EXIT_FAILED)
 
 
+@app.command()
+def evaluate(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Clips in folders named by their label, or with labels.csv.", metavar="DIR"),
+    ],
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="What to look for; default: every label that is true of some clip."),
+    ] = None,
+    background: Annotated[
+        list[str] | None, typer.Option("--background", help="What is always in view; may be given often.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Probability from which a label is accepted, 0..1.")
+    ] = None,
+    camera: Annotated[
+        str | None, typer.Option("--camera", help="Take labels, background and decision of this camera.")
+    ] = None,
+    config: Annotated[Path, typer.Option("--config", "-c", help="Where --camera is configured.")] = Path(
+        "clipwatch.yml"
+    ),
+    model: Annotated[
+        str | None, typer.Option("--model", help="mini, NAME/TAG of open_clip, hf-hub:… or a folder.")
+    ] = None,
+    precision: Annotated[
+        float, typer.Option("--precision", min=0, max=1, help="Wanted of the careful threshold.")
+    ] = 0.95,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Fit the model's temperature and keep it in its settings.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Where the page and its pictures go.")] = Path(
+        "clipwatch-evaluation"
+    ),
+) -> None:
+    """Measure how well labelled clips are named, and which threshold they suggest.
+
+    Example: [bold]clipwatch evaluate clips --background 'an empty street' --calibrate[/bold]
+    """
+    from services.local.analyze import AnalysisFailed
+    from services.local.evaluate import check_evaluation, look
+    from services.local.evaluation import as_document, print_evaluation
+    from services.local.evaluation_page import write_page
+    from services.local.evaluation_wish import CommandLine, evaluation_of, wish_of
+    from services.local.screen import progress_bar
+
+    asked = CommandLine(
+        folder, tuple(label or ()), tuple(background or ()), threshold, camera, config, model, out
+    )
+    plan = check_evaluation(wish_of(asked))
+    if plan.wish.model == "mini":
+        print(OFFLINE_NOTE, file=sys.stderr)
+    try:
+        with contextlib.nullcontext(_no_progress) if as_json else progress_bar() as progress:
+            found = _run_until_signal(lambda stop: look(plan, stop, progress))
+    except AnalysisFailed as exc:
+        _fail(exc.lines, exc.exit_code)
+    evaluation = evaluation_of(plan, found, precision, calibrate)
+    page = write_page(out, evaluation, found.seen)
+    if as_json:
+        print(json.dumps(as_document(evaluation), ensure_ascii=False), flush=True)
+    else:
+        print_evaluation(evaluation, str(page))
+    if found.faults:
+        _fail(found.faults, EXIT_FAILED)
+
+
 @models_app.command("list")
 def models_list() -> None:
     """List the models that can be named.

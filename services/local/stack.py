@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +25,7 @@ from services.local.redis_server import EmbeddedRedis, prepare_redis
 from shared.contract import LABELS, MEDIA, SNIPPETS
 from shared.errors import ConfigError, redact
 
+SERVICES = ("motion", "classifier", "recorder")
 SERVICES_STOP_S = 3.2  # with Redis after them everything ends within 5 s
 REDIS_STOP_S = 1.0
 # Freed pages are kept: glibc giving them back and faulting them in again was half of the classifier's time.
@@ -49,6 +50,7 @@ class StackPlan:
     is_finite: bool = False  # the cameras end by themselves
     log_level: str = "INFO"
     extra_env: Mapping[str, str] = field(default_factory=dict)
+    services: tuple[str, ...] = SERVICES  # what is started beside Redis
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Stack:
     embedded: EmbeddedRedis | None
     failure: asyncio.Future[ChildGaveUp]
     http: httpx.AsyncClient
+    sink: LineSink
 
     async def unready(self) -> tuple[str, ...]:
         """Return the services that do not say yet that they are ready, in the order of the pipeline."""
@@ -105,6 +108,19 @@ class Stack:
         """Whether a finite stack has read all of its cameras and recorded all of their snippets."""
         return self.children["motion"].is_finished and await self.backlog() == 0
 
+    async def run_motion(self, cameras_file: Path) -> None:
+        """Let a motion service of its own read the files of `cameras_file` to their ends; raise ChildGaveUp.
+
+        For plans without motion: thousands of recordings are read a few at a time.
+        """
+        plan = replace(self.plan, cameras_file=cameras_file, is_finite=True)
+        spec = _service(plan, "motion", free_port(), (self.redis_url, self.database_url))
+        child = Child(spec, self.sink)
+        try:
+            await child.supervise()
+        finally:
+            await stop_children([child], SERVICES_STOP_S)
+
     async def _get(self, service: str, path: str) -> httpx.Response | None:
         try:
             answer = await self.http.get(f"http://127.0.0.1:{self.ports[service]}{path}")
@@ -127,15 +143,12 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
         embedded = None if plan.redis_url else prepare_redis(plan.data_dir / "redis")
         redis_url = plan.redis_url or (embedded.url if embedded else "")
         database_url = plan.database_url or f"sqlite+aiosqlite:///{plan.data_dir / 'clipwatch.db'}"
-        ports = {"motion": free_port(), "classifier": free_port(), "recorder": free_port(plan.page_port)}
+        ports = {name: free_port(plan.page_port if name == "recorder" else 0) for name in plan.services}
         children: dict[str, Child] = {}
         if embedded:
             children["redis"] = Child(ChildSpec("redis", embedded.argv, _plain_env()), sink)
         for name in ports:
-            env = _service_env(plan, name, ports[name], redis_url, database_url)
-            is_finite = plan.is_finite and name == "motion"
-            spec = ChildSpec(name, (sys.executable, "-m", f"services.{name}"), env, is_finite)
-            children[name] = Child(spec, sink)
+            children[name] = Child(_service(plan, name, ports[name], (redis_url, database_url)), sink)
         failure: asyncio.Future[ChildGaveUp] = asyncio.get_running_loop().create_future()
         tasks = [
             asyncio.create_task(_watch(child, failure), name=child.spec.name) for child in children.values()
@@ -147,13 +160,14 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
                     plan,
                     redis_url,
                     database_url,
-                    ports["recorder"],
+                    ports.get("recorder", 0),
                     ports,
                     children,
                     redis,
                     embedded,
                     failure,
                     http,
+                    sink,
                 )
             finally:
                 services = [child for name, child in children.items() if name != "redis"]
@@ -184,6 +198,12 @@ def _plain_env() -> dict[str, str]:
         for name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
         if name in os.environ
     }
+
+
+def _service(plan: StackPlan, name: str, port: int, urls: tuple[str, str]) -> ChildSpec:
+    env = _service_env(plan, name, port, *urls)
+    is_finite = plan.is_finite and name == "motion"
+    return ChildSpec(name, (sys.executable, "-m", f"services.{name}"), env, is_finite)
 
 
 def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database_url: str) -> dict[str, str]:

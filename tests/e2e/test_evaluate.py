@@ -1,0 +1,87 @@
+"""`clipwatch evaluate` as a user runs it: labelled clips, real model, real services, figures and a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import pytest
+
+from services.classifier.model_settings import settings_file
+from services.local.config import models_dir
+from tests.e2e.conftest import SAMPLES, clipwatch
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+WORDS = (
+    "--label",
+    "a pedestrian",
+    "--label",
+    "a bicycle",
+    "--label",
+    "a dog",
+    "--background",
+    "an empty street",
+)
+
+
+def cut(source: Path, target: Path, span_s: tuple[float, float]) -> None:
+    """Write a part of a video, encoded anew so that it begins where it is told to."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        video = reader.streams.video[0]
+        out = writer.add_stream("libx264", rate=video.average_rate)
+        out.width, out.height, out.pix_fmt = video.width, video.height, "yuv420p"
+        rate = video.average_rate
+        assert rate is not None
+        frames = (f for f in reader.decode(video=0) if f.time is not None and span_s[0] <= f.time < span_s[1])
+        for number, frame in enumerate(frames):
+            picture = frame.reformat(format="yuv420p")
+            picture.pts, picture.time_base = number, 1 / rate
+            writer.mux(out.encode(picture))
+        writer.mux(out.encode())
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for number, start in enumerate((0, 30, 60)):
+        cut(SAMPLES / "people-walking.mp4", folder / "a pedestrian" / f"{number}.mp4", (start, start + 6))
+    cut(SAMPLES / "street.mp4", folder / "a bicycle" / "wheels.mp4", (8.6, 9.8))
+    return folder
+
+
+def test_clips_are_named_measured_and_shown(clips: Path, tmp_path: Path) -> None:
+    answer = clipwatch("evaluate", clips, *WORDS, "--json", "--out", "out", cwd=tmp_path)
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert found["clips"] == 4
+    assert found["labels"]["a pedestrian"]["hits"] == 3
+    assert found["labels"]["a dog"] | {"true": 0, "false_alarms": 0} == found["labels"]["a dog"]
+    assert found["confusion"]["a bicycle"]["a bicycle"] == 1
+    assert 0 < found["calibration_error"] < 0.5
+    assert any("few clips" in warning for warning in found["warnings"])
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "a bicycle/wheels.mp4" in page
+    pictures = sorted((tmp_path / "out" / "pictures").iterdir())
+    assert len(pictures) == 4
+    assert {path.read_bytes()[:2] for path in pictures} == {b"\xff\xd8"}
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")] == []
+
+
+def test_too_few_clips_calibrate_nothing_and_say_so(clips: Path, tmp_path: Path) -> None:
+    answer = clipwatch("evaluate", clips, *WORDS, "--calibrate", "--json", "--out", "out", cwd=tmp_path)
+    assert answer.code == 2
+    assert "wanted at least 10 clips" in answer.err
+    assert answer.out == ""
+    assert not settings_file(models_dir(), "mini").exists()
+
+
+def test_bad_input_is_told_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "1.mp4").write_bytes(b"no video")
+    answer = clipwatch("evaluate", tmp_path / "clips", cwd=tmp_path)
+    assert answer.code == 2
+    assert "1.mp4: what is true of it?" in answer.err
+    assert not (tmp_path / "clipwatch-evaluation").exists()
+    assert clipwatch("evaluate", tmp_path / "gone", cwd=tmp_path).code == 2

@@ -9,17 +9,21 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from math import nan
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from redis.asyncio import Redis
 
+from services.classifier.devices import Choice, Gpu, Hardware, candidates, settle_on
 from services.classifier.labeller import Looked, label
-from services.classifier.model import Model
+from services.classifier.leases import LeaseSettings, hold_gpu
+from services.classifier.model import DeviceLost, Model, ModelFacts
 from services.classifier.preprocess import REASONS, Budget, Refused, inspect, load_picture, stack
 from services.classifier.process import keep_memory, tune
 from services.classifier.prompts import LabelBank
@@ -32,9 +36,6 @@ from shared.logs import get_logger
 from shared.metrics import SECONDS, StreamMetrics
 from shared.runtime import Runtime, connect_redis, run
 from shared.streams import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome, Output
-
-if TYPE_CHECKING:
-    from services.classifier.openclip import OpenClipModel
 
 log = get_logger(__name__)
 SERVICE = "classifier"
@@ -76,9 +77,35 @@ class ClassifierMetrics:
         self.device = Gauge(
             "clipwatch_classifier_device_info",
             "1 for the device and number format in use.",
-            ["device", "dtype"],
+            ["device", "dtype", "name"],
             registry=registry,
         )
+        self.gpu_replicas = Gauge(
+            "clipwatch_classifier_gpu_replicas",
+            "Replicas on this one's GPU, itself included; 0 on a CPU, and while Redis knows nothing of it.",
+            registry=registry,
+        )
+        self.gpu_memory = Gauge(
+            "clipwatch_classifier_gpu_memory_bytes",
+            "Memory of the GPU that is used, by whomever, and free; nan on a CPU.",
+            ["state"],
+            registry=registry,
+        )
+
+    def show(self, facts: ModelFacts, name: str, gpu_memory: Callable[[], tuple[int, int] | None]) -> None:
+        """Export what the model runs on; `gpu_memory` is asked at each scrape for the bytes that are free and all."""
+        self.device.labels(facts.device, facts.dtype, name).set(1)
+
+        def used() -> float:
+            memory = gpu_memory()
+            return nan if memory is None else memory[1] - memory[0]
+
+        def free() -> float:
+            memory = gpu_memory()
+            return nan if memory is None else memory[0]
+
+        self.gpu_memory.labels("used").set_function(used)
+        self.gpu_memory.labels("free").set_function(free)
 
 
 @dataclass(slots=True)
@@ -111,6 +138,7 @@ class Classifier:
         self._bank = LabelBank(model, settings.label_sets, settings.distractors)
         self._budget = Budget(settings.max_picture_pixels, settings.max_snippet_pixels)
         self.beat: Callable[[], None] = lambda: None
+        self.lost: Callable[[DeviceLost], None] = lambda _: None  # told of each; what was taken comes again
 
     def close(self) -> None:
         """Let go of the decoding threads."""
@@ -223,38 +251,145 @@ class Classifier:
         await self._in_model_thread(lambda: self._bank.get(LabelSet(labels=("a person",))))
 
     async def _in_model_thread(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._model_thread, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._model_thread, work)
+        except DeviceLost as exc:
+            self.lost(exc)
+            raise
 
 
-async def serve(settings: ClassifierSettings, runtime: Runtime) -> None:
-    """Label snippets until the runtime stops."""
+async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable[[], Engine]) -> None:
+    """Label snippets until the runtime stops. `engine` is called in the model's thread: torch takes seconds."""
     tune()
     reference = resolve_model(settings.model, settings.models_dir)
     with ThreadPoolExecutor(1, thread_name_prefix="model") as model_thread:
         context = contextvars.copy_context()  # what the service binds to its log lines
-        load = partial(context.run, _load, reference, settings)
-        loading = asyncio.get_running_loop().run_in_executor(model_thread, load)
-        async with _redis(settings, runtime) as redis:
-            model = await loading
+
+        def in_thread(work: Callable[[], _T]) -> asyncio.Future[_T]:
+            return asyncio.get_running_loop().run_in_executor(model_thread, context.run, work)
+
+        preparing = in_thread(partial(_prepare, engine, reference, settings))
+        metrics = ClassifierMetrics()
+        async with (
+            _redis(settings, runtime) as redis,
+            _gpu(redis, settings, runtime, metrics, (await preparing).gpus) as gpu,
+        ):
+            prepared = await preparing
+            model = await in_thread(partial(_load, reference, settings, prepared, gpu))
+            memory = partial(prepared.engine.gpu_memory, model.facts.device)
+            metrics.show(model.facts, gpu.name if gpu else "CPU", memory)
             keep_memory()
-            classifier = Classifier(model, settings, ClassifierMetrics(), model_thread)
+            classifier = Classifier(model, settings, metrics, model_thread)
             try:
                 await classifier.warm_up()
                 beat = runtime.health.expect("batches", STALLED_AFTER_S)
                 classifier.beat = beat
+                losses: list[DeviceLost] = []
+                classifier.lost = partial(_lost, losses, runtime.stop)
                 runtime.health.is_ready = True
                 log.info("ready")
                 consumer = Consumer(redis, _consumer(settings), classifier.handle, StreamMetrics())
                 await consumer.run(runtime.stop, beat)
+                if losses:
+                    raise losses[0]
             finally:
                 classifier.close()
 
 
-def _load(reference: ModelReference, settings: ClassifierSettings) -> OpenClipModel:
+def _lost(losses: list[DeviceLost], stop: asyncio.Event, loss: DeviceLost) -> None:
+    """End the service: a new process may find the device again, or another one; here every snippet would fail."""
+    if not losses:
+        log.error("the device is lost, stopping", error=str(loss))
+        losses.append(loss)
+    stop.set()
+
+
+class Engine(Protocol):
+    """The port to what loads models and knows the GPUs: openclip.py as a module; tests simulate it."""
+
+    def probe_hardware(self) -> Hardware:
+        """Return what this machine offers; must not occupy memory on any GPU."""
+        ...
+
+    def load_chosen(
+        self,
+        reference: ModelReference,
+        choice: Choice,
+        cache_dir: Path | None = None,
+        temperature: float | None = None,
+    ) -> Model:
+        """Load a model on the chosen device; called, as the model is used, in one thread."""
+        ...
+
+    def gpu_memory(self, device: str) -> tuple[int, int] | None:
+        """Return the bytes that are free on a GPU in use, and that it has; None on a CPU. Any thread may ask."""
+        ...
+
+
+def open_clip() -> Engine:
+    """Return the engine of production."""
     from services.classifier import openclip  # torch: seconds, so only here
 
-    wanted = (settings.device, settings.dtype, settings.threads)
-    return openclip.load(reference, wanted, settings.models_dir, settings.temperature)
+    return openclip
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What the model's thread has ready before Redis is asked: on a CPU the model, else the GPUs to choose from."""
+
+    engine: Engine
+    hardware: Hardware
+    gpus: tuple[Gpu, ...]
+    model: Model | None = None
+
+
+def _prepare(
+    make_engine: Callable[[], Engine], reference: ModelReference, settings: ClassifierSettings
+) -> _Prepared:
+    engine = make_engine()
+    hardware = engine.probe_hardware()
+    gpus = candidates(settings.device, hardware)
+    if not gpus and settings.device == "auto":
+        log.info("no GPU, using the CPU", why=hardware.why_no_gpu)
+    prepared = _Prepared(engine, hardware, gpus)
+    return prepared if gpus else replace(prepared, model=_load(reference, settings, prepared, None))
+
+
+def _load(
+    reference: ModelReference, settings: ClassifierSettings, prepared: _Prepared, gpu: Gpu | None
+) -> Model:
+    if prepared.model is not None:
+        return prepared.model
+    choice = settle_on(gpu, settings.dtype, settings.threads, prepared.hardware)
+    return prepared.engine.load_chosen(reference, choice, settings.models_dir, settings.temperature)
+
+
+@contextlib.asynccontextmanager
+async def _gpu(
+    redis: Redis,
+    settings: ClassifierSettings,
+    runtime: Runtime,
+    metrics: ClassifierMetrics,
+    gpus: Sequence[Gpu],
+) -> AsyncIterator[Gpu | None]:
+    """Hold a lease on one of `gpus`; None when there is none, on a CPU."""
+    if not gpus:
+        yield None
+        return
+    lease_settings = LeaseSettings(_instance(settings), settings.gpu_lease_s)
+    async with hold_gpu(redis, gpus, lease_settings, runtime.stop, metrics.gpu_replicas.set) as lease:
+        gpu = lease.gpu
+        log.info(
+            "using a GPU",
+            device=f"cuda:{gpu.index}",
+            name=gpu.name,
+            id=gpu.id,
+            memory_gb=round(gpu.total_bytes / 2**30, 1),
+            free_gb=None if gpu.free_bytes is None else round(gpu.free_bytes / 2**30, 1),
+            replicas=lease.replicas,
+            of_gpus=len(gpus),
+        )
+        yield gpu
 
 
 @contextlib.asynccontextmanager
@@ -267,8 +402,11 @@ async def _redis(settings: ClassifierSettings, runtime: Runtime) -> AsyncIterato
 
 
 def _consumer(settings: ClassifierSettings) -> ConsumerSettings:
-    name = settings.instance or f"{socket.gethostname()}-{os.getpid()}"
-    return ConsumerSettings(SNIPPETS, CLASSIFIERS, name, batch_max=settings.batch_snippets)
+    return ConsumerSettings(SNIPPETS, CLASSIFIERS, _instance(settings), batch_max=settings.batch_snippets)
+
+
+def _instance(settings: ClassifierSettings) -> str:
+    return settings.instance or f"{socket.gethostname()}-{os.getpid()}"
 
 
 async def check(settings: ClassifierSettings) -> Sequence[str]:
@@ -282,4 +420,4 @@ async def check(settings: ClassifierSettings) -> Sequence[str]:
 
 def main() -> None:
     """Run the service."""
-    run(SERVICE, ClassifierSettings, serve, check)
+    run(SERVICE, ClassifierSettings, partial(serve, engine=open_clip), check)

@@ -1,8 +1,10 @@
-"""Which device, number format and threads the model runs with, and why. PURE but for the two readers at the end."""
+"""Which device, number format and threads the model runs with, and why. PURE but for the three readers at the end."""
 
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,15 +14,21 @@ from shared.errors import ConfigError
 Dtype = Literal["float32", "bfloat16", "float16"]
 # CPUs that multiply bfloat16 natively: Intel AVX512-BF16 and AMX, AMD Zen 4 on, Arm v8.6 (`bf16`)
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+# Free memory decides between GPUs that are used alike, in steps: a few hundred MB more or less are noise.
+MEMORY_STEP_BYTES = 2 * 2**30
+_SHOWN = 80  # characters of somebody's environment variable in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A visible CUDA device."""
+    """A visible CUDA device. `index` is this process's numbering; `id` is the same for every process that sees it."""
 
     index: int
     name: str
     has_bf16: bool
+    id: str  # see gpu_id
+    total_bytes: int = 0
+    free_bytes: int | None = None  # None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,17 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True)
+class CudaFacts:
+    """What is known of a process that sees no GPU. Variables of the environment are None where they are not set."""
+
+    torch_cuda: str | None  # the CUDA version that torch was built for, '13.0'; None: built without
+    driver_cuda: tuple[int, int] | None  # the newest CUDA version that the driver speaks; None: no driver
+    cuda_visible_devices: str | None = None
+    nvidia_visible_devices: str | None = None  # what the NVIDIA Container Toolkit was asked for
+    said: str = ""  # torch's own words
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """What was chosen; `why` is for the log."""
 
@@ -44,8 +63,38 @@ class Choice:
 
 
 def choose(device: str, dtype: str, threads: int, hardware: Hardware) -> Choice:
-    """Choose device, number format and threads; raise ConfigError when what is asked for is not there."""
-    gpu = _gpu(device, hardware)
+    """Choose device, number format and threads for a process that shares its GPUs with no other.
+
+    Raises ConfigError when what is asked for is not there.
+    """
+    gpus = candidates(device, hardware)
+    return settle_on(gpus[0] if gpus else None, dtype, threads, hardware)
+
+
+def candidates(device: str, hardware: Hardware) -> tuple[Gpu, ...]:
+    """Return the GPUs that DEVICE allows, best first; none: the CPU. Raise ConfigError when it is not there."""
+    if device == "cpu" or (device == "auto" and not hardware.gpus):
+        return ()
+    allowed = [gpu for gpu in hardware.gpus if device in ("auto", "cuda", f"cuda:{gpu.index}")]
+    if allowed:
+        return tuple(
+            sorted(allowed, key=lambda gpu: (-((gpu.free_bytes or 0) // MEMORY_STEP_BYTES), gpu.index))
+        )
+    have = ", ".join(f"cuda:{gpu.index} ({gpu.name})" for gpu in hardware.gpus) or "no GPU"
+    why = f" ({hardware.why_no_gpu})" if hardware.why_no_gpu and not hardware.gpus else ""
+    raise ConfigError(f"DEVICE={device}: found {have}{why}, wanted that device; DEVICE=cpu works everywhere")
+
+
+def pick(gpu_ids: Sequence[str], replicas: Mapping[str, int]) -> str:
+    """Return the id of the least used GPU, of those the first; `replicas` counts the processes on each.
+
+    The script CLAIM of leases.py does the same inside of Redis; a test compares the two.
+    """
+    return min(gpu_ids, key=lambda gpu_id: replicas.get(gpu_id, 0))
+
+
+def settle_on(gpu: Gpu | None, dtype: str, threads: int, hardware: Hardware) -> Choice:
+    """Choose number format and threads for a GPU, or for the CPU; raise ConfigError when DTYPE does not fit it."""
     n_threads = threads or hardware.cores
     if gpu is not None:
         chosen: Dtype = "float16" if dtype == "auto" else _dtype(dtype)
@@ -61,17 +110,45 @@ def choose(device: str, dtype: str, threads: int, hardware: Hardware) -> Choice:
     return Choice("cpu", "float32", n_threads, "this CPU has no native bfloat16")
 
 
-def _gpu(device: str, hardware: Hardware) -> Gpu | None:
-    if device == "cpu" or (device == "auto" and not hardware.gpus):
-        return None
-    if device in ("auto", "cuda") and hardware.gpus:
-        return hardware.gpus[0]
-    for gpu in hardware.gpus:
-        if device == f"cuda:{gpu.index}":
-            return gpu
-    have = ", ".join(f"cuda:{gpu.index} ({gpu.name})" for gpu in hardware.gpus) or "no GPU"
-    why = f" ({hardware.why_no_gpu})" if hardware.why_no_gpu and not hardware.gpus else ""
-    raise ConfigError(f"DEVICE={device}: found {have}{why}, wanted that device; DEVICE=cpu works everywhere")
+def gpu_id(host: str, uuid: str | None, pci: Sequence[int], index: int) -> str:
+    """Return a name for a GPU on which containers with other numberings, and other hosts, agree. Has no space.
+
+    The UUID is unique in the world; the PCI address (domain, bus, device) on its host; the index only among processes
+    that see the same GPUs, and is the last resort.
+    """
+    if uuid:
+        return f"GPU-{uuid.removeprefix('GPU-')}"
+    if len(pci) == 3:
+        return "{}/{:04x}:{:02x}:{:02x}".format(host, *pci)
+    return f"{host}/{index}"
+
+
+def why_no_gpu(facts: CudaFacts) -> str:
+    """Say why no GPU is visible, and what to do: the first of the known causes that fits."""
+    if facts.torch_cuda is None:
+        return "this torch is built for CPUs only: install the build that requirements/classifier.txt pins"
+    container, visible = facts.nvidia_visible_devices, facts.cuda_visible_devices
+    if facts.driver_cuda is None:
+        if container is not None and container in ("", "void"):
+            return (
+                f"NVIDIA_VISIBLE_DEVICES={container} keeps GPUs out of this container: "
+                "start it with docker-compose.gpu.yml"
+            )
+        return (
+            "there is no NVIDIA driver here: install it, and in a container also the NVIDIA Container Toolkit "
+            "on the host, and start with docker-compose.gpu.yml"
+        )
+    # Within a major version any driver does (CUDA's minor version compatibility)
+    if facts.driver_cuda[0] < int(facts.torch_cuda.split(".")[0]):
+        speaks = "{}.{}".format(*facts.driver_cuda)
+        return f"the NVIDIA driver is too old: it speaks CUDA {speaks}, this torch needs {facts.torch_cuda}: update it"
+    if visible is not None:
+        return (
+            f"CUDA_VISIBLE_DEVICES={visible[:_SHOWN]} hides every GPU: unset it, or name GPUs that are there"
+        )
+    if container == "none":
+        return "NVIDIA_VISIBLE_DEVICES=none gives this container the driver and no GPU: wanted all, or their UUIDs"
+    return facts.said or "no CUDA device is visible"
 
 
 def _dtype(dtype: str) -> Dtype:
@@ -105,3 +182,14 @@ def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     except OSError:
         return False
     return False
+
+
+def host_id(boot_id: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
+    """Return a name of this host, without spaces, that its containers share: the kernel's boot id, else its name.
+
+    /etc/machine-id is no such name: a container has none, or that of its image.
+    """
+    try:
+        return boot_id.read_text(encoding="ascii").strip() or socket.gethostname()
+    except (OSError, ValueError):
+        return socket.gethostname()

@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.errors import Transient
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
@@ -25,8 +27,15 @@ class ModelFacts:
     threads: int = 1
 
 
+class DeviceLost(Transient):
+    """The device answers no more: every later call fails, too. The process has to end; no picture is at fault."""
+
+
 class Model(Protocol):
-    """One loaded model. `resize` may be called from any thread; the others from one thread at a time."""
+    """One loaded model. `resize` may be called from any thread; the others from one thread at a time.
+
+    The others raise Transient when the device has no memory, DeviceLost when it is broken.
+    """
 
     @property
     def facts(self) -> ModelFacts:

@@ -5,10 +5,12 @@ Loads a ModelReference, and embeds pictures and texts. Knows no message, label r
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,26 @@ import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
 
-from services.classifier.devices import Choice, Dtype, Gpu, Hardware, choose, cpu_has_bf16, usable_cores
-from services.classifier.model import ModelFacts
+from services.classifier import nvidia
+from services.classifier.devices import (
+    Choice,
+    CudaFacts,
+    Dtype,
+    Gpu,
+    Hardware,
+    choose,
+    cpu_has_bf16,
+    gpu_id,
+    host_id,
+    usable_cores,
+    why_no_gpu,
+)
+from services.classifier.model import DeviceLost, ModelFacts
 from services.classifier.model_settings import calibrated_temperature
+from services.classifier.parts import Parts
 from services.classifier.prompts import templates_for
 from services.classifier.references import CONFIG_FILE, OURS_FILE, ModelReference, read_json
-from shared.errors import ConfigError, redact
+from shared.errors import ConfigError, Transient, redact
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -35,14 +51,74 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 def probe_hardware() -> Hardware:
     """Return what this machine offers."""
-    gpus: tuple[Gpu, ...] = ()
-    why = "this torch is built for CPUs only" if torch.version.cuda is None else "no CUDA device is visible"
-    if torch.cuda.is_available():
-        gpus = tuple(
-            Gpu(index, torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index) >= (8, 0))
-            for index in range(torch.cuda.device_count())
-        )
-    return Hardware(usable_cores(), cpu_has_bf16(), gpus, why)
+    gpus = _gpus()
+    return Hardware(usable_cores(), cpu_has_bf16(), gpus, "" if gpus else _why_none())
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    """Return the visible GPUs. Nothing here makes a CUDA context: see nvidia.py."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # why there is none is said by why_no_gpu
+        if not torch.cuda.is_available():
+            return ()
+    host = host_id()
+    found = []
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        uuid = getattr(facts, "uuid", None)  # torch builds differ in what they tell
+        pci = [getattr(facts, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
+        known = [number for number in pci if number is not None]
+        name = gpu_id(host, None if uuid is None else str(uuid), known, index)
+        found.append(Gpu(index, facts.name, facts.major >= 8, name, facts.total_memory))  # 8.0: Ampere
+    free = nvidia.free_bytes(nvidia.open_library("libnvidia-ml.so.1"), [gpu.id for gpu in found])
+    return tuple(replace(gpu, free_bytes=n_bytes) for gpu, n_bytes in zip(found, free, strict=True))
+
+
+def _why_none() -> str:
+    if torch.version.hip is not None:
+        return "this torch is built for ROCm, and sees no GPU of its kind"
+    said = ""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # torch's gap
+    except (AssertionError, RuntimeError) as exc:
+        said = redact(" ".join(str(exc).split()))[:200]
+    facts = CudaFacts(
+        torch_cuda=torch.version.cuda,
+        driver_cuda=nvidia.driver_cuda(nvidia.open_library("libcuda.so.1")),
+        cuda_visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        nvidia_visible_devices=os.environ.get("NVIDIA_VISIBLE_DEVICES"),
+        said=said,
+    )
+    return why_no_gpu(facts)
+
+
+def gpu_memory(device: str) -> tuple[int, int] | None:
+    """Return the bytes that are free on a GPU in use, and that it has; None on a CPU, or when the GPU fails.
+
+    Any thread may ask. On a GPU that is not in use it would make a CUDA context.
+    """
+    if device == "cpu":
+        return None
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError:  # the next forward says what is wrong
+        return None
+    return int(free), int(total)
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raise faults of the device as the port does: they are no item's, which else would go to the dead letters."""
+    try:
+        yield
+    except RuntimeError as exc:
+        said = " ".join(str(exc).split())[:200]
+        if isinstance(exc, torch.OutOfMemoryError) or "out of memory" in said:
+            raise Transient(f"the device is out of memory: {said}") from exc
+        # cuBLAS' and cuDNN's errors are plain RuntimeErrors
+        if isinstance(exc, torch.AcceleratorError) or said.startswith("CUDA error"):
+            raise DeviceLost(said) from exc
+        raise
 
 
 class OpenClipModel:
@@ -63,6 +139,7 @@ class OpenClipModel:
         std = torch.tensor(_triple(preprocess["std"]), device=self._device).reshape(shape)
         self._scale = 1 / (255 * std)
         self._shift = -mean / std
+        self._parts = Parts(torch.OutOfMemoryError, torch.cuda.empty_cache)
 
     @property
     def facts(self) -> ModelFacts:
@@ -83,9 +160,13 @@ class OpenClipModel:
             small = functional.interpolate(planes, size=(size, size), mode=self._mode, antialias=True)
         return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())
 
-    @torch.inference_mode()
+    @translated()
     def embed_pictures(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return float32[N,D] of unit length for uint8[N,3,S,S], RGB."""
+        return self._parts.run(self._forward, pictures)
+
+    @torch.inference_mode()
+    def _forward(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         pixels = torch.from_numpy(pictures)
         if self._device.type == "cuda":
             pixels = pixels.pin_memory().to(self._device, non_blocking=True)
@@ -93,6 +174,7 @@ class OpenClipModel:
         batch = batch.contiguous(memory_format=torch.channels_last)
         return _unit(self.network.encode_image(batch))
 
+    @translated()
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32[K,D] of unit length for K texts."""
@@ -115,6 +197,8 @@ def load_model(
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local model never asks the hub
         os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
     torch.set_num_threads(choice.threads)
+    if choice.device != "cpu":  # for this thread: else what names no device goes to GPU 0, context and all
+        torch.cuda.set_device(choice.device)
     ours = _ours(reference)
     network, tokenizer = _create(reference, choice, cache_dir)
     scale = float(network.logit_scale.detach().exp())
@@ -144,10 +228,24 @@ def load(
     temperature: float | None = None,
 ) -> OpenClipModel:
     """Choose device, number format and threads (`wanted`: DEVICE, DTYPE, THREADS), load, and say what was chosen."""
-    choice = choose(*wanted, probe_hardware())
+    return load_chosen(reference, choose(*wanted, probe_hardware()), cache_dir, temperature)
+
+
+def load_chosen(
+    reference: ModelReference, choice: Choice, cache_dir: Path | None = None, temperature: float | None = None
+) -> OpenClipModel:
+    """Load, and say what was chosen; raise ConfigError also when the GPU has no room for it."""
     if temperature is None and cache_dir is not None:
         temperature = calibrated_temperature(cache_dir, reference.name)
-    model = load_model(reference, choice, cache_dir, temperature)
+    try:
+        model = load_model(reference, choice, cache_dir, temperature)
+    except (RuntimeError, Transient) as exc:  # while there is no context it is no OutOfMemoryError
+        if "out of memory" not in str(exc):
+            raise
+        raise ConfigError(
+            f"MODEL={reference.name}: {choice.device} has no memory left for it; stop what else uses that GPU, start "
+            "fewer replicas, or choose another GPU with DEVICE=cuda:N"
+        ) from exc
     log.info(
         "model is loaded",
         model=model.facts.name,
@@ -180,6 +278,8 @@ def _create(reference: ModelReference, choice: Choice, cache_dir: Path | None) -
             **_moved_text_config(reference),
         )
         tokenizer = open_clip.get_tokenizer(source, cache_dir=cache)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as exc:  # noqa: BLE001 - loaders raise whatever a broken file or an absent network leads to
         raise ConfigError(_why_not(reference, exc)) from exc
     settle(network, choice.dtype)

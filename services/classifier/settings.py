@@ -29,9 +29,13 @@ class ClassifierSettings(ServiceSettings):
         str,
         Field(
             pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
-            description="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one",
+            description="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one, and replicas spread over all",
         ),
     ] = "auto"
+    gpu_lease_s: Annotated[
+        float,
+        Field(ge=3, le=3600, description="after that long a killed replica's GPU counts as free again"),
+    ] = 30
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         Field(

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -14,11 +15,11 @@ import torch
 from PIL import Image
 
 from services.classifier.devices import Choice
-from services.classifier.model import Model
-from services.classifier.openclip import OpenClipModel, load_model
+from services.classifier.model import DeviceLost, Model
+from services.classifier.openclip import OpenClipModel, gpu_memory, load_model, probe_hardware, translated
 from services.classifier.preprocess import stack
 from services.classifier.references import resolve_model
-from shared.errors import ConfigError
+from shared.errors import ConfigError, Transient
 from tests.unit.classifier.makers import ColourModel, make_tiny_model, photo
 
 FLOAT32 = Choice("cpu", "float32", 2, "test")
@@ -147,3 +148,56 @@ def test_weights_that_cannot_be_fetched_name_the_command(
     ) as caught:
         load_model(reference, FLOAT32, cache_dir=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+class Crowded:
+    """A network whose device has room for three pictures at a time."""
+
+    def __init__(self, network: Any) -> None:  # Any: open_clip has no types
+        self._network = network
+        self.visual = network.visual
+        self.encode_text = network.encode_text
+
+    def encode_image(self, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        features: torch.Tensor = self._network.encode_image(batch)
+        return features
+
+
+def test_a_batch_that_is_too_large_for_the_device_gives_the_same_embeddings(tiny_folder: Path) -> None:
+    model = loaded(tiny_folder)
+    pictures = stack([model.resize(photo(40, 40, seed=seed)) for seed in range(8)])
+    whole = model.embed_pictures(pictures)
+    model.network = Crowded(model.network)
+    assert np.allclose(model.embed_pictures(pictures), whole, atol=1e-5)
+
+
+def test_the_hardware_of_this_machine_is_known_or_it_is_said_why_not() -> None:
+    hardware = probe_hardware()
+    assert hardware.cores >= 1
+    assert bool(hardware.gpus) != bool(hardware.why_no_gpu)
+    assert len({gpu.id for gpu in hardware.gpus}) == len(hardware.gpus)
+    assert not any(" " in gpu.id for gpu in hardware.gpus)
+
+
+def test_a_cpu_has_no_gpu_memory() -> None:
+    assert gpu_memory("cpu") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes", "says"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), Transient, "the device is out of memory"),
+        (RuntimeError("CUDA error: out of memory"), Transient, "the device is out of memory"),
+        (torch.AcceleratorError("an illegal memory access"), DeviceLost, "an illegal memory access"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), DeviceLost, "CUDA error: CUBLAS"),
+        (RuntimeError("shapes do not fit"), RuntimeError, "shapes do not fit"),
+    ],
+)
+def test_faults_of_the_device_are_told_from_those_of_an_item(
+    error: RuntimeError, becomes: type[Exception], says: str
+) -> None:
+    with pytest.raises(becomes, match=f"^{says}") as caught, translated():
+        raise error
+    assert type(caught.value) is becomes

@@ -135,8 +135,9 @@ def test_the_example_holds_no_secret_and_a_value_for_all_else() -> None:
         assert (value == "") == name.endswith("_PASSWORD"), name
 
 
-def test_the_examples_values_are_the_defaults_of_the_file() -> None:
-    for text in texts(read(COMPOSE)):
+@pytest.mark.parametrize("path", [COMPOSE, GPU], ids=lambda path: path.name)
+def test_the_examples_values_are_the_defaults_of_the_file(path: Path) -> None:
+    for text in texts(read(path)):
         for match in VARIABLE.finditer(text):
             if match["rest"].startswith(":-") and match["name"] != "CONFIG_DIR":  # the example shows the demo
                 assert match["rest"][2:] == environment_file()[match["name"]], match["name"]
@@ -245,9 +246,43 @@ def test_the_classifiers_memory_is_tuned_as_by_the_launcher() -> None:
 
 def test_classifiers_can_be_scaled() -> None:
     assert "ports" not in services()["classifier"]
-    reserved = read(GPU)["services"]["classifier"]["deploy"]["resources"]["reservations"]["devices"]
-    assert reserved[0]["capabilities"] == ["gpu"]
     assert "INSTANCE" not in services()["classifier"]["environment"], "replicas would share it"
+
+
+def merged(base: Yaml, over: Yaml) -> Yaml:
+    """Merge as compose does it where there is nothing but mappings, and lists that one side alone has."""
+    found = dict(base)
+    for key, value in over.items():
+        if key in found and isinstance(value, dict):
+            found[key] = merged(found[key], value)
+        else:
+            assert key not in found or not isinstance(value, list), f"{key}: compose would append"
+            found[key] = value
+    return found
+
+
+@pytest.mark.parametrize(("gpus", "count"), [(None, "all"), ("all", "all"), ("2", "2")])
+def test_with_the_gpu_file_every_classifier_sees_all_gpus(gpus: str | None, count: str) -> None:
+    whole = merged(read(COMPOSE), read(GPU))
+    (reserved,) = whole["services"]["classifier"]["deploy"]["resources"]["reservations"]["devices"]
+    assert reserved["driver"] == "nvidia"
+    assert reserved["capabilities"] == ["gpu"]
+    given = {"GPUS": gpus} if gpus else {}
+    assert (
+        VARIABLE.sub(lambda m: given.get(m["name"], m["rest"].removeprefix(":-")), reserved["count"]) == count
+    )
+    assert "device_ids" not in reserved, "compose takes either"
+    for name, service in whole["services"].items():
+        assert ("deploy" in service) == (name == "classifier"), name
+
+
+def test_with_the_gpu_file_the_cpu_is_no_silent_substitute() -> None:
+    environment = merged(read(COMPOSE), read(GPU))["services"]["classifier"]["environment"]
+    assert environment["DEVICE"] == "${DEVICE:-cuda}"
+    assert "DEVICE" not in services()["classifier"]["environment"]
+    # what Docker and CUDA themselves read would take GPUs away from what the leases spread over
+    assert not {"NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "INSTANCE"} & environment.keys()
+    assert environment["REDIS_URL"] == services()["classifier"]["environment"]["REDIS_URL"]
 
 
 @pytest.mark.parametrize(

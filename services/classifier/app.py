@@ -82,7 +82,7 @@ class ClassifierMetrics:
         )
         self.gpu_replicas = Gauge(
             "clipwatch_classifier_gpu_replicas",
-            "Replicas on this one's GPU, itself included; 0 on a CPU, and while Redis knows nothing of it.",
+            "Replicas on this one's GPU at the last renewal, itself included; 0 on a CPU, and before it is registered.",
             registry=registry,
         )
         self.gpu_memory = Gauge(

@@ -138,7 +138,7 @@ def why_no_gpu(facts: CudaFacts) -> str:
             "there is no NVIDIA driver here: install it, and in a container also the NVIDIA Container Toolkit "
             "on the host, and start with docker-compose.gpu.yml"
         )
-    # Within a major version any driver does (CUDA's minor version compatibility)
+    # Within a major version any driver does (NVIDIA, CUDA Compatibility, 'Minor Version Compatibility')
     if facts.driver_cuda[0] < int(facts.torch_cuda.split(".")[0]):
         speaks = "{}.{}".format(*facts.driver_cuda)
         return f"the NVIDIA driver is too old: it speaks CUDA {speaks}, this torch needs {facts.torch_cuda}: update it"

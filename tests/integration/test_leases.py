@@ -158,9 +158,11 @@ async def test_a_lease_that_was_lost_is_claimed_again_on_the_same_gpu(replicas: 
 
 async def test_a_claim_whose_answer_was_lost_leaves_one_lease(redis_client: Redis) -> None:
     claim = redis_client.register_script(CLAIM)
-    assert await claim(keys=[LEASES], args=["token", 5000, *IDS]) == [1, 1]
-    assert await claim(keys=[LEASES], args=["token", 5000, *IDS]) == [1, 1]
-    assert await redis_client.zcard(LEASES) == 1
+    assert await claim(keys=[LEASES], args=["ours", 5000, *IDS]) == [1, 1]
+    assert await claim(keys=[LEASES], args=["another", 5000, IDS[0]]) == [1, 2]
+    assert await claim(keys=[LEASES], args=["ours", 5000, *IDS]) == [2, 1]
+    members = cast("list[bytes]", await redis_client.zrange(LEASES, 0, -1))
+    assert {member.decode() for member in members} == {f"{IDS[0]} another", f"{IDS[1]} ours"}
 
 
 async def test_a_full_redis_still_takes_leases(replicas: Replicas) -> None:

@@ -207,6 +207,11 @@ def load_cameras(path: Path, environment: Mapping[str, str] | None = None) -> Ca
 
 def read_yaml(path: Path) -> dict[str, Any]:  # Any: what a YAML file can hold
     """Return the mapping in a YAML file; raise ConfigError when it cannot be read or is not a mapping."""
+    return parse_yaml(read_bytes(path), path.name)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a YAML file, at most MAX_FILE_BYTES; raise ConfigError when it cannot be read."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
@@ -216,18 +221,24 @@ def read_yaml(path: Path) -> dict[str, Any]:  # Any: what a YAML file can hold
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
     if len(raw) > MAX_FILE_BYTES:
         raise ConfigError(f"{path}: is longer than {MAX_FILE_BYTES} bytes, this cannot be a camera file")
+    return raw
+
+
+def parse_yaml(raw: bytes | str, filename: str) -> dict[str, Any]:  # Any: what a YAML file can hold
+    """Return the mapping in YAML text; raise ConfigError when it is none."""
     try:
-        document = YAML(typ="safe", pure=True).load(raw.decode("utf-8-sig"))
+        text = raw if isinstance(raw, str) else raw.decode("utf-8-sig")
+        document = YAML(typ="safe", pure=True).load(text)
     except UnicodeDecodeError as exc:
-        raise ConfigError(f"{path.name}: is not UTF-8 text (byte {exc.start})") from exc
+        raise ConfigError(f"{filename}: is not UTF-8 text (byte {exc.start})") from exc
     except (YAMLError, ValueError) as exc:  # ValueError: a date such as 2026-99-99
-        raise ConfigError(f"{path.name}: not YAML: {_yaml_fault(exc)}") from exc
+        raise ConfigError(f"{filename}: not YAML: {_yaml_fault(exc)}") from exc
     except RecursionError as exc:
-        raise ConfigError(f"{path.name}: is nested too deeply") from exc
+        raise ConfigError(f"{filename}: is nested too deeply") from exc
     if not isinstance(document, dict):
-        raise ConfigError(f"{path.name}: holds {_kind(document)}, wanted a mapping with 'cameras:'")
+        raise ConfigError(f"{filename}: holds {_kind(document)}, wanted a mapping with 'cameras:'")
     if fault := _size_fault(document):
-        raise ConfigError(f"{path.name}: {fault}")
+        raise ConfigError(f"{filename}: {fault}")
     return document
 
 
@@ -388,6 +399,11 @@ def _expand(value: Any, environment: Mapping[str, str]) -> tuple[Any, list[str]]
         items = [_expand(item, environment) for item in value]
         return [item for item, _ in items], [name for _, names in items for name in names]
     return value, []
+
+
+def expand(text: str, environment: Mapping[str, str]) -> str:
+    """Return a text of the file with every known `${NAME}` replaced."""
+    return str(_expand(text, environment)[0])
 
 
 def _merge(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:

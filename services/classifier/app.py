@@ -68,6 +68,11 @@ class ClassifierMetrics:
             ["outcome"],
             registry=registry,
         )
+        self.label_sets = Counter(
+            "clipwatch_classifier_label_sets_embedded_total",
+            "Label sets whose texts were embedded; a set that is in use is embedded once.",
+            registry=registry,
+        )
         self.forward = Histogram(
             "clipwatch_classifier_forward_seconds",
             "Time of one forward of the model.",
@@ -135,7 +140,7 @@ class Classifier:
         self._model_thread = model_thread
         threads = settings.decode_threads or min(8, model.facts.threads)
         self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self._bank = LabelBank(model, settings.label_sets, settings.distractors)
+        self._bank = LabelBank(model, settings.label_sets, settings.distractors, metrics.label_sets.inc)
         self._budget = Budget(settings.max_picture_pixels, settings.max_snippet_pixels)
         self.beat: Callable[[], None] = lambda: None
         self.lost: Callable[[DeviceLost], None] = lambda _: None  # told of each; what was taken comes again

@@ -6,6 +6,7 @@ Knows the model's port, not torch; the caller runs it where the model may be use
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,8 +77,15 @@ class LabelTexts:
 class LabelBank:
     """Embeds label sets, and keeps the last `capacity` of them; a label set is embedded once."""
 
-    def __init__(self, model: Model, capacity: int, with_distractors: bool = True) -> None:
+    def __init__(
+        self,
+        model: Model,
+        capacity: int,
+        with_distractors: bool = True,
+        on_embedded: Callable[[], None] = lambda: None,
+    ) -> None:
         self._model = model
+        self._on_embedded = on_embedded
         self._capacity = capacity
         self._with_distractors = with_distractors
         self._kept: OrderedDict[tuple[str, LabelSet], LabelTexts] = OrderedDict()
@@ -89,6 +97,7 @@ class LabelBank:
         if found is None:
             found = self._embed(label_set)
             self._kept[key] = found
+            self._on_embedded()
         self._kept.move_to_end(key)
         while len(self._kept) > self._capacity:
             self._kept.popitem(last=False)

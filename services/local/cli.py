@@ -144,6 +144,33 @@ def check(
 
 
 @app.command()
+def labels(
+    camera: Annotated[str, typer.Argument(help="The camera's id.")],
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="What to look for; may be given often.")
+    ] = None,
+    background: Annotated[
+        list[str] | None, typer.Option("--background", help="What is always in view; may be given often.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Probability from which a label is accepted, 0..1.")
+    ] = None,
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="The configuration, or the camera file.")
+    ] = Path("clipwatch.yml"),
+) -> None:
+    """Show a camera's labels, or change them in the file; what runs takes them with its next snippet.
+
+    Example: [bold]clipwatch labels gate --label 'a cyclist' --label 'a dog' --threshold 0.6[/bold]
+    """
+    from services.local.labels import LabelWish, set_or_show
+
+    wish = LabelWish(camera, tuple(label or ()), tuple(background or ()), threshold)
+    for line in set_or_show(wish, config):
+        print(line)
+
+
+@app.command()
 def analyze(
     files: Annotated[
         list[Path] | None,

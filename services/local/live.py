@@ -133,6 +133,7 @@ def _say_what_runs(console: Console, stack: Stack, wanted_port: int) -> None:
     console.print(f"  redis     {redis}")
     console.print(f"  database  {redact(stack.database_url)}")
     console.print(f"  page      http://127.0.0.1:{stack.page_port}/{taken}")
+    console.print(f"  cameras   http://127.0.0.1:{stack.ports['motion']}/api/cameras")
     console.print(
         f"  model     {stack.plan.model}"
         + (": a small demo model" if stack.plan.model == OFFLINE_MODEL else "")

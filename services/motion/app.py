@@ -17,18 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
-from fastapi import FastAPI
 from redis.asyncio import Redis
 
+from services.motion.api import add_routes
 from services.motion.camera import FileWorker, LiveWorker, Place, Worker
 from services.motion.metrics import MotionMetrics
 from services.motion.outbox import Outbox, Publisher, owner_of, write_durably
 from services.motion.probe import probe
 from services.motion.recordings import Recording, find_recording
 from services.motion.recovery import recover
+from services.motion.roster import Roster, enabled
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.video import quiet_ffmpeg
 from services.motion.status import CameraStatus
+from shared.camera_file import CameraFileStore
 from shared.cameras import Camera, load_cameras
 from shared.errors import ConfigError, Permanent, redact
 from shared.logs import get_logger
@@ -69,15 +71,17 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     """Watch all cameras until `runtime.stop`, or until every file is read and in Redis."""
     quiet_ffmpeg()
     cv2.setNumThreads(1)  # cameras are the parallelism; planes are too small to share out
-    file = load_cameras(settings.cameras_file)
+    store = CameraFileStore(settings.cameras_file)
+    version = store.read()
     folder = _folder(settings.data_dir)
     secret = _secret(folder)
     metrics = MotionMetrics()
     outbox = Outbox(folder / "outbox", settings.outbox_max_bytes, metrics)
     journals = _folder(folder / "journal")
-    cameras = {camera.id: camera for camera in file.cameras if camera.enabled}
+    cameras = enabled(version)
     crew = Crew(Place(settings, outbox, secret, journals), folder / "recordings", runtime, metrics)
-    _add_routes(runtime.app, crew)
+    roster = Roster(store, crew, version)
+    add_routes(runtime.app, roster, lambda: _status_of(crew), settings.api_token)
     _log_thread_bugs()
     redis = _redis(settings)
     publisher = Publisher(outbox, redis, settings.backlog_max, owner_of(secret), metrics)
@@ -85,10 +89,11 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     sending = asyncio.create_task(
         publisher.run(sending_ends, runtime.health.expect("publisher", STALLED_S)), name="publisher"
     )
-    watching = asyncio.create_task(_watch_file(settings.cameras_file, crew, runtime.stop), name="camera file")
+    watching = asyncio.create_task(_watch_file(roster, runtime.stop), name="camera file")
     try:
         await asyncio.to_thread(recover, journals, outbox, secret, cameras.get, metrics)
         crew.start(cameras)
+        roster.begin()
         runtime.health.is_ready = True
         await _until_done(crew, outbox, runtime.stop, sending)
     finally:
@@ -176,7 +181,8 @@ class Crew:
     @property
     def is_done(self) -> bool:
         """Whether every camera was a finite file and has ended, or failed."""
-        return all(isinstance(worker, FileWorker) and worker.is_done for worker in self.workers.values())
+        workers = self.workers.values()  # none: all are paused, and may be resumed
+        return bool(workers) and all(isinstance(w, FileWorker) and w.is_done for w in workers)
 
     def judge(self) -> None:
         """At the end: raise Permanent when no camera could be used; let plain recordings be played again."""
@@ -219,37 +225,13 @@ def _source_of(camera: Camera) -> tuple[object, ...]:
     return camera.url, camera.pace, camera.loop, camera.starts_at
 
 
-async def _watch_file(path: Path, crew: Crew, stop: asyncio.Event) -> None:
-    """Read the camera file again whenever it changes; a broken one is told once and changes nothing."""
-    seen = _stamp(path)
+async def _watch_file(roster: Roster, stop: asyncio.Event) -> None:
+    """Follow the camera file."""
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), WATCH_FILE_S)
             return
-        stamp = _stamp(path)
-        if stamp == seen:
-            continue
-        seen = stamp
-        try:
-            file = await asyncio.to_thread(load_cameras, path)
-        except ConfigError as exc:
-            log.error("the camera file has faults, the settings stay as they were", faults=redact(str(exc)))
-            continue
-        await asyncio.to_thread(crew.change, {camera.id: camera for camera in file.cameras if camera.enabled})
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-
-def _add_routes(app: FastAPI, crew: Crew) -> None:
-    @app.get("/api/cameras")
-    async def cameras() -> dict[str, object]:
-        return _status_of(crew)
+        await roster.follow()
 
 
 def _status_of(crew: Crew) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from shared.settings import CameraSettings
 
@@ -18,6 +18,13 @@ class MotionServiceSettings(CameraSettings):
     data_dir: Annotated[
         Path, Field(description="outbox, journals and marks of finished files; must survive a restart")
     ] = Path("data/motion")
+    api_token: Annotated[
+        SecretStr | None,
+        Field(
+            min_length=16,
+            description="changes by HTTP need 'Authorization: Bearer …' with it; unset: changes from this machine only",
+        ),
+    ] = None
     backlog_max: Annotated[
         int, Field(ge=1, le=100_000, description="snippets that may wait in Redis; more wait in the outbox")
     ] = 200

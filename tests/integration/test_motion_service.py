@@ -343,3 +343,40 @@ def test_a_camera_that_freezes_and_dies_is_away_and_comes_back(rig: Rig) -> None
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.redis
+def test_labels_changed_by_http_are_in_the_next_snippet_of_an_open_event_and_last(
+    rig: Rig, video: Path
+) -> None:
+    text = (
+        "# ours\ncameras:\n  - id: cam\n"
+        f"    url: {video}\n    labels: [a square]   # seen\n    motion: {{first_snippet_s: 1, longest_snippet_s: 2}}\n"
+    )
+    (rig.folder / "cameras.yml").write_text(text)
+    motion = rig.start()
+    wait_until(lambda: motion.snippets() >= 1, 60, "the first snippet")
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{motion.port}/api/cameras/cam/labels",
+        json.dumps({"labels": ["a circle"]}).encode(),
+        {"Content-Type": "application/json"},
+        method="PUT",
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert json.load(answer)["settings"]["labels"] == ["a circle"]
+
+    def labels() -> list[tuple[str, tuple[str, ...]]]:
+        return [(s.header.event_id, s.header.label_set.labels) for s, _ in received(rig.redis_url)]
+
+    wait_until(lambda: any(texts == ("a circle",) for _, texts in labels()), 30, "the new labels")
+    found = labels()
+    assert found[0][1] == ("a square",)
+    assert found[-1] == (found[0][0], ("a circle",))
+    assert (rig.folder / "cameras.yml").read_text() == text.replace("[a square]", "[a circle]")
+    assert motion.process.poll() is None
+    motion.process.terminate()
+    assert motion.process.wait(20) == 0
+    again = rig.start()
+    with urllib.request.urlopen(f"http://127.0.0.1:{again.port}/api/cameras/cam", timeout=5) as answer:
+        assert json.load(answer)["settings"]["labels"] == ["a circle"]
+    assert not any("the camera file" in event.get("event", "") for event in motion.events())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,3 +136,14 @@ async def test_a_warm_up_leaves_no_trace_in_the_counters() -> None:
     async with classifier() as (made, registry):
         await made.warm_up()
     assert registry.get_sample_value("clipwatch_classifier_pictures_total") == 0
+
+
+async def test_other_labels_act_on_the_next_snippet_and_each_set_is_embedded_once() -> None:
+    first, then = walking(), walking()
+    label_set = then.header.label_set.model_copy(update={"labels": ("a dog",)})
+    then = replace(then, header=then.header.model_copy(update={"label_set": label_set}))
+    async with classifier() as (made, registry):
+        outcomes = await made.handle([delivery(sent) for sent in (first, then, first, then)])
+        columns = [labels_of(outcome).header.columns[0].text for outcome in outcomes]
+        assert columns == ["a person", "a dog", "a person", "a dog"]
+        assert registry.get_sample_value("clipwatch_classifier_label_sets_embedded_total") == 2

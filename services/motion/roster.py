@@ -1,0 +1,85 @@
+"""The camera file in force: follows it, changes it, and applies each version of it to the workers once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from shared.camera_file import CameraFileStore, Values, Version
+from shared.cameras import Camera
+from shared.errors import ConfigError, redact
+from shared.logs import get_logger
+
+log = get_logger(__name__)
+
+
+class Workers(Protocol):
+    """Who runs the cameras."""
+
+    def change(self, cameras: dict[str, Camera]) -> None:
+        """Run exactly these cameras, with these settings."""
+
+
+def enabled(version: Version) -> dict[str, Camera]:
+    """Return the cameras that are to run."""
+    return {camera.id: camera for camera in version.cameras.cameras if camera.enabled}
+
+
+class Roster:
+    """Which cameras there are, and with which settings. The file is told apart by its bytes, not by its time."""
+
+    def __init__(self, store: CameraFileStore, workers: Workers, version: Version) -> None:
+        self._store = store
+        self._workers = workers
+        self._lock = asyncio.Lock()  # one change at a time, and none before the workers are there
+        self._begun = asyncio.Event()
+        self._seen: tuple[int, int, int] | None = None
+        self.version = version
+
+    def begin(self) -> None:
+        """The workers run: versions may be applied."""
+        self._begun.set()
+
+    def camera(self, camera_id: str) -> Camera | None:
+        """Return a camera of the file in force, enabled or not."""
+        return next((camera for camera in self.version.cameras.cameras if camera.id == camera_id), None)
+
+    async def follow(self) -> None:
+        """Apply the file if somebody else changed it; a broken one is told once and changes nothing."""
+        if not self._begun.is_set():
+            return
+        async with self._lock:
+            stamp = self._stamp()
+            if stamp == self._seen:
+                return
+            self._seen = stamp
+            try:
+                version = await asyncio.to_thread(self._store.read)
+            except ConfigError as exc:
+                log.error(
+                    "the camera file has faults, the settings stay as they were", faults=redact(str(exc))
+                )
+                return
+            await self._apply(version)
+
+    async def change(self, camera_id: str, values: Values, if_revision: str | None = None) -> Version:
+        """Change a camera in the file and apply it at once; raises what CameraFileStore.change raises."""
+        await self._begun.wait()
+        async with self._lock:
+            version = await asyncio.to_thread(self._store.change, camera_id, values, if_revision)
+            log.info("camera changed by request", camera=camera_id, settings=sorted(values))
+            await self._apply(version)
+        return version
+
+    async def _apply(self, version: Version) -> None:
+        if version.revision == self.version.revision:
+            return
+        await asyncio.to_thread(self._workers.change, enabled(version))
+        self.version = version
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            stat = self._store.path.stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino

@@ -1,0 +1,161 @@
+"""The cameras by HTTP, in process: the file, the workers and the answers say the same."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from services.motion.api import add_routes
+from services.motion.roster import Roster
+from shared.access import Caller, refusal
+from shared.camera_file import CameraFileStore
+from shared.cameras import Camera
+
+FILE = """\
+defaults: {background: [a wall]}   # for all
+cameras:
+  - id: gate   # the gate
+    url: rtsp://u:${PASSWORD}@10.0.0.7/s
+    labels: [a dog]   # seen
+"""
+TOKEN = "0123456789abcdef"
+
+
+class Workers:
+    """Keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Camera]] = []
+
+    def change(self, cameras: dict[str, Camera]) -> None:
+        self.told.append(cameras)
+
+
+class Rig:
+    """The routes over a camera file in a folder."""
+
+    def __init__(self, folder: Path, token: str | None = None, peer: str = "127.0.0.1") -> None:
+        self.path = folder / "cameras.yml"
+        self.path.write_text(FILE)
+        self.workers = Workers()
+        store = CameraFileStore(self.path, {"PASSWORD": "secret"})
+        self.roster = Roster(store, self.workers, store.read())
+        self.roster.begin()
+        app = FastAPI()
+        add_routes(app, self.roster, lambda: {"cameras": []}, SecretStr(token) if token else None)
+        self.http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, client=(peer, 5000)), base_url="http://127.0.0.1:8080"
+        )
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    made = Rig(tmp_path)
+    async with made.http:
+        yield made
+
+
+async def test_a_camera_shows_its_settings_without_its_password(rig: Rig) -> None:
+    answer = await rig.http.get("/api/cameras/gate")
+    assert answer.json()["url"] == "rtsp://***@10.0.0.7/s"
+    assert answer.json()["settings"]["background"] == ["a wall"]
+    assert "secret" not in answer.text
+    assert (await rig.http.get("/api/cameras/cellar")).status_code == 404
+
+
+async def test_labels_are_written_applied_and_answered_at_once_and_only_once(rig: Rig) -> None:
+    answer = await rig.http.put("/api/cameras/gate/labels", json={"labels": ["a fox", "a cat"]})
+    assert answer.status_code == 200
+    assert answer.json()["settings"]["labels"] == ["a fox", "a cat"]
+    assert rig.path.read_text() == FILE.replace("[a dog]", "[a fox, a cat]")
+    assert [told["gate"].labels for told in rig.workers.told] == [("a fox", "a cat")]
+    await rig.roster.follow()
+    assert len(rig.workers.told) == 1
+
+
+async def test_a_file_edited_by_hand_is_followed_and_kept_by_the_next_change(rig: Rig) -> None:
+    rig.path.write_text(FILE.replace("[a dog]", "[a hen]"))
+    await rig.roster.follow()
+    assert rig.workers.told[-1]["gate"].labels == ("a hen",)
+    rig.path.write_text(FILE.replace("[a dog]", "[a hen, a cow]"))
+    answer = await rig.http.patch("/api/cameras/gate", json={"threshold": 0.7, "motion": {"quiet_s": 6}})
+    assert answer.json()["settings"]["labels"] == ["a hen", "a cow"]
+    assert rig.workers.told[-1]["gate"].motion.quiet_s == 6
+
+
+async def test_of_two_editors_the_second_is_told_that_the_file_changed(rig: Rig) -> None:
+    seen = (await rig.http.get("/api/cameras/gate")).headers["etag"]
+    first = await rig.http.patch("/api/cameras/gate", json={"threshold": 0.7}, headers={"If-Match": seen})
+    second = await rig.http.patch("/api/cameras/gate", json={"threshold": 0.8}, headers={"If-Match": seen})
+    assert (first.status_code, second.status_code) == (200, 412)
+    again = first.headers["etag"]
+    third = await rig.http.patch("/api/cameras/gate", json={"threshold": 0.8}, headers={"If-Match": again})
+    assert third.json()["settings"]["threshold"] == 0.8
+
+
+async def test_all_faults_are_answered_at_once_and_nothing_changes(rig: Rig) -> None:
+    answer = await rig.http.patch("/api/cameras/gate", json={"threshold": 7, "margins": 1, "labels": []})
+    assert answer.status_code == 422
+    assert len(answer.json()["faults"]) == 3
+    assert any("camera 'gate': threshold=7: " in fault for fault in answer.json()["faults"])
+    assert (await rig.http.patch("/api/cameras/gate", json={"url": "file:///etc/passwd"})).status_code == 422
+    assert rig.path.read_text() == FILE
+    assert rig.workers.told == []
+
+
+async def test_a_paused_camera_is_not_run_until_it_is_resumed(rig: Rig) -> None:
+    json = {"Content-Type": "application/json"}
+    answer = await rig.http.post("/api/cameras/gate/pause", headers=json)
+    assert answer.json()["state"] == "paused"
+    assert rig.workers.told[-1] == {}
+    await rig.http.post("/api/cameras/gate/resume", headers=json)
+    assert list(rig.workers.told[-1]) == ["gate"]
+
+
+async def test_a_broken_file_is_answered_as_a_conflict(rig: Rig) -> None:
+    rig.path.write_text("cameras: [")
+    answer = await rig.http.patch("/api/cameras/gate", json={"threshold": 0.7})
+    assert answer.status_code == 409
+    assert "correct them first" in answer.json()["faults"][0]
+
+
+async def test_a_token_is_asked_for_where_there_is_one(tmp_path: Path) -> None:
+    async with Rig(tmp_path, TOKEN, peer="10.0.0.9").http as http:
+        without = await http.patch("/api/cameras/gate", json={"threshold": 0.7})
+        key = {"Authorization": f"Bearer {TOKEN}"}
+        with_it = await http.patch("/api/cameras/gate", json={"threshold": 0.7}, headers=key)
+    assert (without.status_code, with_it.status_code) == (401, 200)
+
+
+async def test_without_a_token_other_machines_may_read_only(tmp_path: Path) -> None:
+    async with Rig(tmp_path, peer="10.0.0.9").http as http:
+        answer = await http.patch("/api/cameras/gate", json={"threshold": 0.7})
+        assert answer.status_code == 403
+        assert "set API_TOKEN" in answer.json()["faults"][0]
+        assert (await http.get("/api/cameras/gate")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({}, None),
+        ({"origin": "http://localhost:8080"}, None),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"fetch_site": "cross-site"}, 403),
+        ({"host": "evil.example:8080", "origin": "http://evil.example:8080"}, 403),
+        ({"content_type": "text/plain"}, 415),
+        ({"content_type": None}, 415),
+        ({"peer": None}, 403),
+    ],
+)
+def test_pages_of_other_sites_change_nothing(change: dict[str, Any], status: int | None) -> None:
+    caller = {"peer": "::1", "host": "localhost:8080", "content_type": "application/json; charset=utf-8"}
+    found = refusal(Caller(**{**caller, **change}), None)
+    assert (found.status if found else None) == status

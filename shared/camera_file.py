@@ -268,7 +268,8 @@ def _newline(text: str) -> str:
 
 
 def _add(text: str, node: MappingNode, name: str, value: Any) -> str:
-    pair = f"{name}: {_flow(value)}"
+    style = _style([key for key, _ in node.value]) if node.flow_style else None
+    pair = f"{_flow(name, style)}: {_flow(value, style)}"
     if node.flow_style or not node.value:
         at = node.end_mark.index - 1 if not node.value else _end(text, *node.value[-1])
         return text[:at] + (", " if node.value else "") + pair + text[at:]
@@ -301,6 +302,12 @@ def _splice(text: str, old: Node, new: str) -> str:
     return text[:begins] + lead + new + text[ends:]
 
 
+def _style(nodes: Sequence[Node]) -> str | None:
+    """Return the double quote when everything is written with it: JSON stays JSON."""
+    is_json = bool(nodes) and all(isinstance(node, ScalarNode) and node.style == '"' for node in nodes)
+    return '"' if is_json else None
+
+
 def _items(text: str, old: SequenceNode, values: Sequence[Any]) -> list[str]:
     """Return the items of a flow list: those that stay as they are written, others in flow style."""
     written = {
@@ -310,8 +317,10 @@ def _items(text: str, old: SequenceNode, values: Sequence[Any]) -> list[str]:
         and _is_inside(old, node)
         and "\n" not in text[node.start_mark.index : node.end_mark.index]
     }
+    style = _style(old.value)
     return [
-        written.get(value) or _flow(value) if isinstance(value, str) else _flow(value) for value in values
+        written.get(value) or _flow(value, style) if isinstance(value, str) else _flow(value, style)
+        for value in values
     ]
 
 
@@ -363,9 +372,9 @@ def _set_block_list(text: str, old: SequenceNode, values: Sequence[Any]) -> str:
 def _flow(value: Any, style: str | None = None) -> str:
     """Return a value as YAML on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_flow(str(key))}: {_flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_flow(str(k), style)}: {_flow(v, style)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
+        return "[" + ", ".join(_flow(item, style) for item in value) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

@@ -181,7 +181,7 @@ class Crew:
     @property
     def is_done(self) -> bool:
         """Whether every camera was a finite file and has ended, or failed."""
-        workers = self.workers.values()  # none: all are paused, and may be resumed
+        workers = list(self.workers.values())  # a copy: they change in a thread; none: all are paused
         return bool(workers) and all(isinstance(w, FileWorker) and w.is_done for w in workers)
 
     def judge(self) -> None:

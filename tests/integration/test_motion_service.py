@@ -380,3 +380,26 @@ def test_labels_changed_by_http_are_in_the_next_snippet_of_an_open_event_and_las
     with urllib.request.urlopen(f"http://127.0.0.1:{again.port}/api/cameras/cam", timeout=5) as answer:
         assert json.load(answer)["settings"]["labels"] == ["a circle"]
     assert not any("the camera file" in event.get("event", "") for event in motion.events())
+
+
+@pytest.mark.redis
+def test_the_only_camera_can_be_paused_and_resumed(rig: Rig, video: Path) -> None:
+    rig.cameras({"url": str(video)})
+    motion = rig.start()
+
+    def post(what: str) -> str:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{motion.port}/api/cameras/cam/{what}",
+            b"",
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=15) as answer:
+            return str(json.load(answer)["state"])
+
+    wait_until(lambda: motion.state() == "running", 60, "the camera to run")
+    assert post("pause") == "paused"
+    assert motion.cameras() == {}
+    assert json.loads((rig.folder / "cameras.yml").read_text())["cameras"][0]["enabled"] is False
+    post("resume")
+    wait_until(lambda: motion.state() == "running", 30, "the camera to run again")
+    assert motion.process.poll() is None

@@ -139,6 +139,13 @@ def test_cameras_between_braces_line_ends_of_windows_and_a_mark_at_the_start_are
     )
 
 
+def test_json_stays_json() -> None:
+    text = '{"cameras": [{"id": "a", "url": "a.mp4", "labels": ["x"]}]}'
+    assert change("a", text, labels=["y", "x"], name="A", motion={"threshold": "auto"}) == (
+        '{"cameras": [{"id": "a", "url": "a.mp4", "labels": ["y", "x"], "name": "A", "motion": {"threshold": "auto"}}]}'
+    )
+
+
 def test_a_file_without_a_last_line_end_takes_another_setting() -> None:
     new = change("a", "cameras:\n  - id: a\n    url: a.mp4\n    labels: [x]", name="A")
     assert new == "cameras:\n  - id: a\n    url: a.mp4\n    labels: [x]\n    name: A\n"

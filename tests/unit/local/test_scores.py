@@ -24,9 +24,9 @@ DOG, CAT = "a dog", "a cat"
 
 
 def clip(truth: str, said: str = "", is_seen: bool = True, **peaks: float) -> Judged:
-    split = lambda text: tuple(part for part in text.split(";") if part)  # noqa: E731
+    true, spoken = ([part for part in text.split(";") if part] for text in (truth, said))
     named = {f"a {name}": peak for name, peak in peaks.items()}
-    return Judged("c", frozenset(split(truth)), split(said), named, is_seen)
+    return Judged("c", frozenset(true), tuple(spoken), named, is_seen)
 
 
 CLIPS = (
@@ -44,7 +44,9 @@ def test_counts_are_those_counted_by_hand() -> None:
     assert counts_of(DOG, CLIPS) == Counts(hits=2, false_alarms=1, misses=3, rejections=1)
     assert counts_of(CAT, CLIPS) == Counts(hits=2, false_alarms=1, misses=0, rejections=4)
     dog = counts_of(DOG, CLIPS)
-    assert (dog.precision, dog.recall, dog.accuracy) == (pytest.approx(2 / 3), 0.4, pytest.approx(3 / 7))
+    assert dog.precision == pytest.approx(2 / 3)
+    assert dog.recall == pytest.approx(2 / 5)
+    assert dog.accuracy == pytest.approx(3 / 7)
     assert dog.f1 == pytest.approx(0.5)
 
 

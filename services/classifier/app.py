@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from redis.asyncio import Redis
 
+from services.classifier import hub
 from services.classifier.devices import Choice, Gpu, Hardware, candidates, settle_on
 from services.classifier.labeller import Looked, label
 from services.classifier.leases import LeaseSettings, hold_gpu
@@ -351,6 +352,7 @@ class _Prepared:
 def _prepare(
     make_engine: Callable[[], Engine], reference: ModelReference, settings: ClassifierSettings
 ) -> _Prepared:
+    hub.require(reference, settings.models_dir)
     engine = make_engine()
     hardware = engine.probe_hardware()
     gpus = candidates(settings.device, hardware)
@@ -417,7 +419,7 @@ def _instance(settings: ClassifierSettings) -> str:
 async def check(settings: ClassifierSettings) -> Sequence[str]:
     """Return what is wrong with the settings beyond their types; loads no model."""
     try:
-        resolve_model(settings.model, settings.models_dir)
+        hub.require(resolve_model(settings.model, settings.models_dir), settings.models_dir)
     except ConfigError as exc:
         return exc.faults
     return ()

@@ -1,35 +1,145 @@
-"""`python -m services.classifier.fetch NAME`: bring a model's weights onto this machine, and load them once."""
+"""`python -m services.classifier.fetch NAME`: bring a model's weights here, verify them, and load them once.
+
+`--verify [NAME …]` hashes every file of the models that are here again; `--list` says which they are.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from services.classifier.references import resolve_model
+from services.classifier import hub, integrity
+from services.classifier.families import Licence, licence_of
+from services.classifier.integrity import Checked, Record
+from services.classifier.references import (
+    ModelReference,
+    local_models,
+    pretrained_tags,
+    repository,
+    resolve_model,
+)
 from services.classifier.settings import ClassifierSettings
 from shared.errors import ConfigError, redact
 from shared.settings import load_settings
 
 
 def main(arguments: list[str]) -> int:
-    """Fetch the model that is named; return the exit code."""
-    logging.disable(
-        logging.ERROR
-    )  # the hub's own retries, twice each; what matters is told in one line below
+    """Fetch, verify or list; return the exit code."""
+    # the hub's own retries, twice each; what matters is told in one line below
+    logging.disable(logging.ERROR)
     try:
-        if len(arguments) != 1:
-            raise ConfigError("wanted one name, such as ViT-B-32-256/datacomp_s34b_b86k")
         settings = load_settings(ClassifierSettings)
-        reference = resolve_model(arguments[0], settings.models_dir)
-        from services.classifier.openclip import load  # late: it imports torch
-
-        facts = load(reference, ("cpu", "float32", settings.threads), settings.models_dir).facts
+        if arguments[:1] == ["--verify"]:
+            verify(arguments[1:], settings.models_dir)
+        elif arguments == ["--list"]:
+            for line in listed(settings.models_dir):
+                print(line)
+        elif len(arguments) == 1 and not arguments[0].startswith("-"):
+            fetch(arguments[0], settings)
+        else:
+            raise ConfigError("wanted one name, such as ViT-B-32-256/datacomp_s34b_b86k")
     except ConfigError as exc:
         for fault in exc.faults:
             print(f"clipwatch: {redact(fault)}", file=sys.stderr)
         return 2
-    print(f"{facts.name}: there, {facts.image_size} px, {facts.embedding_dim} numbers a picture")
     return 0
+
+
+def fetch(name: str, settings: ClassifierSettings) -> None:
+    """Bring a model here, and print what was verified; of a folder without a list of checksums, write the list."""
+    reference = resolve_model(name, settings.models_dir)
+    warn_of_licence(reference)
+    if reference.folder is not None and integrity.read_sums(reference.folder) is None:
+        print(f"{integrity.write_sums(reference.folder)}: written; what changes from now on is noticed")
+    hub.require(reference, settings.models_dir)
+    from services.classifier.openclip import load  # late: it imports torch
+
+    facts = load(reference, ("cpu", "float32", settings.threads), settings.models_dir).facts
+    record = Record(settings.models_dir)
+    print(f"{name}: {describe(check(reference, settings.models_dir, record))}")
+    golden = "compared" if record.has_golden(name) else "not made: the weights are not verified"
+    print(f"{name}: golden embeddings are {golden}")
+    print(f"{facts.name}: there, {facts.image_size} px, {facts.embedding_dim} numbers a picture")
+
+
+def verify(names: Sequence[str], models_dir: Path) -> None:
+    """Hash all files again, and print what was found; raise ConfigError with every fault of every model."""
+    faults: list[str] = []
+    record = Record(models_dir)
+    for name in names or (*local_models(models_dir), *hub.present(models_dir)):
+        try:
+            reference = resolve_model(name, models_dir)
+            if reference.folder is None and not hub.is_here(reference, models_dir):
+                raise ConfigError(hub.not_here(reference, "nothing was tried"))
+            print(f"{name}: {describe(check(reference, models_dir, record, again=True))}")
+        except ConfigError as exc:
+            faults.extend(exc.faults)
+    record.save()
+    if faults:
+        raise ConfigError(faults)
+
+
+def check(reference: ModelReference, models_dir: Path, record: Record, again: bool = False) -> Checked:
+    """Compare a model's files with their checksums."""
+    if reference.folder is not None:
+        return integrity.check_folder(reference.name, reference.folder, record, again)
+    files = hub.cached_files(models_dir, reference)
+    return integrity.check_cache(reference.name, files, record, again)
+
+
+def describe(checked: Checked) -> str:
+    """Say in words what was compared."""
+    size = f"{checked.n_files} files, {checked.n_bytes / 1e6:.1f} MB"
+    if checked.is_verified:
+        return f"{size}: every checksum is right"
+    return f"{size}: unchanged since the first look; nothing says what the checksums should be"
+
+
+def listed(models_dir: Path) -> list[str]:
+    """Return a line for each model that can be named: name, where, size, verified, licence; those here come first."""
+    record = Record(models_dir)
+    default = ClassifierSettings.model_fields["model"].default
+    here = (*local_models(models_dir), *hub.present(models_dir))
+    others = [f"{model}/{tag}" for model, tags in sorted(pretrained_tags().items()) for tag in tags]
+    lines = []
+    for name in (*here, *(name for name in others if name not in here)):
+        parts = []
+        if name in here:
+            reference = resolve_model(name, models_dir)
+            files = (
+                sorted(reference.folder.iterdir())
+                if reference.folder
+                else hub.cached_files(models_dir, reference)
+            )
+            size = sum(path.stat().st_size for path in files if path.is_file())
+            where = reference.folder or models_dir / f"models--{repository(reference)[0].replace('/', '--')}"
+            parts = [str(where), f"{size / 1e6:.0f} MB"]
+            parts.append("verified" if record.has_golden(name) else "not verified yet")
+        licence = licence_for(name, models_dir)
+        if licence is not None:
+            parts.append(licence.name)
+        if name == default:
+            parts.append("default")
+        lines.append(f"{name}  {', '.join(parts)}".rstrip())
+    return lines
+
+
+def licence_for(name: str, models_dir: Path) -> Licence | None:
+    """Return what is known of the licence of the weights behind a name."""
+    reference = resolve_model(name, models_dir)
+    return None if reference.folder else licence_of(repository(reference)[0])
+
+
+def warn_of_licence(reference: ModelReference) -> None:
+    """Say loudly that weights may not be used commercially."""
+    licence = None if reference.folder else licence_of(repository(reference)[0])
+    if licence is not None and licence.is_restricted:
+        print(
+            f"clipwatch: WARNING: {reference.name}: its weights' licence is {licence.name}: NOT FOR COMMERCIAL USE",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
+from PIL import Image
 
-from services.classifier import nvidia
+from services.classifier import hub, integrity, nvidia
 from services.classifier.devices import (
     Choice,
     CudaFacts,
@@ -34,11 +35,14 @@ from services.classifier.devices import (
     usable_cores,
     why_no_gpu,
 )
+from services.classifier.families import PIXELS_ARE_MEANT, Pixels, names_pixels, settle_pixels
+from services.classifier.integrity import GOLDEN_PICTURE, GOLDEN_TEXT, Checked, Golden, Record
 from services.classifier.model import DeviceLost, ModelFacts
 from services.classifier.model_settings import calibrated_temperature
 from services.classifier.parts import Parts
+from services.classifier.preprocess import stack
 from services.classifier.prompts import templates_for
-from services.classifier.references import CONFIG_FILE, OURS_FILE, ModelReference, read_json
+from services.classifier.references import CONFIG_FILE, OURS_FILE, ModelReference, read_json, repository
 from shared.errors import ConfigError, Transient, redact
 from shared.logs import get_logger
 
@@ -200,7 +204,11 @@ def load_model(
     if choice.device != "cpu":  # for this thread: else what names no device goes to GPU 0, context and all
         torch.cuda.set_device(choice.device)
     ours = _ours(reference)
+    record = Record(cache_dir)
+    checked = _verified(reference, cache_dir, record)
     network, tokenizer = _create(reference, choice, cache_dir)
+    golden = _golden(network, tokenizer, reference, checked, record)
+    settle(network, choice.dtype)
     scale = float(network.logit_scale.detach().exp())
     size = network.visual.preprocess_cfg["size"]
     facts = ModelFacts(
@@ -215,9 +223,18 @@ def load_model(
         threads=choice.threads,
     )
     model = OpenClipModel(network, tokenizer, facts)
-    dim = model.embed_texts(["a dog"]).shape[1]
+    try:
+        dim = model.embed_texts(["a dog"]).shape[1]
+    except (IndexError, ValueError) as exc:  # a token that the text tower has no vector for
+        raise ConfigError(
+            f"MODEL={reference.name}: its text tower does not know the tokenizer's words ({_line(exc)}): the tokenizer "
+            f"is another model's; {integrity.remedy(reference.name)}"
+        ) from exc
     model = OpenClipModel(network, tokenizer, replace(facts, embedding_dim=dim))
     _check(model, reference, ours)
+    if golden is not None:
+        integrity.compare(reference.name, choice.dtype, golden, embed_golden(model, checked.weights))
+    record.save()
     return model
 
 
@@ -264,26 +281,198 @@ def _create(reference: ModelReference, choice: Choice, cache_dir: Path | None) -
     logging.getLogger().addFilter(_is_worth_a_line)
     import open_clip
 
-    source = f"local-dir:{reference.folder}" if reference.folder else reference.architecture or reference.name
+    source, tag = _source(reference, cache_dir)
     cache = str(cache_dir) if cache_dir and reference.kind != "folder" else None
+    pixels = _pixels(reference, cache_dir)
+    # OpenAI's weights and others were trained with QuickGELU; with the plain one nothing fails, labels are only worse
+    is_quick = _is_listed_quick(reference)
     try:
-        network = open_clip.create_model(
-            source,
-            pretrained=reference.tag or None,
-            device=choice.device,
-            cache_dir=cache,
-            require_pretrained=True,
-            # never a centre crop: of a 16:9 frame it drops 44 % of the width
-            force_preprocess_cfg={"resize_mode": "squash"},
-            **_moved_text_config(reference),
-        )
-        tokenizer = open_clip.get_tokenizer(source, cache_dir=cache)
+        with (
+            _offline()
+        ):  # all is here by now; else each start would ask the hub whether it is still the newest
+            tokenizer = open_clip.get_tokenizer(source, cache_dir=cache)
+            network = open_clip.create_model(
+                source,
+                pretrained=tag,
+                device=choice.device,
+                cache_dir=cache,
+                require_pretrained=True,
+                force_quick_gelu=is_quick,
+                # never a centre crop: of a 16:9 frame it drops 44 % of the width
+                force_preprocess_cfg={"resize_mode": "squash"} | pixels,
+                **_moved_text_config(reference),
+            )
     except torch.OutOfMemoryError:
         raise
-    except Exception as exc:  # noqa: BLE001 - loaders raise whatever a broken file or an absent network leads to
+    except Exception as exc:  # noqa: BLE001 - loaders raise whatever a broken file or an absent one leads to
         raise ConfigError(_why_not(reference, exc)) from exc
-    settle(network, choice.dtype)
+    network.eval()
     return network, tokenizer
+
+
+def _verified(reference: ModelReference, cache_dir: Path | None, record: Record) -> Checked:
+    """Bring the files here if need be, and compare their checksums before anything is read from them."""
+    if reference.folder is not None:
+        checked = integrity.check_folder(reference.name, reference.folder, record)
+    else:
+        bring(reference, cache_dir)
+        checked = integrity.check_cache(
+            reference.name, hub.cached_files(hub.cache_of(cache_dir), reference), record
+        )
+    if not checked.is_verified:
+        log.warning(
+            "nothing says what the checksums of these weights should be; `clipwatch models fetch` writes them down",
+            model=reference.name,
+        )
+    return checked
+
+
+def bring(reference: ModelReference, cache_dir: Path | None) -> None:
+    """Have a hub model's files in the cache: without a question to the hub when they are; else ConfigError, soon."""
+    try:
+        with _offline():
+            _download(reference, cache_dir)
+            return
+    except Exception as exc:  # noqa: BLE001 - open_clip and transformers raise anything for a file that is not there
+        why_absent = exc
+    if why := hub.why_unreachable():
+        raise ConfigError(hub.not_here(reference, why)) from why_absent
+    try:
+        _download(reference, cache_dir)
+    except Exception as exc:  # noqa: BLE001 - as above
+        raise ConfigError(hub.not_here(reference, _line(exc))) from exc
+
+
+def _download(reference: ModelReference, cache_dir: Path | None) -> None:
+    import huggingface_hub
+    import open_clip
+    from open_clip.pretrained import download_pretrained_from_hf
+
+    cache = str(cache_dir) if cache_dir else None
+    name, file = repository(reference)
+    revision = reference.revision or None
+    if reference.kind == "hub":
+        huggingface_hub.hf_hub_download(name, CONFIG_FILE, revision=revision, cache_dir=cache)
+    download_pretrained_from_hf(name, filename=file or None, revision=revision, cache_dir=cache)
+    if reference.revision:  # the small files of the same commit: it is read as a folder then
+        small = ["*.json", "*.txt", "*.model"]
+        huggingface_hub.snapshot_download(name, revision=revision, cache_dir=cache, allow_patterns=small)
+    source, _ = _source(reference, cache_dir)
+    open_clip.get_tokenizer(source, cache_dir=cache)
+    text = hub.model_config(hub.cache_of(cache_dir), reference).get("model_cfg", {}).get("text_cfg", {})
+    if tower := text.get("hf_model_name"):
+        import transformers
+
+        transformers.AutoConfig.from_pretrained(tower)  # open_clip looks it up in the library's own cache
+
+
+def _source(reference: ModelReference, cache_dir: Path | None) -> tuple[str, str | None]:
+    """Return the name that open_clip knows a model by, and its tag."""
+    if reference.folder:
+        return f"local-dir:{reference.folder}", None
+    if reference.revision:  # open_clip has no revisions, but reads the cache's folder of one
+        files = hub.snapshot(hub.cache_of(cache_dir), reference)
+        return f"local-dir:{files[0].parent if files else ''}", None
+    return reference.architecture or reference.name, reference.tag or None
+
+
+def _pixels(
+    reference: ModelReference, cache_dir: Path | None
+) -> dict[str, Any]:  # Any: open_clip's own settings
+    """Return mean and std to force; raise ConfigError where a model's own file names wrong ones."""
+    if reference.kind == "open_clip":
+        return {}  # open_clip's table has them beside the tag
+    folder = reference.folder
+    config = (
+        read_json(folder / CONFIG_FILE) if folder else hub.model_config(hub.cache_of(cache_dir), reference)
+    )
+    if _ours(reference).get(PIXELS_ARE_MEANT) is True and names_pixels(config):
+        return {}
+    forced = settle_pixels(reference, config, _listed_pixels(reference))
+    if forced is not None:
+        log.warning(
+            "the model's config names no mean and std: those of its family are taken",
+            model=reference.name,
+            mean=forced.mean,
+            std=forced.std,
+        )
+        return {"mean": forced.mean, "std": forced.std}
+    if not names_pixels(config):
+        log.warning("the model's config names no mean and std: CLIP's are taken", model=reference.name)
+    return {}
+
+
+def _listed(reference: ModelReference) -> list[dict[str, Any]]:  # Any: open_clip's own table
+    """Return what open_clip's table says of the weights: of a tag, or of every tag with the same repository."""
+    from open_clip.pretrained import get_pretrained_cfg, list_pretrained
+
+    if reference.kind == "open_clip":
+        return [get_pretrained_cfg(reference.architecture, reference.tag)]
+    name = repository(reference)[0] if reference.kind == "hub" else ""
+    every = [get_pretrained_cfg(*listed) for listed in list_pretrained()] if name else []
+    return [entry for entry in every if entry.get("hf_hub", "").startswith(f"{name}/")]
+
+
+def _is_listed_quick(reference: ModelReference) -> bool:
+    return any(entry.get("quick_gelu", False) for entry in _listed(reference))
+
+
+def _listed_pixels(reference: ModelReference) -> Pixels | None:
+    found = {(tuple(entry["mean"]), tuple(entry["std"])) for entry in _listed(reference)}
+    return Pixels(*found.pop()) if len(found) == 1 else None
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """Keep the hub's library from the network meanwhile: with files in the cache it needs none."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _golden(
+    network: Any,  # Any: open_clip has no types
+    tokenizer: Any,
+    reference: ModelReference,
+    checked: Checked,
+    record: Record,
+) -> Golden | None:
+    """Return the golden embeddings of these weights; make them, by open_clip's own transform, the first time."""
+    kept = record.golden(reference.name, checked.weights)
+    if kept is not None or not checked.is_verified:
+        return kept
+    made = reference_golden(network, tokenizer, checked.weights)
+    record.keep_golden(reference.name, made)
+    log.info("golden embeddings are made", model=reference.name)
+    return made
+
+
+@torch.inference_mode()
+def reference_golden(network: Any, tokenizer: Any, weights: str) -> Golden:  # Any: open_clip has no types
+    """Embed the golden picture and text in float32, with Pillow and open_clip's transform."""
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    transform = image_transform_v2(PreprocessCfg(**network.visual.preprocess_cfg), is_train=False)
+    device = network.logit_scale.device
+    with Image.open(GOLDEN_PICTURE) as picture:
+        pixels = transform(picture.convert("RGB")).unsqueeze(0).to(device)
+    text = tokenizer([GOLDEN_TEXT]).to(device)
+    return Golden(weights, _unit(network.encode_image(pixels))[0], _unit(network.encode_text(text))[0])
+
+
+def embed_golden(model: OpenClipModel, weights: str) -> Golden:
+    """Embed the golden picture and text as everything else is embedded, but for the quick decoding of JPEG.
+
+    That is no model's, and moves the offline model's embedding by 0.001 to 0.011; the resize alone by 0.00001.
+    """
+    with Image.open(GOLDEN_PICTURE) as picture:
+        pixels = model.resize(np.array(picture.convert("RGB")))
+    return Golden(weights, model.embed_pictures(stack([pixels]))[0], model.embed_texts([GOLDEN_TEXT])[0])
 
 
 def settle(network: Any, dtype: Dtype) -> None:  # Any: open_clip has no types
@@ -317,13 +506,14 @@ def _moved_text_config(reference: ModelReference) -> dict[str, Any]:  # Any: ope
 
 
 def _why_not(reference: ModelReference, exc: Exception) -> str:
-    said = redact(" ".join(str(exc).split()))[:200] or type(exc).__name__
+    said = _line(exc)
     if reference.kind == "folder":
         return f"MODEL={reference.name}: {reference.folder} cannot be loaded: {said}; make the folder anew"
-    return (
-        f"MODEL={reference.name}: its weights are not on this machine and could not be fetched ({said}); "
-        f"with a network, run `clipwatch models fetch {reference.name}`"
-    )
+    return f"MODEL={reference.name}: cannot be loaded: {said}; {integrity.remedy(reference.name)}"
+
+
+def _line(exc: Exception) -> str:
+    return redact(" ".join(str(exc).split()))[:200] or type(exc).__name__
 
 
 def _ours(reference: ModelReference) -> dict[str, Any]:  # Any: a JSON file's values

@@ -2,7 +2,7 @@
 
 mini                     a model folder of that name in the models directory
 ViT-B-32-256/TAG         an architecture of open_clip and its pretrained weights
-hf-hub:OWNER/NAME        open_clip weights on the Hugging Face hub
+hf-hub:OWNER/NAME        open_clip weights on the Hugging Face hub; NAME@REVISION for a branch, tag or commit
 local-dir:FOLDER, FOLDER a folder in open_clip's local-dir format
 """
 
@@ -13,6 +13,7 @@ import difflib
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,7 @@ from shared.errors import ConfigError
 
 CONFIG_FILE = "open_clip_config.json"
 OURS_FILE = "clipwatch.json"
+_HUB_NAME = re.compile(r"hf-hub:(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a local-dir folder
 
 
@@ -35,15 +37,17 @@ class ModelReference:
     folder: Path | None = None
     architecture: str = ""
     tag: str = ""
+    revision: str = ""
 
 
 def resolve_model(name: str, models_dir: Path) -> ModelReference:
     """Return what `name` stands for, without loading it; raise ConfigError (one line) when it stands for nothing."""
     name = name.strip()
     if name.startswith("hf-hub:"):
-        if name.count("/") != 1 or name.endswith(("/", ":")):
-            raise ConfigError(f"MODEL={name}: wanted hf-hub:OWNER/NAME")
-        return ModelReference(name, "hub")
+        found = _HUB_NAME.fullmatch(name)
+        if found is None or ".." in name or "//" in name:
+            raise ConfigError(f"MODEL={name}: wanted hf-hub:OWNER/NAME or hf-hub:OWNER/NAME@REVISION")
+        return ModelReference(name, "hub", revision=found["revision"] or "")
     if name.startswith("local-dir:"):
         return _folder(name, Path(name.removeprefix("local-dir:")).expanduser())
     if is_plain(name) and (models_dir / name).is_dir():
@@ -75,12 +79,66 @@ def architectures() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.json")))
 
 
+def architecture_config(architecture: str) -> dict[str, Any]:  # Any: JSON
+    """Return open_clip's `model_cfg` of one of its architectures."""
+    return read_json(_package() / "model_configs" / f"{architecture}.json")
+
+
+def repository(reference: ModelReference) -> tuple[str, str]:
+    """Return the hub's OWNER/NAME that holds a model's weights, and their file's name, '' where it is the usual one."""
+    if reference.kind == "hub":
+        found = _HUB_NAME.fullmatch(reference.name)
+        return (found["repository"], "") if found else ("", "")
+    owner, _, rest = _repositories().get((reference.architecture, reference.tag), "").partition("/")
+    name, _, file = rest.partition("/")
+    return f"{owner}/{name}", file
+
+
+def names_of(repository_name: str) -> tuple[str, ...]:
+    """Return the NAME/TAGs whose weights are in a repository of the hub."""
+    return tuple(
+        f"{architecture}/{tag}"
+        for architecture, tags in _listed().items()
+        for tag, entry in tags.items()
+        if entry.hf_hub.startswith(f"{repository_name}/")
+    )
+
+
 @cache
 def pretrained_tags() -> Mapping[str, tuple[str, ...]]:
     """Return the pretrained tags of each architecture, read from open_clip's source without running it."""
-    tree = ast.parse((_package() / "pretrained.py").read_text(encoding="utf-8"))
-    groups: dict[str, dict[str, bool]] = {}
     table: dict[str, tuple[str, ...]] = {}
+    for architecture, tags in _listed().items():
+        table[architecture] = tuple(tags)
+        if quick := tuple(tag for tag, entry in tags.items() if entry.is_quick):
+            table[f"{architecture}-quickgelu"] = quick
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What open_clip's table says of one tag."""
+
+    is_quick: bool  # trained with QuickGELU, and listed as a -quickgelu variant as well
+    hf_hub: str
+
+
+@cache
+def _repositories() -> Mapping[tuple[str, str], str]:
+    found = {}
+    for architecture, tags in _listed().items():
+        for tag, entry in tags.items():
+            found[architecture, tag] = entry.hf_hub
+            if entry.is_quick:
+                found[f"{architecture}-quickgelu", tag] = entry.hf_hub
+    return found
+
+
+@cache
+def _listed() -> Mapping[str, Mapping[str, _Entry]]:
+    tree = ast.parse((_package() / "pretrained.py").read_text(encoding="utf-8"))
+    groups: dict[str, dict[str, _Entry]] = {}
+    table: dict[str, dict[str, _Entry]] = {}
     for node in tree.body:
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
             continue
@@ -90,10 +148,7 @@ def pretrained_tags() -> Mapping[str, tuple[str, ...]]:
             for key, value in zip(node.value.keys, node.value.values, strict=True):
                 if isinstance(key, ast.Constant) and isinstance(key.value, str):
                     named = groups.get(value.id, {}) if isinstance(value, ast.Name) else {}
-                    tags = _tags(value) if isinstance(value, ast.Call) else named
-                    table[key.value] = tuple(tags)
-                    if quick := tuple(tag for tag, is_quick in tags.items() if is_quick):
-                        table[f"{key.value}-quickgelu"] = quick
+                    table[key.value] = _tags(value) if isinstance(value, ast.Call) else named
     return table
 
 
@@ -155,14 +210,19 @@ def _how_to_get(name: str) -> str:
     )
 
 
-def _tags(call: ast.Call) -> dict[str, bool]:
-    """Return the tags in `dict(tag=_pcfg(...), ...)`, and whether each is listed as a -quickgelu variant as well."""
+def _tags(call: ast.Call) -> dict[str, _Entry]:
+    """Return the entries of `dict(tag=_pcfg(hf_hub='…', …), …)`."""
     return {
-        keyword.arg: isinstance(keyword.value, ast.Call)
-        and any(option.arg == "quick_gelu" for option in keyword.value.keywords)
+        keyword.arg: _entry(keyword.value)
         for keyword in call.keywords
-        if keyword.arg
+        if keyword.arg and isinstance(keyword.value, ast.Call)
     }
+
+
+def _entry(call: ast.Call) -> _Entry:
+    options = {option.arg: option.value for option in call.keywords}
+    hub = options.get("hf_hub")
+    return _Entry("quick_gelu" in options, str(hub.value) if isinstance(hub, ast.Constant) else "")
 
 
 @cache

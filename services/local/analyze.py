@@ -15,6 +15,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from services.classifier import hub
 from services.classifier.references import resolve_model
 from services.local.config import models_dir
 from services.local.records import EventRow, Records, SnippetRow
@@ -90,7 +91,7 @@ def check_wish(wish: AnalyzeWish) -> tuple[Recording, ...]:
     if not [label for label in wish.labels if label.strip()]:
         faults.append("no labels given: say what to look for, for example --label 'a dog'")
     try:
-        resolve_model(wish.model, models_dir())
+        hub.require(resolve_model(wish.model, models_dir()), models_dir())
     except ConfigError as exc:
         faults.extend(fault.replace("MODEL=", "--model ", 1) for fault in exc.faults)
     if wish.out.exists() and not wish.out.is_dir():

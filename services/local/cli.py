@@ -308,18 +308,11 @@ def evaluate(
 
 @models_app.command("list")
 def models_list() -> None:
-    """List the models that can be named.
+    """List the models that can be named; for those that are here also where, size, verified or not, and the licence.
 
     Example: [bold]clipwatch models list[/bold]
     """
-    from services.classifier.references import local_models, pretrained_tags
-    from services.local.config import models_dir
-
-    for name in local_models(models_dir()):
-        print(name)
-    for architecture, tags in sorted(pretrained_tags().items()):
-        for tag in tags:
-            print(f"{architecture}/{tag}")
+    _models("--list")
 
 
 @models_app.command("fetch")
@@ -330,9 +323,26 @@ def models_fetch(
 
     Example: [bold]clipwatch models fetch ViT-B-32-256/datacomp_s34b_b86k[/bold]
     """
+    _models(name)
+
+
+@models_app.command("verify")
+def models_verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models; all that are here when none is named.")
+    ] = None,
+) -> None:
+    """Hash the files of models again, and compare them with what they should be.
+
+    Example: [bold]clipwatch models verify[/bold]
+    """
+    _models("--verify", *(names or ()))
+
+
+def _models(*arguments: str) -> None:
     from services.local.config import models_dir
 
-    command = [sys.executable, "-m", "services.classifier.fetch", name]
+    command = [sys.executable, "-m", "services.classifier.fetch", *arguments]
     sys.exit(subprocess.run(command, env={**os.environ, "MODELS_DIR": str(models_dir())}).returncode)
 
 

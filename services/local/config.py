@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from services.classifier import hub
 from services.classifier.references import resolve_model
 from services.motion.probe import probe
 from shared.cameras import CameraFile, parse_cameras, read_yaml
@@ -109,7 +110,7 @@ def _settings(section: Any, filename: str) -> RunSettings:  # Any: what a YAML f
 
 def _model_faults(name: str, filename: str) -> list[str]:
     try:
-        resolve_model(name, models_dir())
+        hub.require(resolve_model(name, models_dir()), models_dir())
     except ConfigError as exc:
         return [f"{filename}: settings.{fault.replace('MODEL=', 'model=', 1)}" for fault in exc.faults]
     return []

@@ -182,7 +182,9 @@ def check_cache(name: str, files: Sequence[Path], record: Record, again: bool = 
                 is_verified = is_verified and path.suffix not in WEIGHT_SUFFIXES
                 right = before or found
         if found != right:
-            faults.append(_corrupt(path, found, right, f"delete it and run `clipwatch models fetch {name}`"))
+            # the blob: were only its link deleted, the hub's library would link the same bytes again
+            how = f"delete it and run `clipwatch models fetch {name}`"
+            faults.append(_corrupt(path.resolve(), found, right, how))
     if faults:
         raise ConfigError(faults)
     weights = [path for path in digests if path.suffix in WEIGHT_SUFFIXES]

@@ -268,6 +268,8 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
     """Label snippets until the runtime stops. `engine` is called in the model's thread: torch takes seconds."""
     tune()
     reference = resolve_model(settings.model, settings.models_dir)
+    # before Redis is waited for: weights that cannot be had are bad settings, whatever else is away
+    await asyncio.to_thread(hub.require, reference, settings.models_dir)
     with ThreadPoolExecutor(1, thread_name_prefix="model") as model_thread:
         context = contextvars.copy_context()  # what the service binds to its log lines
 
@@ -352,7 +354,6 @@ class _Prepared:
 def _prepare(
     make_engine: Callable[[], Engine], reference: ModelReference, settings: ClassifierSettings
 ) -> _Prepared:
-    hub.require(reference, settings.models_dir)
     engine = make_engine()
     hardware = engine.probe_hardware()
     gpus = candidates(settings.device, hardware)

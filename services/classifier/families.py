@@ -49,8 +49,8 @@ class Licence:
 
 _APPLE = Licence("Apple's own, research only", is_restricted=True)
 _NC = Licence("CC-BY-NC-4.0", is_restricted=True)
-# What a repository's owner and name begin with; the first that fits counts. A reminder only: the model's own card is the
-# licence, and it can change.
+# What a repository's owner and name begin with; the first that fits counts. A reminder only: what counts is the
+# model's own card, and it can change.
 _LICENCES: tuple[tuple[str, Licence], ...] = (
     ("apple/", _APPLE),
     ("timm/MobileCLIP", _APPLE),

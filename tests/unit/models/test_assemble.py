@@ -86,7 +86,16 @@ class Workshop:
         (self.bridge / "bridge.safetensors").write_bytes(save({"proj.weight": weight.half()}))
         settings = {"name": "mini", "temperature": 20.0, "image_size": 224}
         (self.bridge / "settings.json").write_text(json.dumps(settings))
-        names = ("bridge.safetensors", "settings.json")
+        self.write_sums()
+
+    def write_tower(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Write adapted tensors of the image tower, and the checksums anew."""
+        (self.bridge / "tower.safetensors").write_bytes(save(tensors))
+        self.write_sums()
+
+    def write_sums(self) -> None:
+        """Write the checksums of what is ours."""
+        names = sorted(path.name for path in self.bridge.iterdir() if path.name != "SHA256SUMS")
         sums = [f"{digest(self.bridge / name)}  {name}\n" for name in names]
         (self.bridge / "SHA256SUMS").write_text("".join(sums))
 
@@ -242,6 +251,26 @@ def test_a_broken_bridge_is_refused(workshop: Workshop) -> None:
 def test_a_bridge_of_another_width_is_refused(workshop: Workshop) -> None:
     workshop.write_bridge(torch.ones(TEXT_WIDTH, IMAGE_WIDTH + 1))
     assert "leads from 5 to 3, wanted 4 to 3" in workshop.refused()
+
+
+def test_adapted_tensors_take_the_place_of_the_packages(workshop: Workshop) -> None:
+    weight = torch.full_like(image_tensors()["_conv_head.weight"], 0.25)
+    workshop.write_tower({"conv_head.weight": weight.half()})
+    workshop.run()
+    tensors = load_file(workshop.out / "open_clip_model.safetensors")
+    assert torch.equal(tensors["visual.trunk.conv_head.weight"], weight)
+    assert tensors["visual.trunk.conv_head.weight"].dtype == torch.float32
+    assert (
+        "models/adapt.py"
+        in json.loads((workshop.out / "clipwatch.json").read_text())["sources"]["image tower"]
+    )
+
+
+def test_adapted_tensors_of_another_tower_are_refused(workshop: Workshop) -> None:
+    workshop.write_tower({"conv_head.weight": torch.ones(7)})
+    line = workshop.refused()
+    assert "tower.safetensors: 'conv_head.weight' is no tensor of EfficientNet-Lite0 of that shape" in line
+    assert "adapt.py" in line
 
 
 def test_a_missing_bridge_is_refused(workshop: Workshop) -> None:

@@ -1,22 +1,29 @@
 """How fast the classifier is: against the origin's loop, against the chip, and as a whole worker over Redis.
 
-    python bench/classifier.py [MODEL …] [--snippets N] [--threads N]
+    python bench/classifier.py [MODEL …] [--snippets N] [--rounds N] [--threads N]
 
-MODEL is an architecture of open_clip (random weights: they measure the same) or a model folder; default: the offline
-model `mini` when it is there, ViT-B-32 and ViT-B-32-256. Prints one JSON object a model on stdout: medians; what is
-compared is measured in turns within one run, so that a busy machine slows both sides.
+MODEL is `mini` (in the models' folder), a model folder, or an architecture of open_clip (random weights: they measure
+the same); default: `mini` when it is there, ViT-B-32 and ViT-B-32-256. Prints one JSON object a model on stdout.
+Sides take turns within one run, so that a busy machine slows them all; times are medians, and each fraction is the
+median of what neighbouring turns gave.
 
     seed_loop_ms_per_frame   the origin's loop: transform, tokenise, encode_image, encode_text, forward; one, float32
     tower_ms_per_image       the bare image tower, batch 32, chosen number format
     worker_ms_per_image      from snippets in Redis to labels in Redis: read, decode, resize, normalise, forward, write
-    gemm_gflops              a square matrix product in the same number format and with the same threads
-    rss_mb                   of this process (both networks in it), after the first, the middle and the last fifth
+    gemm_gflops              the fastest of GEMM_SHAPES (medians), same number format and threads
+    rss_mb                   of this process after the first, the middle and the last part of the snippets
+    *_cpu_ms_per_image       the same work in CPU time of all threads: what a busy machine distorts least
+    load                     processes that wanted a core (1 minute's mean, at the start and the end), and the cores
+
+From LONG snippets on, they are small and varied (1 to 6 pictures of 8 sizes, more label sets than are kept) and the
+other sides have one turn only: this is for watching the memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -28,7 +35,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,6 +73,11 @@ from shared.streams import Consumer, ConsumerSettings
 
 BATCH = 32
 MOMENTS = 12
+PARTS = 5  # of the snippets, each beside a measurement of the tower
+LONG = 1000
+# rows, columns, summed: square ones, and what a ViT-B's MLP multiplies for 32 pictures. Which is fastest depends on the
+# chip's caches; a tower that beat all of them would show that the yardstick is too short.
+GEMM_SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (1600, 3072, 768))
 LABELS_ASKED = LabelSet(labels=("a person", "a dog", "a car", "a bicycle"), background=("an empty street",))
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -82,6 +94,48 @@ class Subject:
     seed_network: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds: by the clock, and of all threads of this process."""
+
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the snippets, in ms an image, and the tower right before and after it."""
+
+    worker: Spent
+    tower: Spent
+    rss_mb: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How the snippets look: pictures of the number-th, and its label set."""
+
+    jpegs: list[tuple[bytes, bytes]]
+    is_long: bool
+
+    def moments(self, number: int) -> int:
+        """Return how many moments (a frame and a crop each) it has."""
+        return (1 + (number % 10 == 0) + (number % 50 == 0)) if self.is_long else MOMENTS
+
+    def pictures(self, number: int, moment: int) -> list[tuple[str, bytes]]:
+        """Return kind and JPEG of a moment's pictures."""
+        frame, crop = self.jpegs[(number + moment) % len(self.jpegs)]
+        if self.is_long and number % 10:
+            return [("crop", crop)]
+        return [("frame", frame), ("crop", crop)]
+
+    def labels(self, number: int) -> LabelSet:
+        """Return what is asked: in a long run 200 label sets in turn, each for 40 snippets."""
+        if not self.is_long:
+            return LABELS_ASKED
+        return LabelSet(labels=(*LABELS_ASKED.labels, f"thing {number // 40 % 200}"))
+
+
 def main() -> int:
     """Run the command line."""
     tune()
@@ -91,7 +145,7 @@ def main() -> int:
     )
     parser.add_argument("models", nargs="*")
     parser.add_argument("--snippets", type=int, default=48, help="snippets that the worker labels")
-    parser.add_argument("--rounds", type=int, default=7, help="how often each side has its turn")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each side has its turn")
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
     choice = choose("auto", "auto", arguments.threads, probe_hardware())
@@ -101,44 +155,76 @@ def main() -> int:
 
 
 def default_models() -> list[str]:
-    mini = ClassifierSettings().models_dir / "mini"
-    return [*([str(mini)] if mini.is_dir() else []), "ViT-B-32", "ViT-B-32-256"]
+    """Return what is measured when nothing is named."""
+    has_mini = (ClassifierSettings().models_dir / "mini").is_dir()
+    return [*(["mini"] if has_mini else []), "ViT-B-32", "ViT-B-32-256"]
 
 
 def measure(name: str, choice: Choice, arguments: argparse.Namespace) -> dict[str, object]:
     """Return the figures of one model."""
+    load_before = os.getloadavg()[0]
     subject = make(name, choice)
     keep_memory()
     torch.set_num_threads(choice.threads)
-    gemm, tower, seed = [], [], []
+    is_long = arguments.snippets >= LONG
     flops = flops_of(subject)
-    for _ in range(arguments.rounds):
-        gemm.append(gemm_gflops(choice))
-        tower.append(tower_ms(subject))
-        seed.append(seed_loop_ms(subject))
-    worker, side_tower, rss = asyncio.run(worker_ms(subject, arguments.snippets))
-    tower_ms_per_image, gemm_gflops_ = statistics.median(tower), statistics.median(gemm)
+    gemms: dict[tuple[int, int, int], list[float]] = {shape: [] for shape in GEMM_SHAPES}
+    tower, seed, fractions = [], [], []
+    run_tower, run_seed = tower_work(subject), seed_work(subject)
+    for shape in GEMM_SHAPES:
+        gemm_gflops(choice, shape)
+    for work in (run_tower, run_seed):
+        work()
+    for _ in range(1 if is_long else arguments.rounds):
+        for shape in GEMM_SHAPES:
+            gemms[shape].append(gemm_gflops(choice, shape))
+        tower.append(per_image(run_tower, BATCH))
+        fractions.append(flops / tower[-1].wall_s / 1e9 / max(rates[-1] for rates in gemms.values()))
+        seed.append(per_image(run_seed, 1))
+    del run_seed
+    subject = replace(subject, seed_network=None)
+    gc.collect()
+    parts = asyncio.run(worker_parts(subject, arguments.snippets, is_long))
+    seed_ms, tower_ms = (1000 * statistics.median(one.wall_s for one in side) for side in (seed, tower))
+    worker_ms = 1000 * statistics.median(part.worker.wall_s for part in parts)
     return {
         "model": subject.name,
         "dtype": choice.dtype,
         "threads": choice.threads,
-        "seed_loop_ms_per_frame": round(statistics.median(seed), 2),
-        "tower_ms_per_image": round(tower_ms_per_image, 2),
-        "worker_ms_per_image": round(worker, 2),
+        "seed_loop_ms_per_frame": round(seed_ms, 2),
+        "tower_ms_per_image": round(tower_ms, 2),
+        "worker_ms_per_image": round(worker_ms, 2),
+        "gemm_gflops": round(max(statistics.median(rates) for rates in gemms.values()), 1),
+        "tower_fraction_of_gemm": round(statistics.median(fractions), 3),
+        "worker_fraction_of_tower": fraction([(part.tower.wall_s, part.worker.wall_s) for part in parts]),
+        "speedup_over_seed_loop": round(seed_ms / worker_ms, 1),
+        "rss_mb": [parts[at].rss_mb for at in (0, len(parts) // 2, -1)],
         "gflop_per_image": round(flops / 1e9, 2),
-        "gemm_gflops": round(gemm_gflops_),
-        "tower_fraction_of_gemm": round(flops / 1e6 / tower_ms_per_image / gemm_gflops_, 3),
-        "worker_fraction_of_tower": round(side_tower / worker, 3),
-        "speedup_over_seed_loop": round(statistics.median(seed) / worker, 1),
-        "rss_mb": rss,
+        "seed_loop_cpu_ms_per_frame": cpu_ms(seed),
+        "tower_cpu_ms_per_image": cpu_ms(tower),
+        "worker_cpu_ms_per_image": cpu_ms([part.worker for part in parts]),
+        "worker_fraction_of_tower_cpu": fraction([(part.tower.cpu_s, part.worker.cpu_s) for part in parts]),
+        "snippets": arguments.snippets,
+        "load": [round(load_before, 1), round(os.getloadavg()[0], 1), os.cpu_count()],
     }
+
+
+def fraction(pairs: list[tuple[float, float]]) -> float:
+    """Return the median of the ratios of what was measured side by side."""
+    return round(statistics.median(one / other for one, other in pairs), 3)
+
+
+def cpu_ms(side: list[Spent]) -> float:
+    """Return the median CPU time in ms."""
+    return round(1000 * statistics.median(spent.cpu_s for spent in side), 2)
 
 
 def make(name: str, choice: Choice) -> Subject:
     """Load a model folder, or make an architecture with random weights."""
-    if Path(name).is_dir():
-        model = load_model(resolve_model(name, Path()), choice)
-        source = f"local-dir:{name}"
+    folder = ClassifierSettings().models_dir / name if name == "mini" else Path(name)
+    if folder.is_dir():
+        model = load_model(resolve_model(str(folder), Path()), choice)
+        source = f"local-dir:{folder}"
         seed_network, _, transform = open_clip.create_model_and_transforms(source)
         seed_network.eval()
         return Subject(
@@ -168,11 +254,13 @@ def make(name: str, choice: Choice) -> Subject:
 # -- the sides
 
 
-def gemm_gflops(choice: Choice, side: int = 2048) -> float:
+def gemm_gflops(choice: Choice, shape: tuple[int, int, int]) -> float:
+    """Return GFLOP/s of inputs times a layer's weights, the way a network multiplies them."""
     dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(choice.dtype, torch.float32)
-    a, b = (torch.randn(side, side).to(dtype) for _ in range(2))
+    rows, columns, summed = shape
+    inputs, weights = torch.randn(rows, summed).to(dtype), torch.randn(columns, summed).to(dtype)
     with torch.inference_mode():
-        return 2 * side**3 / median_s(lambda: torch.mm(a, b), 3) / 1e9
+        return 2 * rows * columns * summed / median_s(lambda: torch.mm(inputs, weights.T), 3) / 1e9
 
 
 def flops_of(subject: Subject) -> float:
@@ -183,17 +271,21 @@ def flops_of(subject: Subject) -> float:
     return float(counter.get_total_flops())
 
 
-def tower_ms(subject: Subject) -> float:
-    """The bare tower: input of its own number format, nothing before and nothing after."""
+def tower_work(subject: Subject) -> Callable[[], object]:
+    """Return the bare tower: input of its own number format, nothing before and nothing after."""
     size = subject.model.facts.image_size
     dtype = next(subject.network.visual.parameters()).dtype
     batch = torch.rand(BATCH, 3, size, size).to(dtype).contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        return 1000 * median_s(lambda: subject.network.encode_image(batch), 2) / BATCH
+
+    def one_batch() -> None:
+        with torch.inference_mode():
+            subject.network.encode_image(batch)
+
+    return one_batch
 
 
-def seed_loop_ms(subject: Subject) -> float:
-    """What the origin did for every frame: PIL, transform, tokenise, both encoders, then forward (both once more)."""
+def seed_work(subject: Subject) -> Callable[[], object]:
+    """Return what the origin did for every frame: PIL, transform, tokenise, both encoders, forward (both again)."""
     frame = Image.fromarray(street(1280, 720, 0))
     texts = [*LABELS_ASKED.labels, *LABELS_ASKED.background]
 
@@ -205,70 +297,97 @@ def seed_loop_ms(subject: Subject) -> float:
             subject.seed_network.encode_text(words)
             subject.seed_network(picture, words)
 
-    return 1000 * median_s(one_frame, 1)
+    return one_frame
 
 
-async def worker_ms(subject: Subject, n_snippets: int) -> tuple[float, float, list[int]]:
-    """Return ms per image of the whole worker, of the bare tower measured right beside it, and the RSS in MB."""
+async def worker_parts(subject: Subject, n_snippets: int, is_long: bool) -> list[Part]:
+    """Run the whole worker over the snippets in PARTS, the bare tower before and after each."""
     settings = ClassifierSettings()
-    jpegs = [(encode(street(384, 216, seed)), encode(street(384, 384, seed))) for seed in range(8)]
+    sides = [384, 384, 384, 320, 256, 224, 160, 96] if is_long else [384] * 8
+    jpegs = [
+        (encode(street(side, side * 9 // 16, seed)), encode(street(side, side, seed)))
+        for seed, side in enumerate(sides)
+    ]
+    load = Load(jpegs, is_long)
+    run_tower = tower_work(subject)
+    n_part = max(1, n_snippets // PARTS)
     with embedded_redis() as url, ThreadPoolExecutor(1) as thread:
         redis: Redis = Redis.from_url(url)
         classifier = Classifier(subject.model, settings, ClassifierMetrics(CollectorRegistry()), thread)
         await classifier.warm_up()
         loop = asyncio.get_running_loop()
-        worker, tower, rss = [], [], []
-        n_rounds = 5
-        for number in range(n_rounds):
-            await publish(redis, jpegs, max(1, n_snippets // n_rounds), number)
-            tower.append(await loop.run_in_executor(thread, tower_ms, subject))
-            started = time.perf_counter()
-            n_done = await label_all(redis, classifier, settings)
-            worker.append((time.perf_counter() - started) * 1000 / (n_done * MOMENTS * 2))
-            rss.append(rss_mb())
+
+        async def tower() -> Spent:
+            return await loop.run_in_executor(thread, per_image, run_tower, BATCH)
+
+        parts = []
+        before = await tower()
+        for part in range(PARTS):
+            spent = Spent(0, 0)
+            n_images = 0
+            for first in range(part * n_part, (part + 1) * n_part, LONG):  # no more at once: Redis holds them
+                last = min(first + LONG, (part + 1) * n_part)
+                n_images += await publish(redis, load, range(first, last))
+                started = clocks()
+                await label_all(redis, classifier, settings)
+                now = clocks()
+                spent = Spent(
+                    spent.wall_s + now.wall_s - started.wall_s, spent.cpu_s + now.cpu_s - started.cpu_s
+                )
+            after = await tower()
+            beside = Spent((before.wall_s + after.wall_s) / 2, (before.cpu_s + after.cpu_s) / 2)
+            parts.append(Part(Spent(spent.wall_s / n_images, spent.cpu_s / n_images), beside, rss_mb()))
+            before = after
+            print(f"part {part + 1} of {PARTS}: RSS {rss_mb()} MB", file=sys.stderr, flush=True)
         classifier.close()
         await redis.aclose()
-    return statistics.median(worker), statistics.median(tower), [rss[0], rss[n_rounds // 2], rss[-1]]
+    return parts
 
 
-async def publish(redis: Redis, jpegs: list[tuple[bytes, bytes]], n_snippets: int, round_number: int) -> None:
-    for number in range(n_snippets):
+async def publish(redis: Redis, load: Load, numbers: range) -> int:
+    """Write snippets to Redis and return how many pictures they have."""
+    n_pictures = 0
+    for number in numbers:
         infos: list[PictureInfo] = []
         pictures: list[bytes] = []
-        for moment in range(MOMENTS):
+        for moment in range(load.moments(number)):
             at = NOON + timedelta(seconds=moment * 0.8)
-            frame, crop = jpegs[(number + moment) % len(jpegs)]
-            infos.append(PictureInfo(moment=moment, kind="frame", captured_at=at, width=384, height=216))
-            infos.append(
-                PictureInfo(
-                    moment=moment,
-                    kind="crop",
-                    captured_at=at,
-                    width=384,
-                    height=384,
-                    box=Box(x=0, y=0, w=0.5, h=0.9),
+            for kind, jpeg in load.pictures(number, moment):
+                height, width = simplejpeg.decode_jpeg_header(jpeg)[:2]
+                box = Box(x=0, y=0, w=0.5, h=0.9) if kind == "crop" else None
+                infos.append(
+                    PictureInfo.model_validate(
+                        {
+                            "moment": moment,
+                            "kind": kind,
+                            "captured_at": at,
+                            "width": width,
+                            "height": height,
+                            "box": box,
+                        }
+                    )
                 )
-            )
-            pictures += [frame, crop]
+                pictures.append(jpeg)
+        n_pictures += len(pictures)
         header = SnippetHeader(
-            event_id=uuid7(NOON, seed=f"{round_number}.{number}"),
+            event_id=uuid7(NOON, seed=str(number)),
             snippet=0,
             is_last=True,
             camera=f"camera-{number % 4}",
             event_started_at=NOON,
             started_at=NOON,
             ended_at=NOON + timedelta(seconds=10),
-            label_set=LABELS_ASKED,
+            label_set=load.labels(number),
             pictures=tuple(infos),
         )
-        fields: Any = SnippetMessage(
-            header, tuple(pictures)
-        ).encode()  # Any: redis-py's field type is invariant
+        # Any: redis-py's field type is invariant
+        fields: Any = SnippetMessage(header, tuple(pictures)).encode()
         await redis.xadd(SNIPPETS, fields)
+    return n_pictures
 
 
-async def label_all(redis: Redis, classifier: Classifier, settings: ClassifierSettings) -> int:
-    """Run the service's own consumer until the stream is empty; return how many snippets it labelled."""
+async def label_all(redis: Redis, classifier: Classifier, settings: ClassifierSettings) -> None:
+    """Run the service's own consumer until every snippet in the stream has its labels."""
     stop = asyncio.Event()
     consumer = Consumer(
         redis,
@@ -284,10 +403,22 @@ async def label_all(redis: Redis, classifier: Classifier, settings: ClassifierSe
     stop.set()
     await task
     await redis.delete(LABELS)
-    return wanted
 
 
 # -- what is measured with
+
+
+def clocks() -> Spent:
+    """Return both clocks, to be subtracted."""
+    return Spent(time.perf_counter(), time.process_time())
+
+
+def per_image(work: Callable[[], object], n_images: int) -> Spent:
+    """Run once what was warmed before."""
+    started = clocks()
+    work()
+    now = clocks()
+    return Spent((now.wall_s - started.wall_s) / n_images, (now.cpu_s - started.cpu_s) / n_images)
 
 
 def median_s(work: Callable[[], object], n_times: int) -> float:

@@ -369,6 +369,7 @@ def _load(
     if prepared.model is not None:
         return prepared.model
     choice = settle_on(gpu, settings.dtype, settings.threads, prepared.hardware)
+    choice = replace(choice, is_compiled=settings.compile == "on")
     return prepared.engine.load_chosen(reference, choice, settings.models_dir, settings.temperature)
 
 

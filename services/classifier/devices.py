@@ -60,6 +60,7 @@ class Choice:
     dtype: Dtype
     threads: int
     why: str
+    is_compiled: bool = False  # by torch.compile, at the first forward
 
 
 def choose(device: str, dtype: str, threads: int, hardware: Hardware) -> Choice:

@@ -42,6 +42,12 @@ class ClassifierSettings(ServiceSettings):
             description="auto: bfloat16 where the chip computes it natively, else float32; float16 on a GPU"
         ),
     ] = "auto"
+    compile: Annotated[
+        Literal["off", "on"],
+        Field(
+            description="on: torch.compile the image tower at the start, minutes; where that fails, go on without"
+        ),
+    ] = "off"
     threads: Annotated[
         int, Field(ge=0, le=1024, description="threads of the model's forward; 0: as many as cores")
     ] = 0

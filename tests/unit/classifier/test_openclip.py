@@ -14,11 +14,19 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from structlog.testing import capture_logs
 
 from services.classifier.devices import Choice
 from services.classifier.integrity import RECORD_FILE, write_sums
 from services.classifier.model import DeviceLost, Model
-from services.classifier.openclip import OpenClipModel, gpu_memory, load_model, probe_hardware, translated
+from services.classifier.openclip import (
+    OpenClipModel,
+    fold_norms,
+    gpu_memory,
+    load_model,
+    probe_hardware,
+    translated,
+)
 from services.classifier.preprocess import stack
 from services.classifier.references import ModelReference, resolve_model
 from shared.errors import ConfigError, Transient
@@ -80,6 +88,66 @@ def test_a_conv_tower_works_in_bfloat16(tmp_path: Path) -> None:
     vectors = model.embed_pictures(stack([model.resize(photo(60, 60))] * 3))
     assert np.isfinite(vectors).all()
     assert vectors.shape == (3, 32)
+
+
+def test_batch_norms_are_folded_and_the_embeddings_stay(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "conv", "conv")
+    ours = loaded(folder)
+    theirs = open_clip.create_model(f"local-dir:{folder}").eval()
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in theirs.visual.modules())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in ours.network.visual.modules())
+    batch = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        wanted, found = theirs.encode_image(batch), ours.network.encode_image(batch)
+    assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+
+
+class _Twice(torch.nn.Module):
+    """Uses a convolution's output before its norm as well: nothing may be folded into it."""
+
+    image_size = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
+        self.norm.running_mean = torch.tensor([1.0, -2.0, 3.0, -4.0])
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        seen: torch.Tensor = self.conv(pictures)
+        return (seen.relu() + self.norm(seen)).flatten(1)
+
+
+def test_a_norm_whose_folding_would_change_the_answer_stays() -> None:
+    tower = _Twice().eval()
+    weight = tower.conv.weight
+    assert fold_norms(tower) == 0
+    assert isinstance(tower.norm, torch.nn.BatchNorm2d)
+    assert tower.conv.weight is weight
+
+
+def test_a_compiled_tower_gives_the_same_embeddings(tiny_folder: Path) -> None:
+    model = loaded(tiny_folder)
+    batches = [stack([model.resize(photo(40, 40, seed)) for seed in range(n)]) for n in (2, 4)]
+    plain = [model.embed_pictures(batch) for batch in batches]
+    model.compile_tower(backend="aot_eager")  # all of torch.compile but the C++ compiler
+    for batch, wanted in zip(batches, plain, strict=True):
+        assert np.allclose(model.embed_pictures(batch), wanted, atol=1e-5)
+
+
+def test_a_compiler_that_fails_is_told_once_and_done_without(tiny_folder: Path) -> None:
+    def no_compiler(*_: object) -> object:
+        raise RuntimeError("no C++ compiler")
+
+    model = loaded(tiny_folder)
+    batch = stack([model.resize(photo(40, 40))] * 2)
+    wanted = model.embed_pictures(batch)
+    model.compile_tower(backend=no_compiler)
+    with capture_logs() as logs:
+        assert np.array_equal(model.embed_pictures(batch), wanted)
+        assert np.array_equal(model.embed_pictures(batch), wanted)
+    (line,) = logs
+    assert line["log_level"] == "warning"
+    assert "no C++ compiler" in line["error"]
 
 
 def test_facts_come_from_the_folders_own_file(tiny_folder: Path, tmp_path: Path) -> None:

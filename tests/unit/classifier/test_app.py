@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import struct
+import tracemalloc
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from services.classifier.app import Classifier, ClassifierMetrics
+from services.classifier.preprocess import REASONS
 from services.classifier.settings import ClassifierSettings
-from shared.contract import LABELS, LabelsMessage, SnippetMessage
-from shared.streams import Dead, Delivery, Done, Outcome
+from shared.contract import CLASSIFIERS, LABELS, SNIPPETS, LabelsMessage, SnippetMessage
+from shared.streams import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome
 from tests.unit.classifier.makers import BLUE, GREEN, RED, ColourModel, jpeg, message
 
 
@@ -109,6 +116,93 @@ async def test_changed_labels_act_on_the_next_snippet() -> None:
         (after,) = await made.handle([delivery(message([[("crop", jpeg(RED))]] * 3, ("a pedestrian",)))])
     assert accepted(before) == []
     assert accepted(after) == ["a pedestrian"]
+
+
+def claiming(width: int, height: int) -> bytes:
+    """Return a small JPEG that says it has this size."""
+    data = jpeg()
+    at = data.find(b"\xff\xc0")
+    return data[: at + 5] + struct.pack(">HH", height, width) + data[at + 9 :]
+
+
+async def test_bombs_neither_fill_the_memory_nor_hold_their_neighbours() -> None:
+    stripe = jpeg(RED, 30, 65000)  # 2 Mpx that no reduced decoding makes smaller: 5.9 MB each
+    progressive = jpeg(RED, 1500, 1500, progressive=True)
+    scan = progressive[progressive.rfind(b"\xff\xda") : -2]
+    bombs = [
+        message([[("crop", claiming(65500, 65500))]] * 64, key="claims"),
+        message([[("crop", progressive[:-2] + scan * 40 + progressive[-2:])]] * 8, key="scans"),
+        message([[("crop", stripe)]] * 64, key="stripes"),
+        message([[("crop", jpeg(GREEN, 1, 1))]] * 64, key="specks"),
+    ]
+    async with classifier(max_snippet_pixels=24_000_000) as (made, registry):
+        tracemalloc.start()
+        try:
+            outcomes = await made.handle([delivery(sent) for sent in (walking(), *bombs, walking())])
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [Done, Dead, Dead, Done, Done, Done]
+    assert accepted(outcomes[0]) == accepted(outcomes[-1]) == ["a person"]
+    assert accepted(outcomes[4]) == ["a dog"]
+    assert len(labels_of(outcomes[3]).header.moments) == 12  # of 64: what the snippet's budget allows
+    assert peak_bytes < 45e6  # a few stripes at a time; the twelve together would be 70 MB
+    counted = {
+        reason: registry.get_sample_value("clipwatch_classifier_pictures_refused_total", {"reason": reason})
+        for reason in REASONS
+    }
+    assert counted == {
+        "not_jpeg": 0,
+        "too_large": 64,
+        "too_many_scans": 8,
+        "broken": 0,
+        "snippet_budget": 52,
+    }
+
+
+async def test_a_large_but_allowed_picture_is_answered_with_its_neighbours() -> None:
+    large = message([[("crop", jpeg(GREEN, 2000, 2000))]] * 3)
+    async with classifier() as (made, _):
+        outcomes = await made.handle([delivery(walking()), delivery(large), delivery(walking())])
+    assert [accepted(outcome) for outcome in outcomes] == [["a person"], ["a dog"], ["a person"]]
+
+
+class Allergic(ColourModel):
+    """A model that fails on every batch with a green picture in it."""
+
+    def embed_pictures(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if (pictures[:, 1].astype(int).mean(axis=(1, 2)) > 200).any():
+            raise RuntimeError("cannot look at green")
+        return super().embed_pictures(pictures)
+
+
+@pytest.mark.redis
+async def test_a_snippet_that_fails_the_model_is_retried_alone(redis_client: Redis) -> None:
+    sent = [walking(key="before"), message([[("crop", jpeg(GREEN))]] * 4, key="green"), walking(key="after")]
+    for one in sent:
+        fields: Any = one.encode()  # Any: redis-py's field type is invariant
+        await redis_client.xadd(SNIPPETS, fields)
+    settings = ConsumerSettings(
+        SNIPPETS, CLASSIFIERS, "one", block_ms=20, min_idle_s=0.1, claim_every_s=0.05, max_attempts=1
+    )
+    async with classifier(Allergic()) as (made, _):
+        stop = asyncio.Event()
+        task = asyncio.create_task(Consumer(redis_client, settings, made.handle).run(stop))
+        with capture_logs():
+            async with asyncio.timeout(60):
+                while await redis_client.xlen(SNIPPETS):
+                    await asyncio.sleep(0.02)
+            stop.set()
+            await task
+    ((_, dead),) = await redis_client.xrange(f"{SNIPPETS}:dead")
+    assert SnippetMessage.decode(dead).header.event_id == sent[1].header.event_id
+    assert "cannot look at green" in dead[b"dead"].decode()
+    answered = [LabelsMessage.decode(fields) for _, fields in await redis_client.xrange(LABELS)]
+    assert [one.header.snippet.event_id for one in answered] == [
+        sent[0].header.event_id,
+        sent[2].header.event_id,
+    ]
 
 
 class Failing(ColourModel):

@@ -33,6 +33,18 @@ def load(data: bytes) -> NDArray[np.uint8] | Refused:
     return verdict or load_picture(data, 32, resize)
 
 
+def reason_of(data: bytes) -> str:
+    """Return why a picture is refused, be it by its header or by its data."""
+    found = load(data)
+    return found.reason if isinstance(found, Refused) else ""
+
+
+def photo_jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(photo(48, 48)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
 def with_size(data: bytes, width: int, height: int) -> bytes:
     """Return the JPEG with another size written in its frame header."""
     at = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))
@@ -92,6 +104,98 @@ def test_a_progressive_bomb_of_many_scans_is_refused() -> None:
     scan = data[at:-2]
     assert reason(data) == ""
     assert reason(data[:-2] + scan * MAX_SCANS + data[-2:]) == "too_many_scans"
+
+
+def marked(marker: int) -> bytes:
+    """Return a baseline JPEG whose frame header claims another process of coding."""
+    data = jpeg()
+    at = data.find(b"\xff\xc0")
+    return data[: at + 1] + bytes([marker]) + data[at + 2 :]
+
+
+@pytest.mark.parametrize("marker", [0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
+def test_codings_that_are_only_claimed_are_refused(marker: int) -> None:
+    """Progressive, lossless, hierarchical, arithmetic."""
+    found = load(marked(marker))
+    assert isinstance(found, Refused)
+    assert found.reason == "broken"
+
+
+def test_arithmetic_coding_does_no_harm() -> None:
+    found = load(marked(0xC9))  # libjpeg-turbo decodes it, here to noise
+    assert isinstance(found, Refused) or found.shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("bits", [0, 7, 12, 16, 255])
+def test_other_sample_depths_are_refused(bits: int) -> None:
+    data = jpeg()
+    at = data.find(b"\xff\xc0")
+    assert reason_of(data[: at + 4] + bytes([bits]) + data[at + 5 :]) == "broken"
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(48, 0), (0, 48), (48, 900), (900, 48), (8, 8), (1000, 1000), (65500, 15)],
+    ids=[
+        "lines counted later (DNL)",
+        "no width",
+        "higher",
+        "wider",
+        "smaller",
+        "as large as allowed",
+        "a stripe",
+    ],
+)
+def test_a_size_that_the_data_do_not_have_is_refused(width: int, height: int) -> None:
+    assert reason_of(with_size(photo_jpeg(), width, height)) == "broken"
+
+
+@pytest.mark.parametrize(("width", "height"), [(65500, 65500), (65500, 16), (16, 65500), (1001, 1000)])
+def test_too_many_pixels_are_refused_whatever_their_shape(width: int, height: int) -> None:
+    assert reason(with_size(jpeg(), width, height)) == "too_large"
+
+
+def test_two_frame_headers_are_refused() -> None:
+    data = jpeg()
+    at, scan = data.find(b"\xff\xc0"), data.find(b"\xff\xda")
+    header = data[at : at + 19]
+    assert reason_of(data[:scan] + header + data[scan:]) == "broken"
+    assert reason_of(with_size(data[:scan] + header + data[scan:], 1000, 1000)) == "broken"
+
+
+def test_data_that_go_on_after_the_picture_are_refused_or_not_looked_at() -> None:
+    data = jpeg()
+    assert reason_of(data[:-2] + b"\x55" * 3_000_000 + data[-2:]) == "broken"
+    for tail in (data, b"\0" * 1_000_000):  # several pictures in one: the first counts
+        assert reason_of(data + tail) == ""
+
+
+def test_what_comes_before_the_picture_costs_next_to_nothing() -> None:
+    data = jpeg()
+    segment = b"\xff\xe1\xff\xff" + bytes(65533)
+    for filling in (segment * 60, b"\xff" * 1_000_000):
+        started = time.thread_time()
+        assert reason_of(data[:2] + filling + data[2:]) == ""
+        assert time.thread_time() - started < 1
+
+
+def test_restart_markers_without_end_cost_next_to_nothing() -> None:
+    data = jpeg()
+    markers = b"".join(bytes([0xFF, 0xD0 + number % 8]) for number in range(8)) * 100_000
+    started = time.thread_time()
+    load(data[:-2] + markers + data[-2:])
+    assert time.thread_time() - started < 1
+
+
+def test_passes_over_a_picture_are_paid_for() -> None:
+    data = jpeg(RED, 1000, 900, progressive=True)
+    at = data.rfind(b"\xff\xda")
+    slow = data[:-2] + data[at:-2] * 20 + data[-2:]
+    assert [found.reason if found else "" for found in inspect((data,) * 3, BUDGET)] == ["", "", ""]
+    assert [found.reason if found else "" for found in inspect((slow, data), BUDGET)] == [
+        "",
+        "snippet_budget",
+    ]
 
 
 def test_the_pictures_of_a_snippet_share_a_budget() -> None:

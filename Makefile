@@ -7,10 +7,10 @@ MODELS := $(VENV)/share/clipwatch/models
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint clean requirements
+.PHONY: help install demo test test-fast lint clean requirements bench-classifier
 
 help: ## list the targets
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 22
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
 
 install: $(BIN)/.installed $(MODELS)/mini/clipwatch.json ## .venv, pinned packages, the offline model, the command .venv/bin/clipwatch
 
@@ -29,6 +29,9 @@ lint: install $(BIN)/.installed-test ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-classifier: install ## how fast the classifier is here, JSON (ARGS="mini --snippets 10000" watches its memory)
+	@PYTHONPATH=. $(BIN)/python bench/classifier.py $(ARGS)
 
 requirements: $(BIN)/.installed-test ## compile requirements/*.in again to pinned .txt
 	sh requirements/compile.sh $(BIN)

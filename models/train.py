@@ -311,7 +311,12 @@ def write(folder: Path, bridge: Bridge, scale: float, towers: Towers) -> None:
         "note": "demo model: frozen public towers and a bridge trained on few pictures; a CLIP model sees far better",
     }
     (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    names = ("bridge.safetensors", "settings.json")
+    write_sums(folder)
+
+
+def write_sums(folder: Path) -> None:
+    """Write the checksums of everything in models/mini."""
+    names = sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS")
     sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
 

@@ -1,6 +1,6 @@
 """The camera file: its model, its reader, its faults. Knows no service; changes take effect when it is read again.
 
-    defaults:                    # optional: any field of a camera but id and url
+    defaults:                    # optional: any field of a camera but id, url and detect_url
       labels: [a pedestrian, a dog]
       background: [an empty path]
     cameras:
@@ -44,7 +44,7 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_VALUES = 300_000  # 10,000 cameras with 30 each; a few aliases of aliases make a short file endless
 MAX_DEPTH = 40
 _SECTIONS = ("defaults", "cameras", "settings")  # settings: for `clipwatch run`, not for a service
-_NOT_FOR_ALL = ("id", "url")
+_NOT_FOR_ALL = ("id", "url", "detect_url")
 
 
 class _Strict(BaseModel):
@@ -109,11 +109,70 @@ class MotionSettings(_Strict):
         return value
 
 
+SourceKind = Literal["file", "device", "rtsp", "http", "whip", "whep"]
+_KINDS: dict[str, SourceKind] = {
+    "": "file",
+    "file": "file",
+    "rtsp": "rtsp",
+    "rtsps": "rtsp",
+    "http": "http",
+    "https": "http",
+    "whip": "whip",
+    "whep": "whep",
+    "wheps": "whep",
+}
+
+
+def kind_of(url: str) -> SourceKind:
+    """Return what `url` leads to; raise ValueError when it is of no known kind."""
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError as exc:  # brackets of an IPv6 address that do not close
+        raise ValueError(f"is not a URL: {exc}") from exc
+    kind = _KINDS.get(scheme)
+    if kind is None:
+        wanted = "rtsp://, rtsps://, http://, https://, whip:, whep://, wheps:// or a file"
+        raise ValueError(f"scheme '{scheme}' is not known, wanted {wanted}")
+    return "device" if kind == "file" and url.startswith("/dev/") else kind
+
+
+def whip_token(url: str) -> str:
+    """Return the token that a publisher must show, of `whip:?token=…`."""
+    return url.partition("?token=")[2]
+
+
+def _whip_fault(url: str) -> str | None:
+    """Say what is wrong with a `whip:` url. The characters are those of a bearer token (RFC 6750 §2.1)."""
+    if kind_of(url) != "whip" or _WHIP.fullmatch(url):
+        return None
+    return "wanted whip:?token= and at least 16 of A-Z a-z 0-9 - . _ ~ + / ="
+
+
+_WHIP = re.compile(r"whip:(//)?/?\?token=[A-Za-z0-9._~+/=-]{16,}")
+
+
 class Camera(_Strict):
     """One configured source."""
 
     id: CameraId
-    url: Annotated[str, Field(min_length=1, description="rtsp://…, or the path of a video file")]
+    url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="rtsp://…, rtsps://…, http://… (MJPEG), whep://… or whip:?token=… (WebRTC), /dev/video0 (USB), "
+            "or the path of a video file or folder",
+        ),
+    ]
+    detect_url: Annotated[
+        str | None,
+        Field(
+            description="a smaller stream of the same camera to look for motion in; clips and pictures are of `url`"
+        ),
+    ] = None
+    transport: Annotated[
+        Literal["tcp", "udp"],
+        Field(description="rtsp: tcp loses nothing; udp delivers sooner on a good network"),
+    ] = "tcp"
     name: Annotated[str, Field(max_length=200)] = ""
     enabled: bool = True
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
@@ -148,7 +207,8 @@ class Camera(_Strict):
 
     @property
     def is_file(self) -> bool:
-        return urlsplit(self.url).scheme in ("", "file")
+        """Whether it is a recording, or a folder of them."""
+        return kind_of(self.url) == "file"
 
     @property
     def label_set(self) -> LabelSet:
@@ -167,12 +227,16 @@ class Camera(_Strict):
     @field_validator("url")
     @classmethod
     def _known_scheme(cls, value: str) -> str:
-        try:
-            scheme = urlsplit(value).scheme
-        except ValueError as exc:  # brackets of an IPv6 address that do not close
-            raise ValueError(f"is not a URL: {exc}") from exc
-        if scheme not in ("", "file", "rtsp", "rtsps"):
-            raise ValueError(f"scheme '{scheme}' is not known, wanted rtsp://, rtsps:// or a file")
+        kind_of(value)
+        if (fault := _whip_fault(value)) is not None:
+            raise ValueError(fault)
+        return value
+
+    @field_validator("detect_url")
+    @classmethod
+    def _live_scheme(cls, value: str | None) -> str | None:
+        if value is not None and kind_of(value) not in ("rtsp", "http", "whep"):
+            raise ValueError("must be a stream: rtsp://, rtsps://, http://, https://, whep:// or wheps://")
         return value
 
     @model_validator(mode="after")

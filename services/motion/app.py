@@ -29,7 +29,9 @@ from services.motion.recovery import recover
 from services.motion.roster import Roster, enabled
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.video import quiet_ffmpeg
+from services.motion.sources.whip import Door
 from services.motion.status import CameraStatus
+from services.motion.whip import add_whip_routes
 from shared.camera_file import CameraFileStore
 from shared.cameras import Camera, load_cameras
 from shared.errors import ConfigError, Permanent, redact
@@ -82,6 +84,7 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     crew = Crew(Place(settings, outbox, secret, journals), folder / "recordings", runtime, metrics)
     roster = Roster(store, crew, version)
     add_routes(runtime.app, roster, lambda: _status_of(crew), settings.api_token)
+    add_whip_routes(runtime.app, crew.door_of)
     _log_thread_bugs()
     redis = _redis(settings)
     publisher = Publisher(outbox, redis, settings.backlog_max, owner_of(secret), metrics)
@@ -197,6 +200,11 @@ class Crew:
             if recording is not None and worker.camera.starts_at is None:
                 recording.forget()
 
+    def door_of(self, camera_id: str) -> Door | None:
+        """Return where a publisher of this camera comes in; None when it is no such camera."""
+        worker = self.workers.get(camera_id)
+        return worker.door if isinstance(worker, LiveWorker) else None
+
     def _start(self, camera: Camera) -> None:
         part = f"camera {camera.id}"
         status = CameraStatus(
@@ -222,7 +230,7 @@ class Crew:
 
 
 def _source_of(camera: Camera) -> tuple[object, ...]:
-    return camera.url, camera.pace, camera.loop, camera.starts_at
+    return camera.url, camera.detect_url, camera.transport, camera.pace, camera.loop, camera.starts_at
 
 
 async def _watch_file(roster: Roster, stop: asyncio.Event) -> None:

@@ -18,16 +18,17 @@ from services.motion.detector import DetectorState, Gray, start_from
 from services.motion.journal import Journal, JournalHeader
 from services.motion.makers import Job, Maker
 from services.motion.outbox import Outbox
-from services.motion.packets import Packet, PacketRing
+from services.motion.packets import Packet, PacketRing, StreamFacts
 from services.motion.probe import probe
 from services.motion.recordings import Recording
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.file import open_file
-from services.motion.sources.rtsp import open_camera
-from services.motion.sources.video import Frame, Read, SourceAway, Video
+from services.motion.sources.live import Limits, Visit, open_live
+from services.motion.sources.video import Frame, Read, SourceAway, Stream, Video, measured
+from services.motion.sources.whip import Door
 from services.motion.status import CameraStatus
 from services.motion.watch import Opened, Order, Wanted, Watch, luma_plane
-from shared.cameras import Camera
+from shared.cameras import Camera, kind_of, whip_token
 from shared.clock import from_epoch_ms, uuid7
 from shared.errors import ConfigError
 from shared.logs import get_logger
@@ -35,6 +36,8 @@ from shared.logs import get_logger
 log = get_logger(__name__)
 
 RECONNECT_MIN_S = 0.5
+MOST_LEFT_BEHIND = 3  # readers that hang in the network; no further one is started until one of them ends
+UNDECODABLE_READS = 3  # times READ_S with packets but no frame, after which a stream is given up
 WARM_UP_S = 1.0
 TRUNCATED_S = 1.0
 LOOK_AHEAD_S = 4.0
@@ -70,6 +73,9 @@ class Worker:
             is_stopping=self._stop.is_set,
         )
         self._thread = threading.Thread(target=self._run, name=f"camera {camera.id}", daemon=True)
+        self._clip_facts: StreamFacts | None = (
+            None  # of the clips' stream, when motion is looked for in another
+        )
         self.on_end: Callable[[], None] = lambda: None
         self.is_broken = False  # ended by a bug; logged by threading.excepthook
 
@@ -151,7 +157,7 @@ class Worker:
                     opened.event_started_s,
                     opened.starts_s,
                     self.camera,
-                    watch.facts,
+                    self._clip_facts or watch.facts,
                 )
             )
 
@@ -176,10 +182,10 @@ class Worker:
                         piece.event_started_s,
                         piece.ends_s,
                         self.camera,
-                        wanted.facts,
+                        self._clip_facts or wanted.facts,
                     )
                 )
-        self._maker.take(Job(wanted, packets, done))
+        self._maker.take(Job(wanted, packets, done, self._clip_facts))
 
     @property
     def _is_journaled(self) -> bool:
@@ -379,11 +385,12 @@ class Slot:
     """The newest frame between the reader and the detector: newest wins, what was not looked at is counted."""
 
     _ready: threading.Condition = field(default_factory=threading.Condition)
-    _frame: tuple[Frame, Video] | None = None
+    _frame: tuple[Frame, Stream] | None = None
     ended: str | None = None  # why the reader ended
     heard_s: float | None = None  # monotonic time of the last packet
+    seen_s: float | None = None  # monotonic time of the last decoded frame, or of the first packet
 
-    def put(self, frame: Frame, video: Video) -> bool:
+    def put(self, frame: Frame, video: Stream) -> bool:
         """Leave `frame`; return False when one that nobody looked at had to go."""
         with self._ready:
             was_free = self._frame is None
@@ -391,12 +398,18 @@ class Slot:
             self._ready.notify()
             return was_free
 
+    def hear(self, read: Read) -> None:
+        """Note that a packet came, and whether frames did."""
+        self.heard_s = time.monotonic()
+        if read.frames or self.seen_s is None:
+            self.seen_s = self.heard_s
+
     def end(self, why: str) -> None:
         with self._ready:
             self.ended = why
             self._ready.notify()
 
-    def take(self, timeout_s: float) -> tuple[Frame, Video] | None:
+    def take(self, timeout_s: float) -> tuple[Frame, Stream] | None:
         with self._ready:
             if self._frame is None and self.ended is None:
                 self._ready.wait(timeout_s)
@@ -405,11 +418,28 @@ class Slot:
 
 
 class LiveWorker(Worker):
-    """A camera on the network: connect, look, and when it goes, wait and connect again."""
+    """A camera on the network or a device: connect, look, and when it goes, wait and connect again."""
+
+    def __init__(self, camera: Camera, place: Place, status: CameraStatus) -> None:
+        super().__init__(camera, place, status)
+        is_visited = kind_of(camera.url) == "whip"
+        self.door = Door(whip_token(camera.url), status.drop) if is_visited else None
+        self._readers: list[threading.Thread] = []
 
     def _work(self) -> None:
+        try:
+            self._connect_again_and_again()
+        finally:
+            if self.door is not None:
+                self.door.close()
+
+    def _connect_again_and_again(self) -> None:
         backoff_s = RECONNECT_MIN_S
         while not self._stop.is_set():
+            while sum(reader.is_alive() for reader in self._readers) >= MOST_LEFT_BEHIND:
+                self._wait(1.0)
+                if self._stop.is_set():
+                    return
             why, ran_s = self._session()
             if self._stop.is_set():
                 break
@@ -417,37 +447,33 @@ class LiveWorker(Worker):
             if ran_s > 10:
                 backoff_s = RECONNECT_MIN_S
             self._wait(backoff_s * random.uniform(0.7, 1.3))  # noqa: S311  # jitter, no secret
-            backoff_s = min(backoff_s * 2, self._place.settings.reconnect_max_s)
+            if self.door is None:  # a publisher that comes again is not kept waiting
+                backoff_s = min(backoff_s * 2, self._place.settings.reconnect_max_s)
 
     def _session(self) -> tuple[str, float]:
         """Connect and look until the camera goes; return why it went, and how long it ran."""
-        slot = Slot()
-        gone = threading.Event()  # tells the reader that nobody waits for it any more
+        gone = threading.Event()  # tells the readers that nobody waits for them any more
         self._ring.clear()
-        reader = threading.Thread(
-            target=self._read, args=(slot, gone), name=f"read {self.camera.id}", daemon=True
-        )
-        reader.start()
-        settings = self._place.settings
-        opened_by_s = time.monotonic() + settings.open_s + settings.read_s + 5
+        self._clip_facts = None
+        slot = self._start_reader(self.camera.detect_url or self.camera.url, gone, self._read)
+        kept = self._start_reader(self.camera.url, gone, self._read_main) if self.camera.detect_url else None
+        opened_by_s = time.monotonic() + self._place.settings.open_s + self._place.settings.read_s + 5
         watch: Watch | None = None
         began_s = last_s = None
         try:
             while not self._stop.is_set():
                 self.status.beat()
                 taken = slot.take(0.5)
+                if taken is None or kept is not None:
+                    why = self._why_gone(slot, opened_by_s) or (kept and self._why_gone(kept, opened_by_s))
+                    if why:
+                        return why, time.monotonic() - began_s if began_s else 0.0
                 if taken is None:
-                    if slot.ended is not None:
-                        return slot.ended, time.monotonic() - began_s if began_s else 0.0
-                    heard_s = slot.heard_s
-                    silent_by_s = opened_by_s if heard_s is None else heard_s + settings.read_s + 0.5
-                    if (
-                        time.monotonic() > silent_by_s
-                    ):  # FFmpeg's own deadline was seen to take twice its time
-                        self.status.drop("reader_left_behind")
-                        return "no answer in time", time.monotonic() - (began_s or time.monotonic())
                     continue
                 frame, video = taken
+                if kept is not None and self._clip_facts is None:
+                    self.status.drop("no_main_stream_yet")
+                    continue
                 if began_s is None:
                     began_s = time.monotonic()
                     self._returned(video)
@@ -456,7 +482,8 @@ class LiveWorker(Worker):
                         log.info("the camera changed its picture size", camera=self.camera.id)
                         self._finish(watch, frame.t_s)
                         video.measure(frame)
-                        self._ring.drop_before(frame.t_s)
+                        if kept is None:
+                            self._ring.drop_before(frame.t_s)
                     watch = Watch(video.facts, _random_id, WARM_UP_S)
                 last_s = frame.t_s
                 self._look(watch, frame)
@@ -465,29 +492,51 @@ class LiveWorker(Worker):
             gone.set()
             self._finish(watch, last_s or 0.0)
 
-    def _read(self, slot: Slot, gone: threading.Event) -> None:
+    def _start_reader(
+        self, url: str, gone: threading.Event, use: Callable[[Stream, Slot, threading.Event], None]
+    ) -> Slot:
+        """Open `url` and `use` it in a thread that may hang; return what tells of it."""
+        slot = Slot()
+        reader = threading.Thread(
+            target=self._run_reader, args=(url, slot, gone, use), name=f"read {self.camera.id}", daemon=True
+        )
+        self._readers = [*(known for known in self._readers if known.is_alive()), reader]
+        reader.start()
+        return slot
+
+    def _why_gone(self, slot: Slot, opened_by_s: float) -> str | None:
+        """Say why a reader is given up: it ended, or stands still. FFmpeg's own deadline took twice its time."""
+        if slot.ended is not None:
+            return slot.ended
+        read_s = self._place.settings.read_s
+        now_s = time.monotonic()
+        if now_s > (opened_by_s if slot.heard_s is None else slot.heard_s + read_s + 0.5):
+            self.status.drop("reader_left_behind")
+            return "no answer in time"
+        if slot.seen_s is not None and now_s > slot.seen_s + UNDECODABLE_READS * read_s:
+            self.status.drop("reader_left_behind")
+            return "nothing of what the camera sends can be decoded"
+        return None
+
+    def _run_reader(
+        self,
+        url: str,
+        slot: Slot,
+        gone: threading.Event,
+        use: Callable[[Stream, Slot, threading.Event], None],
+    ) -> None:
         """Read packets until the camera goes, in a thread that may hang."""
         settings = self._place.settings
-        video: Video | None = None
+        video: Stream | None = None
+
+        def wait_for_visit() -> bool:
+            slot.heard_s = time.monotonic()  # a publisher comes when it likes: this is no silence
+            return not gone.is_set()
+
         try:
-            video = open_camera(self.camera.url, settings.open_s, settings.read_s, self.status.drop)
-            watch_due_s = 0.0
-            for read in video.read():
-                if gone.is_set():
-                    return
-                slot.heard_s = time.monotonic()
-                self._keep(read)
-                for frame in read.frames:
-                    self._count(frame)
-                    if frame.image.is_corrupt:
-                        self.status.drop("corrupt_frame")
-                        continue
-                    if frame.t_s < watch_due_s - 0.004:
-                        continue  # detect_fps: not wanted, so not a drop
-                    period_s = 1 / self.camera.motion.detect_fps
-                    watch_due_s = max(watch_due_s, frame.t_s - period_s) + period_s
-                    if not slot.put(frame, video):
-                        self.status.drop("detector_busy")
+            limits = Limits(settings.open_s, settings.read_s, self.camera.transport)
+            video = open_live(url, limits, self.status.drop, Visit(self.door, wait_for_visit))
+            use(video, slot, gone)
             slot.end("the camera ended the stream")
         except SourceAway as exc:
             slot.end(str(exc))
@@ -496,6 +545,41 @@ class LiveWorker(Worker):
                 slot.end("the reader failed")
             if video is not None:
                 video.close()
+
+    def _read(self, video: Stream, slot: Slot, gone: threading.Event) -> None:
+        """Leave the frames that the detector wants in `slot`; keep the packets when they are those of the clips."""
+        watch_due_s = 0.0
+        for read in video.read():
+            if gone.is_set():
+                return
+            slot.hear(read)
+            if self.camera.detect_url is None:
+                self._keep(read)
+            for frame in read.frames:
+                self._count(frame)
+                if frame.image.is_corrupt:
+                    self.status.drop("corrupt_frame")
+                    continue
+                if frame.t_s < watch_due_s - 0.004:
+                    continue  # detect_fps: not wanted, so not a drop
+                period_s = 1 / self.camera.motion.detect_fps
+                watch_due_s = max(watch_due_s, frame.t_s - period_s) + period_s
+                if not slot.put(frame, video):
+                    self.status.drop("detector_busy")
+
+    def _read_main(self, video: Stream, slot: Slot, gone: threading.Event) -> None:
+        """Keep the packets of the clips, and decode no more of them than tells their size."""
+        for read in video.read():
+            if gone.is_set():
+                return
+            slot.hear(read)
+            self._keep(read)
+            for frame in read.frames:
+                facts = measured(video.facts, frame.image)
+                if self._clip_facts is not None and self._clip_facts != facts:
+                    raise SourceAway("the camera changed its main stream")
+                video.only_keys = True
+                self._clip_facts = facts
 
     def _count(self, frame: Frame) -> None:
         status = self.status
@@ -513,7 +597,7 @@ class LiveWorker(Worker):
         self.status.become("away")
         self.status.fps = 0.0
 
-    def _returned(self, video: Video) -> None:
+    def _returned(self, video: Stream) -> None:
         status = self.status
         if status.away_since_s is not None:
             status.metrics.reconnects.labels(self.camera.id).inc()

@@ -139,7 +139,7 @@ def _framed(payload: bytes) -> bytes:
 
 
 def _to_json(header: JournalHeader) -> dict[str, Any]:  # Any: JSON
-    camera = header.camera.model_copy(update={"url": "journal"})
+    camera = header.camera.model_copy(update={"url": "journal", "detect_url": None})
     facts = asdict(header.facts)
     facts["extradata"] = base64.b64encode(header.facts.extradata).decode()
     return {

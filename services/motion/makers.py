@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from services.motion.journal import Journal
 from services.motion.outbox import Outbox, OutboxFull
-from services.motion.packets import Packet
-from services.motion.snippets import make_messages
+from services.motion.packets import Packet, StreamFacts
+from services.motion.snippets import make_messages, with_pictures_of
 from services.motion.status import CameraStatus
 from services.motion.watch import Wanted
 from shared.errors import Permanent
@@ -25,11 +25,14 @@ FAST_ENTRIES = 64  # a file read as fast as possible waits while this many snipp
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A snippet to make; `journal` goes when it is in the outbox."""
+    """A snippet to make; `journal` goes when it is in the outbox. `clip_facts`: of `packets`, when the frames that
+    were looked at are of a smaller stream.
+    """
 
     wanted: Wanted
     packets: tuple[Packet, ...]
     journal: Journal | None = None
+    clip_facts: StreamFacts | None = None
 
 
 @dataclass(slots=True)
@@ -80,6 +83,8 @@ class Maker:
         wanted = job.wanted
         began = time.monotonic()
         try:
+            if job.clip_facts is not None:
+                wanted = with_pictures_of(wanted, job.clip_facts, job.packets)
             media, snippet = make_messages(wanted, job.packets, self.secret)
         except Permanent as exc:
             self.status.drop("no_clip")

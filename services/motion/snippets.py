@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from services.motion.detector import Blob
-from services.motion.packets import Clip, Packet, make_clip
+from services.motion.packets import Clip, Packet, StreamFacts, decode, make_clip
 from services.motion.pictures import (
     LARGEST_PX,
+    MOMENTS_MAX_BYTES,
     THUMBNAIL_PX,
     FramePictures,
     Moment,
@@ -30,6 +32,8 @@ from shared.contract import (
     SnippetHeader,
     SnippetMessage,
 )
+
+NEAR_S = 0.5  # two streams of one camera were encoded apart: their pictures of a moment arrive that far apart at most
 
 
 def utc_of(t_s: float) -> datetime:
@@ -52,6 +56,49 @@ def make_messages(
         MediaMessage(_media_header(wanted, clip, secret), clip.mp4, thumbnail),
         SnippetMessage(_snippet_header(wanted, clip, infos), tuple(jpegs)),
     )
+
+
+def with_pictures_of(wanted: Wanted, facts: StreamFacts, packets: Sequence[Packet]) -> Wanted:
+    """Return `wanted` with the frames of `packets` that are nearest to its moments, and the boxes scaled to them.
+
+    The moments are of a smaller stream of the same camera; both streams' times are by the wall clock. Decodes the
+    whole snippet once. A moment that has no frame within NEAR_S keeps its small one. Of large frames only as many
+    moments are kept, the best, as MOMENTS_MAX_BYTES holds.
+    """
+    limit = max(2, MOMENTS_MAX_BYTES // max(1, facts.width * facts.height * 3 // 2))
+    best_first = sorted(wanted.moments, key=lambda moment: -moment.quality)[:limit]
+    kept = sorted(best_first, key=lambda moment: moment.t_s)
+    nearest: list[Frame | None] = [None] * len(kept)
+    for t_s, image in decode(facts, packets) if packets else ():
+        for index, moment in enumerate(kept):
+            best = nearest[index]
+            if abs(t_s - moment.t_s) < (NEAR_S if best is None else abs(best.t_s - moment.t_s)):
+                nearest[index] = Frame(t_s, image)
+    moments = tuple(
+        moment if frame is None else _moved(moment, frame)
+        for moment, frame in zip(kept, nearest, strict=True)
+    )
+    return replace(wanted, facts=facts, moments=moments)
+
+
+def _moved(moment: Moment[Frame], frame: Frame) -> Moment[Frame]:
+    """Return `moment` shown by `frame`, which has another size."""
+    across = frame.image.width / moment.frame.image.width
+    down = frame.image.height / moment.frame.image.height
+    objects = tuple(
+        replace(
+            tracked,
+            blob=replace(
+                tracked.blob,
+                x=round(tracked.blob.x * across),
+                y=round(tracked.blob.y * down),
+                w=max(1, round(tracked.blob.w * across)),
+                h=max(1, round(tracked.blob.h * down)),
+            ),
+        )
+        for tracked in moment.objects
+    )
+    return replace(moment, objects=objects, frame=frame)
 
 
 def _media_header(wanted: Wanted, clip: Clip, secret: bytes) -> MediaHeader:

@@ -1,33 +1,46 @@
-"""A network camera as a source: RTSP over TCP. Every open and every read has a deadline."""
+"""A network camera as a source: RTSP over TCP or UDP. Every open and every read has a deadline."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import av
 
 from services.motion.packets import StreamFacts
 from services.motion.sources.timing import LiveTimes
 from services.motion.sources.video import SourceAway, Video, open_container, say
+from shared.errors import redact
 
 OPTIONS = {
-    "rtsp_transport": "tcp",
     "fflags": "+discardcorrupt",
     "analyzeduration": "3000000",
     "probesize": "2000000",
 }
+UDP_OPTIONS = {
+    "buffer_size": "1048576",  # bytes the kernel holds while we are late: a key frame of 4K comes in one burst
+    "reorder_queue_size": "128",  # packets that may wait for one that overtook them
+    "max_delay": "500000",  # µs that they wait at most
+}
 
 
-def open_camera(url: str, open_s: float, read_s: float, on_drop: Callable[[str], None]) -> Video:
+def open_camera(
+    url: str,
+    open_s: float,
+    read_s: float,
+    on_drop: Callable[[str], None],
+    transport: Literal["tcp", "udp"] = "tcp",
+) -> Video:
     """Connect to the camera at `url`; raise SourceAway, without credentials, when it does not answer in time."""
+    options = {**OPTIONS, "rtsp_transport": transport, **(UDP_OPTIONS if transport == "udp" else {})}
     try:
-        container = open_container(url, (open_s, read_s), dict(OPTIONS))
+        container = open_container(url, (open_s, read_s), options)
     except (av.FFmpegError, OSError, ValueError) as exc:
-        raise SourceAway(say(exc)) from exc
+        raise SourceAway(f"{redact(url)}: {say(exc)}") from exc
     if not container.streams.video:
         container.close()
-        raise SourceAway("the camera offers no video stream")
+        raise SourceAway(f"{redact(url)}: the camera offers no video stream")
 
     def make_times(facts: StreamFacts) -> LiveTimes:
         return LiveTimes(1 / facts.frame_rate)

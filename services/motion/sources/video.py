@@ -53,6 +53,23 @@ class Read:
     frames: tuple[Frame, ...]
 
 
+class Stream(Protocol):
+    """An open stream of any kind. `facts` are complete once the first frame was read."""
+
+    facts: StreamFacts
+    only_keys: bool  # decode key frames only: the packets are wanted, frames are not
+
+    def read(self) -> Iterator[Read]:
+        """Yield what arrives. Raises SourceAway when the stream breaks off; returns at its end."""
+        ...
+
+    def measure(self, frame: Frame) -> None:
+        """Take size, pixel format and rotation from a decoded frame."""
+        ...
+
+    def close(self) -> None: ...
+
+
 def quiet_ffmpeg() -> None:
     """Keep FFmpeg's own messages off stderr; at DEBUG they go through our logs. Call once, from the shell."""
     is_wanted = logging.getLogger().isEnabledFor(logging.DEBUG)
@@ -75,8 +92,20 @@ def facts_of(stream: VideoStream, rotation: int = 0) -> StreamFacts:
     )
 
 
+def measured(facts: StreamFacts, image: VideoFrame) -> StreamFacts:
+    """Return `facts` with size, pixel format and rotation of a decoded frame."""
+    turn = round(image.rotation / 90) * 90
+    return replace(
+        facts,
+        width=image.width,
+        height=image.height,
+        pixel_format=image.format.name,
+        rotation={0: 0, 90: 90, 180: 180, -180: 180, 270: -90, -90: -90}.get(turn, 0),
+    )
+
+
 class Video:
-    """An open stream. `read` yields until the end; errors of single packets are counted and passed over."""
+    """An open stream of FFmpeg's. `read` yields until the end; errors of single packets are counted and passed over."""
 
     def __init__(
         self,
@@ -97,6 +126,7 @@ class Video:
             context.thread_type = "AUTO"
         self.facts = facts_of(self._stream)
         self._times = make_times(self.facts)
+        self.only_keys = False
         self._seen_key = False
         self._n_waited = 0
         self.duration_s = self._claimed_duration_s()
@@ -116,15 +146,7 @@ class Video:
 
     def measure(self, frame: Frame) -> None:
         """Take size, pixel format and rotation from a decoded frame: containers and SDP may say otherwise."""
-        image = frame.image
-        turn = round(image.rotation / 90) * 90
-        self.facts = replace(
-            self.facts,
-            width=image.width,
-            height=image.height,
-            pixel_format=image.format.name,
-            rotation={0: 0, 90: 90, 180: 180, -180: 180, 270: -90, -90: -90}.get(turn, 0),
-        )
+        self.facts = measured(self.facts, frame.image)
 
     def close(self) -> None:
         with contextlib.suppress(av.FFmpegError):
@@ -170,6 +192,9 @@ class Video:
             if raw.pts is None and raw.dts is not None and self.codec_context.has_b_frames:
                 self.facts = replace(self.facts, has_timestamps=False)
         packet = Packet(bytes(raw), packet_s, is_key)
+        if self.only_keys and not is_key:
+            yield Read(packet, ())
+            return
         try:
             images = raw.decode()
         except av.FFmpegError:
@@ -207,11 +232,15 @@ def say(exc: BaseException) -> str:
     text = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
     if isinstance(exc, av.error.ExitError):
         text = "no answer in time"
+    elif isinstance(exc, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
+        text = f"user name or password is wrong, or may not see this stream ({text})"
     return redact(str(text))
 
 
-def open_container(url: str, timeout: tuple[float, float], options: dict[str, str]) -> InputContainer:
+def open_container(
+    url: str, timeout: tuple[float, float], options: dict[str, str], format_name: str | None = None
+) -> InputContainer:
     """Open `url` for reading; a translated av.FFmpegError is the caller's to say."""
     kwargs: dict[str, Any] = {"timeout": timeout, "options": options, "metadata_errors": "replace"}
-    container: InputContainer = av.open(url, "r", **kwargs)
+    container: InputContainer = av.open(url, "r", format=format_name, **kwargs)
     return container

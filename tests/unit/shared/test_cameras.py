@@ -11,7 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.cameras import MAX_FILE_BYTES, Camera, CameraFile, describe_fault, load_cameras, parse_cameras
+from shared.cameras import (
+    MAX_FILE_BYTES,
+    Camera,
+    CameraFile,
+    describe_fault,
+    kind_of,
+    load_cameras,
+    parse_cameras,
+    whip_token,
+)
 from shared.errors import ConfigError
 
 GATE = "cameras:\n  - id: gate\n    url: rtsp://u:p@10.0.0.7/s\n    labels: [a dog]\n"
@@ -73,6 +82,41 @@ def test_video_files_are_relative_to_the_camera_file(read: Read, tmp_path: Path)
     assert all(camera.is_file for camera in read(text).cameras)
 
 
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("rtsps://10.0.0.7/s", "rtsp"),
+        ("http://10.0.0.7/video.mjpg", "http"),
+        ("whep://10.0.0.7:8889/gate/whep", "whep"),
+        ("whip:?token=0123456789abcdef", "whip"),
+        ("/dev/video0", "device"),
+        ("/videos/a.mp4", "file"),
+    ],
+)
+def test_the_url_says_what_kind_of_source_it_is(url: str, kind: str) -> None:
+    camera = Camera(id="gate", url=url, labels=("x",))
+    assert kind_of(camera.url) == kind
+    assert camera.is_file == (kind == "file")
+
+
+@pytest.mark.parametrize("url", ["whip:", "whip:?token=short", "whip:?token=0123456789abcde&f"])
+def test_a_whip_camera_needs_a_token_that_nobody_guesses(read: Read, url: str) -> None:
+    (told,) = faults(read, f"cameras:\n  - {{id: phone, url: '{url}', labels: [x]}}\n")
+    assert "wanted whip:?token= and at least 16 of" in told
+    assert "0123456789" not in told
+
+
+def test_the_token_of_a_whip_camera_comes_from_the_environment(read: Read) -> None:
+    text = "cameras:\n  - {id: phone, url: 'whip:?token=${PHONE_TOKEN}', labels: [x]}\n"
+    (phone,) = read(text, PHONE_TOKEN="0123456789-abcdef").cameras
+    assert whip_token(phone.url) == "0123456789-abcdef"
+
+
+def test_motion_is_looked_for_in_a_stream_only(read: Read) -> None:
+    (told,) = faults(read, GATE + "    detect_url: small.mp4\n")
+    assert "detect_url='small.mp4': must be a stream: rtsp://" in told
+
+
 def test_a_byte_order_mark_is_not_in_the_way(read: Read) -> None:
     assert len(read(b"\xef\xbb\xbf" + GATE.encode()).cameras) == 1
 
@@ -121,7 +165,8 @@ def test_every_fault_is_told_at_once_with_file_camera_and_field(read: Read) -> N
         "cameras.yml: 'camera' is not known; did you mean 'cameras'?",
         "cameras.yml: defaults: labls: is not known; did you mean 'labels'?",
         "cameras.yml: defaults: id: is each camera's own",
-        gate + "url='rtps://***@10.0.0.7/s': scheme 'rtps' is not known, wanted rtsp://, rtsps:// or a file",
+        gate + "url='rtps://***@10.0.0.7/s': scheme 'rtps' is not known, "
+        "wanted rtsp://, rtsps://, http://, https://, whip:, whep://, wheps:// or a file",
         gate + "name=17: must be text: write '17' in quotes",
         gate + "enabled='maybe': must be true or false",
         gate + "latitude=91: must be -90..90",

@@ -1,0 +1,47 @@
+"""A camera at this machine: /dev/video0, by Video4Linux. MJPEG is asked for first, raw pictures are taken else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import av
+
+from services.motion.packets import StreamFacts
+from services.motion.sources.timing import LiveTimes
+from services.motion.sources.video import SourceAway, Video, open_container, say
+
+FORMAT = "v4l2"
+# raw pictures of 640x480 are 18 MB a second: the ring holds 5 s of them
+_WISHES: tuple[dict[str, str], ...] = (
+    {"input_format": "mjpeg"},
+    {},
+)
+
+
+def open_device(
+    path: str,
+    open_s: float,
+    read_s: float,
+    on_drop: Callable[[str], None],
+    format_name: str = FORMAT,
+) -> Video:
+    """Open the device at `path`; raise SourceAway, one line, when it is not there, in use or no camera."""
+    if format_name not in av.formats_available:
+        raise SourceAway(f"{path}: devices can be read on Linux only (this is {sys.platform})")
+    fault: Exception | None = None
+    for wishes in _WISHES:
+        try:
+            container = open_container(path, (open_s, read_s), dict(wishes), format_name)
+        except (av.FFmpegError, OSError, ValueError) as exc:
+            fault = fault or exc
+            continue
+        if container.streams.video:
+            return Video(container, _times, time.time, on_drop, is_live=True)
+        container.close()
+    raise SourceAway(f"{path}: {say(fault) if fault else 'is no camera'}") from fault
+
+
+def _times(facts: StreamFacts) -> LiveTimes:
+    return LiveTimes(1 / facts.frame_rate)

@@ -1,0 +1,65 @@
+"""An RTSP server of GStreamer for tests: a moving ball in H.264, HEVC or MJPEG, with a password or a late RTP clock.
+
+Run by the system's Python, which has the GStreamer bindings (Debian: see tests/install-servers.sh), never imported:
+
+    /usr/bin/python3 tests/rtsp_server.py --port 8554 --codec h264 --size 320x240      rtsp://127.0.0.1:8554/cam
+"""
+
+import argparse
+
+import gi  # type: ignore[import-not-found]  # the system's, not the virtual environment's
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # type: ignore[import-not-found]  # noqa: E402
+
+FAST = "tune=zerolatency speed-preset=ultrafast bitrate=800"
+ENCODERS = {
+    "h264": "x264enc {options} ! rtph264pay config-interval=1",
+    "h265": "x265enc {options} ! rtph265pay config-interval=1",
+    "mjpeg": "jpegenc ! rtpjpegpay",
+}
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", required=True)
+    parser.add_argument("--codec", choices=sorted(ENCODERS), default="h264")
+    parser.add_argument("--size", default="320x240")
+    parser.add_argument("--fps", type=int, default=10)
+    parser.add_argument("--login", default="", help="user:password")
+    parser.add_argument("--first-timestamp", type=int, help="RTP timestamp of the first packet")
+    given = parser.parse_args()
+    Gst.init(None)
+    width, height = given.size.split("x")
+    encoder = ENCODERS[given.codec].format(options=f"{FAST} key-int-max={given.fps}")
+    clock = "" if given.first_timestamp is None else f" timestamp-offset={given.first_timestamp}"
+    factory = GstRtspServer.RTSPMediaFactory()
+    factory.set_launch(
+        f"( videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={width},height={height},"
+        f"framerate={given.fps}/1 ! {encoder} name=pay0 pt=96{clock} )"
+    )
+    factory.set_shared(True)
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(given.port)
+    if given.login:
+        user, password = given.login.split(":")
+        auth = GstRtspServer.RTSPAuth()
+        token = GstRtspServer.RTSPToken()
+        token.set_string("media.factory.role", "viewer")
+        auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+        server.set_auth(auth)
+        permissions = GstRtspServer.RTSPPermissions()
+        permissions.add_permission_for_role("viewer", "media.factory.access", True)
+        permissions.add_permission_for_role("viewer", "media.factory.construct", True)
+        factory.set_permissions(permissions)
+    server.get_mount_points().add_factory("/cam", factory)
+    if not server.attach(None):
+        raise SystemExit("address already in use")
+    GLib.MainLoop().run()
+
+
+if __name__ == "__main__":
+    main()

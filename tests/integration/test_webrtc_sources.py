@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import os
+import signal
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -16,11 +19,14 @@ from services.motion.sources.video import SourceAway, Stream
 from services.motion.sources.whep import open_whep
 from tests.integration.camera_rig import live_camera, n_frames_of
 from tests.integration.test_motion_service import Motion, Rig, received
-from tests.servers import free_port, wait_until
+from tests.servers import ServerError, find_chromium, free_port, spawn, wait_until
 from tests.unit.motion.publisher import FPS, Publisher
 
 TOKEN = "phone-0123456789abcdef"
-PHONE = {"url": f"whip:?token={TOKEN}", "motion": {"first_snippet_s": 1, "longest_snippet_s": 2, "pre_roll_s": 1}}
+PHONE = {
+    "url": f"whip:?token={TOKEN}",
+    "motion": {"first_snippet_s": 1, "longest_snippet_s": 2, "pre_roll_s": 1},
+}
 
 
 @pytest.fixture
@@ -137,6 +143,73 @@ def test_what_is_no_publisher_is_refused(rig: Rig, publisher: Callable[..., Publ
     assert {name.lower(): value for name, value in headers.items()}["access-control-allow-origin"] == "*"
 
 
+PAGE = """<!doctype html><title>publisher</title><script>
+(async () => {
+  const media = await navigator.mediaDevices.getUserMedia({video: {width: 640, height: 480}, audio: true});
+  const peer = new RTCPeerConnection();
+  media.getTracks().forEach(track => peer.addTrack(track, media));
+  await peer.setLocalDescription(await peer.createOffer());
+  await new Promise(done => {
+    if (peer.iceGatheringState === 'complete') done();
+    peer.onicegatheringstatechange = () => peer.iceGatheringState === 'complete' && done();
+  });
+  const answer = await fetch('WHIP', {method: 'POST', body: peer.localDescription.sdp,
+    headers: {'Content-Type': 'application/sdp', Authorization: 'Bearer TOKEN'}});
+  await peer.setRemoteDescription({type: 'answer', sdp: await answer.text()});
+})();
+</script>"""
+
+
+@pytest.fixture
+def chromium() -> Path:
+    try:
+        return find_chromium()
+    except ServerError as exc:
+        if os.environ.get("CLIPWATCH_TESTS_MAY_SKIP") == "1":
+            pytest.skip(str(exc))
+        pytest.fail(str(exc), pytrace=False)
+
+
+@pytest.mark.redis
+def test_a_browser_is_a_camera(rig: Rig, chromium: Path) -> None:
+    rig.cameras(PHONE)
+    motion = rig.start()
+    page = rig.folder / "page"
+    page.mkdir()
+    whip = f"http://127.0.0.1:{motion.port}/whip/cam"
+    (page / "index.html").write_text(PAGE.replace("WHIP", whip).replace("TOKEN", TOKEN))
+    port = free_port()
+    web = spawn(
+        [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", page],
+        rig.folder / "web.txt",
+    )
+    browser = spawn(
+        [
+            chromium,
+            "--headless=new",
+            *("--no-sandbox", "--disable-gpu", "--no-proxy-server", "--no-first-run"),
+            *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
+            f"--user-data-dir={rig.folder / 'profile'}",
+            f"http://127.0.0.1:{port}/index.html",
+        ],
+        rig.folder / "chromium.txt",
+    )
+    try:
+        wait_until(lambda: motion.state() == "running", 60, "the browser's frames")
+        wait_until(lambda: motion.snippets() >= 2, 60, "two snippets")
+        found = received(rig.redis_url)
+        assert all(n_frames_of(media)[0] == "h264" for _, media in found)
+        assert all(n_frames_of(media)[1] >= 10 for _, media in found)
+        assert motion.cameras()["cam"]["drops"].get("webrtc_backlog", 0) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(browser.pid, signal.SIGKILL)  # its own session: nothing else is in this group
+        browser.wait(10)
+        web.kill()
+        web.wait(10)
+    wait_until(lambda: motion.state() == "away", 30, "that the killed browser is away")
+
+
 class WhepServer:
     """Answers one path with an aiortc publisher, and counts who leaves."""
 
@@ -207,7 +280,9 @@ def opened(url: str) -> Stream:
 
 def test_a_whep_server_that_refuses_or_hangs_is_away_in_time(publisher: Callable[..., Publisher]) -> None:
     with contextlib.closing(WhepServer(publisher(), "Bearer let-me-in")) as server:
-        with pytest.raises(SourceAway, match=r"^whep://\*\*\*@.*/cam/whep: user name, password or token is wrong"):
+        with pytest.raises(
+            SourceAway, match=r"^whep://\*\*\*@.*/cam/whep: user name, password or token is wrong"
+        ):
             opened(f"whep://wrong-one@{server.host}/cam/whep")
     with contextlib.closing(WhepServer(publisher(), is_silent=True)) as server:
         with pytest.raises(SourceAway, match="no answer in time"):

@@ -28,7 +28,7 @@ def open_device(
     format_name: str = FORMAT,
 ) -> Video:
     """Open the device at `path`; raise SourceAway, one line, when it is not there, in use or no camera."""
-    if format_name not in av.formats_available:
+    if not any(format_name in names.split(",") for names in av.formats_available):
         raise SourceAway(f"{path}: devices can be read on Linux only (this is {sys.platform})")
     fault: Exception | None = None
     for wishes in _WISHES:

@@ -133,7 +133,8 @@ def _length_in(header: bytes) -> int | None:
 def open_mjpeg(url: str, open_s: float, read_s: float, on_drop: Callable[[str], None]) -> UnitStream:
     """Ask for `url`; raise SourceAway, without credentials, when what answers sends no JPEGs in parts.
 
-    The deadlines hold for each wait on the socket; a server that trickles is left behind by the caller.
+    The deadlines hold for each wait on the socket and for each picture. One that trickles its header is left behind
+    by the caller.
     """
     try:
         answer = _opener(url).open(_without_login(url), timeout=max(open_s, read_s))
@@ -149,11 +150,12 @@ def open_mjpeg(url: str, open_s: float, read_s: float, on_drop: Callable[[str], 
     if not kind.startswith("multipart/"):
         answer.close()
         raise SourceAway(f"{redact(url)}: sends {kind}, wanted multipart/x-mixed-replace with JPEGs in it")
-    return UnitStream(_units(answer, on_drop), on_drop, answer.close)
+    return UnitStream(_units(answer, read_s, on_drop), on_drop, answer.close)
 
 
-def _units(answer: http.client.HTTPResponse, on_drop: Callable[[str], None]) -> Iterator[Unit]:
+def _units(answer: http.client.HTTPResponse, read_s: float, on_drop: Callable[[str], None]) -> Iterator[Unit]:
     parser = Multipart(on_drop)
+    due_s = time.monotonic() + read_s
     while True:
         try:
             data = answer.read1(READ_BYTES)
@@ -162,7 +164,12 @@ def _units(answer: http.client.HTTPResponse, on_drop: Callable[[str], None]) -> 
         if not data:
             return
         arrived_s = time.time()
-        for part in parser.feed(data):
+        parts = parser.feed(data)
+        if parts:
+            due_s = time.monotonic() + read_s
+        elif time.monotonic() > due_s:  # it trickles: no wait on the socket is ever too long
+            raise SourceAway("no picture in time")
+        for part in parts:
             yield Unit("mjpeg", part, None, arrived_s)
 
 

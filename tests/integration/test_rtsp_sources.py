@@ -144,6 +144,23 @@ def test_a_frozen_camera_is_away_and_does_not_hold_up_another(rtsp_server: Start
         first.wait_for_state("running")
 
 
+def test_motion_is_looked_for_in_the_small_stream_and_shown_by_the_large_one(
+    rtsp_server: Start, tmp_path: Path
+) -> None:
+    large, small = rtsp_server("--size", "640x480", "--codec", "h265"), rtsp_server("--size", "320x240")
+    with live_camera(tmp_path, url=large.url(), detect_url=small.url(), motion=SOON) as camera:
+        camera.wait_for(lambda: camera.status.n_snippets >= 2, "two snippets", 60)
+        found = camera.snippets()
+        for media, snippet in found:
+            assert (media.header.width, media.header.height) == (640, 480)
+            assert n_frames_of(media)[0] == "h264"
+            whole = [picture for picture in snippet.header.pictures if picture.kind == "frame"]
+            assert {(picture.width, picture.height) for picture in whole} == {(384, 288)}
+        large.kill()
+        camera.wait_for_state("away")
+        assert camera.told("warning") == ["the camera is away, trying again"]
+
+
 class GarbageServer:
     """Speaks RTSP, and then sends RTP packets that hold nothing but noise."""
 

@@ -89,7 +89,9 @@ def test_an_inbox_never_holds_more_than_its_bounds(steps: list[tuple[bool, int, 
     n_put = n_taken = 0
     blob = memoryview(bytes(MAX_UNIT_BYTES))
     for begins, size, takes in steps:
-        inbox.put(Unit("h264", (KEY if begins else DELTA) + bytes(blob[: size if size < 4096 else 0]), 0, 0.0))
+        inbox.put(
+            Unit("h264", (KEY if begins else DELTA) + bytes(blob[: size if size < 4096 else 0]), 0, 0.0)
+        )
         n_put += 1
         if takes and inbox.take(0) is not None:
             n_taken += 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.motion.sources.timing import FileTimes, LiveTimes
+from services.motion.sources.timing import LIVE_JUMP_S, FileTimes, LiveTimes
 
 NOW = 1_800_000_000.0
 
@@ -67,6 +67,41 @@ def test_a_live_clock_that_wraps_or_jumps_is_followed(jump_s: float) -> None:
     after = [times.of_packet(102 + jump_s + i * 0.04, NOW + 2 + i * 0.04) for i in range(50)]
     assert after[0] >= before[-1] - 1e-6
     assert abs(after[-1] - (NOW + 2 + 49 * 0.04)) < 0.2
+
+
+@pytest.mark.parametrize("bits", [32, 33], ids=["RTP", "MPEG-TS"])
+def test_a_day_of_wrap_arounds_and_a_drifting_clock_stays_in_step(bits: int) -> None:
+    """24 h at one frame a second; 32 bits at 90 kHz wrap after 13.25 h, 33 bits after 26.5 h (begun at 10 h)."""
+    times = LiveTimes(1.0)
+    begin = 10 * 3600 * 90_000
+    shown = []
+    for second in range(86_400):
+        ticks = (begin + round(second * 90_000 * 1.0001)) % 2**bits  # a cheap crystal: 100 ppm too fast
+        shown.append(times.of_packet(ticks / 90_000, NOW + second) - NOW - second)
+    assert max(map(abs, shown)) < 1.0
+    steps = [1 + after - before for before, after in itertools.pairwise(shown)]
+    assert min(steps) > 0
+    assert max(steps) < 2.0
+
+
+def test_single_packets_without_a_time_do_not_disturb_the_others() -> None:
+    times = LiveTimes(0.04)
+    stamps = [None if index % 5 == 0 else index * 0.04 for index in range(200)]
+    shown = [times.of_packet(stamp, NOW + index * 0.04) - NOW for index, stamp in enumerate(stamps)]
+    assert shown == pytest.approx([index * 0.04 for index in range(200)], abs=0.01)
+
+
+def test_a_live_clock_that_stands_still_is_replaced_by_the_arrival() -> None:
+    times = LiveTimes(0.04)
+    shown = [times.of_packet(7.0, NOW + index * 0.04) - NOW for index in range(500)]
+    assert abs(shown[-1] - 499 * 0.04) <= LIVE_JUMP_S
+
+
+def test_a_files_clock_of_33_bits_wraps_without_a_gap() -> None:
+    times = FileTimes(NOW, 0.04)
+    ticks = [(2**33 - 5 * 3600 + index * 3600) % 2**33 for index in range(10)]
+    shown = [times.of_packet(tick / 90_000, 0) - NOW for tick in ticks]
+    assert shown == pytest.approx([index * 0.04 for index in range(10)], abs=1e-4)
 
 
 @settings(deadline=None)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.classifier import hub
 from services.classifier.references import resolve_model
-from services.motion.probe import probe
+from services.motion.probe import probe_source
 from shared.cameras import CameraFile, parse_cameras, read_yaml
 from shared.errors import ConfigError, redact
 from shared.faults import list_faults
@@ -121,7 +121,7 @@ def _file_faults(cameras: CameraFile, filename: str) -> list[str]:
     for camera in cameras.cameras:
         if camera.enabled and camera.is_file:
             try:
-                probe(Path(camera.url))
+                probe_source(Path(camera.url))
             except ConfigError as exc:
                 faults.extend(f"{filename}: camera '{camera.id}': url: {fault}" for fault in exc.faults)
     return faults

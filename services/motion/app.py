@@ -20,10 +20,10 @@ import cv2
 from redis.asyncio import Redis
 
 from services.motion.api import add_routes
-from services.motion.camera import FileWorker, LiveWorker, Place, Worker
+from services.motion.camera import FileWorker, FolderWorker, LiveWorker, Place, Worker
 from services.motion.metrics import MotionMetrics
 from services.motion.outbox import Outbox, Publisher, owner_of, write_durably
-from services.motion.probe import probe
+from services.motion.probe import probe_source
 from services.motion.recordings import Recording, find_recording
 from services.motion.recovery import recover
 from services.motion.roster import Roster, enabled
@@ -63,7 +63,7 @@ async def check(settings: MotionServiceSettings) -> Sequence[str]:
 
 def _faults_of_file(camera: Camera) -> Sequence[str]:
     try:
-        probe(Path(camera.url))
+        probe_source(Path(camera.url))
     except ConfigError as exc:
         return tuple(f"camera '{camera.id}': {fault}" for fault in exc.faults)
     return ()
@@ -196,9 +196,9 @@ class Crew:
         if self.runtime.stop.is_set():
             return
         for worker in self.workers.values():
-            recording = worker.recording if isinstance(worker, FileWorker) else None
-            if recording is not None and worker.camera.starts_at is None:
-                recording.forget()
+            if isinstance(worker, FileWorker) and worker.camera.starts_at is None:
+                for recording in worker.recordings:
+                    recording.forget()
 
     def door_of(self, camera_id: str) -> Door | None:
         """Return where a publisher of this camera comes in; None when it is no such camera."""
@@ -212,7 +212,9 @@ class Crew:
         )
         status.become("connecting")
         worker: Worker
-        if camera.is_file:
+        if camera.is_file and Path(camera.url).is_dir():
+            worker = FolderWorker(camera, self.place, status, self._recording)
+        elif camera.is_file:
             worker = FileWorker(camera, self.place, status, self._recording(camera))
         else:
             worker = LiveWorker(camera, self.place, status)

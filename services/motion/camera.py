@@ -7,11 +7,13 @@ frame; packets are kept meanwhile, so a late look loses no picture of the clip.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from services.motion.detector import DetectorState, Gray, start_from
@@ -19,7 +21,7 @@ from services.motion.journal import Journal, JournalHeader
 from services.motion.makers import Job, Maker
 from services.motion.outbox import Outbox
 from services.motion.packets import Packet, PacketRing, StreamFacts
-from services.motion.probe import probe
+from services.motion.probe import probe, videos_in
 from services.motion.recordings import Recording
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.file import open_file
@@ -226,21 +228,25 @@ class FileWorker(Worker):
     ) -> None:
         super().__init__(camera, place, status)
         self._recording = recording
-        self._dirty = False
+        self._url = camera.url
 
     @property
-    def recording(self) -> Recording | None:
-        return self._recording
+    def recordings(self) -> Sequence[Recording]:
+        """What is known of the files that are read once."""
+        return () if self._recording is None else (self._recording,)
 
     def _work(self) -> None:
         self.status.is_file = True
+        self._read_file(repeats=self._recording is None)
+
+    def _read_file(self, *, repeats: bool) -> None:
         recording = self._recording
         if recording is not None and recording.is_finished:
             self.status.message = "was read to its end before"
             self.status.become("ended")
             return
         try:
-            probe(Path(self.camera.url))
+            probe(Path(self._url))
         except ConfigError as exc:
             self._failed(str(exc))
             return
@@ -259,6 +265,7 @@ class FileWorker(Worker):
                 recording.finish()
                 self.status.become("ended")
                 log.info("file read to its end", camera=self.camera.id, message=self.status.message or None)
+            if not repeats:
                 return
             starts_s = ends_s if self.camera.pace == "fast" else max(ends_s, time.time() - 1.0)
 
@@ -269,7 +276,7 @@ class FileWorker(Worker):
 
     def _play(self, starts_s: float) -> float:
         """Read the file once; return when it ended, epoch seconds."""
-        video = open_file(self.camera.url, starts_s, self.status.drop)
+        video = open_file(self._url, starts_s, self.status.drop)
         self.status.duration_s = video.duration_s
         self._ring.clear()
         watch: Watch | None = None
@@ -298,7 +305,7 @@ class FileWorker(Worker):
                 self._abandon()
             video.close()
         if n_frames == 0 and not self._stop.is_set():
-            raise ConfigError(f"{self.camera.url}: no frame of it can be decoded")
+            raise ConfigError(f"{self._url}: no frame of it can be decoded")
         ends_s = last_s + 1 / video.facts.frame_rate
         if not self._stop.is_set():
             self._judge_end(ends_s - starts_s, video.duration_s)
@@ -325,7 +332,7 @@ class FileWorker(Worker):
 
     def _look_ahead(self, starts_s: float) -> DetectorState | None:
         """Read the first seconds once more for a baseline, so that motion in the first frame is not lost."""
-        video = open_file(self.camera.url, starts_s, lambda _reason: None)
+        video = open_file(self._url, starts_s, lambda _reason: None)
         planes: list[Gray] = []
         due_s = starts_s
         try:
@@ -358,6 +365,71 @@ class FileWorker(Worker):
         self.status.is_truncated = True
         self.status.message = f"ends at {read_s:.1f} s of {claimed_s:.1f} s"
         log.warning("the file is cut off", camera=self.camera.id, message=self.status.message)
+
+
+class FolderWorker(FileWorker):
+    """A folder of recordings, read in the order of their names, each as a file of its own: marked when it is read
+    (not looped), left out when it cannot be used. What is added meanwhile is read in the next round, if looped.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        place: Place,
+        status: CameraStatus,
+        find: Callable[[Camera], Recording | None],
+    ) -> None:
+        super().__init__(camera, place, status, None)
+        self._find = find
+        self._recordings: list[Recording] = []
+
+    @property
+    def recordings(self) -> Sequence[Recording]:
+        return self._recordings
+
+    def _work(self) -> None:
+        self.status.is_file = True
+        while not self._stop.is_set():
+            n_files, n_failed = self._read_folder()
+            if self._stop.is_set():
+                return
+            if n_files == n_failed:
+                self._failed(f"{self.camera.url}: none of its {n_files} video files can be used")
+                return
+            if not self.camera.loop:
+                self.status.message = f"{n_failed} of {n_files} files could not be used" if n_failed else ""
+                self.status.become("ended")
+                return
+
+    def _read_folder(self) -> tuple[int, int]:
+        """Read every file once; return how many there were, and how many could not be used."""
+        try:
+            paths = videos_in(Path(self.camera.url))
+        except OSError as exc:
+            log.error("the folder cannot be read", camera=self.camera.id, error=exc)
+            return 0, 0
+        n_failed = 0
+        starts_at = self.camera.starts_at
+        for path in paths:
+            if self._stop.is_set():
+                break
+            self._url = str(path)
+            one = self.camera.model_copy(update={"url": self._url, "starts_at": starts_at})
+            self._recording = self._find(one)
+            if self._recording is not None:
+                self._recordings.append(self._recording)
+            self._read_file(repeats=False)
+            n_failed += self.status.state == "failed"
+            if starts_at is not None:
+                starts_at += timedelta(seconds=_length_s(path))
+        return len(paths), n_failed
+
+
+def _length_s(path: Path) -> float:
+    """Return how long the file says it is; 0 when it cannot be used, so that the next one begins where it would."""
+    with contextlib.suppress(ConfigError):
+        return probe(path).duration_s or 0.0
+    return 0.0
 
 
 @dataclass(slots=True)

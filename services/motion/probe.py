@@ -17,6 +17,9 @@ from shared.errors import ConfigError
 
 PROBED_PACKETS = 300
 TAIL_S = 3.0  # a file whose last packets lie further than this before its claimed end is cut off
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp"}
+)
 _MP4_BRANDS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _AFTER_1990 = datetime(1990, 1, 1, tzinfo=UTC)
 
@@ -64,6 +67,28 @@ def probe(path: Path) -> FileFacts:
             created_at=_created_at(container, stream),
             is_truncated=_is_truncated(path, container, stream, duration_s),
         )
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """Return the video files of `folder` (not of folders in it), by their names' endings, in the names' order."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def probe_source(path: Path) -> None:
+    """Raise ConfigError unless `path` is a video file, or a folder that holds some."""
+    if not path.is_dir():
+        probe(path)
+        return
+    try:
+        if not videos_in(path):
+            wanted = " ".join(sorted(VIDEO_SUFFIXES))
+            raise ConfigError(f"{path}: the folder holds no video file, wanted some that end in {wanted}")
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
 
 
 def _check_path(path: Path) -> None:

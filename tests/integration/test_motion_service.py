@@ -281,6 +281,28 @@ def test_bad_files_fail_alone_and_all_bad_files_fail_the_service(rig: Rig, video
 
 
 @pytest.mark.redis
+def test_a_folder_is_read_file_after_file_and_once(rig: Rig, video: Path) -> None:
+    folder = rig.folder / "recordings"
+    folder.mkdir()
+    for name in ("b.mp4", "a.mp4"):
+        shutil.copy(video, folder / name)
+    (folder / "c.mp4").write_text("no video")
+    (folder / "notes.txt").write_text("no video")
+    rig.cameras(finite(folder))
+    motion = rig.start(is_waited_for=False)
+    assert motion.process.wait(120) == 0
+    headers = [snippet.header for snippet, _ in received(rig.redis_url)]
+    begun = sorted({header.event_started_at for header in headers})
+    noon = begun[0].replace(hour=12, minute=0, second=0, microsecond=0)
+    assert [(at - noon).total_seconds() for at in begun] == pytest.approx([5, 25, 45, 65], abs=0.3)
+    (camera,) = json.loads((rig.folder / "data" / "status.json").read_text())["cameras"]
+    assert (camera["state"], camera["message"]) == ("ended", "1 of 3 files could not be used")
+    before = keys_of(rig.redis_url)
+    assert rig.start(is_waited_for=False).process.wait(60) == 0
+    assert keys_of(rig.redis_url) == before
+
+
+@pytest.mark.redis
 def test_an_edited_camera_file_takes_effect_and_a_broken_edit_does_not(rig: Rig, video: Path) -> None:
     camera: dict[str, object] = {"url": str(video), "loop": True, "pace": "realtime"}
     rig.cameras(camera)

@@ -279,13 +279,16 @@ def opened(url: str) -> Stream:
 
 
 def test_a_whep_server_that_refuses_or_hangs_is_away_in_time(publisher: Callable[..., Publisher]) -> None:
-    with contextlib.closing(WhepServer(publisher(), "Bearer let-me-in")) as server:
-        with pytest.raises(
-            SourceAway, match=r"^whep://\*\*\*@.*/cam/whep: user name, password or token is wrong"
-        ):
-            opened(f"whep://wrong-one@{server.host}/cam/whep")
-    with contextlib.closing(WhepServer(publisher(), is_silent=True)) as server:
-        with pytest.raises(SourceAway, match="no answer in time"):
-            opened(f"whep://{server.host}/cam/whep")
+    refused = r"^whep://\*\*\*@.*/cam/whep: user name, password or token is wrong"
+    with (
+        contextlib.closing(WhepServer(publisher(), "Bearer let-me-in")) as server,
+        pytest.raises(SourceAway, match=refused),
+    ):
+        opened(f"whep://wrong-one@{server.host}/cam/whep")
+    with (
+        contextlib.closing(WhepServer(publisher(), is_silent=True)) as server,
+        pytest.raises(SourceAway, match="no answer in time"),
+    ):
+        opened(f"whep://{server.host}/cam/whep")
     with pytest.raises(SourceAway, match="refused"):
         opened(f"whep://127.0.0.1:{free_port()}/cam/whep")

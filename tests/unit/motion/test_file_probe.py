@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.motion.packets import index_in_front
-from services.motion.probe import probe
+from services.motion.probe import probe, probe_source, videos_in
 from shared.errors import ConfigError
 from tests.unit.motion.videos import scene, write_video
 
@@ -91,3 +91,14 @@ def test_a_video_of_rubbish_has_no_frames(tmp_path: Path) -> None:
     content[at:end] = bytes((i * 37 + 11) % 251 for i in range(end - at))
     path.write_bytes(bytes(content))
     assert "no frame" in fault_of(path)
+
+
+def test_a_folder_is_a_source_when_it_holds_videos(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no video")
+    with pytest.raises(ConfigError, match="the folder holds no video file"):
+        probe_source(tmp_path)
+    for name in ("b.MP4", "a.mkv", ".hidden.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "deeper.mp4").mkdir()
+    probe_source(tmp_path)
+    assert [path.name for path in videos_in(tmp_path)] == ["a.mkv", "b.MP4"]

@@ -225,5 +225,8 @@ def test_a_camera_that_trickles_is_away(camera: Callable[[Serve], str]) -> None:
 
 
 def test_a_camera_that_does_not_answer_is_away(camera: Callable[[Serve], str]) -> None:
+    def serve(_handler: http.server.BaseHTTPRequestHandler, ends: threading.Event) -> None:
+        ends.wait(30)
+
     with pytest.raises(SourceAway, match="no answer in time"):
-        open_mjpeg(f"http://{camera(lambda _handler, ends: ends.wait(30) and None)}/", 0.3, 0.3, ignore)
+        open_mjpeg(f"http://{camera(serve)}/", 0.3, 0.3, ignore)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,10 @@ import pytest
 import redis
 
 from shared.contract import MEDIA, SNIPPETS, MediaMessage, SnippetMessage
-from tests.servers import RedisServer, free_port, wait_until
+from tests.servers import RedisServer, RtspServer, free_port, wait_until
 from tests.unit.motion.videos import scene, write_video
 
 ROOT = Path(__file__).parents[2]
-LAB = Path(os.environ.get("CLIPWATCH_LAB", ROOT.parent / "shared" / "tools" / "lab" / "lab"))
 STARTS_AT = "2026-01-01T12:00:00+00:00"
 
 
@@ -322,49 +321,35 @@ def test_an_edited_camera_file_takes_effect_and_a_broken_edit_does_not(rig: Rig,
 
 
 @pytest.mark.redis
-@pytest.mark.skipif(not LAB.exists(), reason=f"no RTSP server: {LAB} is not there (CLIPWATCH_LAB names it)")
-def test_a_camera_that_freezes_and_dies_is_away_and_comes_back(rig: Rig) -> None:
-    port = free_port()
-    sample = ROOT / "samples" / "people-walking.mp4"
-
-    def camera() -> int:
-        subprocess.run(
-            [LAB, "camera", sample, "--port", str(port)], check=True, capture_output=True, timeout=300
-        )
-        found = subprocess.run(
-            ["pgrep", "-f", f"camera.py {sample} 127.0.0.1 {port}"], capture_output=True, check=True
-        )
-        return int(found.stdout.split()[0])
-
-    pid = camera()
-    try:
-        rig.cameras({"url": f"rtsp://user:very-secret@127.0.0.1:{port}/cam"})
-        motion = rig.start()
-        wait_until(lambda: motion.snippets() >= 1, 60, "the first snippet")
-        os.kill(pid, signal.SIGSTOP)
-        wait_until(lambda: motion.state() == "away", 20, "the frozen camera")
-        os.kill(pid, signal.SIGCONT)
-        wait_until(lambda: motion.state() == "running", 30, "the thawed camera")
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: motion.state() == "away", 20, "the dead camera")
-        with urllib.request.urlopen(f"http://127.0.0.1:{motion.port}/healthz", timeout=5) as answer:
-            assert answer.status == 200
-        pid = camera()
-        wait_until(lambda: motion.state() == "running", 30, "the restarted camera")
-        wait_until(lambda: motion.cameras()["cam"]["open_event"] is not None, 30, "another event")
-        began_s = time.monotonic()
-        motion.process.terminate()
-        assert motion.process.wait(15) == 0
-        assert time.monotonic() - began_s < 10
-        assert "very-secret" not in motion.log.read_text()
-        by_event: dict[str, list[bool]] = {}
-        for event_id, _, is_last in keys_of(rig.redis_url):
-            by_event.setdefault(event_id, []).append(is_last)
-        assert len(by_event) >= 2
-        assert all(ends[-1] and not any(ends[:-1]) for ends in by_event.values())
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+@pytest.mark.rtsp
+def test_a_camera_that_freezes_and_dies_is_away_and_comes_back(
+    rig: Rig, rtsp_server: Callable[..., RtspServer]
+) -> None:
+    camera = rtsp_server("--login", "user:very-secret")
+    rig.cameras({"url": camera.url("user:very-secret")})
+    motion = rig.start()
+    wait_until(lambda: motion.snippets() >= 1, 60, "the first snippet")
+    camera.freeze()
+    wait_until(lambda: motion.state() == "away", 20, "the frozen camera")
+    camera.thaw()
+    wait_until(lambda: motion.state() == "running", 30, "the thawed camera")
+    camera.kill()
+    wait_until(lambda: motion.state() == "away", 20, "the dead camera")
+    with urllib.request.urlopen(f"http://127.0.0.1:{motion.port}/healthz", timeout=5) as answer:
+        assert answer.status == 200
+    camera.start()
+    wait_until(lambda: motion.state() == "running", 30, "the restarted camera")
+    wait_until(lambda: motion.cameras()["cam"]["open_event"] is not None, 30, "another event")
+    began_s = time.monotonic()
+    motion.process.terminate()
+    assert motion.process.wait(15) == 0
+    assert time.monotonic() - began_s < 10
+    assert "very-secret" not in motion.log.read_text()
+    by_event: dict[str, list[bool]] = {}
+    for event_id, _, is_last in keys_of(rig.redis_url):
+        by_event.setdefault(event_id, []).append(is_last)
+    assert len(by_event) >= 2
+    assert all(ends[-1] and not any(ends[:-1]) for ends in by_event.values())
 
 
 @pytest.mark.redis

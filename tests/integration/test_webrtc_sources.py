@@ -23,10 +23,8 @@ from tests.servers import ServerError, find_chromium, free_port, spawn, wait_unt
 from tests.unit.motion.publisher import FPS, Publisher
 
 TOKEN = "phone-0123456789abcdef"
-PHONE = {
-    "url": f"whip:?token={TOKEN}",
-    "motion": {"first_snippet_s": 1, "longest_snippet_s": 2, "pre_roll_s": 1},
-}
+SOON = {"first_snippet_s": 1, "longest_snippet_s": 2, "pre_roll_s": 1}
+PHONE: dict[str, object] = {"url": f"whip:?token={TOKEN}", "motion": SOON}
 
 
 @pytest.fixture
@@ -265,9 +263,7 @@ def test_a_server_is_asked_by_whep_and_told_when_we_leave(
     publisher: Callable[..., Publisher], tmp_path: Path
 ) -> None:
     with contextlib.closing(WhepServer(publisher(), "Bearer let-me-in")) as server:
-        with live_camera(
-            tmp_path, url=f"whep://let-me-in@{server.host}/old/place", motion=PHONE["motion"]
-        ) as camera:
+        with live_camera(tmp_path, url=f"whep://let-me-in@{server.host}/old/place", motion=SOON) as camera:
             camera.wait_for(lambda: camera.status.n_snippets >= 2, "two snippets")
             codecs = {n_frames_of(media)[0] for media, _ in camera.snippets()}
         assert codecs == {"h264"}

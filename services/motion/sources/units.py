@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 
 from services.motion.packets import CLOCK, Packet, StreamFacts
 from services.motion.sources.timing import LiveTimes
-from services.motion.sources.video import Frame, Read, measured
+from services.motion.sources.video import Frame, Read, SourceAway, measured
 
 _IDR, _NAL_TYPE = 5, 0x1F  # ITU-T H.264 table 7-1
 
@@ -75,7 +75,11 @@ class UnitStream:
         """Yield the pictures from the first key frame on. Raises SourceAway when the stream breaks off."""
         for unit in self._units:
             begins = is_key(unit.codec, unit.data)
-            if self._decoder is None or unit.codec != self.facts.codec:
+            if self._decoder is not None and unit.codec != self.facts.codec:
+                raise SourceAway(
+                    f"the sender changed from {self.facts.codec} to {unit.codec}"
+                )  # no clip holds both
+            if self._decoder is None:
                 if not begins:
                     self._on_drop("before_key_frame")
                     self._on_broken()

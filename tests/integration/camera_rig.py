@@ -64,9 +64,13 @@ def n_frames_of(media: MediaMessage) -> tuple[str, int]:
 
 
 @contextmanager
-def live_camera(folder: Path, **fields: Any) -> Iterator[CameraRig]:  # Any: YAML values
+def live_camera(
+    folder: Path, deadline_s: float = 2, **fields: Any
+) -> Iterator[CameraRig]:  # Any: YAML values
     """Run a live camera until the block ends; it must end in time."""
-    settings = MotionServiceSettings(open_s=3, read_s=2, reconnect_max_s=1, ring_max_mib=32)
+    settings = MotionServiceSettings(
+        open_s=deadline_s + 1, read_s=deadline_s, reconnect_max_s=1, ring_max_mib=32
+    )
     camera = Camera.model_validate({"id": "cam", "labels": ["a ball"], **fields})
     metrics = MotionMetrics(CollectorRegistry())
     (folder / "journal").mkdir(exist_ok=True)

@@ -138,7 +138,13 @@ class Run:
         self.cpu_s += time.thread_time() - began_s
         self.n_frames += 1
         self._segmenter, actions = segmenter.step(
-            self._segmenter, t_s, motion.is_active, motion.score, self._settings, is_blind=motion.is_blind
+            self._segmenter,
+            t_s,
+            motion.is_active,
+            motion.score,
+            self._settings,
+            is_blind=motion.is_blind,
+            travel=segmenter.Travel(motion.since_s, motion.n_looks),
         )
         self._note(actions)
         return motion

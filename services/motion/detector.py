@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from services.motion.travel import Track, follow
 from shared.cameras import MotionSettings, Point
 
 Gray = npt.NDArray[np.uint8]
@@ -54,6 +55,8 @@ class Motion:
     is_active: bool
     boxes: tuple[Blob, ...] = ()
     is_blind: bool = False
+    since_s: float = math.inf  # when what moves began to; known only once it has gone some way
+    n_looks: int = 0  # in how many frames it was followed since
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +110,14 @@ class DetectorState:
     noise: float  # standard deviation of a still pixel, grey levels
     drowned_s: float  # how long most of the picture has differed from the baseline
     is_active: bool
+    tracks: tuple[Track, ...] = ()
+    known: Floats | None = None  # baseline before the scene last changed as a whole
+    known_s: float = 0.0  # when that was
+    flat_share: float = 0.0  # largest share of pixels of one level, in the last good frame
 
 
 # Tuned on the sample videos and synthetic scenes, see docs/design/motion.md.
-FLOOR_LEVELS = 8.0  # smallest difference that 'auto' takes for a change
+FLOOR_LEVELS = 6.0  # smallest difference that 'auto' takes for a change
 LARGEST_NOISE = 6.0  # a flickering lamp is not noise: it must not raise the threshold out of reach
 HEAT_S = 0.7
 LOOK_BACK_S = 0.3
@@ -133,6 +140,12 @@ SHAKE_PX = 16.0
 MAX_BLOBS = 16
 CROWD = 14  # patches of change; more than that are weather
 STAYS = 0.6
+SMOOTH = 0.15  # an object's edge stands out of the local average by 0.3 of its height or more
+LIGHT_S = 0.3  # time constant of the baseline where only the light changed
+CROWD_SIZES = 3.0  # what moves in a crowd must be this many times larger than four in five patches
+DAMAGED_SHARE = 0.12  # more pixels of one level than before: a decoder that lost its stream paints gray
+KNOWN_S = 60.0  # how long the baseline before a change is kept
+ALIKE = 0.75  # share of pixels that must be as they were for it to be taken again
 _NEAR = np.ones((3, 3), np.uint8)
 _DISC = np.ones((9, 9), np.uint8)
 
@@ -160,6 +173,7 @@ def start(plane: Gray, t_s: float) -> DetectorState:
         noise=1.0,
         drowned_s=0.0,
         is_active=False,
+        flat_share=_flat_share(plane),
     )
 
 
@@ -190,12 +204,23 @@ def step(
         return start(_gray(plane), t_s), Motion(0.0, is_active=False)
     dt_s = min(max(t_s - state.t_s, 1e-3), 1.0)
     plane = _gray(plane)
+    flat_share = _flat_share(luma)
+    if flat_share > state.flat_share + DAMAGED_SHARE:
+        # a decoder's gray: nothing of it is learned. Patience is limited, the scene may have become like that
+        drowned_s = state.drowned_s + dt_s
+        if drowned_s <= DROWNED_S:
+            damaged = replace(state, t_s=t_s, drowned_s=drowned_s)
+            return damaged, Motion(0.0, is_active=False, is_blind=True)
+        return _relearn(state, plane, t_s, state.noise, flat_share), Motion(
+            0.0, is_active=False, is_blind=True
+        )
+    state = _recalled(state, plane, t_s)
     state = _follow_camera(state, plane)
     last = state.history[-1][1]
     change = _gray(cv2.absdiff(plane, last))
     noise = state.noise + (min(_noise_of(change), LARGEST_NOISE) - state.noise) * min(1.0, dt_s / 2.0)
     if _is_jump(change, max(10.0, 6.0 * noise)):
-        return _relearn(state, plane, t_s, noise), Motion(0.0, is_active=False, is_blind=True)
+        return _relearn(state, plane, t_s, noise, flat_share), Motion(0.0, is_active=False, is_blind=True)
 
     difference, size, limit = _differences(state, plane, noise, settings)
     foreground = size > limit
@@ -214,18 +239,33 @@ def step(
     share = float(foreground.mean())
     drowned_s = state.drowned_s + dt_s if share > DROWNED_SHARE else 0.0
     if drowned_s > DROWNED_S:
-        return _relearn(state, plane, t_s, noise), Motion(0.0, is_active=False, is_blind=True)
+        return _relearn(state, plane, t_s, noise, flat_share), Motion(0.0, is_active=False, is_blind=True)
 
-    boxes, strength = _blobs(plane, state, foreground_now, heat, size / limit, settings)
+    blobs, strength, light = _blobs(plane, state, difference, foreground_now, heat, size / limit, settings)
+    tracks, owners = follow(state.tracks, blobs, t_s, (plane.shape[1], plane.shape[0]))
+    travelling = [track for track in owners if track.is_believed(t_s)]
     is_warm = t_s - state.started_s >= settings.warm_up_s
-    is_active = bool(boxes) and is_warm
-    motion = Motion(
-        score=strength / (strength + 4.0) if is_active else 0.0,
-        is_active=is_active,
-        boxes=boxes if is_active else (),
+    is_active = bool(travelling) and is_warm
+    motion = Motion(0.0, is_active=False)
+    if is_active:
+        scale = (settings.frame_width / plane.shape[1], settings.frame_height / plane.shape[0])
+        moving = [blob for blob, track in zip(blobs, owners, strict=True) if track.is_believed(t_s)]
+        motion = Motion(
+            score=strength / (strength + 4.0),
+            is_active=True,
+            boxes=tuple(_scaled(blob, *scale, settings) for blob in moving),
+            since_s=min(track.since_s for track in travelling),
+            n_looks=max(len(track.spots) for track in travelling),
+        )
+    learned = _learn(
+        state, plane, t_s, dt_s, difference, foreground, is_moving, heat, noise, drowned_s, is_active, light
     )
-    return _learn(
-        state, plane, t_s, dt_s, difference, foreground, is_moving, heat, noise, drowned_s, is_active
+    return replace(
+        learned,
+        tracks=tracks,
+        known=state.known,
+        known_s=state.known_s,
+        flat_share=state.flat_share + (flat_share - state.flat_share) * min(1.0, dt_s / 2.0),
     ), motion
 
 
@@ -316,15 +356,17 @@ def _differences(
 def _blobs(
     plane: Gray,
     state: DetectorState,
+    difference: Floats,
     foreground: Mask,
     heat: Floats,
     ratio: Floats,
     settings: DetectorSettings,
-) -> tuple[tuple[Blob, ...], float]:
-    """Return the moving objects, largest first, and the strength of the strongest."""
+) -> tuple[tuple[Blob, ...], float, list[tuple[tuple[slice, slice], Mask]]]:
+    """Return what moves, in px of the plane, largest first, the strength of the strongest, and where only the light
+    changed (place and mask)."""
     at = np.flatnonzero(foreground)
     if at.size < 0.3 * settings.min_area_px:
-        return (), 0.0
+        return (), 0.0, []
     grown = foreground.astype(np.uint8)
     if settings.dilate_iterations:
         grown = cv2.dilate(grown, None, iterations=settings.dilate_iterations)  # type: ignore[call-overload]  # None: 3x3
@@ -346,13 +388,20 @@ def _blobs(
     if count > CROWD:  # rain and snow: many specks, each somewhere else in the next frame
         grown_before = cv2.dilate(state.foreground.astype(np.uint8), _NEAR)
         stays = np.bincount(label_at, weights=grown_before.ravel()[at], minlength=count)
-        candidates = candidates[stays[candidates] >= STAYS * changed_px[candidates]]
+        usual_px = float(np.percentile(changed_px[1:], 80))
+        candidates = candidates[
+            (stays[candidates] >= STAYS * changed_px[candidates])
+            & (changed_px[candidates] >= CROWD_SIZES * usual_px)
+        ]
     candidates = candidates[np.argsort(-excess[candidates], kind="stable")][: 2 * MAX_BLOBS]
     kept: list[Blob] = []
+    light: list[tuple[tuple[slice, slice], Mask]] = []
     strength = 0.0
     for label in candidates:
         x, y, w, h = (int(stats[label, column]) for column in range(4))
-        if _keeps_structure(plane, state.mean, labels[y : y + h, x : x + w] == label, x, y, w, h):
+        inside = labels[y : y + h, x : x + w] == label
+        if _keeps_structure(plane, state.mean, inside, x, y, w, h) or _is_smooth(difference, inside, x, y):
+            light.append((np.s_[y : y + h, x : x + w], inside))
             continue
         blob = _trimmed(x, y, w, h, settings.dilate_iterations, plane.shape, float(movement[label]))
         kept += (
@@ -361,10 +410,7 @@ def _blobs(
             else [blob]
         )
         strength = max(strength, float(excess[label]) / settings.min_area_px)
-    merged = merge_fragments(kept)
-    scale_x = settings.frame_width / plane.shape[1]
-    scale_y = settings.frame_height / plane.shape[0]
-    return tuple(_scaled(blob, scale_x, scale_y, settings) for blob in merged[:MAX_BLOBS]), strength
+    return tuple(merge_fragments(kept)[:MAX_BLOBS]), strength, light
 
 
 def _parts(foreground: Mask, labels: Any, label: int, blob: Blob, settings: DetectorSettings) -> list[Blob]:
@@ -401,9 +447,19 @@ def _keeps_structure(plane: Gray, mean: Floats, inside: Mask, x: int, y: int, w:
     now = (now - cv2.blur(now, (9, 9)))[within][inside]
     behind = (behind - cv2.blur(behind, (9, 9)))[within][inside]
     now_power, behind_power = float(now @ now), float(behind @ behind)
-    if min(now_power, behind_power) < 1.5 * now.size:
+    if now_power < 1.5 * now.size or behind_power < 0.05 * now.size:
         return False  # too flat to tell
     return float(now @ behind) / math.sqrt(now_power * behind_power) > STRUCTURE_KEPT
+
+
+def _is_smooth(difference: Floats, inside: Mask, x: int, y: int) -> bool:
+    """Tell whether a blob has no edge anywhere: a cone of light, the rim of a cloud's shadow, on flat ground."""
+    h, w = inside.shape
+    top, left = max(0, y - 4), max(0, x - 4)
+    place = difference[top : y + h + 4, left : x + w + 4]
+    fine = np.abs(place - cv2.blur(place, (9, 9)))
+    height = float(np.percentile(np.abs(difference[y : y + h, x : x + w][inside]), 90))
+    return float(np.percentile(fine, 98)) < SMOOTH * height
 
 
 def merge_fragments(blobs: list[Blob]) -> list[Blob]:
@@ -470,7 +526,30 @@ def _is_jump(change: Gray, limit: float) -> bool:
     return float((cells > 0.3).mean()) >= 0.75
 
 
-def _relearn(state: DetectorState, plane: Gray, t_s: float, noise: float) -> DetectorState:
+def _flat_share(luma: Gray) -> float:
+    """Return the share of the commonest level among the pixels, black and white apart (night, sky)."""
+    counts = np.bincount(luma[::2, ::2].ravel(), minlength=256)
+    return float(counts[24:236].max()) / float(counts.sum())
+
+
+def _recalled(state: DetectorState, plane: Gray, t_s: float) -> DetectorState:
+    """Take the baseline from before the last change again when the picture looks like it: a lamp that went out,
+    a stream that recovered. What moves differs from both."""
+    if state.known is None:
+        return state
+    if t_s - state.known_s > KNOWN_S:
+        return replace(state, known=None)
+    part = np.s_[::4, ::4]
+    far = max(10.0, 6.0 * state.noise)
+    alike = float((np.abs(plane[part] - state.known[part]) < far).mean())
+    now = float((np.abs(plane[part] - state.mean[part]) < far).mean())
+    if alike < ALIKE or alike < now + 0.1:
+        return state
+    return replace(state, mean=state.known, known=None, is_guess=False, learned_s=t_s)
+
+
+def _relearn(state: DetectorState, plane: Gray, t_s: float, noise: float, flat_share: float) -> DetectorState:
+    is_settled = t_s - state.learned_s > 2.0 or state.known is None
     return replace(
         start(plane, t_s),
         variance=state.variance,
@@ -478,6 +557,10 @@ def _relearn(state: DetectorState, plane: Gray, t_s: float, noise: float) -> Det
         started_s=state.started_s,
         noise=min(noise, state.noise * 1.5),
         is_active=state.is_active,
+        tracks=state.tracks,
+        known=state.mean if is_settled else state.known,
+        known_s=t_s if is_settled else state.known_s,
+        flat_share=flat_share,
     )
 
 
@@ -493,14 +576,18 @@ def _learn(
     noise: float,
     drowned_s: float,
     is_active: bool,
+    light: list[tuple[tuple[slice, slice], Mask]],
 ) -> DetectorState:
     is_ghost_phase = state.is_guess and t_s - state.learned_s < GHOST_PHASE_S
     resting = dt_s / (GHOST_S if is_ghost_phase else RESTING_S)
     rate = np.where(foreground, np.where(is_moving, dt_s / MOVING_S, resting), dt_s / BASELINE_S)
     rate = np.minimum(rate, 1.0).astype(np.float32)
+    for place, inside in light:
+        rate[place][inside] = min(1.0, dt_s / LIGHT_S)
     raw = plane.astype(np.float32) - state.mean
     mean = state.mean + raw * rate
-    squared = np.minimum(difference * difference, 225.0)
+    fine = difference - cv2.blur(difference, (15, 15))  # a light that goes slowly is not variance
+    squared = np.minimum(fine * fine, 225.0)
     spread = np.where(foreground, dt_s / 60.0, dt_s / VARIANCE_S).astype(np.float32)
     variance = state.variance + (squared - state.variance) * np.minimum(spread, 1.0)
     begun = (foreground & ~state.foreground).astype(np.float32)

@@ -14,6 +14,7 @@ of `longest_event_s` ends at a frame with motion, with which the next one may be
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from shared.cameras import MotionSettings
@@ -22,6 +23,16 @@ from shared.cameras import MotionSettings
 BLIND_HOLDS = 3
 # A stream too fat for its ring must not become a snippet a frame.
 SHORTEST_FORCED_S = 1.0
+# The ring of packets holds 5 s more than the pre-roll.
+BACKDATED_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Travel:
+    """How long what moves had been followed when it was believed to move: since when, in how many looks."""
+
+    since_s: float = math.inf
+    n_looks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,7 @@ class Segmenter:
     blind_s: float = float("-inf")  # last blind frame: the quiet time begins after it
     peak: float = 0.0
     last_seen_s: float = float("-inf")
+    ended_s: float = float("-inf")  # end of the event before: the next one cannot begin earlier
 
     @property
     def is_open(self) -> bool:
@@ -97,22 +109,27 @@ def step(
     *,
     is_blind: bool = False,
     must_cut: bool = False,
+    travel: Travel | None = None,
 ) -> tuple[Segmenter, tuple[Action, ...]]:
     """Take the frame at `t_s` (epoch seconds, ascending) and return the new state and what is to be done.
 
     A blind frame (the scene changed as a whole, nothing can be said) never opens an event, and the quiet time that
     ends one begins after it.
+    `travel`: what moves was followed before it was believed; its frames count as a run of motion.
     `must_cut` asks for a cut at the next frame with motion (memory runs short), SHORTEST_FORCED_S after the last one.
     """
     t_s = max(t_s, state.last_seen_s)
+    travel = travel or Travel()
     state = replace(state, last_seen_s=t_s)
     if state.started_s is None:
-        return _idle(state, t_s, is_active and not is_blind, score, settings)
+        return _idle(state, t_s, is_active and not is_blind, score, settings, travel)
     hold_s = max(settings.quiet_s, settings.post_roll_s)
     quiet_from_s = max(state.last_motion_s, min(state.blind_s, state.last_motion_s + BLIND_HOLDS * hold_s))
     if t_s - quiet_from_s >= hold_s:
         ended, actions = _end(state, state.last_motion_s + settings.post_roll_s)
-        ended, more = _idle(replace(ended, last_seen_s=t_s), t_s, is_active and not is_blind, score, settings)
+        ended, more = _idle(
+            replace(ended, last_seen_s=t_s), t_s, is_active and not is_blind, score, settings, travel
+        )
         return ended, actions + more
     if is_blind:
         return replace(state, blind_s=t_s), ()
@@ -126,7 +143,7 @@ def step(
     if (length_s >= limit_s or (must_cut and length_s >= SHORTEST_FORCED_S)) and t_s > state.piece_starts_s:
         if t_s - started_s >= settings.longest_event_s:
             ended, actions = _end(state, t_s)
-            ended, more = _idle(ended, t_s, True, score, settings)
+            ended, more = _idle(ended, t_s, True, score, settings, Travel())
             return ended, actions + more
         piece = _piece(state, t_s, is_last=False)
         return replace(state, number=state.number + 1, piece_starts_s=t_s, cut_s=t_s, peak=score), (
@@ -138,18 +155,21 @@ def step(
 def finish(state: Segmenter, t_s: float, settings: MotionSettings) -> tuple[Segmenter, tuple[Action, ...]]:
     """End what is open: the source ended at `t_s`, or the service stops."""
     if not state.is_open:
-        return Segmenter(last_seen_s=state.last_seen_s), ()
+        return Segmenter(last_seen_s=state.last_seen_s, ended_s=state.ended_s), ()
     return _end(state, min(max(t_s, state.last_motion_s), state.last_motion_s + settings.post_roll_s))
 
 
 def _idle(
-    state: Segmenter, t_s: float, is_active: bool, score: float, settings: MotionSettings
+    state: Segmenter, t_s: float, is_active: bool, score: float, settings: MotionSettings, travel: Travel
 ) -> tuple[Segmenter, tuple[Action, ...]]:
     if not is_active:
         return replace(state, run=0, run_peak=0.0), ()
     started_s = t_s if state.run == 0 else state.run_started_s
     peak = max(state.run_peak, score)
     run = state.run + 1
+    if travel.n_looks > run:
+        run = travel.n_looks
+        started_s = min(started_s, max(travel.since_s, t_s - BACKDATED_S, state.ended_s))
     if run < settings.min_frames:
         return replace(state, run=run, run_started_s=started_s, run_peak=peak), ()
     starts_s = started_s - settings.pre_roll_s
@@ -166,7 +186,7 @@ def _idle(
 
 def _end(state: Segmenter, ends_s: float) -> tuple[Segmenter, tuple[Action, ...]]:
     piece = _piece(state, max(ends_s, state.piece_starts_s), is_last=True)
-    return Segmenter(last_seen_s=state.last_seen_s), (End(piece),)
+    return Segmenter(last_seen_s=state.last_seen_s, ended_s=piece.ends_s), (End(piece),)
 
 
 def _piece(state: Segmenter, ends_s: float, *, is_last: bool) -> Piece:

@@ -117,6 +117,7 @@ class Watch:
             settings,
             is_blind=self.motion.is_blind,
             must_cut=must_cut,
+            travel=segmenter.Travel(self.motion.since_s, self.motion.n_looks),
         )
         orders = self._orders(actions, camera)
         if not self._segmenter.is_watching:

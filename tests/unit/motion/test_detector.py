@@ -72,8 +72,9 @@ def test_a_moving_square_is_found_where_it_is() -> None:
     frames = quiet(20) + [noisy(with_square(GROUND, 4 * i)) for i in range(60)]
     motions = look(frames)
     assert n_active(motions[:20]) == 0
-    assert motions[20].is_active
-    assert n_active(motions[20:]) >= 58
+    assert n_active(motions[20:]) >= 54
+    first = next(motion for motion in motions if motion.is_active)
+    assert first.since_s == pytest.approx(1002.0, abs=0.11)
     for i in range(10, 60):
         (box, *others) = motions[20 + i].boxes
         assert not others
@@ -161,7 +162,7 @@ def test_a_lamp_does_not_hide_what_moves(nuisance: Callable[[int], Plane]) -> No
         [noisy(with_square(nuisance(i), 3 * i, level=255 if nuisance is lamp else 20)) for i in range(90)]
     )
     assert any(motion.is_blind for motion in motions[38:42])
-    assert n_active(motions[:40]) >= 36
+    assert n_active(motions[:40]) >= 30
     assert n_active(motions[43:88]) >= 40
 
 
@@ -189,7 +190,7 @@ def test_a_ghost_and_a_thing_that_stopped_are_left_alone() -> None:
         + [noisy(stopped) for _ in range(120)]
     )
     motions = look(frames)
-    assert n_active(motions[20:50]) >= 28
+    assert n_active(motions[20:50]) >= 24
     assert n_active(motions[70:]) == 0
     left = [noisy(stopped) for _ in range(60)] + [noisy(GROUND) for _ in range(100)]
     assert n_active(look(left)[80:]) == 0
@@ -220,8 +221,8 @@ def test_motion_in_the_first_frame_of_a_recording_is_seen_and_leaves_no_ghost() 
     options = DetectorSettings.of(MotionSettings(), WIDTH, WIDTH, HEIGHT)
     for index, frame in enumerate(frames):
         state, motion = step(state, frame, 1000 + index / FPS, options)
-        assert motion.is_active or index < 2
-        if index >= 5:
+        assert motion.is_active or index < 7
+        if index >= 7:
             assert len(motion.boxes) == 1
             assert abs(motion.boxes[0].x - (20 + 4 * index)) <= 12
 

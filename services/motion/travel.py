@@ -1,0 +1,167 @@
+"""Tells things that travel from things that only change in place: a clock, a bush, flakes. Pure.
+
+Blobs are followed from frame to frame. A track is believed once its middle went one way: a straight line fitted to
+its last positions explains a way of several px, and what the line leaves over is small against that way.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+# Tuned on the bench's tuning plan, see docs/design/motion.md; px of the 320 px plane.
+WINDOW_S = 1.5  # positions that are looked at
+KEEP_S = 0.6  # a track that was not seen this long is forgotten
+BELIEVED_S = 2.0  # a track that travelled goes on counting this long
+WAY_PX, WAY_SIZES = 5.0, 0.35  # shortest way after 5 looks: px, and shares of the shorter side
+DASH_PX, DASH_SIZES = 16.0, 0.6  # the same after 3 looks
+STRAIGHT = 4.0  # how many times longer than what the line leaves over the way must be
+STEADY = 0.4  # shortest step of a dash, in shares of the mean one
+FOLLOWED = 0.3  # how far one end must come along, in shares of the other's way
+NEAR_LOOKS, NEAR_SIZES = 10, 0.25  # growth of what comes near
+MAX_TRACKS = 24
+MAX_SPOTS = 32
+
+
+class Box(Protocol):
+    """A rectangle in px of the plane."""
+
+    @property
+    def x(self) -> int: ...
+    @property
+    def y(self) -> int: ...
+    @property
+    def w(self) -> int: ...
+    @property
+    def h(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a thing was at a time: middle and size, px of the plane."""
+
+    t_s: float
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """The last positions of one thing, oldest first. `travelled_s`: when it last was seen to have travelled."""
+
+    spots: tuple[Spot, ...]
+    travelled_s: float = float("-inf")
+    since_s: float = float("inf")  # when the way began that made it believed
+
+    def is_believed(self, t_s: float) -> bool:
+        return t_s - self.travelled_s <= BELIEVED_S
+
+
+def follow(
+    tracks: Sequence[Track], boxes: Sequence[Box], t_s: float, size: tuple[int, int]
+) -> tuple[tuple[Track, ...], tuple[Track, ...]]:
+    """Return all tracks after the frame at `t_s`, and for each box the track that it belongs to.
+
+    `boxes` come largest first; a box continues the track whose last rectangle is nearest, within reach.
+    `size`: width and height of the plane.
+    """
+    free = [track for track in tracks if t_s - track.spots[-1].t_s <= KEEP_S]
+    found: list[Track] = []
+    for box in boxes:
+        spot = Spot(t_s, box.x + box.w / 2, box.y + box.h / 2, box.w, box.h)
+        nearest = min(free, key=lambda track: _apart(track.spots[-1], spot), default=None)
+        if nearest is None or _apart(nearest.spots[-1], spot) > 1.0:
+            found.append(Track((spot,)))
+            continue
+        free.remove(nearest)
+        spots = tuple(s for s in (*nearest.spots, spot) if t_s - s.t_s <= WINDOW_S)[-MAX_SPOTS:]
+        track = replace(nearest, spots=spots)
+        if _travels(spots, size):
+            since_s = track.since_s if track.is_believed(t_s) else spots[0].t_s
+            track = replace(track, travelled_s=t_s, since_s=since_s)
+        found.append(track)
+    return (*found, *free)[:MAX_TRACKS], tuple(found)
+
+
+def _apart(last: Spot, spot: Spot) -> float:
+    """Return how far apart two rectangles lie, in units of what a thing may go between two looks."""
+    reach_x = (last.w + spot.w) / 2 + 0.35 * max(last.w, spot.w) + 6
+    reach_y = (last.h + spot.h) / 2 + 0.2 * max(last.h, spot.h) + 4
+    return max(abs(last.x - spot.x) / reach_x, abs(last.y - spot.y) / reach_y)
+
+
+def _travels(spots: Sequence[Spot], size: tuple[int, int]) -> bool:
+    """Tell whether a straight way explains the last positions; also looked at is the latest part of them."""
+    return _is_way(spots, size) or (len(spots) > 8 and _is_way(spots[-8:], size)) or _comes_near(spots)
+
+
+def _is_way(spots: Sequence[Spot], size: tuple[int, int]) -> bool:
+    if len(spots) < 3:
+        return False
+    side = float(np.median([min(spot.w, spot.h) for spot in spots]))
+    is_long = len(spots) >= 5
+    least = max(WAY_PX, WAY_SIZES * side) if is_long else max(DASH_PX, DASH_SIZES * side)
+    if math.hypot(spots[-1].x - spots[0].x, spots[-1].y - spots[0].y) < 0.7 * least:
+        return False
+    velocity, left = _line(spots, [(spot.x, spot.y) for spot in spots])
+    way = math.hypot(*velocity) * (spots[-1].t_s - spots[0].t_s)
+    is_straight = way >= least and way >= STRAIGHT * left
+    return is_straight and (is_long or _is_steady(spots)) and _is_followed(spots, size)
+
+
+def _is_steady(spots: Sequence[Spot]) -> bool:
+    """Tell whether every step went on about as far as the others: few looks are believed only then."""
+    x, y = spots[-1].x - spots[0].x, spots[-1].y - spots[0].y
+    way = math.hypot(x, y)
+    steps = [((b.x - a.x) * x + (b.y - a.y) * y) / way for a, b in itertools.pairwise(spots)]
+    return min(steps) >= STEADY * way / len(steps)
+
+
+def _is_followed(spots: Sequence[Spot], size: tuple[int, int]) -> bool:
+    """Tell whether the far end came along: what only grows to one side is a bush that left its first place.
+
+    A rectangle that touches the picture's border comes in or goes out: there one end stands.
+    """
+    first, last = spots[0], spots[-1]
+    if abs(last.x - first.x) * 3 >= abs(last.y - first.y) * 4:
+        ends = [(s.x - s.w / 2, s.x + s.w / 2) for s in (first, last)]
+        limit = size[0]
+    else:
+        ends = [(s.y - s.h / 2, s.y + s.h / 2) for s in (first, last)]
+        limit = size[1]
+    if any(low <= 2 for low, _ in ends) or any(high >= limit - 2 for _, high in ends):
+        return True
+    low, high = ends[1][0] - ends[0][0], ends[1][1] - ends[0][1]
+    return low * high > 0 and min(abs(low), abs(high)) >= FOLLOWED * max(abs(low), abs(high))
+
+
+def _comes_near(spots: Sequence[Spot]) -> bool:
+    """Tell whether a thing grew steadily to all sides."""
+    if len(spots) < NEAR_LOOKS:
+        return False
+    growth, left = _line(spots, [(spot.w, spot.h) for spot in spots])
+    lasts_s = spots[-1].t_s - spots[0].t_s
+    grown = [speed * lasts_s for speed in growth]
+    return (
+        grown[0] >= NEAR_SIZES * spots[0].w
+        and grown[1] >= NEAR_SIZES * spots[0].h
+        and math.hypot(*grown) >= STRAIGHT * left
+    )
+
+
+def _line(spots: Sequence[Spot], values: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], float]:
+    """Return how fast two values change, by least squares, and what is left over (RMS)."""
+    times = np.array([spot.t_s for spot in spots], np.float64)
+    times -= times.mean()
+    places = np.array(values, np.float64)
+    places -= places.mean(axis=0)
+    speed = times @ places / max(float(times @ times), 1e-9)
+    left = places - times[:, None] * speed[None, :]
+    return (float(speed[0]), float(speed[1])), math.sqrt(float((left**2).sum()) / len(spots))

@@ -7,7 +7,7 @@ MODELS := $(VENV)/share/clipwatch/models
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint clean requirements bench-classifier
+.PHONY: help install demo test test-fast lint clean requirements bench-classifier bench-motion
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
@@ -32,6 +32,9 @@ lint: install $(BIN)/.installed-test ## ruff, mypy --strict, import-linter
 
 bench-classifier: install ## how fast the classifier is here, JSON (ARGS="mini --snippets 10000" watches its memory)
 	@PYTHONPATH=. $(BIN)/python bench/classifier.py $(ARGS)
+
+bench-motion: install $(BIN)/.installed-test ## how well motion is found, against other methods; Debian only (apt-get download)
+	$(BIN)/python -m bench.motion $(ARGS)
 
 requirements: $(BIN)/.installed-test ## compile requirements/*.in again to pinned .txt
 	sh requirements/compile.sh $(BIN)

@@ -141,6 +141,7 @@ MAX_BLOBS = 16
 CROWD = 14  # patches of change; more than that are weather
 STAYS = 0.6
 SMOOTH = 0.15  # an object's edge stands out of the local average by 0.3 of its height or more
+DOUBT_PHASE_S, DOUBT = 3.0, 2.0  # a bush grows out of its first place: ways count half at first
 LIGHT_S = 0.3  # time constant of the baseline where only the light changed
 CROWD_SIZES = 3.0  # what moves in a crowd must be this many times larger than four in five patches
 DAMAGED_SHARE = 0.12  # more pixels of one level than before: a decoder that lost its stream paints gray
@@ -242,7 +243,9 @@ def step(
         return _relearn(state, plane, t_s, noise, flat_share), Motion(0.0, is_active=False, is_blind=True)
 
     blobs, strength, light = _blobs(plane, state, difference, foreground_now, heat, size / limit, settings)
-    tracks, owners = follow(state.tracks, blobs, t_s, (plane.shape[1], plane.shape[0]))
+    is_doubtful = state.is_guess and t_s - state.learned_s < DOUBT_PHASE_S
+    size_px = (plane.shape[1], plane.shape[0])
+    tracks, owners = follow(state.tracks, blobs, t_s, size_px, DOUBT if is_doubtful else 1.0)
     travelling = [track for track in owners if track.is_believed(t_s)]
     is_warm = t_s - state.started_s >= settings.warm_up_s
     is_active = bool(travelling) and is_warm

@@ -21,7 +21,10 @@ BELIEVED_S = 2.0  # a track that travelled goes on counting this long
 WAY_PX, WAY_SIZES = 5.0, 0.35  # shortest way after 5 looks: px, and shares of the shorter side
 DASH_PX, DASH_SIZES = 16.0, 0.6  # the same after 3 looks
 STRAIGHT = 4.0  # how many times longer than what the line leaves over the way must be
-STEADY = 0.4  # shortest step of a dash, in shares of the mean one
+SLOW_SIZES = 0.25  # a step of more than this share of the longer side is a dash's
+STEADY = 0.4  # shortest step of a dash, in shares of the mean one; the longest is its inverse
+GAPS = 2.5  # a dash is seen in every look: longest by shortest time between two
+SAME_SIZE = 1.8  # by what a side may grow or shrink on the way
 FOLLOWED = 0.3  # how far one end must come along, in shares of the other's way
 NEAR_LOOKS, NEAR_SIZES = 10, 0.25  # growth of what comes near
 MAX_TRACKS = 24
@@ -65,12 +68,12 @@ class Track:
 
 
 def follow(
-    tracks: Sequence[Track], boxes: Sequence[Box], t_s: float, size: tuple[int, int]
+    tracks: Sequence[Track], boxes: Sequence[Box], t_s: float, size: tuple[int, int], doubt: float = 1.0
 ) -> tuple[tuple[Track, ...], tuple[Track, ...]]:
     """Return all tracks after the frame at `t_s`, and for each box the track that it belongs to.
 
     `boxes` come largest first; a box continues the track whose last rectangle is nearest, within reach.
-    `size`: width and height of the plane.
+    `size`: width and height of the plane. `doubt`: by how much longer a way must be than usual.
     """
     free = [track for track in tracks if t_s - track.spots[-1].t_s <= KEEP_S]
     found: list[Track] = []
@@ -83,7 +86,7 @@ def follow(
         free.remove(nearest)
         spots = tuple(s for s in (*nearest.spots, spot) if t_s - s.t_s <= WINDOW_S)[-MAX_SPOTS:]
         track = replace(nearest, spots=spots)
-        if _travels(spots, size):
+        if _travels(spots, size, doubt):
             since_s = track.since_s if track.is_believed(t_s) else spots[0].t_s
             track = replace(track, travelled_s=t_s, since_s=since_s)
         found.append(track)
@@ -97,23 +100,29 @@ def _apart(last: Spot, spot: Spot) -> float:
     return max(abs(last.x - spot.x) / reach_x, abs(last.y - spot.y) / reach_y)
 
 
-def _travels(spots: Sequence[Spot], size: tuple[int, int]) -> bool:
+def _travels(spots: Sequence[Spot], size: tuple[int, int], doubt: float) -> bool:
     """Tell whether a straight way explains the last positions; also looked at is the latest part of them."""
-    return _is_way(spots, size) or (len(spots) > 8 and _is_way(spots[-8:], size)) or _comes_near(spots)
+    return (
+        _is_way(spots, size, doubt)
+        or (len(spots) > 8 and _is_way(spots[-8:], size, doubt))
+        or _comes_near(spots)
+    )
 
 
-def _is_way(spots: Sequence[Spot], size: tuple[int, int]) -> bool:
+def _is_way(spots: Sequence[Spot], size: tuple[int, int], doubt: float) -> bool:
     if len(spots) < 3:
         return False
     side = float(np.median([min(spot.w, spot.h) for spot in spots]))
+    longer = float(np.median([max(spot.w, spot.h) for spot in spots]))
     is_long = len(spots) >= 5
-    least = max(WAY_PX, WAY_SIZES * side) if is_long else max(DASH_PX, DASH_SIZES * side)
+    least = doubt * max(WAY_PX, WAY_SIZES * side) if is_long else doubt * max(DASH_PX, DASH_SIZES * side)
     if math.hypot(spots[-1].x - spots[0].x, spots[-1].y - spots[0].y) < 0.7 * least:
         return False
     velocity, left = _line(spots, [(spot.x, spot.y) for spot in spots])
     way = math.hypot(*velocity) * (spots[-1].t_s - spots[0].t_s)
     is_straight = way >= least and way >= STRAIGHT * left
-    return is_straight and (is_long or _is_steady(spots)) and _is_followed(spots, size)
+    is_slow = is_long and way <= SLOW_SIZES * longer * (len(spots) - 1)
+    return is_straight and (is_slow or _is_steady(spots)) and _is_followed(spots, size)
 
 
 def _is_steady(spots: Sequence[Spot]) -> bool:
@@ -121,7 +130,11 @@ def _is_steady(spots: Sequence[Spot]) -> bool:
     x, y = spots[-1].x - spots[0].x, spots[-1].y - spots[0].y
     way = math.hypot(x, y)
     steps = [((b.x - a.x) * x + (b.y - a.y) * y) / way for a, b in itertools.pairwise(spots)]
-    return min(steps) >= STEADY * way / len(steps)
+    mean = way / len(steps)
+    gaps = [b.t_s - a.t_s for a, b in itertools.pairwise(spots)]
+    if max(gaps) > GAPS * min(gaps):
+        return False
+    return min(steps) >= STEADY * mean and max(steps) <= mean / STEADY
 
 
 def _is_followed(spots: Sequence[Spot], size: tuple[int, int]) -> bool:
@@ -138,6 +151,8 @@ def _is_followed(spots: Sequence[Spot], size: tuple[int, int]) -> bool:
         limit = size[1]
     if any(low <= 2 for low, _ in ends) or any(high >= limit - 2 for _, high in ends):
         return True
+    if any(max(a, b) > SAME_SIZE * min(a, b) for a, b in ((first.w, last.w), (first.h, last.h))):
+        return False
     low, high = ends[1][0] - ends[0][0], ends[1][1] - ends[0][1]
     return low * high > 0 and min(abs(low), abs(high)) >= FOLLOWED * max(abs(low), abs(high))
 

@@ -1,0 +1,104 @@
+"""What travels is told from what changes in place, on rectangles made by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.motion.detector import Blob
+from services.motion.travel import BELIEVED_S, MAX_SPOTS, MAX_TRACKS, Track, follow
+
+SIZE = (320, 240)
+
+
+def believed(boxes_at: Callable[[int], list[Blob]], n_looks: int, doubt: float = 1.0) -> list[bool]:
+    """Return for each look whether any of its boxes is believed."""
+    tracks: tuple[Track, ...] = ()
+    answers = []
+    for i in range(n_looks):
+        tracks, owners = follow(tracks, boxes_at(i), i / 10, SIZE, doubt)
+        answers.append(any(track.is_believed(i / 10) for track in owners))
+    return answers
+
+
+def test_a_walker_is_believed_within_half_a_second_and_dates_from_its_first_look() -> None:
+    tracks: tuple[Track, ...] = ()
+    for i in range(6):
+        tracks, owners = follow(tracks, [Blob(50 + 4 * i, 100, 20, 40)], 7 + i / 10, SIZE)
+    assert owners[0].is_believed(7.5)
+    assert owners[0].since_s == 7.0
+
+
+def test_what_dashes_is_believed_at_its_third_look() -> None:
+    assert believed(lambda i: [Blob(40 + 30 * i, 100, 40, 40)], 4) == [False, False, True, True]
+
+
+def test_a_clock_is_not_believed_when_its_digits_change() -> None:
+    assert not any(
+        believed(lambda i: [Blob(170 - 9 * (i // 10 % 3 == 2), 5, 9 + 9 * (i // 10 % 3 == 2), 7)], 200)
+    )
+
+
+def test_what_swings_a_little_is_not_believed() -> None:
+    assert not any(believed(lambda i: [Blob(round(100 + 3 * math.sin(i * 0.8)), 80, 40, 40)], 200))
+
+
+def test_what_only_grows_to_one_side_is_not_believed_but_what_comes_in_is() -> None:
+    assert not any(believed(lambda i: [Blob(150 - 3 * i, 100, 20 + 3 * i, 40)], 8))
+    assert any(believed(lambda i: [Blob(0, 100, 6 + 3 * i, 40)], 12))
+
+
+def test_what_comes_near_is_believed() -> None:
+    assert any(believed(lambda i: [Blob(150 - i, 100 - i, 20 + 2 * i, 30 + 2 * i)], 15))
+
+
+def test_a_thing_that_stands_is_believed_no_longer_than_the_limit() -> None:
+    answers = believed(lambda i: [Blob(50 + 4 * min(i, 20), 100, 20, 40)], 80)
+    assert answers[20]
+    assert not any(answers[20 + round(10 * (BELIEVED_S + 1.6)) :])
+
+
+def test_doubt_asks_for_a_longer_way() -> None:
+    def walker(i: int) -> list[Blob]:
+        return [Blob(50 + 3 * i, 100, 20, 40)]
+
+    assert believed(walker, 30, doubt=2.0).index(True) > believed(walker, 30).index(True)
+
+
+def test_two_things_that_go_apart_keep_their_tracks() -> None:
+    tracks: tuple[Track, ...] = ()
+    for i in range(10):
+        boxes = [Blob(100 - 4 * i, 50, 20, 40), Blob(130 + 4 * i, 50, 20, 40)]
+        tracks, (left, right) = follow(tracks, boxes, i / 10, SIZE)
+    assert left.spots[0].x == 110
+    assert right.spots[0].x == 140
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.lists(st.tuples(*[st.integers(0, 300)] * 2, *[st.integers(1, 200)] * 2), max_size=16),
+        max_size=30,
+    )
+)
+def test_every_box_has_a_track_and_memory_is_bounded(frames: list[list[tuple[int, int, int, int]]]) -> None:
+    tracks: tuple[Track, ...] = ()
+    for i, rectangles in enumerate(frames):
+        tracks, owners = follow(tracks, [Blob(*rectangle) for rectangle in rectangles], i / 10, SIZE)
+        assert len(owners) == len(rectangles)
+        assert len(tracks) <= MAX_TRACKS
+        assert all(track.spots[-1].t_s == i / 10 and len(track.spots) <= MAX_SPOTS for track in owners)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_specks_at_random_places_are_seldom_believed(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    answers = believed(
+        lambda _i: [Blob(int(x), int(y), 6, 14) for x, y in random.integers(0, 230, (2, 2))], 150
+    )
+    assert sum(answers) <= 0.1 * len(answers)

@@ -86,7 +86,7 @@ def test_a_moving_square_is_found_where_it_is() -> None:
 
 def test_a_slow_small_thing_is_found() -> None:
     frames = quiet(20) + [noisy(with_square(GROUND, 100 + i, side=10, level=180)) for i in range(60)]
-    assert n_active(look(frames)[20:]) >= 50
+    assert n_active(look(frames)[20:]) >= 44  # believed once it has gone 10 px
 
 
 def test_two_separate_things_are_two_boxes() -> None:
@@ -162,7 +162,7 @@ def test_a_lamp_does_not_hide_what_moves(nuisance: Callable[[int], Plane]) -> No
         [noisy(with_square(nuisance(i), 3 * i, level=255 if nuisance is lamp else 20)) for i in range(90)]
     )
     assert any(motion.is_blind for motion in motions[38:42])
-    assert n_active(motions[:40]) >= 30
+    assert n_active(motions[:40]) >= 27
     assert n_active(motions[43:88]) >= 40
 
 

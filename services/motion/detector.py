@@ -252,11 +252,11 @@ def step(
     motion = Motion(0.0, is_active=False)
     if is_active:
         scale = (settings.frame_width / plane.shape[1], settings.frame_height / plane.shape[0])
-        moving = [blob for blob, track in zip(blobs, owners, strict=True) if track.is_believed(t_s)]
         motion = Motion(
             score=strength / (strength + 4.0),
             is_active=True,
-            boxes=tuple(_scaled(blob, *scale, settings) for blob in moving),
+            # once something is believed, everything that moves may be shown: under a camera that pans nothing travels
+            boxes=tuple(_scaled(blob, *scale, settings) for blob in blobs),
             since_s=min(track.since_s for track in travelling),
             n_looks=max(len(track.spots) for track in travelling),
         )

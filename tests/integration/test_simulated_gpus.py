@@ -66,12 +66,16 @@ def send(redis: Redis, n_snippets: int) -> None:
 @pytest.fixture
 def start(redis_url: str, tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[bytes]] = []
+    model = tmp_path / "model"  # only named: the simulated engine loads nothing
+    model.mkdir()
+    for name in ("open_clip_config.json", "open_clip_model.safetensors"):
+        (model / name).write_text("{}")
 
     def begin(gpus: str, **environment: str) -> Replica:
         port = free_port()
         ours = {
             "REDIS_URL": redis_url,
-            "MODEL": "ViT-B-32/openai",  # only named: the simulated engine loads nothing
+            "MODEL": f"local-dir:{model}",
             "LOG_FORMAT": "json",
             "HTTP_PORT": str(port),
             "SIMULATED_GPUS": gpus,

@@ -68,6 +68,14 @@ def test_odd_shapes_are_squashed(size: tuple[int, int]) -> None:
     assert found.shape == (32, 32, 3)
 
 
+def test_a_picture_that_is_not_reduced_has_pillows_pixels() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(photo(384, 216)).save(buffer, "JPEG", quality=88)
+    theirs = np.asarray(Image.open(buffer).convert("RGB")).astype(np.int16)
+    apart = np.abs(decode(buffer.getvalue(), 224).astype(np.int16) - theirs)
+    assert apart.max() <= 1  # with the quick transform and upsampling: 10
+
+
 def test_large_pictures_are_decoded_at_a_reduced_size() -> None:
     data = jpeg(RED, 640, 400)
     assert decode(data, 32).shape == (50, 80, 3)

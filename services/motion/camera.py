@@ -656,7 +656,9 @@ class LiveWorker(Worker):
     def _count(self, frame: Frame) -> None:
         status = self.status
         status.saw_frame()
-        if status.last_frame_s is not None and frame.t_s > status.last_frame_s:
+        if status.last_frame_s is None:
+            status.first_frame_s = frame.t_s
+        elif frame.t_s > status.last_frame_s:
             fps = min(1 / (frame.t_s - status.last_frame_s), 240.0)
             status.fps += 0.05 * (fps - status.fps)
         status.last_frame_s = frame.t_s
@@ -687,7 +689,7 @@ class LiveWorker(Worker):
             )
         status.away_since_s = None
         status.fps = video.facts.frame_rate
-        status.last_frame_s = None
+        status.first_frame_s = status.last_frame_s = None
         status.become("running")
 
     def _wait(self, seconds: float) -> None:

@@ -115,8 +115,8 @@ def test_nothing_fires_before_a_returned_camera_has_a_baseline(rtsp_server: Star
         camera.wait_for_state("away")
         n_events = camera.status.n_events
         camera.wait_for_state("running")
-        first_frame_s = camera.status.last_frame_s
         camera.wait_for(lambda: camera.status.n_events > n_events, "an event")
+        first_frame_s = camera.status.first_frame_s
         camera.wait_for(
             lambda: len({s.header.event_id for _, s in camera.snippets()}) > n_events, "its snippet"
         )

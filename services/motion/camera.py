@@ -548,7 +548,7 @@ class LiveWorker(Worker):
                     continue
                 if began_s is None:
                     began_s = time.monotonic()
-                    self._returned(video)
+                    self._returned(video, frame.t_s)
                 if watch is None or not watch.fits(frame):
                     if watch is not None:
                         log.info("the camera changed its picture size", camera=self.camera.id)
@@ -656,9 +656,7 @@ class LiveWorker(Worker):
     def _count(self, frame: Frame) -> None:
         status = self.status
         status.saw_frame()
-        if status.last_frame_s is None:
-            status.first_frame_s = frame.t_s
-        elif frame.t_s > status.last_frame_s:
+        if status.last_frame_s is not None and frame.t_s > status.last_frame_s:
             fps = min(1 / (frame.t_s - status.last_frame_s), 240.0)
             status.fps += 0.05 * (fps - status.fps)
         status.last_frame_s = frame.t_s
@@ -670,8 +668,9 @@ class LiveWorker(Worker):
             log.warning("the camera is away, trying again", camera=self.camera.id, error=why)
         self.status.become("away")
         self.status.fps = 0.0
+        self.status.last_frame_s = None
 
-    def _returned(self, video: Stream) -> None:
+    def _returned(self, video: Stream, first_frame_s: float) -> None:
         status = self.status
         if status.away_since_s is not None:
             status.metrics.reconnects.labels(self.camera.id).inc()
@@ -689,7 +688,7 @@ class LiveWorker(Worker):
             )
         status.away_since_s = None
         status.fps = video.facts.frame_rate
-        status.first_frame_s = status.last_frame_s = None
+        status.first_frame_s = first_frame_s
         status.become("running")
 
     def _wait(self, seconds: float) -> None:

@@ -247,8 +247,8 @@ def step(
     size_px = (plane.shape[1], plane.shape[0])
     tracks, owners = follow(state.tracks, blobs, t_s, size_px, DOUBT if is_doubtful else 1.0)
     travelling = [track for track in owners if track.is_believed(t_s)]
-    is_warm = t_s - state.started_s >= settings.warm_up_s
-    is_active = bool(travelling) and is_warm
+    warm_s = state.started_s + settings.warm_up_s
+    is_active = bool(travelling) and t_s >= warm_s
     motion = Motion(0.0, is_active=False)
     if is_active:
         scale = (settings.frame_width / plane.shape[1], settings.frame_height / plane.shape[0])
@@ -257,7 +257,7 @@ def step(
             is_active=True,
             # once something is believed, everything that moves may be shown: under a camera that pans nothing travels
             boxes=tuple(_scaled(blob, *scale, settings) for blob in blobs),
-            since_s=min(track.since_s for track in travelling),
+            since_s=max(warm_s, min(track.since_s for track in travelling)),  # nor does an event begin before
             n_looks=max(len(track.spots) for track in travelling),
         )
     learned = _learn(

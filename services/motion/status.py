@@ -27,7 +27,7 @@ class CameraStatus:
     drops: Counter[str] = field(default_factory=Counter)
     last_error: str = ""
     message: str = ""
-    first_frame_s: float | None = None  # cameras: epoch seconds, since it was last connected
+    first_frame_s: float | None = None  # cameras: epoch seconds, first look since it was last connected
     last_frame_s: float | None = None  # cameras: epoch seconds
     position_s: float | None = None  # files: seconds from their start
     duration_s: float | None = None

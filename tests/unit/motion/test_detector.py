@@ -50,9 +50,9 @@ def with_square(plane: Plane, x: float, y: float = 70, side: int = 30, level: in
     return out
 
 
-def look(frames: list[Plane], **changes: object) -> list[Motion]:
+def look(frames: list[Plane], warm_up_s: float = 0.0, **changes: object) -> list[Motion]:
     camera = MotionSettings.model_validate(changes)
-    options = DetectorSettings.of(camera, WIDTH, 2 * WIDTH, 2 * HEIGHT)
+    options = DetectorSettings.of(camera, WIDTH, 2 * WIDTH, 2 * HEIGHT, warm_up_s)
     state = None
     motions = []
     for index, frame in enumerate(frames):
@@ -77,6 +77,15 @@ def n_dated(motions: list[Motion], first: int, last: int | None = None) -> int:
             began = max((motion.since_s - 1000) * FPS, index - BACKDATED_S * FPS)
             moving |= set(range(min(round(began), index), index + 1))
     return len(moving & set(range(first, len(motions) if last is None else last)))
+
+
+def test_nothing_fires_and_no_event_begins_while_the_baseline_warms_up() -> None:
+    frames = [noisy(with_square(GROUND, 4 * i)) for i in range(50)]
+    eager, warming = look(frames), look(frames, warm_up_s=2.0)
+    first = next(motion for motion in warming if motion.is_active)
+    assert next(motion for motion in eager if motion.is_active).since_s < 1001.0
+    assert not any(motion.is_active for motion in warming[:20])
+    assert first.since_s == 1002.0  # the way that made it believed began before
 
 
 def test_a_moving_square_is_found_where_it_is() -> None:

@@ -282,6 +282,9 @@ def main() -> int:
     parser.add_argument("--only", default="", help="kinds of scenes, separated by commas")
     parser.add_argument("--scenes", action="store_true", help="tell of each scene what went wrong")
     args = parser.parse_args()
+    strange = [name for name in args.methods.split(",") if name not in (*METHODS, DEBIAN_MOTION)]
+    if strange:
+        parser.error(f"--methods {','.join(strange)}: choose from {', '.join([*METHODS, DEBIAN_MOTION])}")
     cv2.setNumThreads(1)
     cache = args.cache.resolve()
     fetch(cache)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -144,6 +145,20 @@ def spot_of_light(i: int) -> Plane:
     return to_plane(GROUND * (1 + 0.5 * cone))
 
 
+def cone_on_flat_ground(i: int) -> Plane:
+    yy, xx = np.mgrid[0:HEIGHT, 0:WIDTH]
+    cone = np.exp(-(((xx - 3 * i) / 50) ** 2 + ((yy - 90) / 50) ** 2))
+    return to_plane(90 * (1 + 0.5 * cone))
+
+
+def broken_decoder(i: int) -> Plane:
+    """A third of the picture turns gray for a second and a half, its border moving: packets were lost."""
+    out = GROUND.copy()
+    if 40 <= i < 55:
+        out[HEIGHT // 3 + 2 * (i - 40) :] = 128
+    return out
+
+
 def rain(i: int) -> Plane:
     random = np.random.default_rng(i)
     fine = np.zeros((2 * HEIGHT, 2 * WIDTH))
@@ -158,7 +173,17 @@ def flicker(i: int) -> Plane:
     return to_plane(GROUND * (1 + 0.15 * ((i % 3) - 1)))
 
 
-NUISANCES = [lamp, slow_light, pumping_exposure, infrared, shaking, spot_of_light, rain, flicker]
+NUISANCES = [
+    lamp,
+    slow_light,
+    pumping_exposure,
+    infrared,
+    shaking,
+    spot_of_light,
+    cone_on_flat_ground,
+    rain,
+    flicker,
+]
 
 
 @pytest.mark.parametrize("nuisance", NUISANCES, ids=lambda f: f.__name__)
@@ -169,6 +194,28 @@ def test_light_noise_and_shaking_open_no_event(nuisance: Callable[[int], Plane])
         run = run + 1 if motion.is_active else 0
         longest = max(longest, run)
     assert longest < MotionSettings().min_frames
+
+
+def test_a_decoders_gray_is_blind_and_teaches_nothing() -> None:
+    motions = look([broken_decoder(i) for i in range(100)])  # a decoder's gray has no noise
+    assert n_active(motions) == 0
+    assert all(motion.is_blind for motion in motions[40:54])
+    moving = look([with_square(broken_decoder(i), 3 * i, y=20) for i in range(100)])
+    assert (
+        n_active(moving[57:]) >= 40
+    )  # the baseline is that from before: no ghosts, and nothing to learn again
+
+
+def test_the_baseline_from_before_a_lamp_is_taken_up_again_when_it_goes_out() -> None:
+    options = DetectorSettings.of(MotionSettings(), WIDTH, WIDTH, HEIGHT)
+    lit = to_plane(GROUND.astype(np.float64) + 60)
+    state = None
+    for index in range(90):
+        state, _ = step(state, noisy(lit if 40 <= index < 80 else GROUND), 1000 + index / FPS, options)
+    assert state is not None
+    assert not state.is_guess  # so what stands there is no ghost that must fade
+    blurred = cv2.GaussianBlur(GROUND, (5, 5), 0)
+    assert float(np.abs(state.mean - blurred).mean()) < 2
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 4.0, 8.0])

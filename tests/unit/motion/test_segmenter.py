@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from services.motion.segmenter import Action, Cut, End, Piece, Segmenter, Start, finish, step
+from services.motion.segmenter import (
+    BACKDATED_S,
+    Action,
+    Cut,
+    End,
+    Piece,
+    Segmenter,
+    Start,
+    Travel,
+    finish,
+    step,
+)
 from shared.cameras import MotionSettings
 
 SETTINGS = MotionSettings()
@@ -180,6 +191,23 @@ def test_motion_that_never_stops_is_cut_into_events_that_follow_each_other() -> 
 def test_a_pause_shorter_than_the_quiet_time_does_not_end_an_event() -> None:
     frames = [*steady(20), *steady(35, is_active=False), *steady(20), *steady(60, is_active=False)]
     assert len(events_of(run(frames, SETTINGS)[0])) == 1
+
+
+def test_a_believed_way_counts_its_looks_and_dates_the_event_back_but_not_far_and_not_into_the_last() -> None:
+    opened = Segmenter(last_seen_s=1000.0)
+    _, (start,) = step(opened, 1000.1, True, 0.5, SETTINGS, travel=Travel(999.5, SETTINGS.min_frames))
+    assert isinstance(start, Start)
+    assert (start.event_started_s, start.starts_s) == (999.5, 999.5 - SETTINGS.pre_roll_s)
+    _, (far,) = step(opened, 1000.1, True, 0.5, SETTINGS, travel=Travel(900.0, 30))
+    assert isinstance(far, Start)
+    assert far.event_started_s == 1000.1 - BACKDATED_S
+    _, (after,) = step(
+        Segmenter(last_seen_s=1000.0, ended_s=999.9), 1000.1, True, 0.5, SETTINGS, travel=Travel(998.0, 30)
+    )
+    assert isinstance(after, Start)
+    assert after.event_started_s == 999.9
+    _, none = step(opened, 1000.1, True, 0.5, SETTINGS, travel=Travel(999.9, SETTINGS.min_frames - 1))
+    assert none == ()
 
 
 def test_blind_frames_neither_open_nor_end_an_event() -> None:

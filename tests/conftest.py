@@ -11,13 +11,13 @@ import hypothesis
 import pytest
 from redis.asyncio import Redis
 
-from tests.servers import MariaDBServer, RedisServer, RtspServer, ServerError
+from tests.servers import MariaDBServer, MosquittoServer, RedisServer, RtspServer, ServerError
 
 # The machine may be busy: how long one example takes says nothing here. Speed is asserted in bench/.
 hypothesis.settings.register_profile("clipwatch", deadline=None)
 hypothesis.settings.load_profile("clipwatch")
 
-_Server = TypeVar("_Server", RedisServer, MariaDBServer, RtspServer)
+_Server = TypeVar("_Server", RedisServer, MariaDBServer, RtspServer, MosquittoServer)
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +76,15 @@ def mariadb_url(mariadb_server: MariaDBServer) -> Iterator[str]:
 def own_mariadb() -> Iterator[MariaDBServer]:
     """A running, durable mariadbd that the test may kill, freeze and start again."""
     server = _made(lambda: MariaDBServer(arguments=["--innodb-flush-log-at-trx-commit=1"]))
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def broker() -> Iterator[MosquittoServer]:
+    """A running MQTT broker (nothing persisted) that the test may kill, freeze and start again."""
+    server = _made(MosquittoServer)
     server.start()
     yield server
     server.close()

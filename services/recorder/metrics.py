@@ -69,6 +69,17 @@ class RecorderMetrics:
         self.database_connected = Gauge(
             "clipwatch_database_connected_ratio", "1 while the database answers, else 0.", registry=registry
         )
+        self.removed = Counter(
+            "clipwatch_events_removed_total",
+            "Events that retention removed: age, space (size or free disk space).",
+            ["reason"],
+            registry=registry,
+        )
+        self.media_free_bytes = Gauge(
+            "clipwatch_media_free_bytes", "Free space where the media folder is.", registry=registry
+        )
+        for reason in ("age", "space"):
+            self.removed.labels(reason)
         self.notices_sent = Counter(
             "clipwatch_notices_sent_total",
             "Notices that the other side has acknowledged.",

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.recorder.api import Api, add_routes
+from services.recorder.backlog import Backlog
 from services.recorder.database import Database, open_database, parse_url
 from services.recorder.feed import Feed
 from services.recorder.intake import Intake
@@ -152,7 +153,7 @@ async def _run(parts: _Parts, api: Api) -> None:
         "labels": consumer.run(runtime.stop, beat),
         "feed": feed.run(runtime.stop, runtime.health.expect("feed", 60)),
         "housekeeping": _keep_house(parts, changed, runtime.health.expect("housekeeping", 120)),
-        "readiness": _watch(parts, consumer),
+        "readiness": _watch(parts, consumer, Backlog()),
     }
     if weather:
         tasks["weather"] = weather.run(runtime.stop, runtime.health.expect("weather", 120))
@@ -209,11 +210,14 @@ async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable
         await _pause(parts.runtime.stop, HOUSEKEEPING_S)
 
 
-async def _watch(parts: _Parts, consumer: Consumer) -> None:
+async def _watch(parts: _Parts, consumer: Consumer, backlog: Backlog) -> None:
     """Keep `is_ready` true while Redis, database and media folder all work."""
     health = parts.runtime.health
     while not parts.runtime.stop.is_set():
         fault = await _fault(parts, consumer)
+        with contextlib.suppress(RedisError, OSError, TimeoutError):  # told by `fault`
+            async with asyncio.timeout(3):
+                await backlog.look(parts.redis)
         if health.is_ready and fault:
             log.warning("not ready", reason=fault)
         elif not health.is_ready and not fault:

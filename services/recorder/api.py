@@ -1,4 +1,4 @@
-"""HTTP: /api for the record, /media for the files, / for the page. Reads only; knows no queue.
+"""HTTP: /api for the record, /media for the files, / for the page. Changes only what is protected; knows no queue.
 
 Routes are added before the database is open; until then they answer 503.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, SecretStr
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,8 +30,10 @@ from services.recorder.feed import Feed, FeedFull
 from services.recorder.media import MediaFolder
 from services.recorder.queries import EventFilter, Totals
 from services.recorder.records import Event, Frames, Snippet, Weather
+from services.recorder.retention import Forecast, Limits, RetentionRule, forecast, set_protected
 from services.recorder.weather.words import icon_of
-from shared.clock import epoch_ms, from_epoch_ms
+from shared.access import Caller, refusal
+from shared.clock import epoch_ms, from_epoch_ms, now_utc
 from shared.errors import Transient
 from shared.logs import get_logger
 
@@ -70,6 +73,9 @@ class Api:
     feed: Feed | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     totals: tuple[float, Totals] | None = None
+    limits: Limits = field(default_factory=Limits)
+    token: SecretStr | None = None
+    changed: Callable[[], None] = lambda: None
 
     def open_database(self) -> Database:
         if self.database is None:
@@ -138,6 +144,7 @@ class EventOut(_Answer):
     longitude: float | None
     weather: WeatherOut | None
     updated_at: AwareDatetime
+    is_protected: bool
 
 
 class SnippetOut(_Answer):
@@ -199,6 +206,24 @@ class StatsOut(_Answer):
     is_ready: bool
 
 
+class ProtectedIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    is_protected: bool
+
+
+class RetentionOut(_Answer):
+    """What the next pass of retention would remove, and the limits that say so; 0: no limit."""
+
+    days: float
+    size_bytes: int
+    free_bytes: int
+    rules: list[RetentionRule]
+    aged_events: int
+    aged_before: AwareDatetime | None
+    excess_bytes: int
+
+
 class FaultText(BaseModel):
     found: str
     wanted: str
@@ -233,6 +258,7 @@ def _event_fields(event: Event) -> dict[str, Any]:  # Any: fields of every type,
         "longitude": event.longitude,
         "weather": _weather_out(event.weather),
         "updated_at": event.updated_at,
+        "is_protected": event.is_protected,
     }
 
 
@@ -336,6 +362,30 @@ def _record_routes(api: Api) -> APIRouter:
         response.headers["cache-control"] = "no-store"
         return _detail_out(found, frames)
 
+    @router.put("/events/{event_id}/protected", responses={404: {"model": FaultOut}})
+    async def protect(event_id: str, wanted: ProtectedIn, request: Request) -> ProtectedIn:
+        """Keep an event from being removed by retention, or no longer."""
+        _refuse_strangers(request, api.token)
+        async with api.open_database().writing() as connection:
+            is_known = await set_protected(connection, event_id, wanted.is_protected, now_utc())
+        if not is_known:
+            raise Fault(
+                404, f"no event '{event_id[:64]}'", "the id of a recorded event", "look in /api/events"
+            )
+        api.changed()
+        return wanted
+
+    @router.get("/retention")
+    async def retention() -> RetentionOut:
+        """What retention would remove now; nothing is changed."""
+        database, media = api.open_database(), api.media
+        free_bytes = shutil.disk_usage(media.root).free if media is not None else 0
+        async with database.reading() as connection:
+            said = await forecast(connection, api.limits, now_utc(), free_bytes)
+        fields = {name: getattr(said, name) for name in Forecast.__dataclass_fields__}
+        fields |= {name: getattr(api.limits, name) for name in Limits.__dataclass_fields__}
+        return RetentionOut.model_validate(fields)
+
     @router.get("/cameras")
     async def cameras() -> list[NamedOut]:
         """Cameras that were seen, by name."""
@@ -375,6 +425,24 @@ def _record_routes(api: Api) -> APIRouter:
         )
 
     return router
+
+
+def _refuse_strangers(request: Request, token: SecretStr | None) -> None:
+    """Raise Fault unless this caller may change something."""
+    header = request.headers.get
+    caller = Caller(
+        peer=request.client.host if request.client else None,
+        host=header("host"),
+        origin=header("origin"),
+        fetch_site=header("sec-fetch-site"),
+        content_type=header("content-type"),
+        authorization=header("authorization"),
+    )
+    refused = refusal(caller, token.get_secret_value() if token else None)
+    if refused is not None:
+        raise Fault(
+            refused.status, "a change that is not allowed", refused.message, "see the guide of retention"
+        )
 
 
 async def _totals(api: Api) -> Totals:

@@ -14,12 +14,17 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.recorder.api import Api, add_routes
+from services.recorder.backlog import Backlog
 from services.recorder.database import Database, open_database, parse_url
 from services.recorder.feed import Feed
 from services.recorder.intake import Intake
 from services.recorder.media import MediaFolder
 from services.recorder.metrics import RecorderMetrics
+from services.recorder.notify.build import deliveries
+from services.recorder.notify.file import NotifyFile, load_notify
+from services.recorder.notify.outbox import Outbox
 from services.recorder.record import close_quiet_events
+from services.recorder.retention import Retention
 from services.recorder.settings import RecorderSettings
 from services.recorder.weather.completion import WeatherCompletion
 from services.recorder.weather.open_meteo import OpenMeteo
@@ -49,6 +54,16 @@ class _Parts:
     media: MediaFolder
     metrics: RecorderMetrics
     provider: WeatherProvider | None
+    notify: NotifyFile
+
+    @property
+    def outbox(self) -> Outbox:
+        return Outbox(tuple(target.name for target in self.notify.targets))
+
+    @property
+    def name(self) -> str:
+        """This process among its replicas."""
+        return self.settings.instance or f"{socket.gethostname()}-{os.getpid()}"
 
 
 def start() -> None:
@@ -61,6 +76,10 @@ async def check(settings: RecorderSettings) -> Sequence[str]:
     faults: list[str] = []
     try:
         parse_url(settings.database_url.get_secret_value())
+    except ConfigError as exc:
+        faults.extend(exc.faults)
+    try:
+        _notify_file(settings)
     except ConfigError as exc:
         faults.extend(exc.faults)
     folder = settings.media_dir.absolute()
@@ -76,6 +95,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     api = Api(lambda: runtime.health.is_ready)
     add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
     metrics = RecorderMetrics()
+    notify = _notify_file(settings)
     media = MediaFolder(settings.media_dir.absolute())
     _prepare(media)
     async with contextlib.AsyncExitStack() as resources:
@@ -88,7 +108,11 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         provider = _provider(settings, metrics)
         if provider:
             resources.push_async_callback(provider.close)
-        await _run(_Parts(settings, runtime, redis, database, media, metrics, provider), api)
+        await _run(_Parts(settings, runtime, redis, database, media, metrics, provider, notify), api)
+
+
+def _notify_file(settings: RecorderSettings) -> NotifyFile:
+    return load_notify(settings.notify_file) if settings.notify_file else NotifyFile()
 
 
 def _prepare(media: MediaFolder) -> None:
@@ -105,25 +129,39 @@ def _prepare(media: MediaFolder) -> None:
 async def _run(parts: _Parts, api: Api) -> None:
     settings, runtime = parts.settings, parts.runtime
     feed = Feed(parts.database, parts.metrics, settings.streams_max)
+    api.limits, api.token, api.changed = settings.limits, settings.api_token, feed.kick
     api.database, api.media, api.feed, api.stop = parts.database, parts.media, feed, runtime.stop
     weather = _weather(parts, feed)
+    told = deliveries(parts.notify, parts.database, parts.media, parts.metrics, parts.name[-64:])
+
+    def changed() -> None:
+        feed.kick()
+        for delivery in told:
+            delivery.kick()
 
     def recorded(_event_id: str) -> None:
-        feed.kick()
+        changed()
         if weather:
             weather.kick()
 
     beat = runtime.health.expect("labels", 60)
-    intake = Intake(parts.redis, parts.database, parts.media, parts.metrics, runtime.stop, beat, recorded)
-    consumer = Consumer(parts.redis, _consumer_settings(settings), intake.handle, StreamMetrics())
+    intake = Intake(
+        parts.redis, parts.database, parts.media, parts.metrics, runtime.stop, beat, recorded, parts.outbox
+    )
+    consumer = Consumer(parts.redis, _consumer_settings(settings, parts.name), intake.handle, StreamMetrics())
     tasks: dict[str, Coroutine[Any, Any, None]] = {  # Any: a coroutine neither yields nor is sent anything
         "labels": consumer.run(runtime.stop, beat),
         "feed": feed.run(runtime.stop, runtime.health.expect("feed", 60)),
-        "housekeeping": _keep_house(parts, feed, runtime.health.expect("housekeeping", 120)),
-        "readiness": _watch(parts, consumer),
+        "housekeeping": _keep_house(parts, changed, runtime.health.expect("housekeeping", 120)),
+        "readiness": _watch(parts, consumer, Backlog()),
     }
     if weather:
         tasks["weather"] = weather.run(runtime.stop, runtime.health.expect("weather", 120))
+    retention = Retention(parts.database, parts.media, parts.metrics, settings.limits)
+    tasks["retention"] = retention.run(runtime.stop, runtime.health.expect("retention", 300))
+    for delivery in told:
+        part = f"notify-{delivery.address.name}"
+        tasks[part] = delivery.run(runtime.stop, runtime.health.expect(part, 300))
     async with asyncio.TaskGroup() as group:  # one that fails ends the others, and the service
         for name, coroutine in tasks.items():
             group.create_task(coroutine, name=name)
@@ -142,11 +180,11 @@ def _weather(parts: _Parts, feed: Feed) -> WeatherCompletion | None:
     return WeatherCompletion(parts.database, parts.provider, parts.metrics, cache_s, max_age_h, feed.kick)
 
 
-def _consumer_settings(settings: RecorderSettings) -> ConsumerSettings:
+def _consumer_settings(settings: RecorderSettings, name: str) -> ConsumerSettings:
     return ConsumerSettings(
         stream=LABELS,
         group=RECORDERS,
-        consumer=settings.instance or f"{socket.gethostname()}-{os.getpid()}",
+        consumer=name,
         batch_max=settings.batch_max,
         min_idle_s=settings.min_idle_s,
         claim_every_s=min(settings.min_idle_s / 3, 5),
@@ -154,28 +192,32 @@ def _consumer_settings(settings: RecorderSettings) -> ConsumerSettings:
     )
 
 
-async def _keep_house(parts: _Parts, feed: Feed, beat: Callable[[], None]) -> None:
+async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable[[], None]) -> None:
     """Close events that went quiet, until stopped."""
     while not parts.runtime.stop.is_set():
         try:
             async with parts.database.writing() as connection:
                 closed = await close_quiet_events(connection, now_utc(), parts.settings.close_after_s)
+                await parts.outbox.note(connection, closed, now_utc())
         except Transient as exc:
             log.debug("housekeeping waits for the database", error=exc)
         else:
             if closed:
                 parts.metrics.closed.inc(len(closed))
                 log.info("closed events that went quiet", events=len(closed))
-                feed.kick()
+                changed()
         beat()
         await _pause(parts.runtime.stop, HOUSEKEEPING_S)
 
 
-async def _watch(parts: _Parts, consumer: Consumer) -> None:
+async def _watch(parts: _Parts, consumer: Consumer, backlog: Backlog) -> None:
     """Keep `is_ready` true while Redis, database and media folder all work."""
     health = parts.runtime.health
     while not parts.runtime.stop.is_set():
         fault = await _fault(parts, consumer)
+        with contextlib.suppress(RedisError, OSError, TimeoutError):  # told by `fault`
+            async with asyncio.timeout(3):
+                await backlog.look(parts.redis)
         if health.is_ready and fault:
             log.warning("not ready", reason=fault)
         elif not health.is_ready and not fault:

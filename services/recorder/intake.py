@@ -20,6 +20,7 @@ from services.recorder.database import Database, DatabaseAway, DatabaseBusy
 from services.recorder.derivation import KeptMedia, SnippetRows, snippet_rows
 from services.recorder.media import MediaFolder, MediaRefused
 from services.recorder.metrics import RecorderMetrics
+from services.recorder.notify.outbox import Outbox
 from services.recorder.record import Recorded, record_snippet
 from shared.clock import now_utc
 from shared.contract import MEDIA, LabelsMessage, MediaMessage
@@ -44,6 +45,7 @@ class Intake:
     stop: asyncio.Event
     beat: Callable[[], None]
     recorded: Callable[[str], None]
+    outbox: Outbox = field(default_factory=lambda: Outbox(()))
     _away_since: float | None = field(default=None, init=False)
 
     async def handle(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
@@ -107,6 +109,7 @@ class Intake:
             try:
                 async with self.database.writing() as connection:
                     done = await record_snippet(connection, rows, media, now_utc())
+                    await self.outbox.note(connection, [rows.event_id], now_utc())
             except DatabaseBusy:
                 busy += 1
                 if busy >= BUSY_ATTEMPTS:

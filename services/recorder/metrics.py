@@ -69,6 +69,40 @@ class RecorderMetrics:
         self.database_connected = Gauge(
             "clipwatch_database_connected_ratio", "1 while the database answers, else 0.", registry=registry
         )
+        self.removed = Counter(
+            "clipwatch_events_removed_total",
+            "Events that retention removed: age, space (size or free disk space).",
+            ["reason"],
+            registry=registry,
+        )
+        self.media_free_bytes = Gauge(
+            "clipwatch_media_free_bytes", "Free space where the media folder is.", registry=registry
+        )
+        for reason in ("age", "space"):
+            self.removed.labels(reason)
+        self.notices_sent = Counter(
+            "clipwatch_notices_sent_total",
+            "Notices that the other side has acknowledged.",
+            ["channel"],
+            registry=registry,
+        )
+        self.notice_failures = Counter(
+            "clipwatch_notice_failures_total",
+            "Attempts that failed: away (nobody answers), refused (this notice was turned down).",
+            ["channel", "outcome"],
+            registry=registry,
+        )
+        self.notices_dropped = Counter(
+            "clipwatch_notices_dropped_total",
+            "Notices given up because the other side did not take them within give_up_h.",
+            ["channel"],
+            registry=registry,
+        )
+        for channel in ("mqtt", "webhook"):
+            self.notices_sent.labels(channel)
+            self.notices_dropped.labels(channel)
+            for outcome in ("away", "refused"):
+                self.notice_failures.labels(channel, outcome)
         for reason in ("none", "gone", "broken", "full", "refused"):
             self.media_lost.labels(reason)
         for outcome in ("ok", "none", "away", "limited", "refused", "garbage"):

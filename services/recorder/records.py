@@ -75,6 +75,7 @@ class Event:
     longitude: float | None
     created_at: datetime
     updated_at: datetime
+    is_protected: bool = False
     weather: Weather | None = None
     detections: tuple[Detection, ...] = ()
     snippets: tuple[Snippet, ...] = ()

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
@@ -66,6 +67,7 @@ LABEL_CHARS = 200  # LabelText in shared/contract.py; 800 bytes of the 3072 that
 MODEL_CHARS = 200
 CAMERA_CHARS = 64
 MEDIA_NAME_CHARS = 60
+TARGET_CHARS = 64
 
 metadata = MetaData(
     naming_convention={
@@ -140,6 +142,13 @@ events = Table(
         UtcMillis,
         nullable=False,
         comment="when the row last changed, UTC; rises at each change",
+    ),
+    Column(
+        "is_protected",
+        Boolean,
+        nullable=False,
+        server_default=text("0"),
+        comment="1: retention leaves the event alone",
     ),
     Index("ix_events_started", "started_at", "id"),
     Index("ix_events_accepted_started", "is_accepted", "started_at", "id"),
@@ -261,5 +270,50 @@ frame_embeddings = Table(
         name="fk_frame_embeddings_snippets",
     ),
     comment="Image embeddings of the classifier's pictures: for search and for labels in hindsight.",
+    **_MYSQL,
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("target", String(TARGET_CHARS), primary_key=True, comment="name of the target in the notify file"),
+    Column("event_id", _id(), primary_key=True, comment="the event"),
+    Column("version", Integer, nullable=False, comment="rises at each change of the event, from 1"),
+    Column(
+        "due_at", UtcMillis, comment="when it is to be looked at (again), UTC; NULL: nothing is to be done"
+    ),
+    Column("noted_at", UtcMillis, nullable=False, comment="when the event last changed, UTC"),
+    Column("attempts", Integer, nullable=False, comment="failed attempts since it was last sent"),
+    Column("said", String(64), comment="what was last sent, as a digest; NULL: nothing yet"),
+    Column(
+        "sent_at", UtcMillis, comment="when it was first sent, UTC: cooldowns count from here; NULL: never"
+    ),
+    Column("camera", String(CAMERA_CHARS), comment="camera of the event that was sent"),
+    Column("label", String(LABEL_CHARS), comment="label that was sent"),
+    ForeignKeyConstraint(["event_id"], ["events.id"], ondelete="CASCADE", name="fk_notices_events"),
+    Index("ix_notices_due", "target", "due_at"),
+    Index("ix_notices_event", "event_id"),
+    Index("ix_notices_noted", "noted_at"),
+    Index("ix_notices_sent", "target", "camera", "label", "sent_at"),
+    comment="What is to be told to whom, and what was: written in the transaction that changes the event.",
+    **_MYSQL,
+)
+
+notice_holders = Table(
+    "notice_holders",
+    metadata,
+    Column("target", String(TARGET_CHARS), primary_key=True, comment="name of the target"),
+    Column("holder", String(64), nullable=False, comment="the recorder that tells it"),
+    Column("held_until", UtcMillis, nullable=False, comment="another recorder may take over after this, UTC"),
+    comment="Which of several recorders tells a target.",
+    **_MYSQL,
+)
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("name", String(MEDIA_NAME_CHARS), primary_key=True, comment="file below the media folder"),
+    Column("decided_at", UtcMillis, nullable=False, comment="when its event's rows were removed, UTC"),
+    comment="Files whose rows are gone and that are to be unlinked; empty but for moments.",
     **_MYSQL,
 )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
+from services.recorder.retention import GB, Limits, RetentionRule
 from shared.settings import ServiceSettings
 
 
@@ -44,6 +45,32 @@ class RecorderSettings(ServiceSettings):
     weather_max_age_h: Annotated[
         float, Field(gt=0, le=2160, description="events older than this get no weather any more")
     ] = 168
+    retention_days: Annotated[
+        float, Field(ge=0, le=36500, description="older events are removed; 0: none for their age")
+    ] = 0
+    retention_gb: Annotated[
+        float, Field(ge=0, description="all clips together, 10^9 bytes; the oldest events go; 0: no limit")
+    ] = 0
+    retention_free_gb: Annotated[
+        float,
+        Field(ge=0, description="stays free on the clips' disk, 10^9 bytes; the oldest events go; 0: off"),
+    ] = 0
+    retention_rules: Annotated[
+        tuple[RetentionRule, ...],
+        Field(max_length=200, description='JSON: [{"camera": "gate", "label": "a dog", "days": 90}]'),
+    ] = ()
+    api_token: Annotated[
+        SecretStr | None,
+        Field(description="changes over HTTP need it as `Authorization: Bearer …`; unset: this machine only"),
+    ] = None
+    notify_file: Annotated[
+        Path | None, Field(description="who is told by MQTT or webhook, of what; unset: nobody")
+    ] = None
     streams_max: Annotated[
         int, Field(ge=1, le=1000, description="pages that may follow the events at the same time")
     ] = 64
+
+    @property
+    def limits(self) -> Limits:
+        size, free = int(self.retention_gb * GB), int(self.retention_free_gb * GB)
+        return Limits(self.retention_days, size, free, self.retention_rules)

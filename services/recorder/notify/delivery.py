@@ -1,0 +1,207 @@
+"""The loop that tells one target: reads what is due, decides, sends, writes down what was sent. One task a target.
+
+A killed recorder repeats at most the one notice that was sent and not written down yet. Only the recorder that holds
+the target's lease sends; of several on one database, another takes over when it is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from services.recorder import queries
+from services.recorder.database import Database
+from services.recorder.metrics import RecorderMetrics
+from services.recorder.notify import outbox
+from services.recorder.notify.filters import Filter
+from services.recorder.notify.outbox import Due, Sent
+from services.recorder.notify.port import Channel, ChannelAway, Notice, NoticeRefused
+from services.recorder.records import Event
+from shared.clock import now_utc
+from shared.errors import Transient
+from shared.logs import get_logger
+
+log = get_logger(__name__)
+
+BATCH = 50
+POLL_S = 2.0  # other recorders note changes too
+BACKOFF_S, BACKOFF_MAX_S = 2.0, 300.0
+LEASE_S = 30.0  # at least; see Delivery.lease_s
+PRUNE_EVERY_S = 3600.0
+
+
+@dataclass(slots=True)
+class Address:
+    """One target: who it is, what it wants, the way to it."""
+
+    name: str
+    kind: str  # mqtt or webhook, for metrics
+    filter: Filter
+    channel: Channel
+    timeout_s: float
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Tells one target what happened."""
+
+    address: Address
+    database: Database
+    metrics: RecorderMetrics
+    holder: str
+    give_up_h: float
+    clock: Callable[[], datetime] = now_utc
+    _kick: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _renew_at: float = field(default=0, init=False)
+    _is_holder: bool = field(default=False, init=False)
+    _away_since: float | None = field(default=None, init=False)
+    _n_failures: int = field(default=0, init=False)
+    _prune_at: float = field(default=0, init=False)
+
+    @property
+    def lease_s(self) -> float:
+        return max(LEASE_S, 4 * self.address.timeout_s)
+
+    def kick(self) -> None:
+        """Say that something changed."""
+        self._kick.set()
+
+    async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
+        """Tell until `stop`; then say good-bye and let another recorder take over."""
+        while not stop.is_set():
+            wait_s = POLL_S
+            try:
+                if await self.round(stop, beat):
+                    self._kick.set()  # there is more
+            except ChannelAway as exc:
+                wait_s = self._went(exc)
+            except Transient as exc:
+                log.debug("notices wait for the database", target=self.address.name, error=exc)
+                self._kick.clear()
+            beat()
+            await self._pause(stop, wait_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                await self.address.channel.close()
+        with contextlib.suppress(Transient):
+            async with self.database.writing() as connection:
+                await outbox.give_lease_back(connection, self.address.name, self.holder, self.clock())
+
+    async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
+        """Wait for `seconds`, for stop, or, while the target answers, for the next change."""
+        events = [stop] if self._away_since is not None else [stop, self._kick]
+        waits = [asyncio.ensure_future(event.wait()) for event in events]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def round(self, stop: asyncio.Event, beat: Callable[[], None]) -> bool:
+        """Tell what is due now; return whether more may be. Raises ChannelAway, or Transient of the database."""
+        self._kick.clear()
+        if not await self._hold():
+            return False
+        await self.address.channel.prepare()
+        self._returned()
+        async with self.database.reading() as connection:
+            found = await outbox.find_due(connection, self.address.name, self.clock(), BATCH)
+            events = await queries.events_of(connection, [due.event_id for due in found]) if found else {}
+        for due in found:
+            if stop.is_set() or not await self._hold():
+                return False
+            await self._tell(due, events.get(due.event_id))
+            beat()
+        return len(found) == BATCH
+
+    # -- one notice
+
+    async def _tell(self, due: Due, event: Event | None) -> None:
+        address = self.address
+        if event is None or not address.filter.takes_camera(event.camera):
+            await self._settle(due)
+            return
+        notice = await self._notice(due, event)
+        said = address.channel.digest(notice)
+        if said is None or said == due.said:
+            await self._settle(due)
+            return
+        now = self.clock()
+        try:
+            await address.channel.send(notice, now)
+        except NoticeRefused as exc:
+            self.metrics.notice_failures.labels(address.kind, "refused").inc()
+            log.warning("a notice was refused", target=address.name, event_id=event.id, error=exc)
+            async with self.database.writing() as connection:
+                until = now + timedelta(seconds=_backoff_s(due.attempts))
+                await outbox.postpone(connection, address.name, due, until)
+            return
+        self._n_failures = 0
+        self.metrics.notices_sent.labels(address.kind).inc()
+        label = notice.match.label if notice.match is not None else None
+        await self._settle(due, Sent(said, now, event.camera, label))
+
+    async def _notice(self, due: Due, event: Event) -> Notice:
+        match, cooldown_s = self.address.filter.match(event), self.address.channel.cooldown_s
+        is_cooling = False
+        if match is not None and cooldown_s and due.said is None:
+            since = self.clock() - timedelta(seconds=cooldown_s)
+            async with self.database.reading() as connection:
+                is_cooling = await outbox.is_cooling(
+                    connection, self.address.name, event.camera, match.label, since
+                )
+        return Notice(event, match, due.version, due.said, is_cooling)
+
+    async def _settle(self, due: Due, sent: Sent | None = None) -> None:
+        async with self.database.writing() as connection:
+            await outbox.settle(connection, self.address.name, due, sent)
+
+    # -- who tells
+
+    async def _hold(self) -> bool:
+        """Keep the lease; give up what is too old now and then. Return whether this recorder is the one."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._renew_at:
+            return self._is_holder
+        now, name = self.clock(), self.address.name
+        async with self.database.writing() as connection:
+            until = now + timedelta(seconds=self.lease_s)
+            is_holder = await outbox.take_lease(connection, name, self.holder, now, until)
+            dropped = 0
+            if is_holder:
+                dropped = await outbox.give_up(connection, name, now - timedelta(hours=self.give_up_h))
+            if is_holder and now_s >= self._prune_at:
+                await outbox.prune(connection, now)
+                self._prune_at = now_s + PRUNE_EVERY_S
+        if self._is_holder and not is_holder:
+            await self.address.channel.close()
+        self._is_holder = is_holder
+        self._renew_at = now_s + self.lease_s / (3 if is_holder else 15)
+        if dropped:
+            self.metrics.notices_dropped.labels(self.address.kind).inc(dropped)
+            log.error("notices were given up", target=name, notices=dropped)
+        return is_holder
+
+    # -- a target that does not answer, told once each way
+
+    def _went(self, exc: ChannelAway) -> float:
+        """Return how long to wait."""
+        self.metrics.notice_failures.labels(self.address.kind, "away").inc()
+        if self._away_since is None:
+            self._away_since = asyncio.get_running_loop().time()
+            log.warning("a target does not answer, notices wait", target=self.address.name, error=exc)
+        self._n_failures += 1
+        return _backoff_s(self._n_failures - 1)
+
+    def _returned(self) -> None:
+        if self._away_since is not None:
+            away_s = asyncio.get_running_loop().time() - self._away_since
+            log.info("a target is asked again", target=self.address.name, away_s=round(away_s, 1))
+            self._away_since = None
+
+
+def _backoff_s(n_failures: int) -> float:
+    return min(BACKOFF_S * 2.0 ** min(n_failures, 16), BACKOFF_MAX_S)

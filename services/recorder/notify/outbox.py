@@ -1,0 +1,174 @@
+"""The rows of `notices`: what is to be told, and what was. Knows the tables, no channel.
+
+`note` runs in the transaction that changes an event: what is committed is told, and nothing else. Everything after it
+runs in transactions of its own, so no target can hold up the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, case, delete, select, update
+from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.recorder.database import insert_or_keep
+from services.recorder.schema import notice_holders, notices
+
+KEPT_DAYS = 30  # how long it is known what was sent: longer than any cooldown, and than any event lasts
+PRUNED_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A row that is to be looked at."""
+
+    event_id: str
+    version: int
+    attempts: int
+    said: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a target was told of an event."""
+
+    said: str
+    at: datetime
+    camera: str
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Notes changes of events for every target."""
+
+    targets: tuple[str, ...]
+
+    async def note(self, connection: AsyncConnection, ids: Sequence[str], now: datetime) -> None:
+        """Say that these events changed; the caller's transaction holds their rows."""
+        rows = [
+            {
+                "target": target,
+                "event_id": event_id,
+                "version": 1,
+                "due_at": now,
+                "noted_at": now,
+                "attempts": 0,
+            }
+            for event_id in ids
+            for target in self.targets
+        ]
+        if not rows:
+            return
+        again = {"version": notices.c.version + 1, "due_at": now, "noted_at": now, "attempts": 0}
+        if connection.dialect.name == "sqlite":
+            await connection.execute(
+                sqlite.insert(notices).on_conflict_do_update(
+                    index_elements=[notices.c.target, notices.c.event_id], set_=again
+                ),
+                rows,
+            )
+        else:
+            await connection.execute(mysql.insert(notices).on_duplicate_key_update(again), rows)
+
+
+async def find_due(connection: AsyncConnection, target: str, now: datetime, limit: int) -> list[Due]:
+    """Return what is due for a target, the longest waiting first."""
+    query = (
+        select(notices.c.event_id, notices.c.version, notices.c.attempts, notices.c.said)
+        .where(notices.c.target == target, notices.c.due_at <= now)
+        .order_by(notices.c.due_at)
+        .limit(limit)
+    )
+    return [Due(*row) for row in await connection.execute(query)]
+
+
+async def is_cooling(
+    connection: AsyncConnection, target: str, camera: str, label: str, since: datetime
+) -> bool:
+    """Return whether the target was told of this camera and label after `since`."""
+    query = (
+        select(notices.c.event_id)
+        .where(
+            notices.c.target == target,
+            notices.c.camera == camera,
+            notices.c.label == label,
+            notices.c.sent_at > since,
+        )
+        .limit(1)
+    )
+    return (await connection.execute(query)).first() is not None
+
+
+async def settle(connection: AsyncConnection, target: str, due: Due, sent: Sent | None = None) -> None:
+    """Close a row, unless its event changed since it was read; None: there was nothing to tell."""
+    values: dict[str, object] = {
+        "due_at": case((notices.c.version == due.version, None), else_=notices.c.due_at),
+        "attempts": 0,
+    }
+    if sent is not None:
+        values["said"] = sent.said
+        if due.said is None:
+            values |= {"sent_at": sent.at, "camera": sent.camera, "label": sent.label}
+    await connection.execute(update(notices).where(_key(target, due)).values(values))
+
+
+async def postpone(connection: AsyncConnection, target: str, due: Due, until: datetime) -> None:
+    """Try this row again at `until`."""
+    await connection.execute(
+        update(notices).where(_key(target, due)).values(attempts=due.attempts + 1, due_at=until)
+    )
+
+
+async def give_up(connection: AsyncConnection, target: str, before: datetime) -> int:
+    """Close rows that wait since before `before`; return how many."""
+    done = await connection.execute(
+        update(notices)
+        .where(notices.c.target == target, notices.c.due_at.is_not(None), notices.c.noted_at < before)
+        .values(due_at=None)
+    )
+    return int(done.rowcount)
+
+
+async def prune(connection: AsyncConnection, now: datetime) -> int:
+    """Forget rows older than KEPT_DAYS, those of targets that are no more among them; return how many."""
+    old = notices.c.noted_at < now - timedelta(days=KEPT_DAYS)
+    query = select(notices.c.target, notices.c.event_id).where(old).limit(PRUNED_AT_ONCE)
+    found = (await connection.execute(query)).all()
+    for row in found:
+        key = and_(notices.c.target == row.target, notices.c.event_id == row.event_id, old)
+        await connection.execute(delete(notices).where(key))
+    return len(found)
+
+
+async def take_lease(
+    connection: AsyncConnection, target: str, holder: str, now: datetime, until: datetime
+) -> bool:
+    """Become or stay the one who tells `target` until `until`; return False when another recorder is."""
+    table = notice_holders
+    await connection.execute(
+        insert_or_keep(connection.dialect.name, table, "target").values(
+            target=target, holder=holder, held_until=now
+        )
+    )
+    row = (await connection.execute(select(table).where(table.c.target == target).with_for_update())).one()
+    if row.holder != holder and row.held_until > now:
+        return False
+    await connection.execute(
+        update(table).where(table.c.target == target).values(holder=holder, held_until=until)
+    )
+    return True
+
+
+async def give_lease_back(connection: AsyncConnection, target: str, holder: str, now: datetime) -> None:
+    """Let another recorder take over at once."""
+    table = notice_holders
+    mine = and_(table.c.target == target, table.c.holder == holder)
+    await connection.execute(update(table).where(mine).values(held_until=now))
+
+
+def _key(target: str, due: Due) -> ColumnElement[bool]:
+    return and_(notices.c.target == target, notices.c.event_id == due.event_id)

@@ -1,0 +1,48 @@
+"""PURE: an event in JSON, as webhooks and MQTT tell it. Addresses are absolute when the page's address is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.recorder.notify.port import Notice
+from services.recorder.records import Event
+
+
+def event_json(event: Event, page: str) -> dict[str, Any]:  # Any: JSON
+    """Return the event; times are ISO 8601 with zone, probabilities 0..1."""
+    weather = event.weather
+    return {
+        "id": event.id,
+        "camera": event.camera,
+        "started_at": event.started_at.isoformat(),
+        "ended_at": event.ended_at.isoformat(),
+        "is_open": event.is_open,
+        "label": event.label,
+        "probability": event.probability,
+        "labels": [
+            {"label": detection.label, "probability": detection.probability} for detection in event.detections
+        ],
+        "urls": {
+            "page": f"{page}/#{event.id}",
+            "api": f"{page}/api/events/{event.id}",
+            "clip": media_url(event.clip_name, page),
+            "thumbnail": media_url(event.thumbnail_name, page),
+        },
+        "weather": None
+        if weather is None
+        else {"words": weather.words, "temperature_c": weather.temperature_c, "provider": weather.provider},
+    }
+
+
+def media_url(name: str | None, page: str) -> str | None:
+    """Return the address of a file; None when there is none."""
+    return None if name is None else f"{page}/media/{name}"
+
+
+def notice_json(notice: Notice, page: str) -> dict[str, Any]:  # Any: JSON
+    """Return the event and the label that passed the target's filter."""
+    match = notice.match
+    return {
+        **event_json(notice.event, page),
+        "matched": None if match is None else {"label": match.label, "probability": match.probability},
+    }

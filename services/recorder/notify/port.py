@@ -1,0 +1,51 @@
+"""What a channel is, for the delivery loop; the adapters are mqtt.py and webhook.py.
+
+ChannelAway     (Transient)  nobody answers: the whole target waits
+NoticeRefused   (Transient)  this one notice was turned down: it is tried again later, others go on
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from services.recorder.records import Detection, Event
+from shared.errors import Transient
+
+
+class ChannelAway(Transient):
+    """The other side cannot be reached or does not answer in time."""
+
+
+class NoticeRefused(Transient):
+    """The other side answered, and did not take this notice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An event as it stands now, for one target."""
+
+    event: Event
+    match: Detection | None  # the label that passed the target's filter; None: none did
+    version: int  # rises with the event's changes
+    said: str | None  # what the target was last told of this event, as `Channel.digest` gave it
+    is_cooling: bool = False  # the target heard of the same camera and label less than its cooldown ago
+
+
+class Channel(Protocol):
+    """The way to one target. Methods are called one at a time."""
+
+    cooldown_s: float
+
+    def digest(self, notice: Notice) -> str | None:
+        """Return what would be told, in at most 64 characters; None: nothing is to be told."""
+
+    async def prepare(self) -> None:
+        """Be ready to send; called before each round. Raises ChannelAway."""
+
+    async def send(self, notice: Notice, now: datetime) -> None:
+        """Return once the other side has it. Raises ChannelAway or NoticeRefused."""
+
+    async def close(self) -> None:
+        """Say good-bye; raises nothing."""

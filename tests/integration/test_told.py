@@ -1,0 +1,460 @@
+"""Told: MQTT on a real Mosquitto and webhooks on a local server, from rows of a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from services.recorder.database import Database, open_database
+from services.recorder.derivation import KeptMedia, snippet_rows
+from services.recorder.media import MediaFolder
+from services.recorder.metrics import RecorderMetrics
+from services.recorder.notify import outbox
+from services.recorder.notify.build import deliveries
+from services.recorder.notify.delivery import Delivery
+from services.recorder.notify.file import MqttTarget, NotifyFile, Target, WebhookTarget, signing_key
+from services.recorder.notify.outbox import Outbox
+from services.recorder.notify.port import ChannelAway
+from services.recorder.notify.webhook import signature
+from services.recorder.record import record_snippet
+from services.recorder.schema import notices
+from shared.clock import now_utc
+from tests.integration.hook_server import Hooks, hook_server
+from tests.servers import HOST, MosquittoServer
+from tests.unit.recorder.messages import THUMBNAIL, Said, labels_message, media_message
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+DOG = Said(accepted=[("a dog", 0.75)])
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+async def either_database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    url = f"sqlite:///{tmp_path}/clipwatch.db"
+    if request.param == "mariadb":
+        url = request.getfixturevalue("mariadb_url").replace("mysql+aiomysql", "mysql")
+    database = await open_database(url, asyncio.Event(), connect_s=30, transaction_s=60)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    url = f"sqlite:///{tmp_path}/clipwatch.db"
+    database = await open_database(url, asyncio.Event(), connect_s=30, transaction_s=60)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def hooks() -> Iterator[Hooks]:
+    with hook_server() as hooks:
+        yield hooks
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = now_utc()
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def hook_target(hooks: Hooks, name: str = "hook", **more: Any) -> Target:  # Any: fields of either model
+    fields = {key: more.pop(key) for key in ("when", "cooldown_s", "timeout_s") if key in more}
+    webhook = WebhookTarget(url=SecretStr(hooks.url), secret=SecretStr(SECRET), **fields)
+    return Target(name=name, webhook=webhook, **more)
+
+
+def mqtt_target(broker: MosquittoServer, **more: Any) -> Target:  # Any: fields of the model
+    return Target(name="home", mqtt=MqttTarget(host=HOST, port=broker.port, timeout_s=10), **more)
+
+
+def delivery_of(
+    target: Target,
+    database: Database,
+    folder: Path,
+    clock: Clock | None = None,
+    holder: str = "one",
+    give_up_h: float = 24,
+) -> Delivery:
+    file = NotifyFile(page="http://page.lan", give_up_h=give_up_h, targets=(target,))
+    metrics = RecorderMetrics(CollectorRegistry())
+    [delivery] = deliveries(file, database, MediaFolder(folder), metrics, holder)
+    if clock is not None:
+        delivery.clock = clock
+    return delivery
+
+
+async def record(database: Database, said: Said, target: Target, at: datetime | None = None) -> None:
+    """Record a snippet and note it, in one transaction, as the intake does."""
+    at = at or now_utc()
+    media = KeptMedia(f"2026/05/04/{said.media_key}.mp4", f"2026/05/04/{said.media_key}.jpg", 10)
+    async with database.writing() as connection:
+        await record_snippet(connection, snippet_rows(labels_message(said)), media, at)
+        await Outbox((target.name,)).note(connection, [said.event_id], at)
+
+
+async def told(delivery: Delivery) -> None:
+    """Let one round run."""
+    await delivery.round(asyncio.Event(), lambda: None)
+
+
+async def waiting(database: Database) -> int:
+    async with database.reading() as connection:
+        found = await connection.execute(select(notices.c.event_id).where(notices.c.due_at.is_not(None)))
+        return len(found.all())
+
+
+# -- webhooks
+
+
+async def test_a_webhook_carries_the_event_and_a_signature_of_it(
+    either_database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    target = hook_target(hooks)
+    delivery = delivery_of(target, either_database, tmp_path)
+    await record(either_database, DOG, target)
+    await told(delivery)
+    [(headers, body)] = hooks.taken
+    said = json.loads(body)
+    assert said["type"] == "event.seen"
+    assert said["data"]["camera"] == "gate"
+    assert said["data"]["matched"] == {"label": "a dog", "probability": 0.75}
+    assert said["data"]["urls"]["page"] == f"http://page.lan/#{DOG.event_id}"
+    assert headers["webhook-signature"] == signature(
+        signing_key(SECRET), headers["webhook-id"], headers["webhook-timestamp"], body
+    )
+    assert await waiting(either_database) == 0
+    await told(delivery)
+    assert len(hooks.taken) == 1  # nothing is left to tell
+
+
+async def test_the_first_match_is_told_once_however_the_event_grows(
+    either_database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    target = hook_target(hooks)
+    delivery = delivery_of(target, either_database, tmp_path)
+    await record(either_database, replace(DOG, accepted=()), target)
+    await told(delivery)
+    assert hooks.taken == []
+    for number in (1, 2, 3):
+        await record(either_database, replace(DOG, snippet=number), target)
+        await told(delivery)
+    assert hooks.events == [DOG.event_id]
+
+
+async def test_changes_and_ends_are_told_to_who_wants_them(
+    database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    every = hook_target(hooks, "every", when="changes")
+    delivery = delivery_of(every, database, tmp_path)
+    await record(database, DOG, every)
+    await told(delivery)
+    await record(
+        database, replace(DOG, snippet=1, accepted=[("a dog", 0.9)]), every
+    )  # the same label: no news
+    await told(delivery)
+    await record(database, replace(DOG, snippet=2, accepted=[("a pedestrian", 0.95)]), every)
+    await told(delivery)
+    await record(database, replace(DOG, snippet=3, is_last=True), every)
+    await told(delivery)
+    assert [(json.loads(body)["type"], json.loads(body)["data"]["label"]) for _, body in hooks.taken] == [
+        ("event.seen", "a dog"),
+        ("event.seen", "a pedestrian"),
+        ("event.ended", "a pedestrian"),
+    ]
+    assert len({headers["webhook-id"] for headers, _ in hooks.taken}) == 3
+    end = hook_target(hooks, "end", when="end")
+    second = delivery_of(end, database, tmp_path)
+    hooks.taken.clear()
+    await record(database, replace(DOG, event=1), end)
+    await told(second)
+    assert hooks.taken == []
+    await record(database, replace(DOG, event=1, snippet=1, is_last=True), end)
+    await told(second)
+    assert [json.loads(body)["type"] for _, body in hooks.taken] == ["event.ended"]
+
+
+async def test_a_cooldown_counts_only_what_was_sent(
+    either_database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    clock = Clock()
+    target = hook_target(hooks, cooldown_s=60)
+    delivery = delivery_of(target, either_database, tmp_path, clock)
+    hooks.status = 503
+    await record(either_database, DOG, target, clock())
+    with pytest.raises(ChannelAway):
+        await told(delivery)  # this one was not sent: it silences nothing
+    hooks.status = 204
+    await record(either_database, replace(DOG, event=1), target, clock())
+    async with either_database.writing() as connection:  # let only the second be due
+        due = await outbox.find_due(connection, "hook", clock(), 9)
+        first = next(d for d in due if d.event_id == DOG.event_id)
+        await outbox.postpone(connection, "hook", first, clock() + timedelta(seconds=30))
+    await told(delivery)
+    assert hooks.events == [replace(DOG, event=1).event_id]
+    clock.forward(31)
+    await told(delivery)  # within the cooldown of the one that was sent
+    await record(either_database, replace(DOG, event=2, camera="yard"), target, clock())
+    await record(either_database, replace(DOG, event=3, accepted=[("a pedestrian", 0.9)]), target, clock())
+    await told(delivery)
+    assert len(hooks.taken) == 3  # another camera and another label are not silenced
+    clock.forward(61)
+    await record(either_database, replace(DOG, event=4), target, clock())
+    await told(delivery)
+    assert hooks.events[-1] == replace(DOG, event=4).event_id
+
+
+async def test_a_server_that_is_away_loses_nothing(database: Database, hooks: Hooks, tmp_path: Path) -> None:
+    clock = Clock()
+    target = hook_target(hooks)
+    delivery = delivery_of(target, database, tmp_path, clock)
+    for number in range(5):
+        await record(database, replace(DOG, event=number), target, clock())
+    for silent, status in ((True, 204), (False, 500), (False, 429)):
+        hooks.is_silent, hooks.status = silent, status
+        tries = hooks.tries
+        with pytest.raises(ChannelAway) as away:
+            await told(delivery)
+        assert hooks.tries - tries == 1  # one asks for all
+        assert "not-to-be-logged" not in str(away.value)
+    hooks.is_silent, hooks.status = False, 200
+    await told(delivery)
+    assert sorted(hooks.events) == sorted(replace(DOG, event=number).event_id for number in range(5))
+
+
+async def test_a_notice_that_is_refused_holds_up_no_other(
+    database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    clock = Clock()
+    target = hook_target(hooks)
+    delivery = delivery_of(target, database, tmp_path, clock, give_up_h=1)
+    bad = replace(DOG, event=1)
+    hooks.refused_events = {bad.event_id}
+    for number in range(3):
+        await record(database, replace(DOG, event=number), target, clock())
+    await told(delivery)
+    assert len(hooks.taken) == 2
+    assert await waiting(database) == 1
+    clock.forward(2)
+    await told(delivery)
+    assert hooks.tries == 4  # tried again after its pause
+    clock.forward(3601)
+    again = delivery_of(target, database, tmp_path, clock, give_up_h=1)
+    await told(again)
+    assert await waiting(database) == 0
+    assert hooks.tries == 4
+    assert again.metrics.notices_dropped.labels("webhook")._value.get() == 1
+
+
+async def test_only_one_of_two_recorders_tells_and_the_other_takes_over(
+    either_database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    clock = Clock()
+    target = hook_target(hooks)
+    first = delivery_of(target, either_database, tmp_path, clock, "first")
+    second = delivery_of(target, either_database, tmp_path, clock, "second")
+    await told(first)
+    await record(either_database, DOG, target, clock())
+    await told(second)
+    assert hooks.taken == []
+    await told(first)
+    assert len(hooks.taken) == 1
+    await record(either_database, replace(DOG, event=1), target, clock())
+    clock.forward(first.lease_s + 1)  # the first was killed
+    third = delivery_of(target, either_database, tmp_path, clock, "third")
+    await told(third)
+    assert len(hooks.taken) == 2
+
+
+async def test_an_event_that_changes_while_it_is_told_is_told_again(
+    either_database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    target = hook_target(hooks)
+    await record(either_database, DOG, target)
+    async with either_database.reading() as connection:
+        [due] = await outbox.find_due(connection, "hook", now_utc(), 9)
+    await record(either_database, replace(DOG, snippet=1), target)
+    async with either_database.writing() as connection:
+        await outbox.settle(connection, "hook", due, outbox.Sent("first", now_utc(), "gate", "a dog"))
+    async with either_database.reading() as connection:
+        [again] = await outbox.find_due(connection, "hook", now_utc(), 9)
+    assert (again.version, again.said) == (2, "first")
+
+
+async def test_old_rows_are_forgotten(either_database: Database, hooks: Hooks) -> None:
+    target = hook_target(hooks)
+    await record(either_database, DOG, target, now_utc() - timedelta(days=31))
+    await record(either_database, replace(DOG, event=1), target)
+    async with either_database.writing() as connection:
+        assert await outbox.prune(connection, now_utc()) == 1
+    assert await waiting(either_database) == 1
+
+
+# -- MQTT
+
+
+class Listener:
+    """Somebody who follows everything on the broker."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, bytes] = {}
+        self.all: list[tuple[str, bytes]] = []
+        self._changed = asyncio.Condition()
+
+    async def follow(self, port: int, is_up: asyncio.Event) -> None:
+        async with aiomqtt.Client(HOST, port, timeout=30) as client:
+            await client.subscribe("#", qos=1)
+            is_up.set()
+            async for message in client.messages:
+                payload = message.payload if isinstance(message.payload, bytes) else b""
+                self.last[message.topic.value] = payload
+                self.all.append((message.topic.value, payload))
+                async with self._changed:
+                    self._changed.notify_all()
+
+    async def has(self, topic: str, payload: bytes, limit_s: float = 60) -> None:
+        async with asyncio.timeout(limit_s), self._changed:
+            await self._changed.wait_for(lambda: self.last.get(topic) == payload)
+
+
+async def listening(broker: MosquittoServer) -> tuple[Listener, asyncio.Task[None]]:
+    listener, is_up = Listener(), asyncio.Event()
+    task = asyncio.create_task(listener.follow(broker.port, is_up))
+    async with asyncio.timeout(60):
+        await is_up.wait()
+    return listener, task
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_home_assistant_finds_a_label_a_motion_and_a_picture_a_camera(
+    database: Database, broker: MosquittoServer, tmp_path: Path
+) -> None:
+    target = mqtt_target(broker)
+    delivery = delivery_of(target, database, tmp_path)
+    media = MediaFolder(tmp_path)
+    media.prepare()
+    media.keep(media_message(DOG))
+    await record(database, DOG, target)
+    await told(delivery)
+    listener, task = await listening(broker)  # comes later: all it sees is retained
+    await listener.has("clipwatch/status", b"online")
+    node = "homeassistant/{}/clipwatch_home_gate/{}/config"
+    configs = {
+        part: json.loads(listener.last[node.format(kind, part)])
+        for kind, part in (("sensor", "label"), ("binary_sensor", "motion"), ("image", "picture"))
+    }
+    assert len({config["unique_id"] for config in configs.values()}) == 3
+    for config in configs.values():
+        assert config["availability_topic"] == "clipwatch/status"
+        assert config["device"]["identifiers"] == ["clipwatch_home_gate"]
+        topic = config.get("state_topic") or config["image_topic"]
+        assert topic in listener.last
+    assert json.loads(listener.last["clipwatch/gate/label"])["label"] == "a dog"
+    assert listener.last["clipwatch/gate/motion"] == b"ON"
+    assert listener.last["clipwatch/gate/picture"] == THUMBNAIL
+    await record(database, replace(DOG, snippet=1, is_last=True), target)
+    await told(delivery)
+    await listener.has("clipwatch/gate/motion", b"OFF")
+    assert json.loads(listener.last["clipwatch/events"])["matched"]["label"] == "a dog"
+    await delivery.address.channel.close()
+    await listener.has("clipwatch/status", b"offline")
+    await ended(task)
+
+
+async def test_what_does_not_pass_the_filter_moves_only_the_motion_sensor(
+    database: Database, broker: MosquittoServer, tmp_path: Path
+) -> None:
+    target = mqtt_target(broker, cameras=("gate",), labels=("a pedestrian",))
+    delivery = delivery_of(target, database, tmp_path)
+    listener, task = await listening(broker)
+    await record(database, DOG, target)
+    await record(database, replace(DOG, camera="yard", accepted=[("a pedestrian", 0.9)]), target)
+    await told(delivery)
+    await listener.has("clipwatch/gate/motion", b"ON")
+    assert "clipwatch/gate/label" not in listener.last
+    assert "clipwatch/events" not in listener.last
+    assert not [topic for topic in listener.last if "yard" in topic]
+    assert await waiting(database) == 0
+    await delivery.address.channel.close()
+    await ended(task)
+
+
+async def test_a_broker_that_is_killed_loses_nothing_and_knows_all_again(
+    database: Database, broker: MosquittoServer, tmp_path: Path
+) -> None:
+    target = mqtt_target(broker)
+    delivery = delivery_of(target, database, tmp_path)
+    await record(database, DOG, target)
+    await told(delivery)
+    broker.kill()
+    await record(database, replace(DOG, event=1, accepted=[("a pedestrian", 0.9)]), target)
+    with pytest.raises(ChannelAway):
+        await told(delivery)
+    assert await waiting(database) == 1
+    broker.start()  # it kept nothing
+    listener, task = await listening(broker)
+    await told(delivery)
+    await listener.has("clipwatch/status", b"online")
+    assert await waiting(database) == 0
+    assert json.loads(listener.last["clipwatch/gate/label"])["label"] == "a pedestrian"
+    assert json.loads(listener.last["clipwatch/events"])["id"] == replace(DOG, event=1).event_id
+    assert "homeassistant/sensor/clipwatch_home_gate/label/config" in listener.last
+    await delivery.address.channel.close()
+    await ended(task)
+
+
+async def test_the_broker_says_offline_for_a_recorder_that_is_gone(
+    database: Database, broker: MosquittoServer, tmp_path: Path
+) -> None:
+    delivery = delivery_of(mqtt_target(broker), database, tmp_path)
+    await told(delivery)
+    listener, task = await listening(broker)
+    await listener.has("clipwatch/status", b"online")
+    client = delivery.address.channel._client  # type: ignore[attr-defined]  # the wire is cut below the adapter
+    client._client.socket().close()
+    await listener.has("clipwatch/status", b"offline")
+    await ended(task)
+
+
+async def test_the_loop_tells_by_itself_and_says_good_bye(
+    database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    target = hook_target(hooks)
+    delivery = delivery_of(target, database, tmp_path)
+    stop, beats = asyncio.Event(), Counter[str]()
+    task = asyncio.create_task(delivery.run(stop, lambda: beats.update(["beat"])))
+    await record(database, DOG, target)
+    delivery.kick()
+    async with asyncio.timeout(60):
+        while not hooks.taken:
+            await asyncio.sleep(0.01)
+    stop.set()
+    async with asyncio.timeout(60):
+        await task
+    assert beats["beat"] >= 1
+    second = delivery_of(target, database, tmp_path, holder="second")
+    await record(database, replace(DOG, event=1), target)
+    await told(second)  # the lease was given back
+    assert len(hooks.taken) == 2

@@ -229,8 +229,8 @@ class Crew:
         else:
             worker = LiveWorker(camera, self.place, status)
         worker.on_end = lambda: self.runtime.health.forget(part)
+        worker.start()  # first: one that is seen before it runs looks as if it were done
         self.workers[camera.id] = worker
-        worker.start()
 
     def _recording(self, camera: Camera) -> Recording | None:
         return None if camera.loop else find_recording(self.recordings, camera)

@@ -114,8 +114,13 @@ class Showroom:
                 raise BadDescription("the service is being stopped")
             self._loop = self._loop or Loop("live view")
             future = self._loop.submit(self._let_in(camera, sdp))
-        async with asyncio.timeout(NEGOTIATE_S + CLOSE_S):
-            return await asyncio.wrap_future(future)
+        try:
+            async with asyncio.timeout(NEGOTIATE_S + CLOSE_S):
+                return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if self._is_closed:  # its loop was stopped, and with it what was asked of it
+                raise BadDescription("the service is being stopped") from None
+            raise
 
     async def leave(self, camera: str, session: str) -> bool:
         """End `session` of `camera`; False when there is none."""

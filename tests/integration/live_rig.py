@@ -32,7 +32,7 @@ _Result = TypeVar("_Result")
 
 
 @contextmanager
-def watched_service(folder: Path, redis_url: str, **environment: str) -> Iterator[Motion]:
+def watched_service(folder: Path, redis_url: str, **environment: Any) -> Iterator[Motion]:  # Any: settings
     """Run a service whose one camera is a looped video: 2.4 s still, then a square crosses for 3.6 s."""
     video = write_video(folder / "square.mp4", scene(60, 320, 240, moves=range(24, 60)))
     (folder / "cameras.yml").write_text(CAMERAS.format(url=video))
@@ -124,7 +124,7 @@ class Viewer:
 
     async def _frames(self, n: int) -> list[VideoFrame]:
         track = await self._tracks.get()
-        found = []
+        found: list[VideoFrame] = []
         while len(found) < n:
             frame = await track.recv()
             assert isinstance(frame, VideoFrame)

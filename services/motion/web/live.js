@@ -88,10 +88,7 @@ export class Live {
     while (!this.isEnded && performance.now() < ends) {
       try {
         const blob = await (await ask(`${this.base}/picture.jpg`)).blob();
-        const old = this.still.src;
-        this.still.src = URL.createObjectURL(blob);
-        await this.still.decode().catch(() => {});
-        if (old) URL.revokeObjectURL(old);
+        await this.show(URL.createObjectURL(blob));
         this.become("pictures");
       } catch (fault) {
         if (fault.status === 401 || fault.status === 403) throw fault;
@@ -101,6 +98,17 @@ export class Live {
       }
       while (document.hidden && !this.isEnded) await pause(500);
     }
+  }
+
+  // Puts a decoded picture in the place of the one before: an image that loads has no size, and flickers.
+  async show(url) {
+    const next = new Image();
+    next.src = url;
+    await next.decode();
+    Object.assign(next, { id: this.still.id, alt: "", hidden: this.still.hidden });
+    this.still.replaceWith(next);
+    if (this.still.src) URL.revokeObjectURL(this.still.src);
+    this.still = next;
   }
 
   end() {

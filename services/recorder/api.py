@@ -70,6 +70,7 @@ class Api:
     feed: Feed | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     totals: tuple[float, Totals] | None = None
+    cameras_url: str | None = None
 
     def open_database(self) -> Database:
         if self.database is None:
@@ -197,6 +198,7 @@ class StatsOut(_Answer):
     oldest_at: AwareDatetime | None
     newest_at: AwareDatetime | None
     is_ready: bool
+    cameras_url: str | None = None
 
 
 class FaultText(BaseModel):
@@ -353,7 +355,7 @@ def _record_routes(api: Api) -> APIRouter:
         """Totals over the whole record, at most some seconds old."""
         totals = await _totals(api)
         fields = {name: getattr(totals, name) for name in Totals.__dataclass_fields__}
-        return StatsOut(**fields, is_ready=api.is_ready())
+        return StatsOut(**fields, is_ready=api.is_ready(), cameras_url=api.cameras_url)
 
     @router.get(
         "/stream",

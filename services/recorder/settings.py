@@ -44,6 +44,13 @@ class RecorderSettings(ServiceSettings):
     weather_max_age_h: Annotated[
         float, Field(gt=0, le=2160, description="events older than this get no weather any more")
     ] = 168
+    cameras_url: Annotated[
+        str,
+        Field(
+            max_length=500,
+            description="http(s) address of motion's page as browsers see it, for a link; none: no link",
+        ),
+    ] = "none"
     streams_max: Annotated[
         int, Field(ge=1, le=1000, description="pages that may follow the events at the same time")
     ] = 64

@@ -33,8 +33,15 @@ class Refusal:
     message: str
 
 
-def refusal(caller: Caller, token: str | None) -> Refusal | None:
-    """Return why `caller` may not change anything, or None when it may."""
+def refusal(
+    caller: Caller, token: str | None, content_type: str | None = "application/json"
+) -> Refusal | None:
+    """Return why `caller` may not change anything, or None when it may.
+
+    `content_type`: what a change is made of. It has to be one that a page of another site cannot send without asking.
+    None: nothing is changed, but what is read is for the same callers (live pictures of a camera).
+    """
+    what, are = ("changes", "are taken from") if content_type else ("live pictures", "are shown on")
     if caller.origin is not None and not _is_same_origin(caller.origin, caller.host):
         return Refusal(403, "the request comes from a page of another site; use clipwatch's own address")
     if caller.fetch_site not in (None, "same-origin", "none"):
@@ -43,15 +50,16 @@ def refusal(caller: Caller, token: str | None) -> Refusal | None:
         sent = (caller.authorization or "").removeprefix("Bearer ")
         if not hmac.compare_digest(sent.encode(), token.encode()):
             return Refusal(
-                401, "changes need the header 'Authorization: Bearer …' with the value of API_TOKEN"
+                401, f"{what} need the header 'Authorization: Bearer …' with the value of API_TOKEN"
             )
     elif not (_is_loopback(caller.peer) and _is_loopback(_name(caller.host))):
         return Refusal(
             403,
-            "changes are taken from this machine only (http://127.0.0.1:…); set API_TOKEN to allow others",
+            f"{what} {are} this machine only (http://127.0.0.1:…); set API_TOKEN to allow others",
         )
-    if (caller.content_type or "").split(";")[0].strip().lower() != "application/json":
-        return Refusal(415, "wanted the header 'Content-Type: application/json'")
+    sent_type = (caller.content_type or "").split(";")[0].strip().lower()
+    if content_type is not None and sent_type != content_type:
+        return Refusal(415, f"wanted the header 'Content-Type: {content_type}'")
     return None
 
 

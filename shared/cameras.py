@@ -93,6 +93,10 @@ class MotionSettings(_Strict):
         tuple[tuple[Point, ...], ...],
         Field(description="polygons (shares of width and height) where motion is ignored"),
     ] = ()
+    zones: Annotated[
+        tuple[tuple[Point, ...], ...],
+        Field(description="polygons; if there are any, only what touches one of them makes an event"),
+    ] = ()
 
     @field_validator("gaussian_ksize")
     @classmethod
@@ -101,7 +105,7 @@ class MotionSettings(_Strict):
             raise ValueError("must be odd")
         return value
 
-    @field_validator("masks")
+    @field_validator("masks", "zones")
     @classmethod
     def _polygons(cls, value: tuple[tuple[Point, ...], ...]) -> tuple[tuple[Point, ...], ...]:
         if any(len(polygon) < 3 for polygon in value):

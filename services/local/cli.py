@@ -11,11 +11,14 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
 from shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from services.local.calibrate import Calibration
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 OFFLINE_NOTE = (
@@ -167,6 +170,45 @@ def labels(
 
     wish = LabelWish(camera, tuple(label or ()), tuple(background or ()), threshold)
     for line in set_or_show(wish, config):
+        print(line)
+
+
+@app.command()
+def calibrate(
+    camera: Annotated[str, typer.Argument(help="The camera's id, or a URL or video file.")],
+    seconds: Annotated[float, typer.Option("--seconds", min=5, max=3600, help="How long to watch.")] = 60,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The picture, .png or .jpg; default calibration-CAMERA.png.")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Save the proposal to the camera file.")] = False,
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="The configuration, or the camera file.")
+    ] = Path("clipwatch.yml"),
+) -> None:
+    """Watch a camera, propose its motion settings, and draw a picture that shows why.
+
+    Example: [bold]clipwatch calibrate gate --seconds 120 --write[/bold]
+    """
+    from services.local.calibrate import (
+        CalibrateWish,
+        CalibrationFailed,
+        calibrate_camera,
+        default_picture,
+        lines_of,
+    )
+    from services.local.screen import progress_bar
+
+    wish = CalibrateWish(camera, seconds, out or default_picture(camera), config, write)
+
+    async def work(stop: asyncio.Event) -> Calibration:
+        return await asyncio.to_thread(calibrate_camera, wish, stop, progress)
+
+    try:
+        with progress_bar() as progress:
+            found = _run_until_signal(work)
+    except CalibrationFailed as exc:
+        _fail([str(exc)], EXIT_FAILED)
+    for line in lines_of(found, camera, config):
         print(line)
 
 

@@ -23,7 +23,7 @@ class LabelWish:
     threshold: float | None = None
 
 
-class _Unset(Mapping[str, str]):
+class Unset(Mapping[str, str]):
     """An environment in which every variable stands for itself when it is unset: passwords are not needed here."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -44,7 +44,7 @@ class _Unset(Mapping[str, str]):
 
 def set_or_show(wish: LabelWish, config: Path, environment: Mapping[str, str] | None = None) -> list[str]:
     """Return the lines to print; raises ConfigError with every fault."""
-    store = CameraFileStore(config, _Unset(os.environ if environment is None else environment))
+    store = CameraFileStore(config, Unset(os.environ if environment is None else environment))
     values: dict[str, Any] = {}  # Any: settings
     if wish.labels:
         values["labels"] = list(wish.labels)

@@ -148,7 +148,13 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
         if embedded:
             children["redis"] = Child(ChildSpec("redis", embedded.argv, _plain_env()), sink)
         for name in ports:
-            children[name] = Child(_service(plan, name, ports[name], (redis_url, database_url)), sink)
+            spec = _service(plan, name, ports[name], (redis_url, database_url))
+            if name == "recorder" and "motion" in ports:
+                spec = replace(
+                    spec,
+                    env={**spec.env, "CAMERAS_URL": f"http://127.0.0.1:{ports['motion']}/"},
+                )
+            children[name] = Child(spec, sink)
         failure: asyncio.Future[ChildGaveUp] = asyncio.get_running_loop().create_future()
         tasks = [
             asyncio.create_task(_watch(child, failure), name=child.spec.name) for child in children.values()

@@ -44,7 +44,7 @@ MAX_BODY_BYTES = 256 * 1024  # 250 labels of 200 characters, and masks
 _JSON = dict[str, Any]  # Any: JSON
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Ends a request: a status, and the faults to answer."""
 
     def __init__(self, status: int, *faults: str) -> None:
@@ -53,50 +53,56 @@ class _Refused(Exception):
         super().__init__(*faults)
 
 
+def admit(request: Request, token: SecretStr | None, content_type: str | None) -> None:
+    """Raise Refused unless the caller may; `content_type` as in shared/access.py."""
+    headers = request.headers
+    found = refusal(
+        Caller(
+            peer=request.client.host if request.client else None,
+            host=headers.get("host"),
+            origin=headers.get("origin"),
+            fetch_site=headers.get("sec-fetch-site"),
+            content_type=headers.get("content-type"),
+            authorization=headers.get("authorization"),
+        ),
+        token.get_secret_value() if token else None,
+        content_type,
+    )
+    if found:
+        raise Refused(found.status, found.message)
+
+
 def add_routes(
     app: FastAPI, roster: Roster, status: Callable[[], _JSON], token: SecretStr | None = None
 ) -> None:
     """Add the routes; `status` answers GET /api/cameras."""
 
     def allow(request: Request) -> None:
-        headers = request.headers
-        found = refusal(
-            Caller(
-                peer=request.client.host if request.client else None,
-                host=headers.get("host"),
-                origin=headers.get("origin"),
-                fetch_site=headers.get("sec-fetch-site"),
-                content_type=headers.get("content-type"),
-                authorization=headers.get("authorization"),
-            ),
-            token.get_secret_value() if token else None,
-        )
-        if found:
-            raise _Refused(found.status, found.message)
+        admit(request, token, "application/json")
 
     async def change(request: Request, camera_id: str, values: _JSON) -> Response:
         try:
             version = await roster.change(camera_id, values, _revision(request))
         except UnknownCamera as exc:
-            raise _Refused(404, *exc.faults) from exc
+            raise Refused(404, *exc.faults) from exc
         except Changed as exc:
-            raise _Refused(412, str(exc)) from exc
+            raise Refused(412, str(exc)) from exc
         except BrokenFile as exc:
-            raise _Refused(409, "the camera file has faults, correct them first", *exc.faults) from exc
+            raise Refused(409, "the camera file has faults, correct them first", *exc.faults) from exc
         except NotWritable as exc:
-            raise _Refused(409, str(exc)) from exc
+            raise Refused(409, str(exc)) from exc
         except ConfigError as exc:
-            raise _Refused(422, *exc.faults) from exc
+            raise Refused(422, *exc.faults) from exc
         return answer(camera_id, version)
 
     def answer(camera_id: str, version: Version) -> Response:
         camera = next((camera for camera in version.cameras.cameras if camera.id == camera_id), None)
         if camera is None:
-            raise _Refused(404, f"camera {redact(camera_id)[:64]!r}: is not in the camera file")
+            raise Refused(404, f"camera {redact(camera_id)[:64]!r}: is not in the camera file")
         return JSONResponse(_one(camera, status()), headers={"ETag": f'"{version.revision}"'})
 
-    @app.exception_handler(_Refused)
-    async def refused(_request: Request, exc: _Refused) -> Response:
+    @app.exception_handler(Refused)
+    async def refused(_request: Request, exc: Refused) -> Response:
         headers = {"WWW-Authenticate": "Bearer"} if exc.status == 401 else None
         return JSONResponse({"faults": list(exc.faults)}, exc.status, headers)
 
@@ -111,14 +117,14 @@ def add_routes(
     @app.patch("/api/cameras/{camera_id}")
     async def patch(camera_id: str, request: Request) -> Response:
         allow(request)
-        return await change(request, camera_id, _known(await _body(request), CHANGEABLE))
+        return await change(request, camera_id, _known(await read_json(request), CHANGEABLE))
 
     @app.put("/api/cameras/{camera_id}/labels")
     async def labels(camera_id: str, request: Request) -> Response:
         allow(request)
-        values = _known(await _body(request), LABELS_ONLY)
+        values = _known(await read_json(request), LABELS_ONLY)
         if not isinstance(values.get("labels"), list):
-            raise _Refused(422, 'labels: wanted a list of texts, such as {"labels": ["a dog"]}')
+            raise Refused(422, 'labels: wanted a list of texts, such as {"labels": ["a dog"]}')
         return await change(request, camera_id, values)
 
     @app.post("/api/cameras/{camera_id}/pause")
@@ -152,18 +158,19 @@ def _revision(request: Request) -> str | None:
     return wanted.strip().removeprefix("W/").strip('"')
 
 
-async def _body(request: Request) -> _JSON:
+async def read_json(request: Request) -> _JSON:
+    """Return the mapping that was sent; raises Refused."""
     raw = b""
     async for piece in request.stream():
         raw += piece
         if len(raw) > MAX_BODY_BYTES:
-            raise _Refused(413, f"the request is longer than {MAX_BODY_BYTES} bytes")
+            raise Refused(413, f"the request is longer than {MAX_BODY_BYTES} bytes")
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError) as exc:
-        raise _Refused(422, f"the request is not JSON: {exc}") from exc
+        raise Refused(422, f"the request is not JSON: {exc}") from exc
     if not isinstance(found, dict) or not found:
-        raise _Refused(
+        raise Refused(
             422, f"the request holds no settings, wanted a mapping with any of {', '.join(CHANGEABLE)}"
         )
     return found
@@ -173,9 +180,9 @@ def _known(values: _JSON, names: tuple[str, ...]) -> _JSON:
     """Leave typing errors to the file's reader; refuse what is a camera's but not to be changed from outside."""
     fixed = [name for name in values if name in Camera.model_fields and name not in names]
     if fixed:
-        raise _Refused(
+        raise Refused(
             422, *(f"{name}: cannot be changed here, wanted any of {', '.join(names)}" for name in fixed)
         )
     if isinstance(motion := values.get("motion"), Mapping) and not motion:
-        raise _Refused(422, 'motion: holds nothing, wanted a mapping such as {"min_contour_area": 300}')
+        raise Refused(422, 'motion: holds nothing, wanted a mapping such as {"min_contour_area": 300}')
     return values

@@ -21,8 +21,10 @@ from redis.asyncio import Redis
 
 from services.motion.api import add_routes
 from services.motion.camera import FileWorker, FolderWorker, LiveWorker, Place, Worker
+from services.motion.live import IceServers, Showroom
 from services.motion.metrics import MotionMetrics
 from services.motion.outbox import Outbox, Publisher, owner_of, write_durably
+from services.motion.page import add_page_routes
 from services.motion.probe import probe_source
 from services.motion.recordings import Recording, find_recording
 from services.motion.recovery import recover
@@ -31,6 +33,8 @@ from services.motion.settings import MotionServiceSettings
 from services.motion.sources.video import quiet_ffmpeg
 from services.motion.sources.whip import Door
 from services.motion.status import CameraStatus
+from services.motion.view_api import Gallery, add_view_routes
+from services.motion.views import Views
 from services.motion.whip import add_whip_routes
 from shared.camera_file import CameraFileStore
 from shared.cameras import Camera, load_cameras
@@ -81,9 +85,13 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     outbox = Outbox(folder / "outbox", settings.outbox_max_bytes, metrics)
     journals = _folder(folder / "journal")
     cameras = enabled(version)
-    crew = Crew(Place(settings, outbox, secret, journals), folder / "recordings", runtime, metrics)
+    views = Views(settings.live_viewers_max)
+    showroom = Showroom(_ice(settings), views.of)
+    crew = Crew(Place(settings, outbox, secret, journals, views), folder / "recordings", runtime, metrics)
     roster = Roster(store, crew, version)
     add_routes(runtime.app, roster, lambda: _status_of(crew), settings.api_token)
+    add_view_routes(runtime.app, Gallery(roster, views, showroom, settings.api_token))
+    add_page_routes(runtime.app)
     add_whip_routes(runtime.app, crew.door_of)
     _log_thread_bugs()
     redis = _redis(settings)
@@ -101,7 +109,9 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         await _until_done(crew, outbox, runtime.stop, sending)
     finally:
         watching.cancel()
+        leaving = asyncio.create_task(asyncio.to_thread(showroom.close), name="viewers leave")
         await asyncio.to_thread(crew.stop, STOP_CAMERAS_S)
+        await leaving
         sending_ends.set()
         publisher.nudge()
         await asyncio.wait({sending}, timeout=1.0)
@@ -219,8 +229,8 @@ class Crew:
         else:
             worker = LiveWorker(camera, self.place, status)
         worker.on_end = lambda: self.runtime.health.forget(part)
+        worker.start()  # first: one that is seen before it runs looks as if it were done
         self.workers[camera.id] = worker
-        worker.start()
 
     def _recording(self, camera: Camera) -> Recording | None:
         return None if camera.loop else find_recording(self.recordings, camera)
@@ -265,6 +275,15 @@ def _redis(settings: MotionServiceSettings) -> Redis:
     except ValueError as exc:
         raise ConfigError(f"REDIS_URL: {redact(str(exc))}; wanted redis://, rediss:// or unix://") from exc
     return client
+
+
+def _ice(settings: MotionServiceSettings) -> IceServers:
+    password = settings.live_ice_password
+    return IceServers(
+        settings.live_ice_servers,
+        settings.live_ice_username or None,
+        password.get_secret_value() if password else None,
+    )
 
 
 def _folder(path: Path) -> Path:

@@ -29,6 +29,7 @@ from services.motion.sources.live import Limits, Visit, open_live
 from services.motion.sources.video import Frame, Read, SourceAway, Stream, Video, measured
 from services.motion.sources.whip import Door
 from services.motion.status import CameraStatus
+from services.motion.views import Views
 from services.motion.watch import Opened, Order, Wanted, Watch, luma_plane
 from shared.cameras import Camera, kind_of, whip_token
 from shared.clock import from_epoch_ms, uuid7
@@ -54,6 +55,7 @@ class Place:
     outbox: Outbox
     secret: bytes
     journals: Path
+    views: Views = field(default_factory=Views)
 
 
 class Worker:
@@ -63,6 +65,7 @@ class Worker:
         self.camera = camera
         self.status = status
         self._place = place
+        self.view = place.views.of(camera.id)
         self._stop = threading.Event()
         self._ring = PacketRing(_keep_s(camera), place.settings.ring_max_bytes)
         self._lock = threading.Lock()  # ring and journal change together
@@ -131,6 +134,7 @@ class Worker:
     def _look(self, watch: Watch, frame: Frame) -> None:
         must_cut = self._ring.n_bytes > 0.6 * self._place.settings.ring_max_bytes
         self._execute(watch.look(frame, self.camera, must_cut=must_cut), watch)
+        self.view.show(frame, watch.motion, watch.scene)
 
     def _finish(self, watch: Watch | None, t_s: float) -> None:
         if watch is not None:

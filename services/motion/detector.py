@@ -230,7 +230,7 @@ def step(
 
     difference, size, limit = _differences(state, plane, noise, settings)
     foreground = size > limit
-    ignored = _mask_of(settings.masks, plane.shape)
+    ignored = mask_of(settings.masks, plane.shape)
     if ignored is not None:
         foreground &= ~ignored
     past = next((p for t, p in reversed(state.history) if t_s - t >= LOOK_BACK_S), state.history[0][1])
@@ -639,7 +639,8 @@ def _noise_of(change: Gray) -> float:
 
 
 @lru_cache(maxsize=256)
-def _mask_of(masks: tuple[tuple[Point, ...], ...], shape: tuple[int, ...]) -> Mask | None:
+def mask_of(masks: tuple[tuple[Point, ...], ...], shape: tuple[int, ...]) -> Mask | None:
+    """Return bool[H, W], true where motion is ignored; None without masks."""
     if not masks:
         return None
     canvas = np.zeros(shape, np.uint8)

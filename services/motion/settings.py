@@ -36,6 +36,18 @@ class MotionServiceSettings(CameraSettings):
     ] = 96
     open_s: Annotated[float, Field(gt=0, le=120, description="deadline for opening a camera")] = 10
     read_s: Annotated[float, Field(gt=0, le=120, description="deadline for the next packet of a camera")] = 10
+    live_viewers_max: Annotated[
+        int, Field(ge=1, le=1000, description="live pictures and streams of looks that may be open at once")
+    ] = 32
+    live_ice_servers: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^(stun|turns?):")], ...],
+        Field(
+            max_length=8,
+            description="for live pictures over the internet, a JSON list: stun:host:port, turn:host:port",
+        ),
+    ] = ()
+    live_ice_username: Annotated[str, Field(description="of the TURN servers")] = ""
+    live_ice_password: Annotated[SecretStr | None, Field(description="of the TURN servers")] = None
     reconnect_max_s: Annotated[
         float, Field(gt=0, le=600, description="longest wait between two tries to reach a camera")
     ] = 30

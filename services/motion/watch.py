@@ -27,6 +27,7 @@ from services.motion.pictures import (
 )
 from services.motion.segmenter import Cut, End, Piece, Segmenter, Start
 from services.motion.sources.video import Frame
+from services.motion.zones import only_in
 from shared.cameras import Camera
 
 FIRST_STRETCH_S = 0.25
@@ -84,6 +85,11 @@ class Watch:
     def facts(self) -> StreamFacts:
         return self._facts
 
+    @property
+    def scene(self) -> detector.DetectorState | None:
+        """What is known of the scene after the last look."""
+        return self._state
+
     def fits(self, frame: Frame) -> bool:
         """Whether `frame` still has the size of this stream."""
         return (frame.image.width, frame.image.height) == (self._facts.width, self._facts.height)
@@ -100,7 +106,7 @@ class Watch:
         )
         settings = camera.motion
         plane = luma_plane(frame)
-        self._state, self.motion = detector.step(
+        self._state, motion = detector.step(
             self._state,
             plane,
             frame.t_s,
@@ -108,6 +114,7 @@ class Watch:
                 settings, plane.shape[1], frame.image.width, frame.image.height, self._warm_up_s
             ),
         )
+        self.motion = only_in(motion, settings.zones, frame.image.width, frame.image.height)
         self._remember(frame)
         self._segmenter, actions = segmenter.step(
             self._segmenter,

@@ -76,6 +76,7 @@ class Api:
     limits: Limits = field(default_factory=Limits)
     token: SecretStr | None = None
     changed: Callable[[], None] = lambda: None
+    cameras_url: str | None = None
 
     def open_database(self) -> Database:
         if self.database is None:
@@ -204,6 +205,7 @@ class StatsOut(_Answer):
     oldest_at: AwareDatetime | None
     newest_at: AwareDatetime | None
     is_ready: bool
+    cameras_url: str | None = None
 
 
 class ProtectedIn(BaseModel):
@@ -403,7 +405,7 @@ def _record_routes(api: Api) -> APIRouter:
         """Totals over the whole record, at most some seconds old."""
         totals = await _totals(api)
         fields = {name: getattr(totals, name) for name in Totals.__dataclass_fields__}
-        return StatsOut(**fields, is_ready=api.is_ready())
+        return StatsOut(**fields, is_ready=api.is_ready(), cameras_url=api.cameras_url)
 
     @router.get(
         "/stream",

@@ -92,7 +92,7 @@ async def check(settings: RecorderSettings) -> Sequence[str]:
 
 async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     """Connect, then record until `runtime.stop`."""
-    api = Api(lambda: runtime.health.is_ready)
+    api = Api(lambda: runtime.health.is_ready, cameras_url=settings.cameras_url or None)
     add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
     metrics = RecorderMetrics()
     notify = _notify_file(settings)

@@ -66,6 +66,13 @@ class RecorderSettings(ServiceSettings):
     notify_file: Annotated[
         Path | None, Field(description="who is told by MQTT or webhook, of what; unset: nobody")
     ] = None
+    cameras_url: Annotated[
+        str,
+        Field(
+            max_length=500,
+            description="http(s) address of motion's page as browsers see it, for a link; none: no link",
+        ),
+    ] = "none"
     streams_max: Annotated[
         int, Field(ge=1, le=1000, description="pages that may follow the events at the same time")
     ] = 64

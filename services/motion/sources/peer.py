@@ -46,7 +46,7 @@ CLOSE_S = 3.0
 _CODED = "_RTCRtpReceiver__decoder_queue"
 _LOST = "_RTCRtpReceiver__decoder_error"
 # what aiortc was seen to raise for descriptions that are none
-_FAULTS = (
+FAULTS = (
     ValueError,
     LookupError,
     AssertionError,
@@ -190,8 +190,8 @@ class Peer:
             await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
             self._tap_all()
             await self._connection.setLocalDescription(await self._connection.createAnswer())
-        except _FAULTS as exc:
-            raise BadDescription(f"the offer cannot be answered: {_brief(exc)}") from exc
+        except FAULTS as exc:
+            raise BadDescription(f"the offer cannot be answered: {brief(exc)}") from exc
         return self._connection.localDescription.sdp
 
     async def offer(self) -> str:
@@ -205,8 +205,8 @@ class Peer:
         """Take the answer to our offer; raises BadDescription."""
         try:
             await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
-        except _FAULTS as exc:
-            raise BadDescription(f"the answer cannot be used: {_brief(exc)}") from exc
+        except FAULTS as exc:
+            raise BadDescription(f"the answer cannot be used: {brief(exc)}") from exc
 
     async def close(self, why: str = "closed") -> None:
         self.inbox.end(why)
@@ -277,5 +277,5 @@ def _ignore(codec: str, data: bytes, ticks: int) -> None:
     """Sound and further videos are not wanted, so this is no drop."""
 
 
-def _brief(exc: BaseException) -> str:
+def brief(exc: BaseException) -> str:
     return " ".join(str(exc).split())[:200] or type(exc).__name__

@@ -1,0 +1,265 @@
+// One camera: its live picture, what the detector makes of it, and trying out, drawing and saving its settings.
+
+import { ask, events, pause, refuse } from "./api.js";
+import { byId, el } from "./dom.js";
+import { Live } from "./live.js";
+import { drawDraft, drawLook, drawShapes, fitted } from "./overlay.js";
+import { Plot } from "./plot.js";
+import { Shapes } from "./shapes.js";
+
+const id = decodeURIComponent(location.pathname.split("/").pop());
+const base = `../api/cameras/${encodeURIComponent(id)}`;
+const STATE_MS = 3000;
+const VIDEO_LATE_MS = 250; // video is coded, sent and smoothed; what is said of it waits for it
+const SETTLE_MS = 250; // a slider is let come to rest before the detectors are asked anew
+const STATES = { connecting: "Connecting", running: "Live", away: "Away", ended: "Ended", failed: "Failed", paused: "Paused" };
+const BADGES = { connecting: "Connecting", video: "Live", pictures: "Single pictures", waiting: "Waiting for the camera" };
+
+let etag = null;
+let saved = null; // the motion settings of the file
+let looks = []; // of each lane, newest
+let stream = null;
+let settling = 0;
+
+const shapes = new Shapes(byId("overlay"), changed, drafted);
+const plot = new Plot(byId("curve"));
+const live = new Live(base, byId("video"), byId("still"), (kind) => { byId("badge").textContent = BADGES[kind]; });
+
+// -- settings on the page
+
+function fill(motion) {
+  const isAuto = motion.threshold === "auto";
+  byId("auto").checked = isAuto;
+  if (!isAuto || !byId("threshold").value) setPair("threshold", isAuto ? 25 : motion.threshold);
+  setPair("area", motion.min_contour_area);
+  setPair("blur", motion.gaussian_ksize);
+  shapes.set(motion);
+  listShapes();
+  for (const name of ["threshold", "threshold-range"]) byId(name).disabled = isAuto;
+}
+
+function setPair(name, value) {
+  byId(name).value = value;
+  byId(`${name}-range`).value = value;
+}
+
+function wanted() {
+  return {
+    threshold: byId("auto").checked ? "auto" : Number(byId("threshold").value),
+    min_contour_area: Number(byId("area").value),
+    gaussian_ksize: Number(byId("blur").value),
+    masks: shapes.of("masks"),
+    zones: shapes.of("zones"),
+  };
+}
+
+function differences() {
+  const now = wanted();
+  return Object.fromEntries(Object.entries(now).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(saved[name])));
+}
+
+function changed() {
+  const isChanged = Object.keys(differences()).length > 0;
+  byId("save").disabled = byId("undo").disabled = !isChanged;
+  byId("own").textContent = isChanged ? "Settings on trial, not saved" : "Settings in force";
+  listShapes();
+  clearTimeout(settling);
+  settling = setTimeout(follow, SETTLE_MS);
+}
+
+function listShapes() {
+  const counts = { masks: 0, zones: 0 };
+  byId("shapes").replaceChildren(...shapes.list.map((shape) => {
+    counts[shape.kind] += 1;
+    const name = `${shape.kind === "masks" ? "Mask" : "Zone"} ${counts[shape.kind]}`;
+    return el("li", {}, el("span", { class: `key ${shape.kind === "masks" ? "mask" : "zone"}`, "aria-hidden": "true" }),
+      `${name}, ${shape.points.length} corners`,
+      el("button", { type: "button", class: "quiet", "aria-label": `Remove ${name.toLowerCase()}`, onclick: () => shapes.remove(shape) }, "Remove"));
+  }));
+}
+
+function drafted() {
+  const { draft } = shapes;
+  byId("stage").classList.toggle("drawing", Boolean(draft));
+  byId("draw-mask").setAttribute("aria-pressed", String(draft?.kind === "masks"));
+  byId("draw-zone").setAttribute("aria-pressed", String(draft?.kind === "zones"));
+  byId("finish").hidden = byId("cancel").hidden = byId("drawing-help").hidden = !draft;
+  byId("finish").disabled = !draft || draft.points.length < 3;
+  byId("overlay").setAttribute("aria-label", draft
+    ? `Drawing: ${draft.points.length} corners, pointer at ${Math.round(draft.at[0] * 100)} % across, ${Math.round(draft.at[1] * 100)} % down`
+    : "Live picture");
+}
+
+function say(text, kind = "") {
+  byId("said").textContent = text;
+  byId("said").dataset.kind = kind;
+}
+
+// -- the service
+
+async function read() {
+  const answer = await ask(base);
+  etag = answer.headers.get("etag");
+  const camera = await answer.json();
+  saved = camera.settings.motion;
+  byId("name").textContent = camera.settings.name || camera.id;
+  document.title = `${camera.settings.name || camera.id} · clipwatch`;
+  state(camera);
+  return camera;
+}
+
+function state(camera) {
+  byId("state").dataset.state = camera.state;
+  byId("state-text").textContent = STATES[camera.state] ?? camera.state;
+  byId("pause").textContent = camera.settings.enabled ? "Pause" : "Resume";
+  byId("pause").disabled = false;
+}
+
+async function watchState() {
+  for (;;) {
+    await pause(STATE_MS);
+    try {
+      const answer = await ask(base);
+      state(await answer.json());
+      if (answer.headers.get("etag") !== etag && !Object.keys(differences()).length && !shapes.draft) {
+        fill((await read()).settings.motion); // somebody else changed the file, and nothing is on trial here
+        changed();
+      }
+    } catch (fault) {
+      byId("state").dataset.state = "away";
+      byId("state-text").textContent = "No answer";
+    }
+  }
+}
+
+async function save(event) {
+  event.preventDefault();
+  byId("save").disabled = true;
+  say("Saving");
+  try {
+    const answer = await ask(base, { method: "PATCH", json: { motion: differences() }, headers: { "if-match": etag } });
+    etag = answer.headers.get("etag");
+    saved = (await answer.json()).settings.motion;
+    fill(saved);
+    say("Saved to the camera file, in force now", "good");
+  } catch (fault) {
+    if (fault.status === 412) await read().catch(() => {});
+    say(fault.status === 412 ? "The file was changed meanwhile. Yours is kept here; save again to write it over." : fault.message, "bad");
+  }
+  changed();
+}
+
+async function pauseOrResume() {
+  const verb = byId("pause").textContent.toLowerCase();
+  byId("pause").disabled = true;
+  try {
+    const answer = await ask(`${base}/${verb}`, { method: "POST", json: {} });
+    etag = answer.headers.get("etag");
+    state(await answer.json());
+  } catch (fault) {
+    say(fault.message, "bad");
+    byId("pause").disabled = false;
+  }
+}
+
+// One stream of looks: of the settings in force, or of up to three sets on trial.
+async function follow() {
+  stream?.abort();
+  const own = new AbortController();
+  stream = own;
+  const isCompared = byId("compare").checked;
+  byId("pair").hidden = !isCompared;
+  byId("views").classList.toggle("compared", isCompared);
+  const lanes = [differences(), ...(isCompared ? ["threshold1", "threshold2"].map((name) => ({ ...differences(), threshold: Number(byId(name).value) })) : [])];
+  const isTrial = isCompared || Object.keys(lanes[0]).length > 0;
+  while (!own.signal.aborted) {
+    try {
+      const heard = isTrial
+        ? events(`${base}/trial`, { method: "POST", json: { lanes }, signal: own.signal })
+        : events(`${base}/looks`, { signal: own.signal });
+      for await (const { name, data } of heard) {
+        if (name === "waiting") looks = [];
+        else setTimeout(() => own.signal.aborted || see(data.t, data.lanes ?? [data]), live.kind === "video" ? VIDEO_LATE_MS : 0);
+      }
+    } catch (fault) {
+      if (own.signal.aborted) return;
+      if (fault.status === 422) {
+        say(fault.message, "bad");
+        return;
+      }
+    }
+    looks = [];
+    await pause(2000);
+  }
+}
+
+function see(t, lanes) {
+  looks = lanes;
+  plot.add(t, lanes.map((look) => look.score));
+  byId("largest").textContent = lanes[0].area;
+  lanes.forEach((look, lane) => {
+    const box = byId(`verdict${lane}`);
+    box.textContent = look.active ? `moving, score ${look.score.toFixed(2)}` : look.blind ? "scene changed" : "still";
+    box.classList.toggle("active", look.active);
+  });
+}
+
+function draw() {
+  const [width, height] = live.size;
+  if (width) for (const stage of document.querySelectorAll(".stage")) stage.style.aspectRatio = `${width} / ${height}`;
+  const style = getComputedStyle(document.documentElement);
+  const colour = (lane) => style.getPropertyValue(`--c${lane}`);
+  const paper = fitted(byId("overlay"));
+  paper.pen.clearRect(0, 0, paper.width, paper.height);
+  drawShapes(paper, shapes.list, { withHandles: !shapes.draft });
+  drawLook(paper, looks[0], colour(0));
+  if (shapes.draft) drawDraft(paper, shapes.draft);
+  if (byId("compare").checked && width) {
+    for (const lane of [1, 2]) {
+      const other = fitted(byId(`other${lane}`));
+      other.pen.drawImage(live.source, 0, 0, other.width, other.height);
+      drawShapes(other, shapes.list);
+      drawLook(other, looks[lane], colour(lane));
+    }
+  }
+  plot.draw();
+  requestAnimationFrame(draw);
+}
+
+// -- start
+
+for (const name of ["threshold", "area", "blur"]) {
+  for (const [from, to] of [[name, `${name}-range`], [`${name}-range`, name]]) {
+    byId(from).addEventListener("input", () => { byId(to).value = byId(from).value; changed(); });
+  }
+}
+byId("auto").addEventListener("change", () => {
+  for (const name of ["threshold", "threshold-range"]) byId(name).disabled = byId("auto").checked;
+  changed();
+});
+for (const name of ["threshold1", "threshold2", "compare"]) byId(name).addEventListener("change", changed);
+byId("draw-mask").addEventListener("click", () => shapes.begin("masks"));
+byId("draw-zone").addEventListener("click", () => shapes.begin("zones"));
+byId("finish").addEventListener("click", () => shapes.finish());
+byId("cancel").addEventListener("click", () => shapes.cancel());
+byId("undo").addEventListener("click", () => { fill(saved); changed(); say(""); });
+byId("settings").addEventListener("submit", save);
+byId("pause").addEventListener("click", pauseOrResume);
+
+async function start() {
+  byId("tuner").hidden = true;
+  try {
+    fill((await read()).settings.motion);
+  } catch (fault) {
+    refuse(fault, start);
+    return;
+  }
+  byId("tuner").hidden = false;
+  byId("compare").checked = matchMedia("(min-width: 1000px)").matches;
+  changed();
+  live.run().catch((fault) => refuse(fault, () => location.reload()));
+  watchState();
+  draw();
+}
+
+start();

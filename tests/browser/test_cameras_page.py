@@ -1,0 +1,159 @@
+"""The page of the cameras in a real Chromium: it plays, tries settings out, draws and saves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from shared.cameras import load_cameras
+from tests.integration.live_rig import watched_service
+from tests.integration.test_motion_service import Motion
+from tests.servers import RedisServer, ServerError, find_chromium, wait_until
+
+LIMIT_MS = 90_000
+CSP_SAFE_NOW = (
+    "() => [document.getElementById('video').currentTime, document.getElementById('video').videoWidth]"
+)
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Motion]:
+    redis_server.start()
+    with watched_service(tmp_path_factory.mktemp("page"), redis_server.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Page]:
+    try:
+        chromium = find_chromium()
+    except ServerError as exc:
+        if os.environ.get("CLIPWATCH_TESTS_MAY_SKIP") == "1":
+            pytest.skip(str(exc))
+        pytest.fail(str(exc), pytrace=False)
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--no-proxy-server"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(LIMIT_MS)
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def page(tab: Page, motion: Motion) -> Iterator[Page]:
+    faults: list[str] = []
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.goto(f"http://127.0.0.1:{motion.port}/cameras/cam")
+    expect(tab.locator("#tuner")).to_be_visible(timeout=LIMIT_MS)
+    yield tab
+    assert faults == []
+
+
+def file_of(motion: Motion) -> Path:
+    return motion.log.parent / "cameras.yml"
+
+
+@pytest.mark.redis
+def test_the_camera_plays_and_moves_are_drawn_and_scored(page: Page) -> None:
+    expect(page.locator("#badge")).to_have_text("Live", timeout=LIMIT_MS)
+    began_s, width = page.evaluate(CSP_SAFE_NOW)
+    assert width == 320
+    wait_until(lambda: page.evaluate(CSP_SAFE_NOW)[0] > began_s + 1, 90, "that the video goes on")
+    expect(page.locator("#verdict0")).to_contain_text("moving, score", timeout=LIMIT_MS)
+    expect(page.locator("#other1")).to_be_visible()
+
+
+@pytest.mark.redis
+def test_a_threshold_is_tried_without_being_saved_and_taken_back(page: Page, motion: Motion) -> None:
+    before = file_of(motion).read_text()
+    page.locator("#auto").uncheck()
+    page.locator("#threshold").fill("254")
+    expect(page.locator("#own")).to_have_text("Settings on trial, not saved")
+    expect(page.locator("#verdict1")).to_contain_text("moving", timeout=LIMIT_MS)  # 10, beside it
+    expect(page.locator("#verdict0")).to_have_text("still")
+    page.locator("#undo").click()
+    expect(page.locator("#save")).to_be_disabled()
+    assert page.locator("#auto").is_checked()
+    assert file_of(motion).read_text() == before
+
+
+@pytest.mark.redis
+def test_a_mask_by_mouse_and_a_zone_by_keys_are_saved_with_the_files_comments(
+    page: Page, motion: Motion
+) -> None:
+    page.locator("#draw-mask").click()
+    box = page.locator("#overlay").bounding_box()
+    assert box is not None
+    for x, y in ((0.1, 0.1), (0.4, 0.1), (0.4, 0.3), (0.1, 0.3), (0.1, 0.1)):
+        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    expect(page.locator("#shapes")).to_contain_text("Mask 1, 4 corners")
+    page.locator("#draw-zone").press("Enter")
+    for key in (
+        "Space",
+        "Shift+ArrowRight",
+        "Shift+ArrowRight",
+        "Space",
+        "Shift+ArrowDown",
+        "Space",
+        "Enter",
+    ):
+        page.keyboard.press(key)
+    expect(page.locator("#shapes")).to_contain_text("Zone 1, 3 corners")
+    page.locator("#area").fill("350")
+    page.locator("#save").click()
+    expect(page.locator("#said")).to_have_text("Saved to the camera file, in force now", timeout=LIMIT_MS)
+    text = file_of(motion).read_text()
+    for comment in (
+        "# the cameras of the house",
+        "# by the door",
+        "# what we look for",
+        "# follows the noise",
+    ):
+        assert comment in text
+    saved = load_cameras(file_of(motion)).cameras[0].motion
+    assert saved.masks[0][0] == pytest.approx((0.1, 0.1), abs=0.01)
+    assert saved.zones == (((0.5, 0.5), (0.6, 0.5), (0.6, 0.55)),)
+    assert (saved.min_contour_area, saved.quiet_s, saved.threshold) == (350, 1, "auto")
+    page.reload()
+    expect(page.locator("#shapes")).to_contain_text("Zone 1, 3 corners")
+    page.get_by_role("button", name="Remove mask 1").click()
+    page.get_by_role("button", name="Remove zone 1").click()
+    page.locator("#save").click()
+    expect(page.locator("#said")).to_have_text("Saved to the camera file, in force now", timeout=LIMIT_MS)
+    assert load_cameras(file_of(motion)).cameras[0].motion.masks == ()
+
+
+@pytest.mark.redis
+def test_a_camera_is_paused_and_resumed(page: Page, motion: Motion) -> None:
+    page.locator("#pause").click()
+    expect(page.locator("#state-text")).to_have_text("Paused", timeout=LIMIT_MS)
+    assert not load_cameras(file_of(motion)).cameras[0].enabled
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#state-text")).to_have_text("Live", timeout=LIMIT_MS)
+
+
+@pytest.mark.redis
+def test_without_webrtc_single_pictures_are_shown(tab: Page, motion: Motion) -> None:
+    tab.route("**/whep", lambda route: route.abort())
+    try:
+        tab.goto(f"http://127.0.0.1:{motion.port}/cameras/cam")
+        expect(tab.locator("#badge")).to_have_text("Single pictures", timeout=LIMIT_MS)
+        width = tab.evaluate("() => document.getElementById('still').naturalWidth")
+        assert width == 320
+    finally:
+        tab.unroute("**/whep")
+
+
+@pytest.mark.redis
+def test_all_cameras_are_listed_with_a_picture_and_fit_a_phone(tab: Page, motion: Motion) -> None:
+    tab.set_viewport_size({"width": 390, "height": 800})
+    tab.goto(f"http://127.0.0.1:{motion.port}/")
+    expect(tab.get_by_alt_text("Picture of cam")).to_be_visible(timeout=LIMIT_MS)
+    tab.get_by_role("link", name="cam", exact=False).last.click()
+    expect(tab.locator("#tuner")).to_be_visible(timeout=LIMIT_MS)
+    assert tab.evaluate("() => document.documentElement.scrollWidth") == 390

@@ -1,0 +1,82 @@
+"""Whoever watches gets the newest look; while nobody does, nothing is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from services.motion.detector import Motion
+from services.motion.live import shown
+from services.motion.sources.video import Frame
+from services.motion.views import PICTURE_PX, Look, NoSeat, Views
+
+STILL = Motion(0.0, is_active=False)
+SOON_S, NOT_YET_S = 20, 0.001
+
+
+def frame(t_s: float, width: int = 320, height: int = 240) -> Frame:
+    plane = np.full((height, width), 90, np.uint8)
+    return Frame(t_s, av.VideoFrame.from_ndarray(plane, format="gray").reformat(format="yuv420p"))
+
+
+async def test_nothing_is_kept_while_nobody_watches() -> None:
+    view = Views().of("gate")
+    view.show(frame(1), STILL, None)
+    assert view.newest is None
+    with view.seat() as seat:
+        assert await seat.next(NOT_YET_S) is None
+        view.show(frame(2), STILL, None)
+        assert view.is_watched
+    assert view.newest is None
+    assert not view.is_watched
+
+
+async def test_a_slow_watcher_gets_the_newest_look_once() -> None:
+    view = Views().of("gate")
+    with view.seat() as slow, view.seat() as other:
+        for t_s in (1.0, 2.0, 3.0):
+            await asyncio.to_thread(view.show, frame(t_s), STILL, None)
+        for seat in (slow, other):
+            look = await seat.next(SOON_S)
+            assert look is not None
+            assert look.frame.t_s == 3.0
+            assert await seat.next(NOT_YET_S) is None
+
+
+async def test_seats_are_limited_over_all_cameras_and_given_back() -> None:
+    views = Views(2)
+    with views.of("gate").seat():
+        with (
+            views.of("yard").seat(),
+            pytest.raises(NoSeat, match="LIVE_VIEWERS_MAX"),
+            views.of("gate").seat(),
+        ):
+            pass
+        with views.of("gate").seat():
+            assert views.n_taken == 2
+    assert views.n_taken == 0
+
+
+async def test_a_jpeg_is_made_once_for_all_and_is_no_larger_than_people_are_shown() -> None:
+    view = Views().of("gate")
+    with view.seat() as seat:
+        view.show(frame(1, 1920, 1080), STILL, None)
+        look = await seat.next(SOON_S)
+        assert look is not None
+        first = view.jpeg(look)
+        assert view.jpeg(look) is first
+    assert Image.open(io.BytesIO(first)).size == (PICTURE_PX, 540)
+
+
+@pytest.mark.parametrize(("size", "wanted"), [((320, 240), (320, 240)), ((1922, 1082), (960, 540))])
+def test_an_encoder_is_given_a_frame_of_its_own(size: tuple[int, int], wanted: tuple[int, int]) -> None:
+    look = Look(1, frame(1, *size), STILL, None)
+    copy = shown(look)
+    assert copy is not look.frame.image
+    assert (copy.width, copy.height, copy.format.name) == (*wanted, "yuv420p")
+    assert int(copy.to_ndarray()[10, 10]) == int(look.frame.image.to_ndarray()[10, 10])

@@ -16,11 +16,17 @@ from redis.exceptions import RedisError
 from services.recorder.api import Api, add_routes
 from services.recorder.database import Database, open_database, parse_url
 from services.recorder.feed import Feed
+from services.recorder.hindsight import Hindsight
+from services.recorder.hindsight_api import hindsight_routes
+from services.recorder.index import EmbeddingIndex
 from services.recorder.intake import Intake
 from services.recorder.media import MediaFolder
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record import close_quiet_events
+from services.recorder.search import Search
+from services.recorder.search_api import search_routes
 from services.recorder.settings import RecorderSettings
+from services.recorder.texts import Texts
 from services.recorder.weather.completion import WeatherCompletion
 from services.recorder.weather.open_meteo import OpenMeteo
 from services.recorder.weather.port import WeatherProvider
@@ -36,6 +42,8 @@ log = get_logger(__name__)
 
 READINESS_S = 2.0  # how often Redis, database and media folder are looked at
 HOUSEKEEPING_S = 5.0
+SEARCH_TEXT_S = 5.0  # a search waits this long for the classifier
+HINDSIGHT_TEXT_S = 20.0  # whole label sets take longer
 
 
 @dataclass(slots=True)
@@ -49,6 +57,14 @@ class _Parts:
     media: MediaFolder
     metrics: RecorderMetrics
     provider: WeatherProvider | None
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What answers questions over the record; None until the service has it."""
+
+    search: Search | None = None
+    hindsight: Hindsight | None = None
 
 
 def start() -> None:
@@ -74,7 +90,10 @@ async def check(settings: RecorderSettings) -> Sequence[str]:
 async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     """Connect, then record until `runtime.stop`."""
     api = Api(lambda: runtime.health.is_ready)
+    asked = _Asked()
     add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
+    runtime.app.include_router(search_routes(lambda: asked.search))
+    runtime.app.include_router(hindsight_routes(lambda: asked.hindsight, settings.api_token))
     metrics = RecorderMetrics()
     media = MediaFolder(settings.media_dir.absolute())
     _prepare(media)
@@ -88,7 +107,17 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         provider = _provider(settings, metrics)
         if provider:
             resources.push_async_callback(provider.close)
-        await _run(_Parts(settings, runtime, redis, database, media, metrics, provider), api)
+        index = EmbeddingIndex(media.root / ".index", database, _database_name(settings))
+        resources.enter_context(index.opened())
+        asked.search = Search(Texts(redis, SEARCH_TEXT_S), index, database)
+        asked.hindsight = Hindsight(Texts(redis, HINDSIGHT_TEXT_S), database)
+        await _run(_Parts(settings, runtime, redis, database, media, metrics, provider), api, index)
+
+
+def _database_name(settings: RecorderSettings) -> str:
+    """Return what tells one database from another, without its password."""
+    url = parse_url(settings.database_url.get_secret_value())
+    return f"{url.get_backend_name()}://{url.host or ''}:{url.port or ''}/{url.database or ''}"
 
 
 def _prepare(media: MediaFolder) -> None:
@@ -102,7 +131,7 @@ def _prepare(media: MediaFolder) -> None:
         log.info("removed half-written files of a killed recorder", files=removed)
 
 
-async def _run(parts: _Parts, api: Api) -> None:
+async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
     settings, runtime = parts.settings, parts.runtime
     feed = Feed(parts.database, parts.metrics, settings.streams_max)
     api.database, api.media, api.feed, api.stop = parts.database, parts.media, feed, runtime.stop
@@ -110,6 +139,7 @@ async def _run(parts: _Parts, api: Api) -> None:
 
     def recorded(_event_id: str) -> None:
         feed.kick()
+        index.kick()
         if weather:
             weather.kick()
 
@@ -119,6 +149,7 @@ async def _run(parts: _Parts, api: Api) -> None:
     tasks: dict[str, Coroutine[Any, Any, None]] = {  # Any: a coroutine neither yields nor is sent anything
         "labels": consumer.run(runtime.stop, beat),
         "feed": feed.run(runtime.stop, runtime.health.expect("feed", 60)),
+        "index": index.run(runtime.stop, runtime.health.expect("index", 300)),
         "housekeeping": _keep_house(parts, feed, runtime.health.expect("housekeeping", 120)),
         "readiness": _watch(parts, consumer),
     }

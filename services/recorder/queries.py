@@ -103,6 +103,15 @@ async def find_event(connection: AsyncConnection, event_id: str) -> Event | None
     return (await with_snippets(connection, await _completed(connection, [row])))[0]
 
 
+async def find_events_by_id(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Event]:
+    """Return the events of `ids` that there are, by id, with weather and detections."""
+    found: list[Event] = []
+    for portion in _portions(ids):
+        rows = (await connection.execute(_events().where(events.c.id.in_(portion)))).all()
+        found += await _completed(connection, rows)
+    return {event.id: event for event in found}
+
+
 async def find_frames(connection: AsyncConnection, event_id: str) -> list[Frames]:
     """Return the probabilities of every moment of an event, by snippet."""
     table = frame_probabilities

@@ -21,7 +21,15 @@ accents count. What was said of a snippet stands in `snippets`, `frame_probabili
 and `detections` follow from it. Deleting an event deletes all of it but its weather report.
 Why it is so: [the record](../design/record.md).
 """
-_ORDER = ("events", "detections", "snippets", "frame_probabilities", "frame_embeddings", "weather_reports")
+_ORDER = (
+    "events",
+    "detections",
+    "snippets",
+    "frame_probabilities",
+    "frame_embeddings",
+    "past_answers",
+    "weather_reports",
+)
 
 
 def schema_page() -> str:

@@ -44,6 +44,14 @@ class RecorderSettings(ServiceSettings):
     weather_max_age_h: Annotated[
         float, Field(gt=0, le=2160, description="events older than this get no weather any more")
     ] = 168
+    api_token: Annotated[
+        str | None,
+        Field(
+            min_length=8,
+            max_length=200,
+            description="changes by HTTP have to bring it; unset: they are taken from this machine only",
+        ),
+    ] = None
     streams_max: Annotated[
         int, Field(ge=1, le=1000, description="pages that may follow the events at the same time")
     ] = 64

@@ -104,7 +104,7 @@ def _fault(error: Mapping[str, str]) -> str:
 
 def print_search(found: Json) -> None:
     """Print the hits as a table, and what was searched."""
-    console = Console(width=max(Console().width, 100))
+    console = Console(width=max(Console().width, 120))
     table = Table(header_style="bold")
     for column in ("similarity", "seen", "camera", "recorded as", "in the clip", "event"):
         table.add_column(column, justify="right" if column in ("similarity", "in the clip") else "left")
@@ -126,12 +126,12 @@ def print_search(found: Json) -> None:
         text += f"; {found['left_out']:,} pictures of other models were left out"
     if not found["is_complete"]:
         text += "; the index is still being built"
-    console.print(text)
+    console.print(text, soft_wrap=True, highlight=False)
 
 
 def print_relabel(result: Json) -> None:
     """Print old and new labels side by side."""
-    console = Console(width=max(Console().width, 100))
+    console = Console(width=max(Console().width, 120))
     counts = Table(header_style="bold", title="events by label", title_justify="left")
     for column in ("label", "recorded", "in hindsight"):
         counts.add_column(column, justify="left" if column == "label" else "right")
@@ -161,7 +161,7 @@ def print_relabel(result: Json) -> None:
         text += f" (the newest {len(result['shown'])} are listed)"
     if result["left_out"]:
         text += f"; {result['left_out']} snippets of another model keep their answer"
-    console.print(text)
+    console.print(text, soft_wrap=True, highlight=False)
 
 
 def _labels(said: list[Json]) -> str:

@@ -117,11 +117,11 @@ class Hindsight:
             spoken[label_set] = await self.texts.ask(label_set, with_others=True)
         outcome = Outcome()
         async with self.database.reading() as connection:
-            outcome.n_events_all = await _count(connection, wish)
+            outcome.n_events_all = await count_events(connection, wish)
         before: tuple[datetime, str] | None = None
         while True:
             async with self.database.reading() as connection:
-                page = await _page(connection, wish, before)
+                page = await page_of_events(connection, wish, before)
             for label_set in {_label_set(row, wish) for data in page for row in data.snippets} - set(spoken):
                 if len(spoken) >= LABEL_SETS_MAX:
                     raise TextsRefused(
@@ -158,12 +158,13 @@ def _events_of(wish: HindsightWish) -> list[Any]:  # Any: SQLAlchemy's condition
     return wanted
 
 
-async def _count(connection: AsyncConnection, wish: HindsightWish) -> int:
+async def count_events(connection: AsyncConnection, wish: HindsightWish) -> int:
+    """Return how many events a wish is about."""
     query = select(func.count()).select_from(events).where(*_events_of(wish))
     return int((await connection.execute(query)).scalar_one())
 
 
-async def _page(
+async def page_of_events(
     connection: AsyncConnection, wish: HindsightWish, before: tuple[datetime, str] | None
 ) -> list[_EventData]:
     """Return the next events, newest first, with their snippets and pictures."""

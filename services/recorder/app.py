@@ -107,7 +107,8 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         provider = _provider(settings, metrics)
         if provider:
             resources.push_async_callback(provider.close)
-        index = EmbeddingIndex(media.root / ".index", database, _database_name(settings))
+        index_dir = (settings.index_dir or media.root / ".index").absolute()
+        index = EmbeddingIndex(index_dir, database, _database_name(settings))
         resources.enter_context(index.opened())
         asked.search = Search(Texts(redis, SEARCH_TEXT_S), index, database)
         asked.hindsight = Hindsight(Texts(redis, HINDSIGHT_TEXT_S), database)

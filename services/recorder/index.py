@@ -1,6 +1,6 @@
 """Keeps the index of embeddings in step with the database: what is recorded is added, what was deleted goes.
 
-The index is a cache below the media folder and can be deleted at any time. It follows `events.updated_at`, as the feed
+The index is a cache and can be deleted at any time. It follows `events.updated_at`, as the feed
 does: every event that changed is looked at again, and the snippets that are not indexed yet are read. So an empty
 index is built by the same code that keeps it up to date. Each recorder process has an index of its own.
 """
@@ -92,14 +92,14 @@ class EmbeddingIndex:
                     continue
                 except OSError as exc:
                     raise ConfigError(
-                        f"{folder}: {exc.strerror}; choose a MEDIA_DIR that can be written"
+                        f"{folder}: {exc.strerror}; choose an INDEX_DIR that can be written"
                     ) from exc
                 self._folder = folder
                 self._load()
                 yield
                 return
             raise ConfigError(
-                f"{self._root}: {SLOTS} recorders use it already; give this one its own MEDIA_DIR"
+                f"{self._root}: {SLOTS} recorders use it already; give this one an INDEX_DIR of its own"
             )
 
     def _load(self) -> None:

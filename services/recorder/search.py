@@ -73,6 +73,7 @@ class Search:
     texts: Texts
     index: EmbeddingIndex
     database: Database
+    catch_up_s: float = CATCH_UP_S
     _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def find(self, wish: SearchWish) -> Found:
@@ -81,7 +82,7 @@ class Search:
         spoken = await self.texts.ask(LabelSet(labels=(wish.query,)), with_others=False)
         asked = time.perf_counter()
         query = spoken.texts.embeddings[0]
-        await self.index.catch_up(CATCH_UP_S)  # while an index is built, search what it has
+        await self.index.catch_up(self.catch_up_s)  # while an index is built, search what it has
         async with self._gate:
             hits = await self._hits(spoken.name, query, wish)
         extent = self.index.extent(spoken.name, len(query))

@@ -107,7 +107,7 @@ class Record:
         return sent.header.event_id
 
     def search(self) -> Search:
-        return Search(self.texts, self.index, self.database)
+        return Search(self.texts, self.index, self.database, 60)
 
     async def look_back(self, is_applied: bool = False, **wish: Any) -> Outcome:  # Any: of the wish
         wanted = {

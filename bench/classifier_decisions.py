@@ -21,7 +21,6 @@ import numpy as np
 from redis import Redis
 
 from bench.classifier import embedded_redis
-from services.classifier.labeller import Looked, label
 from services.classifier.openclip import OpenClipModel, load
 from services.classifier.preprocess import load_picture, stack
 from services.classifier.process import tune
@@ -30,6 +29,7 @@ from services.classifier.references import resolve_model
 from services.classifier.settings import ClassifierSettings
 from shared.clock import now_utc
 from shared.contract import SNIPPETS, DecisionSettings, LabelSet, SnippetMessage
+from shared.labeller import Looked, label
 from shared.logs import configure_logs
 
 ROOT = Path(__file__).resolve().parents[1]

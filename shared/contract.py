@@ -33,9 +33,13 @@ from shared.errors import ContractError
 SNIPPETS = "snippets.v1"
 MEDIA = "media.v1"
 LABELS = "labels.v1"
+TEXTS = "texts.v1"  # questions; an answer is the one entry of the stream `answer_key(request_id)`
 CLASSIFIERS = "classifiers"  # consumer group on SNIPPETS
 RECORDERS = "recorders"  # consumer group on LABELS
 VERSION = 1
+
+TEXTS_WAITING = 64  # questions that may wait; the oldest go first, whose askers have given up by then
+ANSWER_KEPT_S = 60  # an answer that nobody fetches is gone after this long
 
 MAX_HEADER_BYTES = 512 * 1024
 MAX_PICTURES = 64
@@ -77,7 +81,7 @@ class Box(_Part):
 
 
 class DecisionSettings(_Part):
-    """When a label is accepted; meanings and defaults in services/classifier/decide.py and the camera file."""
+    """When a label is accepted; meanings and defaults in shared/decide.py and the camera file."""
 
     threshold: Ratio = 0.5
     leave_threshold: Ratio | None = None
@@ -265,6 +269,95 @@ class LabelsMessage:
         return probabilities, _halves(
             fields, b"embeddings", len(header.snippet.pictures), header.embedding_dim
         )
+
+
+RequestId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+class TextsQuestion(_Part):
+    """Anybody -> classifier: embed this label set as for a decision, or (without others) for a search.
+
+    A question that waited for longer than `deadline_s` is not answered: nobody listens any more.
+    """
+
+    version: Literal[1] = 1
+    request_id: RequestId
+    label_set: LabelSet
+    with_others: bool = True  # embed the bank of distractors, too
+    deadline_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+
+    def encode(self) -> Fields:
+        """Raise ContractError rather than write what no reader would take."""
+        return {b"h": _dump(self)}
+
+    @classmethod
+    def decode(cls, fields: Mapping[bytes, bytes]) -> TextsQuestion:
+        """Raise ContractError when `fields` are not a TextsQuestion of this version."""
+        return _load(TextsQuestion, fields)
+
+
+class TextsAnswerHeader(_Part):
+    """What the classifier made of a label set. `fault`: why it made nothing of it; then all counts are 0."""
+
+    version: Literal[1] = 1
+    request_id: RequestId
+    fault: str = ""
+    model: str = ""
+    temperature: Annotated[float, Field(gt=0, le=100_000)] = 1.0
+    embedding_dim: Annotated[int, Field(ge=0, le=65535)] = 0
+    columns: Annotated[tuple[Column, ...], Field(max_length=300)] = ()
+    n_targets: Annotated[int, Field(ge=0, le=200)] = 0
+    n_background: Annotated[int, Field(ge=0, le=50)] = 0
+    n_others: Annotated[int, Field(ge=0, le=1000)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TextsAnswer:
+    """classifier -> whoever asked. T targets, B backgrounds, O others, in this order.
+
+    embeddings: float32, little-endian, shape [T + B + O, embedding_dim], C order; unit length.
+    tables:     bytes of 0 or 1: rivals [T,T], against [T,O], shown [O]; meanings in shared/label_texts.py.
+    """
+
+    header: TextsAnswerHeader
+    embeddings: bytes = field(default=b"")
+    tables: bytes = field(default=b"")
+
+    def encode(self) -> Fields:
+        """Raise ContractError rather than write what no reader would take."""
+        fields = {b"h": _dump(self.header), b"embeddings": self.embeddings, b"tables": self.tables}
+        self._blobs(self.header, fields)
+        return fields
+
+    @classmethod
+    def decode(cls, fields: Mapping[bytes, bytes]) -> TextsAnswer:
+        """Raise ContractError when `fields` are not a TextsAnswer of this version."""
+        header = _load(TextsAnswerHeader, fields)
+        return cls(header, *cls._blobs(header, fields))
+
+    @staticmethod
+    def _blobs(header: TextsAnswerHeader, fields: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+        t, o = header.n_targets, header.n_others
+        named = t + header.n_background
+        if header.columns and len(header.columns) != named + 1:
+            raise ContractError(f"{len(header.columns)} columns, wanted {named + 1}: one a text, and 'other'")
+        embeddings = _blob(fields, b"embeddings", MAX_PICTURE_BYTES)
+        wanted = 4 * (named + o) * header.embedding_dim
+        if len(embeddings) != wanted:
+            raise ContractError(f"field 'embeddings' has {len(embeddings)} bytes, wanted {wanted}")
+        if not all(math.isfinite(value) for (value,) in struct.iter_unpack("<f", embeddings)):
+            raise ContractError("field 'embeddings' holds NaN or infinity")
+        tables = _blob(fields, b"tables", MAX_PICTURE_BYTES)
+        if len(tables) != t * t + t * o + o or tables.strip(b"\x00\x01"):
+            raise ContractError(
+                f"field 'tables' has {len(tables)} bytes, wanted {t * t + t * o + o} of 0 or 1"
+            )
+        return embeddings, tables
+
+
+def answer_key(request_id: str) -> str:
+    """Return the key under which the answer to a question is written."""
+    return f"{TEXTS}:{request_id}"
 
 
 _Header = TypeVar("_Header", bound=_Part)

@@ -21,8 +21,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from redis.asyncio import Redis
 
 from services.classifier import hub
+from services.classifier.answerer import Answerer, AnswererMetrics
 from services.classifier.devices import Choice, Gpu, Hardware, candidates, settle_on
-from services.classifier.labeller import Looked, label
 from services.classifier.leases import LeaseSettings, hold_gpu
 from services.classifier.model import DeviceLost, Model, ModelFacts
 from services.classifier.preprocess import REASONS, Budget, Refused, inspect, load_picture, stack
@@ -33,6 +33,7 @@ from services.classifier.settings import ClassifierSettings
 from shared.clock import now_utc
 from shared.contract import CLASSIFIERS, LABELS, SNIPPETS, LabelSet, SnippetMessage
 from shared.errors import ConfigError, ContractError
+from shared.labeller import Looked, label
 from shared.logs import get_logger
 from shared.metrics import SECONDS, StreamMetrics
 from shared.runtime import Runtime, connect_redis, run
@@ -149,6 +150,11 @@ class Classifier:
     def close(self) -> None:
         """Let go of the decoding threads."""
         self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    def answerer(self, redis: Redis, metrics: AnswererMetrics) -> Answerer:
+        """Return what answers questions for text embeddings with the same model, bank and thread."""
+        consumer = _instance(self._settings)
+        return Answerer(redis, consumer, self._model, self._bank, self._in_model_thread, metrics)
 
     async def handle(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Answer one outcome for each delivery; a broken one is Dead alone."""
@@ -297,7 +303,10 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
                 runtime.health.is_ready = True
                 log.info("ready")
                 consumer = Consumer(redis, _consumer(settings), classifier.handle, StreamMetrics())
-                await consumer.run(runtime.stop, beat)
+                answerer = classifier.answerer(redis, AnswererMetrics())
+                async with asyncio.TaskGroup() as group:  # one that fails ends the other, and the service
+                    group.create_task(consumer.run(runtime.stop, beat), name="snippets")
+                    group.create_task(answerer.run(runtime.stop), name="questions")
                 if losses:
                     raise losses[0]
             finally:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from services.classifier.model import Model
 from services.classifier.references import ModelReference
 from services.classifier.taxonomy import are_kin, is_rival
 from shared.contract import Column, LabelSet
+from shared.label_texts import LabelTexts
 
 # Radford et al. 2021 (CLIP), 3.1.4: averaging the embeddings of several wordings; these are for small, blurred pictures
 CLIP_TEMPLATES = (
@@ -56,24 +56,6 @@ SCENES = (
 OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class LabelTexts:
-    """An embedded label set. Rows of `embeddings` (float32[T+B+O,D]): targets, backgrounds, others.
-
-    rivals[t,u]:  seeing target u speaks against target t        bool[T,T]
-    against[t,o]: other o competes with target t                 bool[T,O]
-    shown[o]:     other o is no kin of any target, so it counts in the pooled column   bool[O]
-    """
-
-    columns: tuple[Column, ...]
-    embeddings: NDArray[np.float32]
-    n_targets: int
-    n_background: int
-    rivals: NDArray[np.bool_]
-    against: NDArray[np.bool_]
-    shown: NDArray[np.bool_]
-
-
 class LabelBank:
     """Embeds label sets, and keeps the last `capacity` of them; a label set is embedded once."""
 
@@ -92,28 +74,41 @@ class LabelBank:
 
     def get(self, label_set: LabelSet) -> LabelTexts:
         """Return the embedded label set."""
+        return self.known(label_set) or self.keep(
+            label_set, embed_labels(self._model, self.wording(label_set))
+        )
+
+    def known(self, label_set: LabelSet) -> LabelTexts | None:
+        """Return the embedded label set when it is kept, else None."""
         key = (self._model.facts.name, label_set)
         found = self._kept.get(key)
-        if found is None:
-            found = self._embed(label_set)
-            self._kept[key] = found
-            self._on_embedded()
-        self._kept.move_to_end(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def wording(self, label_set: LabelSet) -> tuple[str, ...]:
+        """Return the texts that a label set is embedded by: targets, backgrounds, others."""
+        return (*label_set.labels, *label_set.background, *self._others(label_set))
+
+    def keep(self, label_set: LabelSet, embeddings: NDArray[np.float32]) -> LabelTexts:
+        """Return the label set with the embeddings of its wording, float32[T+B+O,D], and keep it."""
+        found = self._made(label_set, embeddings)
+        self._kept[(self._model.facts.name, label_set)] = found
+        self._on_embedded()
         while len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
         return found
 
-    def _embed(self, label_set: LabelSet) -> LabelTexts:
+    def _made(self, label_set: LabelSet, embeddings: NDArray[np.float32]) -> LabelTexts:
         targets, background = label_set.labels, label_set.background
         others = self._others(label_set)
-        texts = (*targets, *background, *others)
         return LabelTexts(
             columns=(
                 *(Column(text=text, kind="target") for text in targets),
                 *(Column(text=text, kind="background") for text in background),
                 Column(text=OTHER, kind="other"),
             ),
-            embeddings=embed_labels(self._model, texts),
+            embeddings=embeddings,
             n_targets=len(targets),
             n_background=len(background),
             rivals=np.array([[is_rival(t, u) for u in targets] for t in targets], dtype=np.bool_),

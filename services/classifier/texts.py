@@ -1,6 +1,6 @@
 """`python -m services.classifier.texts FILE`: embed one label set, read as JSON from stdin, as the service would.
 
-Writes an .npz file: the arrays of prompts.LabelTexts, and what is known of the model as JSON. For programs that
+Writes an .npz file: the arrays of LabelTexts, and what is known of the model as JSON. For programs that
 have the pictures' embeddings from the labels messages, and want to try other temperatures on them.
 """
 
@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 from services.classifier.model import ModelFacts
 from services.classifier.process import tune
-from services.classifier.prompts import LabelBank, LabelTexts
+from services.classifier.prompts import LabelBank
 from services.classifier.references import resolve_model
 from services.classifier.settings import ClassifierSettings
 from shared.contract import Column, LabelSet
 from shared.errors import ConfigError, redact
+from shared.label_texts import LabelTexts
 from shared.settings import load_settings
 
 _ARRAYS = ("embeddings", "rivals", "against", "shown")

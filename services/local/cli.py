@@ -278,6 +278,102 @@ def analyze(
         _fail(faults, EXIT_BAD_INPUT if found.faults else EXIT_FAILED)
 
 
+URL_OPTION = typer.Option("--url", envvar="CLIPWATCH_URL", help="Where the page is.")
+
+
+@app.command()
+def search(
+    words: Annotated[str, typer.Argument(help="What to look for.", metavar="WORDS")],
+    camera: Annotated[str | None, typer.Option("--camera", help="Only this camera.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Seen since then: 7d, 12h, 30m, or a time.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Seen before then.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="Events at most.")] = 24,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    url: Annotated[str, URL_OPTION] = "http://127.0.0.1:8080",
+) -> None:
+    """Search all recorded pictures by words, best first; clipwatch has to be running.
+
+    Example: [bold]clipwatch search 'a person with a red umbrella' --since 7d[/bold]
+    """
+    from services.local import ask
+
+    began, ended = ask.moment(since, "--since"), ask.moment(until, "--until")
+    try:
+        found = ask.search(
+            url,
+            {
+                "q": words,
+                "camera": camera,
+                "since": began.isoformat() if began else None,
+                "until": ended.isoformat() if ended else None,
+                "limit": limit,
+            },
+        )
+    except ask.NotAnswered as exc:
+        _fail([str(exc)], EXIT_FAILED)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False), flush=True)
+    else:
+        ask.print_search(found)
+
+
+@app.command()
+def relabel(
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="What to look for; may be given often.")
+    ] = None,
+    background: Annotated[
+        list[str] | None,
+        typer.Option("--background", help="What is always in view; default: as it was then."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Probability from which a label is accepted, 0..1.")
+    ] = None,
+    since: Annotated[str, typer.Option("--since", help="Events since then: 7d, 12h, or a time.")] = "7d",
+    until: Annotated[str | None, typer.Option("--until", help="Events before then.")] = None,
+    camera: Annotated[str | None, typer.Option("--camera", help="Only this camera.")] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Ask beside the labels of then, not in their place.")
+    ] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply/--dry-run", help="Write it into the record; else only show it.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    url: Annotated[str, URL_OPTION] = "http://127.0.0.1:8080",
+) -> None:
+    """Show what other labels would have recorded, or make it the record; clipwatch has to be running.
+
+    Example: [bold]clipwatch relabel --label 'a fox' --since 7d --dry-run[/bold]
+    """
+    from services.local import ask
+    from services.local.screen import progress_bar
+
+    if not label:
+        raise ConfigError("no --label; wanted at least one, such as --label 'a fox'")
+    began, ended = ask.moment(since, "--since"), ask.moment(until, "--until")
+    asked = {
+        "labels": label,
+        "background": background or None,
+        "threshold": threshold,
+        "since": began.isoformat() if began else None,
+        "until": ended.isoformat() if ended else None,
+        "camera": camera,
+        "mode": "add" if add else "replace",
+        "apply": apply,
+    }
+    try:
+        with contextlib.nullcontext(_no_progress) if as_json else progress_bar() as progress:
+            result = ask.relabel(url, asked, progress)
+    except ask.NotAnswered as exc:
+        _fail([str(exc)], EXIT_FAILED)
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False), flush=True)
+    else:
+        ask.print_relabel(result)
+
+
 @app.command()
 def evaluate(
     folder: Annotated[

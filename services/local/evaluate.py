@@ -25,11 +25,8 @@ from redis.exceptions import RedisError
 from ruamel.yaml import YAML
 
 from services.classifier.calibration import Example, fit_temperature, mean_loss
-from services.classifier.decide import Series, averaged_peaks, decide
-from services.classifier.labeller import Looked, having_a_say, moments_of
 from services.classifier.model import ModelFacts
 from services.classifier.model_settings import write_temperature
-from services.classifier.prompts import LabelTexts
 from services.classifier.references import resolve_model
 from services.classifier.texts import EmbeddedTexts
 from services.local.analyze import AnalysisFailed
@@ -49,7 +46,10 @@ from shared.contract import (
     MediaMessage,
     SnippetMessage,
 )
+from shared.decide import Series, averaged_peaks, decide
 from shared.errors import ConfigError, ContractError
+from shared.label_texts import LabelTexts
+from shared.labeller import Looked, having_a_say, moments_of
 
 AT_ONCE = 8  # clips that one motion process reads side by side
 READ_COUNT = 16  # labels messages read from Redis together

@@ -233,6 +233,7 @@ def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database
         own |= {
             "DATABASE_URL": database_url,
             "MEDIA_DIR": str(plan.media_dir),
+            "INDEX_DIR": str(plan.data_dir / "recorder" / "index"),
             "WEATHER_PROVIDER": plan.weather,
         }
     root = str(Path(__file__).resolve().parents[2])

@@ -49,7 +49,9 @@ ATTRIBUTIONS = {
 WEB = Path(__file__).parent / "web"
 WEB_FILES = {
     "app.css": "text/css",
-    **dict.fromkeys(("app.js", "chart.js", "detail.js", "dom.js", "format.js", "list.js"), "text/javascript"),
+    **dict.fromkeys(
+        ("app.js", "asked.js", "chart.js", "detail.js", "dom.js", "format.js", "list.js"), "text/javascript"
+    ),
 }
 _CURSOR = re.compile(r"(\d{1,15})_([0-9a-f-]{36})")
 SECURITY_HEADERS = {

@@ -17,6 +17,9 @@ from services.recorder.api import Api, add_routes
 from services.recorder.backlog import Backlog
 from services.recorder.database import Database, open_database, parse_url
 from services.recorder.feed import Feed
+from services.recorder.hindsight import Hindsight
+from services.recorder.hindsight_api import hindsight_routes
+from services.recorder.index import EmbeddingIndex
 from services.recorder.intake import Intake
 from services.recorder.media import MediaFolder
 from services.recorder.metrics import RecorderMetrics
@@ -25,7 +28,10 @@ from services.recorder.notify.file import NotifyFile, load_notify
 from services.recorder.notify.outbox import Outbox
 from services.recorder.record import close_quiet_events
 from services.recorder.retention import Retention
+from services.recorder.search import Search
+from services.recorder.search_api import search_routes
 from services.recorder.settings import RecorderSettings
+from services.recorder.texts import Texts
 from services.recorder.weather.completion import WeatherCompletion
 from services.recorder.weather.open_meteo import OpenMeteo
 from services.recorder.weather.port import WeatherProvider
@@ -41,6 +47,8 @@ log = get_logger(__name__)
 
 READINESS_S = 2.0  # how often Redis, database and media folder are looked at
 HOUSEKEEPING_S = 5.0
+SEARCH_TEXT_S = 5.0  # a search waits this long for the classifier
+HINDSIGHT_TEXT_S = 20.0  # whole label sets take longer
 
 
 @dataclass(slots=True)
@@ -64,6 +72,14 @@ class _Parts:
     def name(self) -> str:
         """This process among its replicas."""
         return self.settings.instance or f"{socket.gethostname()}-{os.getpid()}"
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What answers questions over the record; None until the service has it."""
+
+    search: Search | None = None
+    hindsight: Hindsight | None = None
 
 
 def start() -> None:
@@ -93,7 +109,11 @@ async def check(settings: RecorderSettings) -> Sequence[str]:
 async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     """Connect, then record until `runtime.stop`."""
     api = Api(lambda: runtime.health.is_ready, cameras_url=settings.cameras_url or None)
+    asked = _Asked()
+    token = settings.api_token.get_secret_value() if settings.api_token else None
     add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
+    runtime.app.include_router(search_routes(lambda: asked.search))
+    runtime.app.include_router(hindsight_routes(lambda: asked.hindsight, token))
     metrics = RecorderMetrics()
     notify = _notify_file(settings)
     media = MediaFolder(settings.media_dir.absolute())
@@ -108,11 +128,22 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         provider = _provider(settings, metrics)
         if provider:
             resources.push_async_callback(provider.close)
-        await _run(_Parts(settings, runtime, redis, database, media, metrics, provider, notify), api)
+        index_dir = (settings.index_dir or media.root / ".index").absolute()
+        index = EmbeddingIndex(index_dir, database, _database_name(settings))
+        resources.enter_context(index.opened())
+        asked.search = Search(Texts(redis, SEARCH_TEXT_S), index, database)
+        asked.hindsight = Hindsight(Texts(redis, HINDSIGHT_TEXT_S), database)
+        await _run(_Parts(settings, runtime, redis, database, media, metrics, provider, notify), api, index)
 
 
 def _notify_file(settings: RecorderSettings) -> NotifyFile:
     return load_notify(settings.notify_file) if settings.notify_file else NotifyFile()
+
+
+def _database_name(settings: RecorderSettings) -> str:
+    """Return what tells one database from another, without its password."""
+    url = parse_url(settings.database_url.get_secret_value())
+    return f"{url.get_backend_name()}://{url.host or ''}:{url.port or ''}/{url.database or ''}"
 
 
 def _prepare(media: MediaFolder) -> None:
@@ -126,7 +157,7 @@ def _prepare(media: MediaFolder) -> None:
         log.info("removed half-written files of a killed recorder", files=removed)
 
 
-async def _run(parts: _Parts, api: Api) -> None:
+async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
     settings, runtime = parts.settings, parts.runtime
     feed = Feed(parts.database, parts.metrics, settings.streams_max)
     api.limits, api.token, api.changed = settings.limits, settings.api_token, feed.kick
@@ -152,6 +183,7 @@ async def _run(parts: _Parts, api: Api) -> None:
     tasks: dict[str, Coroutine[Any, Any, None]] = {  # Any: a coroutine neither yields nor is sent anything
         "labels": consumer.run(runtime.stop, beat),
         "feed": feed.run(runtime.stop, runtime.health.expect("feed", 60)),
+        "index": index.run(runtime.stop, runtime.health.expect("index", 300)),
         "housekeeping": _keep_house(parts, changed, runtime.health.expect("housekeeping", 120)),
         "readiness": _watch(parts, consumer, Backlog()),
     }

@@ -57,7 +57,7 @@ async def record_snippet(
         await connection.execute(update(snippets).where(key).values(media.columns))
     if known is None or rows.columns["labelled_at"] > known.labelled_at:
         await _replace_frames(connection, rows, is_known=known is not None)
-    await _derive(connection, rows.event_id, event, now)
+    await derive(connection, rows.event_id, event, now)
     return Recorded(event is None, known is None)
 
 
@@ -99,7 +99,7 @@ async def _replace_frames(connection: AsyncConnection, rows: SnippetRows, is_kno
             await connection.execute(insert(table), list(values))
 
 
-async def _derive(connection: AsyncConnection, event_id: str, before: Row | None, now: datetime) -> None:
+async def derive(connection: AsyncConnection, event_id: str, before: Row | None, now: datetime) -> None:
     """Write what follows from the event's snippets, where it differs from what is there."""
     names = SnippetState.__dataclass_fields__
     found = await connection.execute(

@@ -27,6 +27,7 @@ _ORDER = (
     "snippets",
     "frame_probabilities",
     "frame_embeddings",
+    "past_answers",
     "weather_reports",
     "notices",
     "notice_holders",

@@ -317,3 +317,26 @@ removals = Table(
     comment="Files whose rows are gone and that are to be unlinked; empty but for moments.",
     **_MYSQL,
 )
+
+past_answers = Table(
+    "past_answers",
+    metadata,
+    Column("event_id", _id(), primary_key=True, comment="the event"),
+    Column("snippet", Integer, primary_key=True, autoincrement=False, comment="number within the event"),
+    Column("labelled_at", UtcMillis, primary_key=True, comment="when this answer was decided, UTC"),
+    Column("replaced_at", UtcMillis, nullable=False, comment="when labels in hindsight replaced it, UTC"),
+    Column("model", String(MODEL_CHARS), nullable=False, comment="as in snippets, at that time"),
+    Column("reason", Text, nullable=False, comment="as in snippets, at that time"),
+    Column("label_set", _json(), nullable=False, comment="as in snippets, at that time"),
+    Column("decision", Text, nullable=False, comment="as in snippets, at that time"),
+    Column("accepted", _json(), nullable=False, comment="as in snippets, at that time"),
+    Column("peaks", _json(), nullable=False, comment="as in snippets, at that time"),
+    ForeignKeyConstraint(
+        ["event_id", "snippet"],
+        ["snippets.event_id", "snippets.snippet"],
+        ondelete="CASCADE",
+        name="fk_past_answers_snippets",
+    ),
+    comment="What was said of a snippet before labels in hindsight replaced it; kept to look up.",
+    **_MYSQL,
+)

@@ -19,6 +19,10 @@ class RecorderSettings(ServiceSettings):
         Field(description="mysql://user:password@host/database, mariadb://… or sqlite:///path/of/file.db"),
     ] = SecretStr("sqlite+aiosqlite:///data/clipwatch.db")
     media_dir: Annotated[Path, Field(description="folder of the clips and thumbnails")] = Path("data/media")
+    index_dir: Annotated[
+        Path | None,
+        Field(description="folder of the search's index, a cache; unset: .index in the media folder"),
+    ] = None
     batch_max: Annotated[int, Field(ge=1, le=128, description="messages taken from the queue at once")] = 16
     min_idle_s: Annotated[
         float, Field(ge=1, le=600, description="a dead replica's work is taken over after this long")

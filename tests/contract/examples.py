@@ -11,6 +11,7 @@ from shared.contract import (
     LABELS,
     MEDIA,
     SNIPPETS,
+    TEXTS,
     AcceptedLabel,
     Box,
     Column,
@@ -24,6 +25,9 @@ from shared.contract import (
     PictureInfo,
     SnippetHeader,
     SnippetMessage,
+    TextsAnswer,
+    TextsAnswerHeader,
+    TextsQuestion,
 )
 from shared.streams import Delivery, dead_letter
 
@@ -104,6 +108,30 @@ def labels() -> LabelsMessage:
     return LabelsMessage(header, probabilities, struct.pack("<6e", 1, 0, 0, -1, 0.6, 0.8))
 
 
+def question() -> TextsQuestion:
+    return TextsQuestion(
+        request_id="00112233445566778899aabbccddeeff",
+        label_set=LabelSet(labels=("a dog", "ein Fußgänger"), background=("an empty path",)),
+        with_others=True,
+        deadline_s=7.5,
+    )
+
+
+def answer() -> TextsAnswer:
+    header = TextsAnswerHeader(
+        request_id="00112233445566778899aabbccddeeff",
+        model="local-dir:mini",
+        temperature=32.5,
+        embedding_dim=2,
+        columns=labels().header.columns,
+        n_targets=2,
+        n_background=1,
+        n_others=1,
+    )
+    embeddings = struct.pack("<8f", 1, 0, 0, -1, 0.6, 0.8, -1, 0)
+    return TextsAnswer(header, embeddings, bytes((0, 1, 1, 0, 1, 0, 1)))
+
+
 def dead() -> Fields:
     delivery = Delivery(LABELS, "1774746004250-3", {b"h": b"{not json", b"embeddings": b"\x00\xff"}, 2)
     return dict(dead_letter(delivery, "LabelsHeader: Invalid JSON", at(10)).fields)
@@ -116,6 +144,8 @@ def all_encoded() -> dict[str, Fields]:
         MEDIA: media().encode(),
         LABELS: labels().encode(),
         f"{LABELS}.dead": dead(),
+        TEXTS: question().encode(),
+        f"{TEXTS}.answer": answer().encode(),
     }
 
 

@@ -22,6 +22,7 @@ from shared.contract import (
     MAX_PICTURE_BYTES,
     MEDIA,
     SNIPPETS,
+    TEXTS,
     Box,
     DecisionSettings,
     Fields,
@@ -31,15 +32,29 @@ from shared.contract import (
     PictureInfo,
     SnippetHeader,
     SnippetMessage,
+    TextsAnswer,
+    TextsQuestion,
     duration_s,
 )
 from shared.errors import ContractError
 from tests.contract import examples
-from tests.contract.examples import at, labels, media, read_golden, snippet
+from tests.contract.examples import answer, at, labels, media, question, read_golden, snippet
 
-Message = SnippetMessage | MediaMessage | LabelsMessage
-KINDS: dict[str, type[Message]] = {SNIPPETS: SnippetMessage, MEDIA: MediaMessage, LABELS: LabelsMessage}
-EXAMPLES: dict[str, Callable[[], Message]] = {SNIPPETS: snippet, MEDIA: media, LABELS: labels}
+Message = SnippetMessage | MediaMessage | LabelsMessage | TextsQuestion | TextsAnswer
+KINDS: dict[str, type[Message]] = {
+    SNIPPETS: SnippetMessage,
+    MEDIA: MediaMessage,
+    LABELS: LabelsMessage,
+    TEXTS: TextsQuestion,
+    f"{TEXTS}.answer": TextsAnswer,
+}
+EXAMPLES: dict[str, Callable[[], Message]] = {
+    SNIPPETS: snippet,
+    MEDIA: media,
+    LABELS: labels,
+    TEXTS: question,
+    f"{TEXTS}.answer": answer,
+}
 each_kind = pytest.mark.parametrize("stream", list(KINDS))
 
 

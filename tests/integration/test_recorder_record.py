@@ -101,7 +101,7 @@ async def test_recorders_that_start_together_migrate_once(database_url: str) -> 
     databases = await asyncio.gather(*(opened(database_url) for _ in range(5)))
     async with databases[0].reading() as connection:
         assert (await connection.execute(text("SELECT version_num FROM alembic_version"))).all() == [
-            ("0002_told",)
+            ("0003_past_answers",)
         ]
     await asyncio.gather(*(database.close() for database in databases))
 

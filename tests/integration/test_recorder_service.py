@@ -58,6 +58,7 @@ class Recorder:
             "REDIS_URL": self.redis_url,
             "DATABASE_URL": self.database_url,
             "MEDIA_DIR": str(self.media),
+            "INDEX_DIR": str(self.folder / "index"),
             "HTTP_PORT": str(self.port),
             "WEATHER_PROVIDER": "none",
             "MIN_IDLE_S": "1",

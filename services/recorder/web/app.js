@@ -1,5 +1,6 @@
 // The page: reads the events, follows the stream of changes, and connects list, filters and detail.
 
+import { Asked } from "./asked.js";
 import { Detail } from "./detail.js";
 import { byId, el } from "./dom.js";
 import { bytes, count } from "./format.js";
@@ -20,6 +21,11 @@ let refresh = 0;
 
 const detail = new Detail(byId("detail"), closed);
 const list = new EventList(byId("list"), open);
+const asked = new Asked(byId("asked"), {
+  scope: () => ({ camera: filters.camera }),
+  onOpen: open,
+  onShown: (isShown) => document.body.classList.toggle("is-asking", isShown),
+});
 
 // -- reading
 
@@ -247,7 +253,12 @@ function pressed(event) {
     detail.close();
     return;
   }
-  if (tag === "SELECT" || tag === "INPUT") return;
+  if (tag === "SELECT" || tag === "INPUT" || tag === "TEXTAREA") return;
+  if (event.key === "/") {
+    event.preventDefault();
+    byId("words").focus();
+    return;
+  }
   if (event.key === "j" || event.key === "k") {
     const card = list.step(event.key === "j" ? 1 : -1);
     if (!card) return;
@@ -272,6 +283,13 @@ byId("filters").addEventListener("change", () => {
   Object.assign(filters, { camera: byId("camera").value, label: byId("label").value, all: byId("all").checked });
   apply();
 });
+byId("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const words = byId("words").value.trim();
+  if (words) asked.search(words);
+  else asked.close();
+});
+byId("hindsight").addEventListener("click", () => asked.askHindsight());
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("reset").addEventListener("click", clear);
 byId("more").addEventListener("click", () => load({ older: true }));

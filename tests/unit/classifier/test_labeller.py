@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.classifier.labeller import Looked, having_a_say, label
 from services.classifier.prompts import LabelBank
 from shared.clock import now_utc
 from shared.contract import DecisionSettings, LabelSet, LabelsMessage, PictureInfo, SnippetMessage
+from shared.labeller import Looked, having_a_say, label
 from tests.unit.classifier.makers import BLUE, GREEN, NOON, RED, Colour, ColourModel, jpeg, message
 
 MODEL = ColourModel()

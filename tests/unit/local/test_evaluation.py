@@ -10,9 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.classifier.labeller import Looked, label
 from services.classifier.model import ModelFacts
-from services.classifier.prompts import LabelTexts
 from services.classifier.texts import EmbeddedTexts
 from services.local.evaluate import (
     Calibration,
@@ -38,6 +36,8 @@ from shared.contract import (
     SnippetMessage,
 )
 from shared.errors import ConfigError
+from shared.label_texts import LabelTexts
+from shared.labeller import Looked, label
 from tests.e2e.conftest import SAMPLES
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

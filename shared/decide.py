@@ -18,8 +18,8 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from services.classifier.probabilities import Floats
 from shared.contract import DecisionSettings
+from shared.probabilities import Floats
 
 LEAVE_RATIO = 0.8  # leave threshold where none is set, as a part of the threshold
 

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.classifier.decide import Decision, Series, averaged_peaks, decide
-from services.classifier.model import ModelFacts
-from services.classifier.probabilities import Groups, Shares, combine, shares
-from services.classifier.prompts import LabelTexts
 from shared.contract import AcceptedLabel, LabelsHeader, LabelsMessage, PictureInfo, SnippetMessage
+from shared.decide import Decision, Series, averaged_peaks, decide
+from shared.label_texts import LabelTexts
+from shared.probabilities import Groups, Shares, combine, shares
+
+
+class Facts(Protocol):
+    """What a decision has to know of the model. `temperature` multiplies cosines before the softmax."""
+
+    @property
+    def name(self) -> str:
+        """Its name, as it is recorded."""
+        ...
+
+    @property
+    def temperature(self) -> float:
+        """What cosines are multiplied by."""
+        ...
+
+    @property
+    def embedding_dim(self) -> int:
+        """Numbers in an embedding."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +43,7 @@ class Looked:
     seen: NDArray[np.bool_]
 
 
-def label(looked: Looked, texts: LabelTexts, facts: ModelFacts, labelled_at: datetime) -> LabelsMessage:
+def label(looked: Looked, texts: LabelTexts, facts: Facts, labelled_at: datetime) -> LabelsMessage:
     """Return what the classifier says of one snippet."""
     header = looked.message.header
     times, moments = moments_of(looked, texts, facts.temperature)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from services.classifier.decide import Decision, Series, decide, neighbours, runs
 from shared.contract import DecisionSettings
+from shared.decide import Decision, Series, decide, neighbours, runs
 from tests.unit.classifier.makers import NOON
 
 SURE = DecisionSettings(threshold=0.5, margin=0.05, window_s=1.5, min_moments=2)

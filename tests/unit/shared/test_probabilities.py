@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from services.classifier.probabilities import Groups, Shares, combine, shares
+from shared.probabilities import Groups, Shares, combine, shares
 
 
 def groups(n_targets: int, n_background: int, n_others: int) -> Groups:

@@ -1,0 +1,174 @@
+"""How fast labels in hindsight are, JSON: `PYTHONPATH=. python bench/hindsight.py [--snippets N] [--dim D]`.
+
+A SQLite record of N snippets with 12 moments (one whole frame, one crop each) of random unit embeddings is looked back
+on with four labels, one background and 22 others, then the answer is applied. The classifier's part is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import insert
+
+from services.recorder.database import open_database
+from services.recorder.hindsight import Hindsight, HindsightWish
+from services.recorder.schema import events, frame_embeddings, snippets
+from services.recorder.texts import Texts
+from shared.clock import uuid7
+from shared.contract import Column, DecisionSettings, LabelSet
+from shared.label_texts import LabelTexts, Spoken
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+LABELS = ("a fox", "a dog", "a person", "a car")
+MOMENTS = 12
+OTHERS = 22
+PORTION = 250
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTexts(Texts):
+    """Random text embeddings at once: what the classifier would send."""
+
+    dim: int = 512
+
+    async def ask(self, label_set: LabelSet, with_others: bool) -> Spoken:  # noqa: ARG002 - the port's
+        t, b = len(label_set.labels), len(label_set.background)
+        rows = _unit(np.random.default_rng(2), t + b + OTHERS, self.dim)
+        texts = LabelTexts(
+            columns=(
+                *(Column(text=text, kind="target") for text in label_set.labels),
+                *(Column(text=text, kind="background") for text in label_set.background),
+                Column(text="other", kind="other"),
+            ),
+            embeddings=rows,
+            n_targets=t,
+            n_background=b,
+            rivals=~np.eye(t, dtype=np.bool_),
+            against=np.ones((t, OTHERS), dtype=np.bool_),
+            shown=np.ones(OTHERS, dtype=np.bool_),
+        )
+        return Spoken("bench", 100.0, self.dim, texts)
+
+
+def _unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
+    rows = rng.standard_normal((n, dim), dtype=np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+async def measure(folder: Path, n: int, dim: int) -> dict[str, object]:
+    """Return the figures."""
+    database = await open_database(f"sqlite:///{folder}/record.db", asyncio.Event(), 30, 600)
+    rng = np.random.default_rng(0)
+    began = time.perf_counter()
+    for first in range(0, n, PORTION):
+        numbers = range(first, min(first + PORTION, n))
+        ids = {number: uuid7(START + timedelta(minutes=number), seed=str(number)) for number in numbers}
+        async with database.writing() as connection:
+            await connection.execute(insert(events), [_event(number, ids[number]) for number in numbers])
+            await connection.execute(insert(snippets), [_snippet(number, ids[number]) for number in numbers])
+            await connection.execute(
+                insert(frame_embeddings),
+                [row for number in numbers for row in _pictures(number, ids[number], rng, dim)],
+            )
+    filled_s = time.perf_counter() - began
+    hindsight = Hindsight(KnownTexts(None, dim=dim), database)  # type: ignore[arg-type]  # no Redis is asked
+    wish = HindsightWish(LABELS, ("an empty street",), 0.5, START, START + timedelta(minutes=n))
+    figures: dict[str, object] = {"snippets": n, "pictures": 2 * MOMENTS * n, "dim": dim}
+    for name, is_applied in (("dry_run", False), ("apply", True)):
+        began = time.perf_counter()
+        outcome = [said async for said in hindsight.run(wish, is_applied)][-1]
+        took_s = time.perf_counter() - began
+        figures |= {
+            f"{name}_s": round(took_s, 1),
+            f"{name}_snippets_per_s": round(outcome.n_snippets / took_s),
+            f"{name}_written": outcome.n_written,
+        }
+    await database.close()
+    load = {
+        "filled_s": round(filled_s, 1),
+        "cores": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 1),
+    }
+    return {**figures, **load}
+
+
+def _event(number: int, event_id: str) -> dict[str, object]:
+    at = START + timedelta(minutes=number)
+    return {
+        "id": event_id,
+        "camera": "bench",
+        "started_at": at,
+        "ended_at": at + timedelta(seconds=10),
+        "is_open": False,
+        "is_accepted": False,
+        "n_snippets": 1,
+        "motion_peak": 0.5,
+        "created_at": at,
+        "updated_at": at,
+    }
+
+
+def _snippet(number: int, event_id: str) -> dict[str, object]:
+    at = START + timedelta(minutes=number)
+    return {
+        "event_id": event_id,
+        "snippet": 0,
+        "started_at": at,
+        "ended_at": at + timedelta(seconds=10),
+        "event_started_at": at,
+        "event_ended_at": at + timedelta(seconds=10),
+        "is_last": True,
+        "motion_peak": 0.5,
+        "clip_bytes": 0,
+        "is_media_lost": True,
+        "model": "bench",
+        "reason": "",
+        "label_set": LabelSet(labels=("a dog",)).model_dump_json(),
+        "decision": DecisionSettings().model_dump_json(),
+        "accepted": "[]",
+        "peaks": "{}",
+        "labelled_at": at,
+        "recorded_at": at,
+    }
+
+
+def _pictures(number: int, event_id: str, rng: np.random.Generator, dim: int) -> list[dict[str, object]]:
+    at = START + timedelta(minutes=number)
+    rows = _unit(rng, 2 * MOMENTS, dim).astype("<f2")
+    return [
+        {
+            "event_id": event_id,
+            "snippet": 0,
+            "picture": index,
+            "moment": index // 2,
+            "captured_at": at + timedelta(seconds=0.8 * (index // 2)),
+            "kind": "crop" if index % 2 else "frame",
+            "model": "bench",
+            "dim": dim,
+            "embedding": row.tobytes(),
+        }
+        for index, row in enumerate(rows)
+    ]
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--snippets", type=int, default=10_000)
+    parser.add_argument("--dim", type=int, default=512)
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(asyncio.run(measure(Path(folder), wanted.snippets, wanted.dim)), indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""`clipwatch search` and `clipwatch relabel`: asks a running recorder over HTTP, and prints what it answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from shared.clock import now_utc
+from shared.errors import ClipwatchError, ConfigError
+
+CONNECT_S = 5.0
+ANSWER_S = 60.0  # between two pieces of an answer
+_SPAN = re.compile(r"(\d{1,5})\s*(m|h|d|w)")
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+Json = dict[str, Any]  # Any: what the recorder answers
+
+
+class NotAnswered(ClipwatchError):
+    """The recorder, or the classifier behind it, does not answer."""
+
+
+def moment(given: str | None, option: str) -> datetime | None:
+    """Return a time: '7d', '12h', '30m', '2w' ago, or an ISO time (local where it names no zone)."""
+    if given is None:
+        return None
+    span = _SPAN.fullmatch(given.strip())
+    if span:
+        return now_utc() - int(span[1]) * _UNITS[span[2]]
+    try:
+        return datetime.fromisoformat(given).astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
+        raise ConfigError(
+            f"{option} {given}: wanted 30m, 12h, 7d, 2w or a time like 2026-05-04T18:00"
+        ) from exc
+
+
+def search(url: str, asked: Mapping[str, str | int | None]) -> Json:
+    """Return the answer of /api/search; raise ConfigError for a bad question, NotAnswered when nobody answers."""
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    try:
+        answer = httpx.get(
+            f"{url.rstrip('/')}/api/search", params=wanted, timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S)
+        )
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise NotAnswered(_unreachable(url, exc)) from exc
+    return _document(url, answer)
+
+
+def relabel(url: str, asked: Json, progress: Callable[[str, float], None]) -> Json:
+    """Return the result of /api/hindsight; raises as `search` does."""
+    token = os.environ.get("API_TOKEN")
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
+    try:
+        with httpx.stream(
+            "POST", f"{url.rstrip('/')}/api/hindsight", json=asked, headers=headers, timeout=timeout
+        ) as answer:
+            if answer.status_code != 200:
+                answer.read()
+                return _document(url, answer)
+            for line in answer.iter_lines():
+                said = json.loads(line)
+                if "result" in said:
+                    return dict(said["result"])
+                if "error" in said:
+                    raise NotAnswered(_fault(said["error"]))
+                progress("looking back", said["done"] / max(said["of"], 1))
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise NotAnswered(_unreachable(url, exc)) from exc
+    raise NotAnswered(f"{url}: the answer broke off; ask the same again")
+
+
+def _unreachable(url: str, exc: Exception) -> str:
+    return f"{url}: no recorder answers ({exc or type(exc).__name__}); start clipwatch run, or name another with --url"
+
+
+def _document(url: str, answer: httpx.Response) -> Json:
+    try:
+        said = answer.json()
+        fault = _fault(said["error"]) if answer.status_code != 200 else ""
+    except (ValueError, KeyError, TypeError) as exc:
+        raise NotAnswered(
+            f"{url}: status {answer.status_code}, not clipwatch's page; name it with --url"
+        ) from exc
+    if answer.status_code in (400, 401, 403, 415):
+        raise ConfigError(fault)
+    if answer.status_code != 200:
+        raise NotAnswered(fault)
+    return dict(said)
+
+
+def _fault(error: Mapping[str, str]) -> str:
+    return f"{error['found']}; wanted {error['wanted']}; {error['do']}"
+
+
+def print_search(found: Json) -> None:
+    """Print the hits as a table, and what was searched."""
+    console = Console(width=max(Console().width, 120))
+    table = Table(header_style="bold")
+    for column in ("similarity", "seen", "camera", "recorded as", "in the clip", "event"):
+        table.add_column(column, justify="right" if column in ("similarity", "in the clip") else "left")
+    for hit in found["results"]:
+        event = hit["event"]
+        at = datetime.fromisoformat(hit["captured_at"]).astimezone()
+        table.add_row(
+            f"{hit['similarity']:.3f}",
+            f"{at:%Y-%m-%d %H:%M:%S}",
+            escape(event["camera"]),
+            escape(event["label"] or ""),
+            f"{hit['offset_s']:.1f} s",
+            event["id"],
+        )
+    if found["results"]:
+        console.print(table)
+    text = f"{len(found['results'])} events from {found['searched']:,} pictures in {found['took_s']:.2f} s"
+    if found["left_out"]:
+        text += f"; {found['left_out']:,} pictures of other models were left out"
+    if not found["is_complete"]:
+        text += "; the index is still being built"
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def print_relabel(result: Json) -> None:
+    """Print old and new labels side by side."""
+    console = Console(width=max(Console().width, 120))
+    counts = Table(header_style="bold", title="events by label", title_justify="left")
+    for column in ("label", "recorded", "in hindsight"):
+        counts.add_column(column, justify="left" if column == "label" else "right")
+    for row in result["labels"]:
+        counts.add_row(escape(row["label"]), str(row["recorded"]), str(row["hindsight"]))
+    console.print(counts)
+    table = Table(header_style="bold")
+    for column in ("event", "started", "camera", "recorded", "in hindsight"):
+        table.add_column(column)
+    for one in result["shown"]:
+        at = datetime.fromisoformat(one["started_at"]).astimezone()
+        table.add_row(
+            one["event_id"],
+            f"{at:%Y-%m-%d %H:%M:%S}",
+            escape(one["camera"]),
+            _labels(one["recorded"]),
+            _labels(one["hindsight"]),
+        )
+    if result["shown"]:
+        console.print(table)
+    text = f"{result['changed']} of {result['events']} events would differ"
+    if result["applied"]:
+        text = (
+            f"{result['changed']} of {result['events']} events differed; {result['written']} answers replaced"
+        )
+    if result["changed"] > len(result["shown"]):
+        text += f" (the newest {len(result['shown'])} are listed)"
+    if result["left_out"]:
+        text += f"; {result['left_out']} snippets of another model keep their answer"
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def _labels(said: list[Json]) -> str:
+    return escape(", ".join(f"{one['label']} {one['probability']:.2f}" for one in said) or "-")

@@ -1,0 +1,221 @@
+// What is asked of the whole record: search by words, and what other labels would have recorded.
+
+import { el } from "./dom.js";
+import { count, day, duration, percent, time } from "./format.js";
+import { chip } from "./list.js";
+
+const LIMIT = 24;
+
+export class Asked {
+  // `scope()` gives {camera}; `onOpen(id)` opens an event; `onShown(bool)` is told when this stands in the list's place.
+  constructor(root, { scope, onOpen, onShown }) {
+    Object.assign(this, { root, scope, onOpen, onShown });
+    this.asking = null;
+  }
+
+  close() {
+    this.asking?.abort();
+    this.root.hidden = true;
+    this.root.replaceChildren();
+    this.onShown(false);
+  }
+
+  show(title, ...parts) {
+    this.root.hidden = false;
+    this.root.replaceChildren(
+      el("header", { class: "asked-head" },
+        el("h2", { tabindex: "-1" }, title),
+        el("button", { type: "button", class: "quiet", onclick: () => this.close() }, "Back to all events")),
+      ...parts);
+    this.onShown(true);
+  }
+
+  begin() {
+    this.asking?.abort();
+    this.asking = new AbortController();
+    return this.asking.signal;
+  }
+
+  // -- search
+
+  async search(words) {
+    const signal = this.begin();
+    const title = `“${words}”`;
+    const ghosts = Array.from({ length: 6 }, () =>
+      el("div", { class: "card ghost" }, el("div", { class: "shot" }), el("div", { class: "about" }, el("i"), el("i"))));
+    this.show(title, el("p", { class: "said", role: "status" }, "Searching all pictures …"), el("div", { class: "grid", "aria-hidden": "true" }, ghosts));
+    const wanted = new URLSearchParams({ q: words, limit: String(LIMIT) });
+    const { camera } = this.scope();
+    if (camera) wanted.set("camera", camera);
+    try {
+      const answer = await fetch(`api/search?${wanted}`, { signal });
+      const found = await answer.json().catch(() => ({}));
+      if (!answer.ok) throw new Fault(found.error, answer.status);
+      this.found(title, found, camera);
+    } catch (fault) {
+      if (!signal.aborted) this.failed(title, fault, () => this.search(words));
+    }
+  }
+
+  found(title, found, camera) {
+    const where = camera ? ` of camera ${camera}` : "";
+    const parts = [`${found.results.length} events, best first, from ${count(found.searched)} pictures in ${found.took_s.toFixed(2)} s.`];
+    if (where) parts.push(`Only events${where} are shown.`);
+    if (found.left_out) parts.push(`${count(found.left_out)} pictures were looked at by another model and are left out.`);
+    if (!found.is_complete) parts.push("The index is still being built: older events follow.");
+    const said = el("p", { class: "said", role: "status" }, parts.join(" "));
+    if (!found.results.length) {
+      this.show(title, said, el("div", { class: "notice" }, el("h2", {}, "Nothing to search"),
+        el("p", {}, `There is no picture${where} that this model has looked at yet.`)));
+      return;
+    }
+    const best = found.results[0].similarity;
+    this.show(title, said, el("div", { class: "grid" }, found.results.map((hit) => this.hit(hit, best))));
+  }
+
+  hit(hit, best) {
+    const { event } = hit;
+    const picture = hit.thumbnail_url
+      ? el("img", { src: hit.thumbnail_url, alt: "", loading: "lazy", decoding: "async" })
+      : el("span", { class: "blank" }, "no picture");
+    const share = best > 0 ? Math.max(0, hit.similarity / best) : 0;
+    return el("article", { class: "card" },
+      el("button", { type: "button", onclick: () => this.onOpen(event.id), "aria-label": `${event.label ?? "no label"}, camera ${event.camera}, similarity ${hit.similarity.toFixed(2)}` },
+        el("span", { class: "shot" }, picture, el("span", { class: "length" }, `at ${duration(hit.offset_s)} of clip ${hit.snippet + 1}`)),
+        el("span", { class: "about" },
+          el("span", { class: "labels" }, event.detections.length ? event.detections.map(chip) : el("span", { class: "chip none" }, "no label")),
+          el("span", { class: "line" }, el("span", { class: "camera" }, event.camera), time(hit.captured_at, true),
+            el("span", { class: "sky", title: "cosine of picture and words" }, `fit ${hit.similarity.toFixed(3)} (${percent(share)} of the best)`)))));
+  }
+
+  // -- labels in hindsight
+
+  form(kept = {}) {
+    this.begin();
+    const area = (name, rows, hint) => el("textarea", { name, rows, placeholder: hint, spellcheck: "false" });
+    const labels = area("labels", 3, "a fox");
+    const background = area("background", 2, "as it was then");
+    labels.value = kept.labels?.join("\n") ?? "";
+    background.value = kept.background?.join("\n") ?? "";
+    const days = el("select", { name: "days" }, [[1, "last 24 hours"], [7, "last 7 days"], [30, "last 30 days"], [365, "last year"]].map(
+      ([value, text]) => el("option", { value, selected: value === (kept.days ?? 7) }, text)));
+    const mode = el("select", { name: "mode" }, [["replace", "instead of the labels of then"], ["add", "beside the labels of then"]].map(
+      ([value, text]) => el("option", { value, selected: value === kept.mode }, text)));
+    const threshold = el("input", { type: "number", name: "threshold", min: "0.01", max: "0.99", step: "0.01", placeholder: "as then", value: kept.threshold ?? null });
+    const form = el("form", { class: "hindsight", "aria-label": "Labels in hindsight" },
+      el("label", {}, el("span", {}, "Labels, one a line"), labels),
+      el("label", {}, el("span", {}, "Always in view, one a line"), background),
+      el("label", {}, el("span", {}, "Asked"), mode),
+      el("label", {}, el("span", {}, "Threshold, 0 to 1"), threshold),
+      el("label", {}, el("span", {}, "Events of the"), days),
+      el("button", { type: "submit", class: "primary" }, "Look back"));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
+      const wish = { labels: lines(labels.value), background: lines(background.value), mode: mode.value, days: Number(days.value), threshold: threshold.value ? Number(threshold.value) : null };
+      if (!wish.labels.length) {
+        labels.setCustomValidity("Name at least one label, such as: a fox");
+        labels.reportValidity();
+        return;
+      }
+      this.lookBack(wish);
+    });
+    labels.addEventListener("input", () => labels.setCustomValidity(""));
+    return form;
+  }
+
+  askHindsight(kept) {
+    this.show("Labels in hindsight",
+      el("p", { class: "said" }, "See what the last days would have recorded with other labels. Nothing changes until you apply it."),
+      this.form(kept));
+    this.root.querySelector("textarea").focus();
+  }
+
+  async lookBack(wish, isApplied = false, until = null) {
+    const form = this.form(wish);
+    const signal = this.begin();
+    const bar = el("progress", { max: "1", "aria-label": "Progress" });
+    this.show("Labels in hindsight", form, el("p", { class: "said", role: "status" }, isApplied ? "Writing …" : "Looking back …"), bar);
+    const ends = until ?? new Date();
+    const asked = {
+      labels: wish.labels, background: wish.background.length ? wish.background : null, threshold: wish.threshold, mode: wish.mode,
+      camera: this.scope().camera || null, apply: isApplied, until: ends.toISOString(),
+      since: new Date(ends.getTime() - wish.days * 86400000).toISOString(),
+    };
+    try {
+      const answer = await fetch("api/hindsight", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked), signal });
+      if (!answer.ok) throw new Fault((await answer.json().catch(() => ({}))).error, answer.status);
+      for await (const said of lines(answer.body)) {
+        if (said.error) throw new Fault(said.error, 500);
+        if (said.result) this.compared(wish, said.result, ends);
+        else bar.value = said.of ? said.done / said.of : 1;
+      }
+    } catch (fault) {
+      if (!signal.aborted) this.failed("Labels in hindsight", fault, () => this.askHindsight(wish));
+    }
+  }
+
+  compared(wish, result, ends) {
+    const told = result.applied
+      ? `Applied: ${count(result.written)} clips have new labels. What was said before is kept in the table past_answers.`
+      : `${count(result.changed)} of ${count(result.events)} events would have other labels.`;
+    const left = result.left_out ? ` ${count(result.left_out)} clips were looked at by another model and keep their labels.` : "";
+    const counts = result.labels.length > 0 && el("table", { class: "counts" },
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Events with"), el("th", { scope: "col" }, "recorded"), el("th", { scope: "col" }, "in hindsight"))),
+      el("tbody", {}, result.labels.map((row) => el("tr", {}, el("th", { scope: "row" }, row.label), el("td", {}, count(row.recorded)), el("td", {}, count(row.hindsight))))));
+    const rows = result.shown.map((one) => el("li", { class: "pair" },
+      el("button", { type: "button", onclick: () => this.onOpen(one.event_id), "aria-label": `Event of ${day(one.started_at)}, camera ${one.camera}` },
+        one.thumbnail_url ? el("img", { src: one.thumbnail_url, alt: "", loading: "lazy" }) : el("span", { class: "blank" }, "no picture"),
+        el("span", { class: "line" }, el("span", { class: "camera" }, one.camera), time(one.started_at, true))),
+      side("Recorded", one.recorded), side(result.applied ? "Now" : "In hindsight", one.hindsight)));
+    const more = result.changed > result.shown.length && el("p", { class: "said" }, `The newest ${result.shown.length} are shown.`);
+    const apply = !result.applied && result.events > result.left_out && el("div", { class: "apply" });
+    if (apply) this.offer(apply, wish, result, ends);
+    this.show("Labels in hindsight", this.form(wish), el("p", { class: "said", role: "status" }, told + left), ...[counts, apply, rows.length > 0 && el("ul", { class: "pairs" }, rows), more].filter(Boolean));
+  }
+
+  // Applying takes two presses: the second names what is replaced.
+  offer(box, wish, result, ends) {
+    const ask = el("button", { type: "button", class: "primary" }, "Apply to the record …");
+    ask.addEventListener("click", () => {
+      const sure = el("button", { type: "button", class: "danger", onclick: () => this.lookBack(wish, true, ends) }, "Replace the labels");
+      box.replaceChildren(
+        el("p", {}, `This replaces the labels of ${count(result.snippets - result.left_out)} clips in ${count(result.events)} events. The old answers are kept.`),
+        sure, el("button", { type: "button", class: "quiet", onclick: () => this.offer(box, wish, result, ends) }, "Cancel"));
+      sure.focus();
+    });
+    box.replaceChildren(ask);
+  }
+
+  failed(title, fault, again) {
+    const isAway = fault.status === 503;
+    this.show(title, el("div", { class: "notice", role: "alert" },
+      el("h2", {}, isAway ? "No classifier answers" : "This did not work"),
+      el("p", {}, fault.message),
+      el("button", { type: "button", onclick: again }, "Try again")));
+  }
+}
+
+class Fault extends Error {
+  constructor(said, status) {
+    super(said ? `${said.found}. ${said.do}.` : `The recorder does not answer (status ${status}).`);
+    this.status = status;
+  }
+}
+
+function side(title, said) {
+  return el("div", { class: "side" }, el("h3", {}, title),
+    el("span", { class: "labels" }, said.length ? said.map(chip) : el("span", { class: "chip none" }, "no label")));
+}
+
+async function* lines(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split("\n");
+    rest = parts.pop();
+    for (const part of parts) if (part) yield JSON.parse(part);
+  }
+}

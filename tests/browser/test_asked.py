@@ -1,0 +1,147 @@
+"""Search and labels in hindsight on the page, in headless Chromium: what a person does, at the desk and on a phone.
+
+Screenshots go to CLIPWATCH_SCREENSHOTS, or to the test's own folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+from redis.asyncio import Redis
+
+from services.classifier.prompts import LabelBank
+from shared.contract import LABELS, MEDIA
+from shared.labeller import Looked, label
+from tests.integration.test_recorder_asked import answering, seen
+from tests.integration.test_recorder_service import Recorder, settled
+from tests.servers import ServerError, find_chromium
+from tests.unit.classifier.makers import BLUE, GREEN, RED, Colour, ColourModel, jpeg
+from tests.unit.recorder.messages import Said, append, media_message
+
+pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.e2e]
+LIMIT_MS = 60_000
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    try:
+        chromium = find_chromium()
+    except ServerError as exc:
+        if os.environ.get("CLIPWATCH_TESTS_MAY_SKIP") == "1":
+            pytest.skip(str(exc))
+        pytest.fail(str(exc), pytrace=False)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=str(chromium), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, redis_url: str) -> Iterator[Recorder]:
+    recorder = Recorder(tmp_path, redis_url, f"sqlite:///{tmp_path}/clipwatch.db").start()
+    yield recorder
+    if recorder.process is not None and recorder.process.poll() is None:
+        recorder.kill()
+
+
+async def record(redis: Redis, model: ColourModel, number: int, colour: Colour, camera: str = "gate") -> str:
+    """Publish a snippet of one colour as motion and classifier do; return the event's id."""
+    sent = seen(number, [colour] * 3, camera)
+    pixels = np.stack([np.full((3, 4, 4), np.array(colour)[:, None, None], np.uint8)] * 3)
+    looked = Looked(sent, model.embed_pictures(pixels), np.ones(3, dtype=np.bool_))
+    said = label(looked, LabelBank(model, 1).get(sent.header.label_set), model.facts, sent.header.ended_at)
+    media = media_message(Said(event=number, camera=camera), thumbnail=jpeg(colour, 320, 180))
+    header = media.header.model_copy(update={"event_id": sent.header.event_id, "snippet": 0})
+    media_id = await append(redis, MEDIA, replace(media, header=header).encode())
+    header_said = said.header.model_copy(update={"media_id": media_id})
+    await append(redis, LABELS, replace(said, header=header_said).encode())
+    return sent.header.event_id
+
+
+async def shot(page: Page, tmp_path: Path, name: str) -> None:
+    folder = Path(os.environ.get("CLIPWATCH_SCREENSHOTS", str(tmp_path)))
+    folder.mkdir(parents=True, exist_ok=True)
+    await page.screenshot(path=folder / f"{name}.png")
+
+
+async def test_words_are_searched_and_labels_looked_back_on_and_applied(
+    recorder: Recorder, redis_client: Redis, browser: Browser, tmp_path: Path
+) -> None:
+    model = ColourModel()
+    for number, colour in enumerate([RED, BLUE, RED, GREEN, BLUE]):
+        await record(redis_client, model, number, colour)
+    await settled(redis_client)
+    page = await browser.new_page(viewport={"width": 1280, "height": 800})
+    page.set_default_timeout(LIMIT_MS)
+    expect.set_options(timeout=LIMIT_MS)
+    faults: list[str] = []
+    page.on("pageerror", lambda fault: faults.append(str(fault)))
+    await page.goto(recorder.url)
+    await expect(page.locator("#list .card:not(.ghost)")).to_have_count(3)
+
+    await page.keyboard.press("/")
+    await page.keyboard.type("a dog")
+    async with answering(redis_client, model):
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#asked .card:not(.ghost)")).to_have_count(5)
+        await expect(page.locator("#asked .card").first).to_contain_text("a dog")
+        await expect(page.locator("#list")).to_be_hidden()
+        await shot(page, tmp_path, "search")
+
+        await page.set_viewport_size({"width": 390, "height": 844})
+        wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert cast("int", wide) <= 0, "the page is wider than the phone"
+        await shot(page, tmp_path, "search-phone")
+        await page.set_viewport_size({"width": 1280, "height": 800})
+
+        await page.get_by_role("button", name="Labels in hindsight").click()
+        await page.get_by_label("Labels, one a line").fill("a blue wall\n")
+        await page.get_by_label("Always in view").fill("nothing at all")
+        await page.get_by_label("Events of the").select_option("365")
+        await page.get_by_role("button", name="Look back").click()
+        await expect(page.locator(".asked .said").last).to_contain_text(
+            "5 of 5 events would have other labels"
+        )
+        await expect(page.locator(".pair")).to_have_count(5)
+        await shot(page, tmp_path, "hindsight")
+        await page.emulate_media(color_scheme="dark")
+        await page.set_viewport_size({"width": 390, "height": 844})
+        wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert cast("int", wide) <= 0, "the page is wider than the phone"
+        await shot(page, tmp_path, "hindsight-phone-dark")
+
+        await page.get_by_role("button", name="Apply to the record").click()
+        await expect(page.locator(".apply")).to_contain_text("replaces the labels of 5 clips in 5 events")
+        await page.get_by_role("button", name="Replace the labels").click()
+        await expect(page.locator(".asked .said").last).to_contain_text("Applied: 5 clips have new labels")
+        await page.get_by_role("button", name="Back to all events").click()
+        await expect(page.locator("#list .card:not(.ghost)")).to_have_count(2)
+        await expect(page.locator("#list .card").first).to_contain_text("a blue wall")
+
+    assert faults == []
+
+
+async def test_without_a_classifier_the_page_says_what_to_do(
+    recorder: Recorder, browser: Browser, tmp_path: Path
+) -> None:
+    page = await browser.new_page(viewport={"width": 390, "height": 844})
+    page.set_default_timeout(LIMIT_MS)
+    answers: list[Any] = []  # Any: playwright's responses
+    page.on("response", lambda answer: answers.append((answer.url, answer.status)))
+    await page.goto(recorder.url)
+    await page.get_by_role("searchbox").fill("a fox")
+    await page.get_by_role("button", name="Search", exact=True).click()
+    notice = page.get_by_role("alert")
+    await expect(notice).to_contain_text("No classifier answers", timeout=LIMIT_MS)
+    await expect(notice).to_contain_text("start the classifier")
+    await shot(page, tmp_path, "no-classifier")
+    assert any("/api/search" in url and status == 503 for url, status in answers)

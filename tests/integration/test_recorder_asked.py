@@ -1,0 +1,399 @@
+"""Search and labels in hindsight over a real record, with the classifier's own answerer behind a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from sqlalchemy import delete, func, select, update
+
+from services.classifier.answerer import Answerer, AnswererMetrics
+from services.classifier.prompts import LabelBank
+from services.recorder.api import Api, add_routes
+from services.recorder.database import Database, open_database
+from services.recorder.derivation import KeptMedia, snippet_rows
+from services.recorder.hindsight import Hindsight, HindsightWish, Outcome
+from services.recorder.hindsight_api import hindsight_routes
+from services.recorder.index import EmbeddingIndex
+from services.recorder.queries import find_event, find_frames
+from services.recorder.record import record_snippet
+from services.recorder.schema import events, frame_embeddings, past_answers, snippets
+from services.recorder.search import Search, SearchWish
+from services.recorder.search_api import search_routes
+from services.recorder.texts import NoClassifier, Texts, TextsRefused
+from services.recorder.vectors import Within
+from shared.clock import uuid7
+from shared.contract import TEXTS, LabelSet, SnippetMessage
+from shared.labeller import Looked, label
+from tests.unit.classifier.makers import BLUE, GREEN, NOON, RED, Colour, ColourModel, message
+
+pytestmark = pytest.mark.redis
+_T = TypeVar("_T")
+STREET = ("an empty street",)
+LATER = NOON + timedelta(days=1)
+
+
+@contextlib.asynccontextmanager
+async def answering(redis: Redis, model: ColourModel) -> AsyncIterator[CollectorRegistry]:
+    """Run the classifier's answerer with a model that sees colours."""
+
+    def now(work: Callable[[], _T]) -> Awaitable[_T]:
+        done: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        done.set_result(work())
+        return done
+
+    registry = CollectorRegistry()
+    answerer = Answerer(redis, "one", model, LabelBank(model, 8), now, AnswererMetrics(registry))
+    stop = asyncio.Event()
+    task = asyncio.create_task(answerer.run(stop))
+    try:
+        yield registry
+    finally:
+        stop.set()
+        await task
+
+
+def seen(number: int, colours: list[Colour], camera: str = "gate", at: datetime = NOON) -> SnippetMessage:
+    """Return a snippet of one moment a colour; event `number` starts that many minutes after `at`."""
+    made = message([[("crop", b"")] for _ in colours], background=STREET, key=f"{camera}/{number}")
+    start = at + timedelta(minutes=number)
+    shift = start - NOON
+    header = made.header.model_copy(
+        update={
+            "event_id": uuid7(start, seed=f"{camera}/{number}"),
+            "camera": camera,
+            "event_started_at": start,
+            "started_at": start - timedelta(seconds=1),
+            "ended_at": start + timedelta(seconds=9),
+            "pictures": tuple(
+                one.model_copy(update={"captured_at": one.captured_at + shift})
+                for one in made.header.pictures
+            ),
+        }
+    )
+    return SnippetMessage(header, made.pictures)
+
+
+@dataclass
+class Record:
+    """A database, and what asks it."""
+
+    database: Database
+    index: EmbeddingIndex
+    model: ColourModel
+    texts: Texts
+
+    async def add(self, sent: SnippetMessage, colours: list[Colour], model: ColourModel | None = None) -> str:
+        """Record a snippet as classifier and recorder do; return the event's id."""
+        model = model or self.model
+        pixels = np.stack([np.full((3, 4, 4), np.array(c)[:, None, None], np.uint8) for c in colours])
+        vectors = model.embed_pictures(pixels)
+        looked = Looked(sent, vectors, np.ones(len(colours), dtype=np.bool_))
+        texts = LabelBank(model, 1).get(sent.header.label_set)
+        said = label(looked, texts, model.facts, sent.header.ended_at + timedelta(seconds=1))
+        async with self.database.writing() as connection:
+            await record_snippet(connection, snippet_rows(said), KeptMedia(), sent.header.ended_at)
+        return sent.header.event_id
+
+    def search(self) -> Search:
+        return Search(self.texts, self.index, self.database, 60)
+
+    async def look_back(self, is_applied: bool = False, **wish: Any) -> Outcome:  # Any: of the wish
+        wanted = {
+            "labels": ("a dog",),
+            "background": STREET,
+            "threshold": None,
+            "since": NOON,
+            "until": LATER,
+        }
+        hindsight = Hindsight(self.texts, self.database)
+        said = [one async for one in hindsight.run(HindsightWish(**{**wanted, **wish}), is_applied)]
+        return said[-1]
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/clipwatch.db"
+    return str(request.getfixturevalue("mariadb_url"))
+
+
+@pytest.fixture
+async def record(redis_client: Redis, database_url: str, tmp_path: Path) -> AsyncIterator[Record]:
+    database = await open_database(database_url, asyncio.Event(), 30, 30)
+    index = EmbeddingIndex(tmp_path / "index", database, database_url)
+    stop = asyncio.Event()
+    with index.opened():
+        task = asyncio.create_task(index.run(stop, lambda: None))
+        yield Record(database, index, ColourModel(), Texts(redis_client, 20))
+        stop.set()
+        index.kick()
+        await task
+    await database.close()
+
+
+# -- search
+
+
+async def test_search_finds_the_event_that_shows_the_words_and_its_moment(
+    record: Record, redis_client: Redis
+) -> None:
+    await record.add(seen(0, [RED, RED]), [RED, RED])
+    dog = await record.add(seen(1, [RED, BLUE, GREEN]), [RED, BLUE, GREEN])
+    async with answering(redis_client, record.model):
+        found = await record.search().find(SearchWish("a dog"))
+    assert found.hits[0].event.id == dog
+    assert len(found.hits) == 2
+    best = found.hits[0]
+    assert best.similarity == pytest.approx(1, abs=0.01)
+    assert best.captured_at == NOON + timedelta(minutes=1, seconds=1)
+    assert best.offset_s == 2.0
+    assert (found.extent.searched, found.extent.left_out, found.extent.is_complete) == (5, 0, True)
+    assert await redis_client.keys("*") == [TEXTS.encode()]
+    assert await redis_client.xlen(TEXTS) == 0
+
+
+async def test_search_keeps_to_camera_and_time(record: Record, redis_client: Redis) -> None:
+    ids = {
+        (camera, number): await record.add(seen(number, [GREEN], camera), [GREEN])
+        for camera in ("gate", "yard")
+        for number in (0, 10)
+    }
+    async with answering(redis_client, record.model):
+        search = record.search()
+
+        async def found(**within: Any) -> set[str]:  # Any: of Within
+            hits = (await search.find(SearchWish("a dog", Within(**within)))).hits
+            return {hit.event.id for hit in hits}
+
+        assert await found() == set(ids.values())
+        assert await found(camera="yard") == {ids["yard", 0], ids["yard", 10]}
+        assert await found(camera="nowhere") == set()
+        assert await found(since=NOON + timedelta(minutes=5)) == {ids["gate", 10], ids["yard", 10]}
+        assert await found(camera="gate", until=NOON + timedelta(minutes=5)) == {ids["gate", 0]}
+
+
+async def test_pictures_of_another_model_are_left_out_and_counted(
+    record: Record, redis_client: Redis
+) -> None:
+    other = ColourModel()
+    other.facts = type(other.facts)("others", 16, 4, 20.0, distractors=())
+    await record.add(seen(0, [GREEN]), [GREEN], other)
+    mine = await record.add(seen(1, [GREEN]), [GREEN])
+    async with answering(redis_client, record.model):
+        found = await record.search().find(SearchWish("a dog"))
+        outcome = await record.look_back()
+    assert [hit.event.id for hit in found.hits] == [mine]
+    assert (found.extent.searched, found.extent.left_out) == (1, 1)
+    assert (outcome.n_snippets, outcome.n_left_out) == (2, 1)
+
+
+async def test_an_index_that_was_deleted_is_built_again_and_deleted_events_leave_it(
+    record: Record, redis_client: Redis, tmp_path: Path
+) -> None:
+    gone = await record.add(seen(0, [GREEN]), [GREEN])
+    stays = await record.add(seen(1, [GREEN]), [GREEN])
+    fresh = EmbeddingIndex(tmp_path / "fresh", record.database, "a")
+    with fresh.opened():
+        await fresh.sync(asyncio.Event())
+        assert fresh.extent("colours", 4).searched == 2
+    again = EmbeddingIndex(tmp_path / "fresh", record.database, "a")
+    with again.opened():
+        assert again.extent("colours", 4).searched == 2
+        async with record.database.writing() as connection:
+            await connection.execute(delete(events).where(events.c.id == gone))
+        assert await again.forget_deleted() == 1
+        found = await again.nearest("colours", np.array([0, 1, 0, 0], np.float32), Within(), 9)
+        assert [one.event_id for one in found] == [stays]
+    of_other_database = EmbeddingIndex(tmp_path / "fresh", record.database, "b")
+    with of_other_database.opened():
+        assert of_other_database.extent("colours", 4).searched == 0
+
+
+async def test_without_a_classifier_the_answer_says_so_and_nothing_stays_in_redis(
+    record: Record, redis_client: Redis
+) -> None:
+    texts = Texts(redis_client, 0.05)
+    with pytest.raises(NoClassifier, match=r"no classifier answered within 0\.05 s"):
+        await texts.ask(LabelSet(labels=("a dog",)), with_others=False)
+    assert await redis_client.xlen(TEXTS) == 0
+
+
+async def test_a_question_that_nobody_waits_for_is_not_answered(record: Record, redis_client: Redis) -> None:
+    fields: dict[Any, Any] = {  # Any: redis-py's wide unions
+        b"h": b'{"version":1,"request_id":"%s","label_set":{"labels":["a dog"]},"deadline_s":0.001}'
+        % (b"0" * 32)
+    }
+    await redis_client.xadd(TEXTS, fields, id="1000-0")
+    async with answering(redis_client, record.model) as registry:
+        await record.texts.ask(LabelSet(labels=("a dog",)), with_others=False)
+    name = "clipwatch_classifier_questions_total"
+    assert registry.get_sample_value(name, {"outcome": "late"}) == 1
+    assert registry.get_sample_value(name, {"outcome": "answered"}) == 1
+    assert not await redis_client.exists(f"{TEXTS}:{'0' * 32}")
+
+
+async def test_more_words_than_are_embedded_at_once_are_refused_with_a_reason(
+    record: Record, redis_client: Redis
+) -> None:
+    async with answering(redis_client, record.model):
+        with pytest.raises(TextsRefused, match="wanted 200 at most"):
+            await record.texts.ask(LabelSet(labels=tuple(f"thing {i}" for i in range(200))), with_others=True)
+
+
+async def test_words_arrive_as_the_classifier_embeds_them_for_its_decisions(
+    record: Record, redis_client: Redis
+) -> None:
+    label_set = LabelSet(labels=("a dog", "a person", "a pedestrian"), background=STREET)
+    wanted = LabelBank(record.model, 1).get(label_set)
+    async with answering(redis_client, record.model):
+        spoken = await record.texts.ask(label_set, with_others=True)
+    assert (spoken.name, spoken.temperature, spoken.embedding_dim) == ("colours", 20.0, 4)
+    assert spoken.texts.columns == wanted.columns
+    for name in ("embeddings", "rivals", "against", "shown"):
+        assert np.array_equal(getattr(spoken.texts, name), getattr(wanted, name)), name
+
+
+# -- labels in hindsight
+
+
+async def test_the_same_words_give_the_answer_that_is_recorded(record: Record, redis_client: Redis) -> None:
+    event_id = await record.add(seen(0, [GREEN, GREEN, RED]), [GREEN, GREEN, RED])
+    async with record.database.reading() as connection:
+        before = await find_event(connection, event_id)
+    async with answering(redis_client, record.model):
+        outcome = await record.look_back(is_applied=True, labels=("a person", "a dog"))
+    async with record.database.reading() as connection:
+        after = await find_event(connection, event_id)
+    assert before is not None
+    assert after is not None
+    assert before.label == "a dog"
+    assert outcome.n_changed == 0
+    assert [d.label for d in before.detections] == [d.label for d in after.detections]
+    shares = [d.probability for d in before.detections]
+    assert shares == pytest.approx([d.probability for d in after.detections], abs=0.01)
+
+
+async def test_other_labels_are_shown_beside_the_record_which_stays_as_it_is(
+    record: Record, redis_client: Redis
+) -> None:
+    dog = await record.add(seen(0, [GREEN] * 3), [GREEN] * 3)
+    wall = await record.add(seen(1, [BLUE] * 3), [BLUE] * 3)
+    async with answering(redis_client, record.model):
+        outcome = await record.look_back(labels=("a blue wall",), background=())
+    assert (outcome.n_events, outcome.n_events_all, outcome.n_snippets) == (2, 2, 2)
+    assert (outcome.n_changed, outcome.n_written) == (2, 0)
+    shown = {one.event_id: one for one in outcome.shown}
+    assert [a.label for a in shown[dog].recorded] == ["a dog"]
+    assert shown[dog].hindsight == ()
+    assert shown[wall].recorded == ()
+    assert [a.label for a in shown[wall].hindsight] == ["a blue wall"]
+    assert (dict(outcome.recorded), dict(outcome.hindsight)) == ({"a dog": 1}, {"a blue wall": 1})
+    async with record.database.reading() as connection:
+        assert (await connection.execute(select(func.count()).select_from(past_answers))).scalar() == 0
+        event = await find_event(connection, wall)
+    assert event is not None
+    assert event.label is None
+
+
+async def test_what_is_applied_becomes_the_record_once_and_the_old_answer_is_kept(
+    record: Record, redis_client: Redis
+) -> None:
+    wall = await record.add(seen(1, [BLUE] * 3), [BLUE] * 3)
+    async with record.database.writing() as connection:
+        await connection.execute(update(events).values(is_open=False))
+        old = (await connection.execute(select(snippets))).one()
+    async with answering(redis_client, record.model):
+        first = await record.look_back(is_applied=True, labels=("a blue wall",), background=())
+        second = await record.look_back(is_applied=True, labels=("a blue wall",), background=())
+    assert (first.n_written, second.n_written, second.n_changed) == (1, 0, 0)
+    async with record.database.reading() as connection:
+        event = await find_event(connection, wall)
+        frames = await find_frames(connection, wall)
+        kept = (await connection.execute(select(past_answers))).all()
+        n_embeddings = (await connection.execute(select(func.count()).select_from(frame_embeddings))).scalar()
+    assert event is not None
+    assert (event.label, event.is_open) == ("a blue wall", False)
+    assert {series.label for series in frames[0].series} == {"a blue wall", "other"}
+    assert n_embeddings == 3
+    assert [(row.labelled_at, row.accepted, row.label_set) for row in kept] == [
+        (old.labelled_at, old.accepted, old.label_set)
+    ]
+
+
+async def test_added_labels_stand_beside_those_of_then(record: Record, redis_client: Redis) -> None:
+    await record.add(seen(0, [GREEN] * 3), [GREEN] * 3)
+    await record.add(seen(1, [BLUE] * 3), [BLUE] * 3)
+    async with answering(redis_client, record.model):
+        outcome = await record.look_back(labels=("a blue wall",), background=(), adds=True)
+    assert dict(outcome.recorded) == {"a dog": 1}
+    assert dict(outcome.hindsight) == {"a dog": 1}  # the wall is the background of then as well
+    assert outcome.n_changed == 0
+
+
+async def test_a_stricter_threshold_takes_what_was_doubtful(record: Record, redis_client: Redis) -> None:
+    await record.add(seen(0, [GREEN] * 3), [GREEN] * 3)
+    teal = (20, 220, 200)  # between dog and street: about 0.8 for the dog
+    doubtful = await record.add(seen(1, [teal] * 3), [teal] * 3)
+    async with answering(redis_client, record.model):
+        same = await record.look_back(labels=("a dog",))
+        strict = await record.look_back(labels=("a dog",), threshold=0.95)
+    assert same.n_changed == 0
+    assert [one.event_id for one in strict.shown] == [doubtful]
+
+
+async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
+    record: Record, redis_client: Redis
+) -> None:
+    await record.add(seen(0, [GREEN] * 3), [GREEN] * 3)
+    app = FastAPI()
+    add_routes(app, Api(lambda: True, record.database))
+    app.include_router(search_routes(record.search))
+    hindsight = Hindsight(record.texts, record.database)
+    app.include_router(hindsight_routes(lambda: hindsight, None))
+    body = {
+        "labels": ["a person"],
+        "background": list(STREET),
+        "since": NOON.isoformat(),
+        "until": LATER.isoformat(),
+    }
+    near = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+    far = httpx.ASGITransport(app, client=("203.0.113.9", 1))
+    async with (
+        answering(redis_client, record.model),
+        httpx.AsyncClient(transport=near, base_url="http://127.0.0.1") as client,
+        httpx.AsyncClient(transport=far, base_url="http://clipwatch.example") as stranger,
+    ):
+        found = (await client.get("/api/search", params={"q": "a dog", "limit": 3})).json()
+        assert [hit["event"]["label"] for hit in found["results"]] == ["a dog"]
+        assert (await client.get("/api/search", params={"q": " "})).status_code == 400
+        answer = await client.post("/api/hindsight", json=body)
+        lines = [httpx.Response(200, content=line).json() for line in answer.text.splitlines()]
+        assert lines[0] == {"done": 1, "of": 1}
+        assert lines[-1]["result"]["labels"] == [{"label": "a dog", "recorded": 1, "hindsight": 0}]
+        refused = await stranger.post("/api/hindsight", json={**body, "apply": True})
+        assert refused.status_code == 403
+        applied = await client.post("/api/hindsight", json={**body, "apply": True})
+        assert '"written":1' in applied.text
+        empty = await client.post("/api/hindsight", json={**body, "labels": []})
+        assert empty.status_code == 400
+    silent = Search(Texts(redis_client, 0.05), record.index, record.database)
+    alone = FastAPI()
+    add_routes(alone, Api(lambda: True, record.database))
+    alone.include_router(search_routes(lambda: silent))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(alone), base_url="http://x") as client:
+        nobody = await client.get("/api/search", params={"q": "a dog"})
+    assert nobody.status_code == 503
+    assert set(nobody.json()["error"]) == {"found", "wanted", "do"}
+    assert "no classifier answered" in nobody.json()["error"]["found"]

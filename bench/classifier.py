@@ -1,6 +1,6 @@
 """How fast the classifier is: against the origin's loop, against the chip, and as a whole worker over Redis.
 
-    python bench/classifier.py [MODEL …] [--snippets N] [--rounds N] [--threads N]
+    python bench/classifier.py [MODEL …] [--snippets N] [--rounds N] [--threads N] [--pictures N]
 
 MODEL is `mini` (in the models' folder), a model folder, or an architecture of open_clip (random weights: they measure
 the same); default: `mini` when it is there, ViT-B-32 and ViT-B-32-256. Prints one JSON object a model on stdout.
@@ -16,7 +16,8 @@ median of what neighbouring turns gave.
     load                     processes that wanted a core (1 minute's mean, at the start and the end), and the cores
 
 From LONG snippets on, they are small and varied (1 to 6 pictures of 8 sizes, more label sets than are kept) and the
-other sides have one turn only: this is for watching the memory.
+other sides have one turn only: this is for watching the memory. `--pictures 1` bounds what a snippet of either kind
+has, so that 10,000 of them end in minutes; `pictures_per_snippet` says what there were on the mean.
 """
 
 from __future__ import annotations
@@ -109,6 +110,7 @@ class Part:
     worker: Spent
     tower: Spent
     rss_mb: int
+    n_images: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +119,18 @@ class Load:
 
     jpegs: list[tuple[bytes, bytes]]
     is_long: bool
+    most_pictures: int
 
-    def moments(self, number: int) -> int:
-        """Return how many moments (a frame and a crop each) it has."""
-        return (1 + (number % 10 == 0) + (number % 50 == 0)) if self.is_long else MOMENTS
-
-    def pictures(self, number: int, moment: int) -> list[tuple[str, bytes]]:
-        """Return kind and JPEG of a moment's pictures."""
-        frame, crop = self.jpegs[(number + moment) % len(self.jpegs)]
-        if self.is_long and number % 10:
-            return [("crop", crop)]
-        return [("frame", frame), ("crop", crop)]
+    def pictures(self, number: int) -> list[tuple[int, str, bytes]]:
+        """Return moment, kind and JPEG of its pictures: a frame and a crop of each moment, or one crop."""
+        moments = (1 + (number % 10 == 0) + (number % 50 == 0)) if self.is_long else MOMENTS
+        found = []
+        for moment in range(moments):
+            frame, crop = self.jpegs[(number + moment) % len(self.jpegs)]
+            found += [(moment, "crop", crop)]
+            if not (self.is_long and number % 10):
+                found += [(moment, "frame", frame)]
+        return found[: self.most_pictures]
 
     def labels(self, number: int) -> LabelSet:
         """Return what is asked: in a long run 200 label sets in turn, each for 40 snippets."""
@@ -147,6 +150,7 @@ def main() -> int:
     parser.add_argument("--snippets", type=int, default=48, help="snippets that the worker labels")
     parser.add_argument("--rounds", type=int, default=5, help="how often each side has its turn")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--pictures", type=int, default=2 * MOMENTS, help="pictures of a snippet, at most")
     arguments = parser.parse_args()
     choice = choose("auto", "auto", arguments.threads, probe_hardware())
     for name in arguments.models or default_models():
@@ -184,7 +188,7 @@ def measure(name: str, choice: Choice, arguments: argparse.Namespace) -> dict[st
     del run_seed
     subject = replace(subject, seed_network=None)
     gc.collect()
-    parts = asyncio.run(worker_parts(subject, arguments.snippets, is_long))
+    parts = asyncio.run(worker_parts(subject, arguments.snippets, is_long, arguments.pictures))
     seed_ms, tower_ms = (1000 * statistics.median(one.wall_s for one in side) for side in (seed, tower))
     worker_ms = 1000 * statistics.median(part.worker.wall_s for part in parts)
     return {
@@ -205,6 +209,7 @@ def measure(name: str, choice: Choice, arguments: argparse.Namespace) -> dict[st
         "worker_cpu_ms_per_image": cpu_ms([part.worker for part in parts]),
         "worker_fraction_of_tower_cpu": fraction([(part.tower.cpu_s, part.worker.cpu_s) for part in parts]),
         "snippets": arguments.snippets,
+        "pictures_per_snippet": round(sum(part.n_images for part in parts) / arguments.snippets, 2),
         "load": [round(load_before, 1), round(os.getloadavg()[0], 1), os.cpu_count()],
     }
 
@@ -300,7 +305,7 @@ def seed_work(subject: Subject) -> Callable[[], object]:
     return one_frame
 
 
-async def worker_parts(subject: Subject, n_snippets: int, is_long: bool) -> list[Part]:
+async def worker_parts(subject: Subject, n_snippets: int, is_long: bool, most_pictures: int) -> list[Part]:
     """Run the whole worker over the snippets in PARTS, the bare tower before and after each."""
     settings = ClassifierSettings()
     sides = [384, 384, 384, 320, 256, 224, 160, 96] if is_long else [384] * 8
@@ -308,7 +313,7 @@ async def worker_parts(subject: Subject, n_snippets: int, is_long: bool) -> list
         (encode(street(side, side * 9 // 16, seed)), encode(street(side, side, seed)))
         for seed, side in enumerate(sides)
     ]
-    load = Load(jpegs, is_long)
+    load = Load(jpegs, is_long, most_pictures)
     run_tower = tower_work(subject)
     n_part = max(1, n_snippets // PARTS)
     with embedded_redis() as url, ThreadPoolExecutor(1) as thread:
@@ -336,7 +341,9 @@ async def worker_parts(subject: Subject, n_snippets: int, is_long: bool) -> list
                 )
             after = await tower()
             beside = Spent((before.wall_s + after.wall_s) / 2, (before.cpu_s + after.cpu_s) / 2)
-            parts.append(Part(Spent(spent.wall_s / n_images, spent.cpu_s / n_images), beside, rss_mb()))
+            parts.append(
+                Part(Spent(spent.wall_s / n_images, spent.cpu_s / n_images), beside, rss_mb(), n_images)
+            )
             before = after
             print(f"part {part + 1} of {PARTS}: RSS {rss_mb()} MB", file=sys.stderr, flush=True)
         classifier.close()
@@ -350,24 +357,22 @@ async def publish(redis: Redis, load: Load, numbers: range) -> int:
     for number in numbers:
         infos: list[PictureInfo] = []
         pictures: list[bytes] = []
-        for moment in range(load.moments(number)):
-            at = NOON + timedelta(seconds=moment * 0.8)
-            for kind, jpeg in load.pictures(number, moment):
-                height, width = simplejpeg.decode_jpeg_header(jpeg)[:2]
-                box = Box(x=0, y=0, w=0.5, h=0.9) if kind == "crop" else None
-                infos.append(
-                    PictureInfo.model_validate(
-                        {
-                            "moment": moment,
-                            "kind": kind,
-                            "captured_at": at,
-                            "width": width,
-                            "height": height,
-                            "box": box,
-                        }
-                    )
+        for moment, kind, jpeg in load.pictures(number):
+            height, width = simplejpeg.decode_jpeg_header(jpeg)[:2]
+            box = Box(x=0, y=0, w=0.5, h=0.9) if kind == "crop" else None
+            infos.append(
+                PictureInfo.model_validate(
+                    {
+                        "moment": moment,
+                        "kind": kind,
+                        "captured_at": NOON + timedelta(seconds=moment * 0.8),
+                        "width": width,
+                        "height": height,
+                        "box": box,
+                    }
                 )
-                pictures.append(jpeg)
+            )
+            pictures.append(jpeg)
         n_pictures += len(pictures)
         header = SnippetHeader(
             event_id=uuid7(NOON, seed=str(number)),

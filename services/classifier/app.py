@@ -30,6 +30,7 @@ from services.classifier.process import keep_memory, tune
 from services.classifier.prompts import LabelBank
 from services.classifier.references import ModelReference, resolve_model
 from services.classifier.settings import ClassifierSettings
+from services.classifier.trials import trials_of
 from shared.clock import now_utc
 from shared.contract import CLASSIFIERS, LABELS, SNIPPETS, LabelSet, SnippetMessage
 from shared.errors import ConfigError, ContractError
@@ -378,7 +379,9 @@ def _load(
     if prepared.model is not None:
         return prepared.model
     choice = settle_on(gpu, settings.dtype, settings.threads, prepared.hardware)
-    choice = replace(choice, is_compiled=settings.compile == "on")
+    trials = trials_of(choice, settings.dtype, settings.threads, prepared.hardware)
+    is_tried = settings.speed_trial == "on"
+    choice = replace(choice, is_compiled=settings.compile == "on", trials=trials if is_tried else ())
     return prepared.engine.load_chosen(reference, choice, settings.models_dir, settings.temperature)
 
 

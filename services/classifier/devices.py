@@ -1,8 +1,10 @@
-"""Which device, number format and threads the model runs with, and why. PURE but for the three readers at the end."""
+"""Which device, number format and threads the model runs with, and why. PURE but for the readers at the end."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +41,8 @@ class Hardware:
     has_bf16: bool
     gpus: tuple[Gpu, ...] = ()
     why_no_gpu: str = ""
+    physical_cores: int = 0  # of `cores`; 0: not known
+    omp_threads: int = 0  # the user's own OMP_NUM_THREADS; 0: not set
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,17 @@ class CudaFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """One pair that may be the fastest; see trials.py."""
+
+    dtype: Dtype
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.dtype} x {self.threads}"
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """What was chosen; `why` is for the log."""
 
@@ -61,6 +76,7 @@ class Choice:
     threads: int
     why: str
     is_compiled: bool = False  # by torch.compile, at the first forward
+    trials: tuple[Trial, ...] = ()  # what may be faster, this choice first; measured when the model is loaded
 
 
 def choose(device: str, dtype: str, threads: int, hardware: Hardware) -> Choice:
@@ -96,7 +112,7 @@ def pick(gpu_ids: Sequence[str], replicas: Mapping[str, int]) -> str:
 
 def settle_on(gpu: Gpu | None, dtype: str, threads: int, hardware: Hardware) -> Choice:
     """Choose number format and threads for a GPU, or for the CPU; raise ConfigError when DTYPE does not fit it."""
-    n_threads = threads or hardware.cores
+    n_threads = threads or hardware.omp_threads or hardware.cores
     if gpu is not None:
         chosen: Dtype = "float16" if dtype == "auto" else _dtype(dtype)
         if chosen == "bfloat16" and not gpu.has_bf16:
@@ -170,6 +186,39 @@ def usable_cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     except (OSError, ValueError):
         return cores
     return cores
+
+
+def physical_cores(siblings: Path = Path("/sys/devices/system/cpu")) -> int:
+    """Return how many physical cores this process may use (Linux, `thread_siblings_list`); 0: not known."""
+    try:
+        allowed = os.sched_getaffinity(0)
+        groups = {
+            (siblings / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text(encoding="ascii").strip()
+            for cpu in allowed
+        }
+    except (AttributeError, OSError, ValueError):
+        return 0
+    return min(len(groups), usable_cores())
+
+
+def omp_threads(environment: Mapping[str, str]) -> int:
+    """Return the user's own OMP_NUM_THREADS, of which the first level counts; 0: none, or no number."""
+    first = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isascii() and first.isdigit() else 0
+
+
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return what a measurement on this CPU holds for: its model and stepping, and what it can compute."""
+    names = ("model name", "cpu family", "model", "stepping", "CPU part")
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError), cpuinfo.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name.strip() in names:
+                found.setdefault(name.strip(), value.strip())
+            elif not line.strip() and found:
+                break  # the next core
+    return " ".join(found[name] for name in names if name in found) or platform.machine()
 
 
 def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

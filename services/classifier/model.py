@@ -25,6 +25,7 @@ class ModelFacts:
     device: str = "cpu"
     dtype: str = "float32"
     threads: int = 1
+    why: str = ""  # this device, number format and threads
 
 
 class DeviceLost(Transient):

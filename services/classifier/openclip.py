@@ -6,9 +6,11 @@ Loads a ModelReference, and embeds pictures and texts. Knows no message, label r
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import math
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -29,10 +31,14 @@ from services.classifier.devices import (
     Dtype,
     Gpu,
     Hardware,
+    Trial,
     choose,
     cpu_has_bf16,
+    cpu_name,
     gpu_id,
     host_id,
+    omp_threads,
+    physical_cores,
     usable_cores,
     why_no_gpu,
 )
@@ -44,11 +50,13 @@ from services.classifier.parts import Parts
 from services.classifier.preprocess import Refused, load_picture, stack
 from services.classifier.prompts import templates_for
 from services.classifier.references import CONFIG_FILE, OURS_FILE, ModelReference, read_json, repository
+from services.classifier.trials import Kept, Machine, fastest, measured, trials_of
 from shared.errors import ConfigError, Transient, redact
 from shared.logs import get_logger
 
 log = get_logger(__name__)
 TEXTS_AT_ONCE = 64
+TRIED_PICTURES = 4  # of a forward in _measured: 0.4 s for ViT-B-32 on two old cores
 # Golden embeddings are written with 5 digits in float32; another build of the same weights differs by rounding only.
 GOLDEN_TOLERANCE = 0.01
 FOLDED_COSINE = (
@@ -60,7 +68,14 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 def probe_hardware() -> Hardware:
     """Return what this machine offers."""
     gpus = _gpus()
-    return Hardware(usable_cores(), cpu_has_bf16(), gpus, "" if gpus else _why_none())
+    return Hardware(
+        usable_cores(),
+        cpu_has_bf16(),
+        gpus,
+        "" if gpus else _why_none(),
+        physical_cores(),
+        omp_threads(os.environ),
+    )
 
 
 def _gpus() -> tuple[Gpu, ...]:
@@ -237,6 +252,7 @@ def load_model(
     checked = _verified(reference, cache_dir, record)
     network, tokenizer = _create(reference, choice, cache_dir)
     golden = _golden(network, tokenizer, reference, checked, record)
+    choice = _tried(network, choice, Kept(cache_dir, _machine(reference)) if cache_dir else None)
     settle(network, choice.dtype)
     scale = float(network.logit_scale.detach().exp())
     size = network.visual.preprocess_cfg["size"]
@@ -250,6 +266,7 @@ def load_model(
         device=choice.device,
         dtype=choice.dtype,
         threads=choice.threads,
+        why=choice.why,
     )
     model = OpenClipModel(network, tokenizer, facts)
     try:
@@ -274,7 +291,10 @@ def load(
     temperature: float | None = None,
 ) -> OpenClipModel:
     """Choose device, number format and threads (`wanted`: DEVICE, DTYPE, THREADS), load, and say what was chosen."""
-    return load_chosen(reference, choose(*wanted, probe_hardware()), cache_dir, temperature)
+    hardware = probe_hardware()
+    choice = choose(*wanted, hardware)
+    choice = replace(choice, trials=trials_of(choice, *wanted[1:], hardware))
+    return load_chosen(reference, choice, cache_dir, temperature)
 
 
 def load_chosen(
@@ -298,14 +318,55 @@ def load_chosen(
         "model is loaded",
         model=model.facts.name,
         device=choice.device,
-        dtype=choice.dtype,
-        threads=choice.threads,
-        why=choice.why,
+        dtype=model.facts.dtype,
+        threads=model.facts.threads,
+        why=model.facts.why,
         is_compiled=choice.is_compiled,
         image_size=model.facts.image_size,
         temperature=round(model.facts.temperature, 2),
     )
     return model
+
+
+def _machine(reference: ModelReference) -> Machine:
+    return Machine(cpu_name(), usable_cores(), str(torch.__version__), reference.name)
+
+
+def _tried(network: Any, choice: Choice, kept: Kept | None) -> Choice:  # Any: open_clip has no types
+    """Return what runs this model's image tower fastest, as it was kept or is measured now; see trials.py."""
+    if len(choice.trials) < 2:
+        return choice
+    found = kept.read(choice.trials) if kept else None
+    if found is None:
+        found = fastest(choice.trials, _measured(network, choice.trials))
+        if kept:
+            kept.write(choice.trials, found)
+    torch.set_num_threads(found.trial.threads)
+    return replace(
+        choice, dtype=found.trial.dtype, threads=found.trial.threads, why=f"{choice.why}; {found.why}"
+    )
+
+
+def _measured(network: Any, trials: Sequence[Trial]) -> dict[Trial, float]:  # Any: open_clip has no types
+    towers: dict[str, Any] = {}
+    batches: dict[str, torch.Tensor] = {}
+    size = network.visual.image_size
+    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    for name in {trial.dtype for trial in trials}:
+        # copies: what is measured must not change the weights that are used, and float32 does not come back
+        stand_in = torch.nn.Module()
+        stand_in.visual = copy.deepcopy(network.visual)
+        settle(stand_in, name)
+        towers[name] = stand_in.visual
+        batch = torch.zeros(TRIED_PICTURES, 3, *sides, dtype=_DTYPES[name])
+        batches[name] = batch.contiguous(memory_format=torch.channels_last)
+
+    def forward(trial: Trial) -> None:
+        torch.set_num_threads(trial.threads)
+        with torch.inference_mode():
+            towers[trial.dtype](batches[trial.dtype])
+
+    return measured(trials, forward, time.perf_counter)
 
 
 def _create(reference: ModelReference, choice: Choice, cache_dir: Path | None) -> tuple[Any, Any]:

@@ -49,8 +49,20 @@ class ClassifierSettings(ServiceSettings):
         ),
     ] = "off"
     threads: Annotated[
-        int, Field(ge=0, le=1024, description="threads of the model's forward; 0: as many as cores")
+        int,
+        Field(
+            ge=0,
+            le=1024,
+            description="threads of the model's forward; 0: OMP_NUM_THREADS, else the cores (physical ones if faster)",
+        ),
     ] = 0
+    speed_trial: Annotated[
+        Literal["on", "off"],
+        Field(
+            description="on: what DTYPE and THREADS leave open is measured at a model's first start on a CPU, 2 s at "
+            "most, and kept in MODELS_DIR/speed; off: by rule"
+        ),
+    ] = "on"
     decode_threads: Annotated[
         int, Field(ge=0, le=256, description="threads that decode pictures; 0: as many as cores, at most 8")
     ] = 0

@@ -74,6 +74,12 @@ def warnings_of(evaluation: Evaluation) -> tuple[str, ...]:
     found = list(evaluation.notes)
     if few:
         found.append(f"few clips: {', '.join(few)}; with {FEW} or more of each, the figures begin to hold")
+    before, after = evaluation.ece_before, evaluation.reliability[1]
+    if before is not None and after > before:
+        found.append(
+            f"the new temperature raises the calibration error of the peaks ({before:.3f} -> {after:.3f}): averaging "
+            "over a clip changes them more than it does; have more clips, or delete the settings file to go back"
+        )
     if n_nothing == 0:
         found.append("no clip shows nothing wanted: false alarms on empty scenes are not measured")
     return tuple(found)

@@ -114,12 +114,12 @@ def add_routes(
     async def one(camera_id: str) -> Response:
         return answer(camera_id, roster.version)
 
-    @app.patch("/api/cameras/{camera_id}")
+    @app.patch("/api/cameras/{camera_id}", openapi_extra=_documented(CHANGEABLE))
     async def patch(camera_id: str, request: Request) -> Response:
         allow(request)
         return await change(request, camera_id, _known(await read_json(request), CHANGEABLE))
 
-    @app.put("/api/cameras/{camera_id}/labels")
+    @app.put("/api/cameras/{camera_id}/labels", openapi_extra=_documented(LABELS_ONLY, ("labels",)))
     async def labels(camera_id: str, request: Request) -> Response:
         allow(request)
         values = _known(await read_json(request), LABELS_ONLY)
@@ -136,6 +136,43 @@ def add_routes(
     async def resume(camera_id: str, request: Request) -> Response:
         allow(request)
         return await change(request, camera_id, {"enabled": True})
+
+
+def _documented(names: tuple[str, ...], required: tuple[str, ...] = ()) -> _JSON:
+    """Return OpenAPI's description of a body with these settings of a camera, null for 'as in defaults'.
+
+    The routes read bodies themselves, with a limit and faults of their own, so that FastAPI cannot see what they want.
+    """
+    whole = Camera.model_json_schema()
+    properties = {name: _inlined(whole["properties"][name], whole.get("$defs", {})) for name in names}
+    schema: _JSON = {
+        "type": "object",
+        "properties": {
+            name: value if name in required else {"anyOf": [value, {"type": "null"}]}
+            for name, value in properties.items()
+        },
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
+    if required:
+        schema["required"] = list(required)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _inlined(value: Any, definitions: _JSON) -> Any:  # Any: JSON
+    """Return a JSON schema with references replaced by what they name, and without defaults: absent is unchanged."""
+    if isinstance(value, list):
+        return [_inlined(item, definitions) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$ref" in value:
+        return _inlined(definitions[value["$ref"].rsplit("/", 1)[1]], definitions)
+    # a setting may itself be called 'default': only a schema's keyword goes, which stands beside its type
+    return {
+        key: _inlined(item, definitions)
+        for key, item in value.items()
+        if not (key == "default" and not isinstance(item, dict))
+    }
 
 
 def _one(camera: Camera, status: _JSON) -> _JSON:

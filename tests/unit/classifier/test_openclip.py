@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image
 from structlog.testing import capture_logs
 
-from services.classifier.devices import Choice
+from services.classifier.devices import Choice, Dtype, Trial
 from services.classifier.integrity import RECORD_FILE, write_sums
 from services.classifier.model import DeviceLost, Model
 from services.classifier.openclip import (
@@ -38,6 +39,7 @@ from tests.unit.classifier.makers import ColourModel, make_tiny_model, photo
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 FLOAT32 = Choice("cpu", "float32", 2, "test")
 BFLOAT16 = Choice("cpu", "bfloat16", 2, "test")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def loaded(folder: Path, choice: Choice = FLOAT32) -> OpenClipModel:
@@ -254,6 +256,33 @@ def test_broken_weights_are_one_line(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be loaded") as caught:
         loaded(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_the_fastest_of_the_trials_is_measured_once_and_used(tiny_folder: Path, tmp_path: Path) -> None:
+    trials = (Trial("bfloat16", 2), Trial("float32", 1), Trial("float32", 2))
+    choice = replace(BFLOAT16, trials=trials)
+    reference = ModelReference("tiny", "folder", folder=tiny_folder)
+    model = load_model(reference, choice, cache_dir=tmp_path)
+    assert Trial(*_pair(model)) in trials
+    assert "measured, a forward: bfloat16 x 2 " in model.facts.why
+    kept = tmp_path / "speed" / "tiny.json"
+    value = json.loads(kept.read_text())
+    assert value["chosen"] == str(Trial(*_pair(model)))
+    for trial in trials:  # what was kept is believed, whatever this machine would measure now
+        kept.write_text(json.dumps(value | {"chosen": str(trial)}))
+        again = load_model(reference, choice, cache_dir=tmp_path)
+        assert Trial(*_pair(again)) == trial
+        assert next(again.network.visual.parameters()).dtype == DTYPES[trial.dtype]
+        assert torch.get_num_threads() == trial.threads
+        assert "kept in" in again.facts.why
+        assert again.embed_pictures(stack([again.resize(photo(40, 40))])) == pytest.approx(
+            loaded(tiny_folder).embed_pictures(stack([again.resize(photo(40, 40))])), abs=0.02
+        )
+
+
+def _pair(model: OpenClipModel) -> tuple[Dtype, int]:
+    names: dict[str, Dtype] = {"float32": "float32", "bfloat16": "bfloat16"}
+    return names[model.facts.dtype], model.facts.threads
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{not json"])

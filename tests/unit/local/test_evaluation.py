@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -167,6 +168,16 @@ def test_few_clips_are_said_to_be_few() -> None:
     notes = " ".join(warnings_of(evaluation()))
     assert "'a dog' 3" in notes
     assert "a note" in notes
+
+
+def test_a_calibration_that_makes_the_peaks_less_true_is_told() -> None:
+    found = evaluation(Calibration(20.0, 31.0, 0.9, 0.7, 12, Path("x.json")))
+    error = found.reliability[1]
+    assert error > 0
+    worse = warnings_of(replace(found, ece_before=error / 2))
+    assert any(f"calibration error of the peaks ({error / 2:.3f} -> {error:.3f})" in said for said in worse)
+    for before in (error, 1.0, None):
+        assert not any("calibration error" in said for said in warnings_of(replace(found, ece_before=before)))
 
 
 class _Reader(html.parser.HTMLParser):

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from services.motion.api import add_routes
+from services.motion.api import CHANGEABLE, add_routes
 from services.motion.roster import Roster
 from shared.access import Caller, refusal
 from shared.camera_file import CameraFileStore
@@ -48,6 +48,7 @@ class Rig:
         self.roster = Roster(store, self.workers, store.read())
         self.roster.begin()
         app = FastAPI()
+        self.app = app
         add_routes(app, self.roster, lambda: {"cameras": []}, SecretStr(token) if token else None)
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app, client=(peer, 5000)), base_url="http://127.0.0.1:8080"
@@ -159,3 +160,27 @@ def test_pages_of_other_sites_change_nothing(change: dict[str, Any], status: int
     caller = {"peer": "::1", "host": "localhost:8080", "content_type": "application/json; charset=utf-8"}
     found = refusal(Caller(**{**caller, **change}), None)
     assert (found.status if found else None) == status
+
+
+def body_schema(rig: Rig, path: str, method: str) -> dict[str, Any]:  # Any: JSON
+    body = rig.app.openapi()["paths"][path][method]["requestBody"]
+    assert body["required"] is True
+    schema: dict[str, Any] = body["content"]["application/json"]["schema"]
+    assert "$ref" not in str(schema)
+    return schema
+
+
+async def test_the_api_document_says_what_a_change_may_hold(rig: Rig) -> None:
+    schema = body_schema(rig, "/api/cameras/{camera_id}", "patch")
+    assert set(schema["properties"]) == set(CHANGEABLE)
+    for name in CHANGEABLE:
+        assert {"type": "null"} in schema["properties"][name]["anyOf"], name
+    motion = schema["properties"]["motion"]["anyOf"][0]
+    assert motion["properties"]["min_contour_area"]["description"]
+
+
+async def test_the_api_document_says_that_labels_are_wanted(rig: Rig) -> None:
+    schema = body_schema(rig, "/api/cameras/{camera_id}/labels", "put")
+    assert set(schema["properties"]) == {"labels", "background"}
+    assert schema["required"] == ["labels"]
+    assert schema["properties"]["labels"]["type"] == "array"

@@ -7,7 +7,7 @@ MODELS := $(VENV)/share/clipwatch/models
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint clean requirements bench-classifier bench-motion
+.PHONY: help install demo test test-fast lint clean requirements bench-classifier bench-motion bench-capture
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
@@ -35,6 +35,9 @@ bench-classifier: install ## how fast the classifier is here, JSON (ARGS="mini -
 
 bench-motion: install $(BIN)/.installed-test ## how well motion is found, against other methods; Debian only (apt-get download)
 	$(BIN)/python -m bench.motion $(ARGS)
+
+bench-capture: install $(BIN)/.installed-test ## what a camera costs in CPU and memory, against other methods, JSON
+	@$(BIN)/python -m bench.capture $(ARGS)
 
 requirements: $(BIN)/.installed-test ## compile requirements/*.in again to pinned .txt
 	sh requirements/compile.sh $(BIN)

@@ -89,6 +89,13 @@ class MotionSettings(_Strict):
     pictures: Annotated[
         int, Field(ge=1, le=32, description="moments of a snippet that the classifier sees, at most")
     ] = 12
+    idle: Annotated[
+        Literal["auto", "off"],
+        Field(
+            description="'auto' decodes key frames only while nothing moves, where packet sizes tell when that ends; "
+            "'off' decodes everything"
+        ),
+    ] = "off"
     masks: Annotated[
         tuple[tuple[Point, ...], ...],
         Field(description="polygons (shares of width and height) where motion is ignored"),
@@ -97,6 +104,11 @@ class MotionSettings(_Strict):
         tuple[tuple[Point, ...], ...],
         Field(description="polygons; if there are any, only what touches one of them makes an event"),
     ] = ()
+
+    @field_validator("idle", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return "off" if value is False else value  # what YAML 1.1 makes of a bare off
 
     @field_validator("gaussian_ksize")
     @classmethod

@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from services.motion.detector import DetectorState, Gray, start_from
+from services.motion.idle import LONGEST_GROUP_S, Idler
 from services.motion.journal import Journal, JournalHeader
 from services.motion.makers import Job, Maker
 from services.motion.outbox import Outbox
@@ -44,6 +45,7 @@ UNDECODABLE_READS = 3  # times READ_S with packets but no frame, after which a s
 WARM_UP_S = 1.0
 TRUNCATED_S = 1.0
 LOOK_AHEAD_S = 4.0
+REPLAY_WAIT_S = 5.0  # a frame that is decoded late waits this long for the detector, so that none is left out
 LOOK_AHEAD_FRAMES = 20
 
 
@@ -77,6 +79,7 @@ class Worker:
             is_lossless=camera.is_file,
             is_stopping=self._stop.is_set,
         )
+        self._idler: Idler | None = None  # of the stream that is looked at; None: all of it is decoded
         self._thread = threading.Thread(target=self._run, name=f"camera {camera.id}", daemon=True)
         self._clip_facts: StreamFacts | None = (
             None  # of the clips' stream, when motion is looked for in another
@@ -91,6 +94,9 @@ class Worker:
         """Take other labels, thresholds and motion settings, from the next frame and snippet on."""
         self.camera = camera
         self._ring.set_keep(_keep_s(camera))
+        idler = self._idler
+        if idler is not None:
+            idler.is_on = self._may_idle
 
     def stop(self) -> None:
         """Ask it to end: an open event is cut into the outbox."""
@@ -133,8 +139,35 @@ class Worker:
 
     def _look(self, watch: Watch, frame: Frame) -> None:
         must_cut = self._ring.n_bytes > 0.6 * self._place.settings.ring_max_bytes
-        self._execute(watch.look(frame, self.camera, must_cut=must_cut), watch)
+        orders = watch.look(frame, self.camera, must_cut=must_cut)
+        if self._idler is not None:
+            self._idler.is_on = self._may_idle
+            self._idler.saw(frame.t_s, is_busy=watch.is_busy)
+            for order in orders:
+                if isinstance(order, Opened):
+                    self._idler.opened(order.event_started_s, frame.t_s)
+        self._execute(orders, watch)
         self.view.show(frame, watch.motion, watch.scene)
+
+    def _peek(self, watch: Watch, frame: Frame) -> None:
+        """Look at a key frame for which the camera was not woken."""
+        if self._idler is None:
+            return
+        self._idler.is_on = self._may_idle
+        if watch.peek(frame, self.camera):
+            self._idler.notice()
+
+    def _begin_idling(self, video: Stream) -> None:
+        """Let an idler choose what of `video` is decoded, if it is of a kind that allows it."""
+        self._idler = None
+        if isinstance(video, Video):
+            self._idler = Idler(self.camera.id, is_on=self._may_idle)
+            video.idler = self._idler
+
+    @property
+    def _may_idle(self) -> bool:
+        """Whether the user wants it, and nobody watches: the live view shows every look."""
+        return self.camera.motion.idle == "auto" and not self.view.is_watched
 
     def _finish(self, watch: Watch | None, t_s: float) -> None:
         if watch is not None:
@@ -166,6 +199,10 @@ class Worker:
                     self._clip_facts or watch.facts,
                 )
             )
+
+    @property
+    def _is_asleep(self) -> bool:
+        return self._idler is not None and self._idler.is_asleep
 
     def _make(self, wanted: Wanted) -> None:
         piece = wanted.piece
@@ -281,6 +318,7 @@ class FileWorker(Worker):
     def _play(self, starts_s: float) -> float:
         """Read the file once; return when it ended, epoch seconds."""
         video = open_file(self._url, starts_s, self.status.drop)
+        self._begin_idling(video)
         self.status.duration_s = video.duration_s
         self._ring.clear()
         watch: Watch | None = None
@@ -290,13 +328,22 @@ class FileWorker(Worker):
         try:
             for read in video.read():
                 self._keep(read)
+                if read.packet is not None and not read.frames and self._is_asleep:
+                    self.status.skipped_frame()
+                    self.status.beat()
                 for frame in read.frames:
                     if self._stop.is_set():
                         break
+                    if read.is_replay and watch is not None and frame.t_s <= watch.looked_s:
+                        continue  # looked at before it slept, or as a key frame
                     if self.camera.pace == "realtime":
                         pace.wait(frame.t_s, self._stop, self.status.beat)
                     last_s = max(last_s, frame.t_s)
                     n_frames += 1
+                    if read.is_peek and watch is not None and watch.fits(frame):
+                        self._saw_file_frame(frame, starts_s)
+                        self._peek(watch, frame)
+                        continue
                     watch = self._see(watch, video, frame, starts_s)
                 if self._stop.is_set():
                     break
@@ -325,14 +372,17 @@ class FileWorker(Worker):
             watch = Watch(video.facts, self._event_id, state=state)
             self.status.fps = video.facts.frame_rate
             self.status.become("running")
-        self.status.saw_frame()
-        self.status.beat()
-        self.status.position_s = frame.t_s - starts_s
+        self._saw_file_frame(frame, starts_s)
         if watch.is_due(frame.t_s):
             if self.camera.pace == "fast":
                 self._maker.wait_for_room()
             self._look(watch, frame)
         return watch
+
+    def _saw_file_frame(self, frame: Frame, starts_s: float) -> None:
+        self.status.saw_frame()
+        self.status.beat()
+        self.status.position_s = frame.t_s - starts_s
 
     def _look_ahead(self, starts_s: float) -> DetectorState | None:
         """Read the first seconds once more for a baseline, so that motion in the first frame is not lost."""
@@ -456,22 +506,32 @@ class Pace:
         return (t_s - self._media_s) - (time.monotonic() - self._wall_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A frame on its way to the detector, and the stream that it is of."""
+
+    frame: Frame
+    video: Stream
+    is_peek: bool = False
+    is_replay: bool = False
+
+
 @dataclass(slots=True)
 class Slot:
     """The newest frame between the reader and the detector: newest wins, what was not looked at is counted."""
 
     _ready: threading.Condition = field(default_factory=threading.Condition)
-    _frame: tuple[Frame, Stream] | None = None
+    _frame: Taken | None = None
     ended: str | None = None  # why the reader ended
     heard_s: float | None = None  # monotonic time of the last packet
     seen_s: float | None = None  # monotonic time of the last decoded frame, or of the first packet
 
-    def put(self, frame: Frame, video: Stream) -> bool:
-        """Leave `frame`; return False when one that nobody looked at had to go."""
+    def put(self, taken: Taken, wait_s: float = 0.0) -> bool:
+        """Leave a frame; return False when one that nobody looked at, for `wait_s`, had to go."""
         with self._ready:
-            was_free = self._frame is None
-            self._frame = (frame, video)
-            self._ready.notify()
+            was_free = self._ready.wait_for(lambda: self._frame is None, wait_s)
+            self._frame = taken
+            self._ready.notify_all()
             return was_free
 
     def hear(self, read: Read) -> None:
@@ -483,13 +543,14 @@ class Slot:
     def end(self, why: str) -> None:
         with self._ready:
             self.ended = why
-            self._ready.notify()
+            self._ready.notify_all()
 
-    def take(self, timeout_s: float) -> tuple[Frame, Stream] | None:
+    def take(self, timeout_s: float) -> Taken | None:
         with self._ready:
             if self._frame is None and self.ended is None:
                 self._ready.wait(timeout_s)
             taken, self._frame = self._frame, None
+            self._ready.notify_all()  # a reader that replays waits for room
             return taken
 
 
@@ -546,7 +607,7 @@ class LiveWorker(Worker):
                         return why, time.monotonic() - began_s if began_s else 0.0
                 if taken is None:
                     continue
-                frame, video = taken
+                frame, video = taken.frame, taken.video
                 if kept is not None and self._clip_facts is None:
                     self.status.drop("no_main_stream_yet")
                     continue
@@ -562,7 +623,10 @@ class LiveWorker(Worker):
                             self._ring.drop_before(frame.t_s)
                     watch = Watch(video.facts, _random_id, WARM_UP_S)
                 last_s = frame.t_s
-                self._look(watch, frame)
+                if taken.is_peek and watch.looked_s > float("-inf"):
+                    self._peek(watch, frame)
+                elif not (taken.is_replay and frame.t_s <= watch.looked_s):  # it was looked at before
+                    self._look(watch, frame)
             return "stopped", 0.0
         finally:
             gone.set()
@@ -625,22 +689,29 @@ class LiveWorker(Worker):
     def _read(self, video: Stream, slot: Slot, gone: threading.Event) -> None:
         """Leave the frames that the detector wants in `slot`; keep the packets when they are those of the clips."""
         watch_due_s = 0.0
+        self._begin_idling(video)
         for read in video.read():
             if gone.is_set():
                 return
             slot.hear(read)
             if self.camera.detect_url is None:
                 self._keep(read)
+            if read.packet is not None and not read.frames and self._is_asleep:
+                self.status.skipped_frame()
             for frame in read.frames:
-                self._count(frame)
+                self._count(frame, is_steady=not (read.is_peek or read.is_replay))
                 if frame.image.is_corrupt:
                     self.status.drop("corrupt_frame")
+                    continue
+                if read.is_peek:
+                    slot.put(Taken(frame, video, is_peek=True), REPLAY_WAIT_S)
                     continue
                 if frame.t_s < watch_due_s - 0.004:
                     continue  # detect_fps: not wanted, so not a drop
                 period_s = 1 / self.camera.motion.detect_fps
                 watch_due_s = max(watch_due_s, frame.t_s - period_s) + period_s
-                if not slot.put(frame, video):
+                taken = Taken(frame, video, is_replay=read.is_replay)
+                if not slot.put(taken, REPLAY_WAIT_S if read.is_replay else 0.0):
                     self.status.drop("detector_busy")
 
     def _read_main(self, video: Stream, slot: Slot, gone: threading.Event) -> None:
@@ -657,10 +728,11 @@ class LiveWorker(Worker):
                 video.only_keys = True
                 self._clip_facts = facts
 
-    def _count(self, frame: Frame) -> None:
+    def _count(self, frame: Frame, *, is_steady: bool) -> None:
+        """Count a frame; `is_steady`: no frame between it and the last one was skipped."""
         status = self.status
         status.saw_frame()
-        if status.last_frame_s is not None and frame.t_s > status.last_frame_s:
+        if is_steady and status.last_frame_s is not None and frame.t_s > status.last_frame_s:
             fps = min(1 / (frame.t_s - status.last_frame_s), 240.0)
             status.fps += 0.05 * (fps - status.fps)
         status.last_frame_s = frame.t_s
@@ -703,8 +775,9 @@ class LiveWorker(Worker):
 
 
 def _keep_s(camera: Camera) -> float:
-    """Return how much of the past the ring holds: pre-roll, and what confirming motion and looking late take."""
-    return camera.motion.pre_roll_s + 5.0
+    """Return how much of the past the ring holds: pre-roll, what confirming motion and looking late take, and a group
+    that is decoded only when the key frame after it shows something."""
+    return camera.motion.pre_roll_s + 5.0 + (LONGEST_GROUP_S if camera.motion.idle == "auto" else 0.0)
 
 
 def _random_id(event_started_s: float) -> str:

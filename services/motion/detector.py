@@ -129,6 +129,7 @@ GHOST_PHASE_S = 8.0
 VARIANCE_S = 4.0
 ONSET_S = 20.0
 SWAY_HZ = 0.3
+SPARSE_S = 1.0  # longest time between two looks that can count beginnings
 JUMP_SHARE = (
     0.5  # share of pixels that change at once, in 3 of 4 cells, when a lamp is switched or a shot is cut
 )
@@ -609,13 +610,16 @@ def _learn(
     variance = state.variance + (squared - state.variance) * np.minimum(spread, 1.0)
     begun = (foreground & ~state.foreground).astype(np.float32)
     window_s = min(max(t_s - state.started_s, 5.0), ONSET_S)
-    onsets_hz = state.onsets_hz + (begun - state.onsets_hz * np.float32(dt_s)) / np.float32(window_s)
+    onsets_hz = state.onsets_hz
+    if t_s - state.t_s <= SPARSE_S:  # single key frames do not tell how often something begins
+        begun = begun - onsets_hz * np.float32(dt_s)
+        onsets_hz = (onsets_hz + begun / np.float32(window_s)).astype(np.float32)
     kept = tuple((t, p) for t, p in state.history if t_s - t <= 2 * LOOK_BACK_S)[-24:]
     return DetectorState(
         t_s=t_s,
         mean=mean,
         variance=variance,
-        onsets_hz=onsets_hz.astype(np.float32),
+        onsets_hz=onsets_hz,
         foreground=foreground,
         heat=heat,
         history=(*kept, (t_s, plane)),

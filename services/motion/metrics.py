@@ -13,6 +13,12 @@ class MotionMetrics:
         self.frames = Counter(
             "clipwatch_camera_frames_total", "Frames that were decoded.", ["camera"], registry=registry
         )
+        self.skipped = Counter(
+            "clipwatch_camera_skipped_frames_total",
+            "Frames that were not decoded because nothing moved; some are decoded later.",
+            ["camera"],
+            registry=registry,
+        )
         self.drops = Counter(
             "clipwatch_camera_drops_total",
             "Frames, packets and snippets that were lost, by reason.",

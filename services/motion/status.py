@@ -24,6 +24,7 @@ class CameraStatus:
     state: State = "connecting"
     fps: float = 0.0
     n_frames: int = 0
+    n_skipped: int = 0  # packets that were not decoded because nothing moved
     drops: Counter[str] = field(default_factory=Counter)
     last_error: str = ""
     message: str = ""
@@ -51,6 +52,15 @@ class CameraStatus:
         self.n_frames += 1
         self.metrics.frames.labels(self.id).inc()
 
+    def skipped_frame(self) -> None:
+        self.n_skipped += 1
+        self.metrics.skipped.labels(self.id).inc()
+
+    @property
+    def decoded_share(self) -> float:
+        """Which share of the frames was decoded since the start, 0..1."""
+        return 1.0 if self.n_frames == 0 else self.n_frames / (self.n_frames + self.n_skipped)
+
     def as_json(self) -> dict[str, Any]:  # Any: JSON
         return {
             "id": self.id,
@@ -59,6 +69,7 @@ class CameraStatus:
             "state": self.state,
             "fps": round(self.fps, 2),
             "frames": self.n_frames,
+            "decoded_share": round(self.decoded_share, 3),
             "drops": dict(self.drops),
             "last_error": redact(self.last_error) or None,
             "message": redact(self.message) or None,

@@ -105,16 +105,7 @@ class Watch:
             max(self._due_s + period_s, frame.t_s - period_s) if self._due_s > 0 else frame.t_s + period_s
         )
         settings = camera.motion
-        plane = luma_plane(frame)
-        self._state, motion = detector.step(
-            self._state,
-            plane,
-            frame.t_s,
-            DetectorSettings.of(
-                settings, plane.shape[1], frame.image.width, frame.image.height, self._warm_up_s
-            ),
-        )
-        self.motion = only_in(motion, settings.zones, frame.image.width, frame.image.height)
+        self._state, self.motion = self._step(frame, camera)
         self._remember(frame)
         self._segmenter, actions = segmenter.step(
             self._segmenter,
@@ -130,6 +121,35 @@ class Watch:
         if not self._segmenter.is_watching:
             self._reset(camera, frame)
         return orders
+
+    def peek(self, frame: Frame, camera: Camera) -> bool:
+        """Look at a key frame between which and the last look nothing was looked at; tell whether it shows anything.
+
+        If so nothing is learned of it: the frames before it are to be looked at first.
+        """
+        state, motion = self._step(frame, camera)
+        if motion.is_active or _is_anything(state, motion):
+            return True
+        self._state = state
+        self._due_s = max(self._due_s, frame.t_s + 1 / camera.motion.detect_fps)
+        return False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the last look saw anything at all, believed or not, or an event is open."""
+        return self._segmenter.is_watching or self._state is None or _is_anything(self._state, self.motion)
+
+    @property
+    def looked_s(self) -> float:
+        """When the newest frame was taken that was learned of."""
+        return float("-inf") if self._state is None else self._state.t_s
+
+    def _step(self, frame: Frame, camera: Camera) -> tuple[detector.DetectorState, Motion]:
+        plane = luma_plane(frame)
+        width, height = frame.image.width, frame.image.height
+        settings = DetectorSettings.of(camera.motion, plane.shape[1], width, height, self._warm_up_s)
+        state, motion = detector.step(self._state, plane, frame.t_s, settings)
+        return state, only_in(motion, camera.motion.zones, width, height)
 
     def finish(self, t_s: float, camera: Camera) -> list[Order]:
         """End what is open: there are no more frames."""
@@ -172,6 +192,10 @@ class Watch:
         )
         self._choice = Choice(min(limit, self._choice.limit) if frame is None else limit, FIRST_STRETCH_S)
         self._spare = None
+
+
+def _is_anything(state: detector.DetectorState, motion: Motion) -> bool:
+    return motion.is_blind or any(track.spots[-1].t_s == state.t_s for track in state.tracks)
 
 
 def luma_plane(frame: Frame) -> detector.Gray:

@@ -19,6 +19,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from services.motion.hints import size_of
+from services.motion.idle import Idler, Wish
 from services.motion.packets import Packet, StreamFacts
 from shared.errors import Transient, redact
 
@@ -51,6 +53,8 @@ class Read:
 
     packet: Packet | None
     frames: tuple[Frame, ...]
+    is_peek: bool = False  # a key frame alone: what lies between it and the one before was skipped
+    is_replay: bool = False  # of packets that were skipped: late, and some may have been looked at
 
 
 class Stream(Protocol):
@@ -127,6 +131,14 @@ class Video:
         self.facts = facts_of(self._stream)
         self._times = make_times(self.facts)
         self.only_keys = False
+        self.idler: Idler | None = None  # says which packets are decoded; None: all
+        self._skipped: list[av.Packet[VideoStream]] = []  # since the last key frame, that one included
+        self._skipped_before: list[av.Packet[VideoStream]] = []  # the group before
+        self._place = 0  # packets since the last key frame
+        data = self.facts.extradata
+        self._length_size = (
+            (data[4] & 3) + 1 if len(data) > 4 and data[0] == 1 else 0
+        )  # ISO/IEC 14496-15 §5.3.3.1
         self._seen_key = False
         self._n_waited = 0
         self.duration_s = self._claimed_duration_s()
@@ -195,12 +207,59 @@ class Video:
         if self.only_keys and not is_key:
             yield Read(packet, ())
             return
+        wish = self._wish(packet)
+        if wish is Wish.DECODE:
+            yield Read(packet, self._decoded(raw, packet_s))
+        elif wish is Wish.SKIP:
+            self._skipped.append(raw)
+            yield Read(packet, ())
+        elif wish is Wish.PEEK:
+            yield from self._peek(raw, packet)
+        else:
+            yield from self._replay(raw, packet, both=wish is Wish.REPLAY_BOTH)
+
+    def _wish(self, packet: Packet) -> Wish:
+        if self.idler is None:
+            return Wish.DECODE
+        self._place = 0 if packet.is_key else self._place + 1
+        size = size_of(packet.data, packet.is_key, self._place, self.facts.codec, self._length_size)
+        wish = self.idler.take(packet.t_s, size)
+        if (
+            wish is Wish.DECODE and self._skipped
+        ):  # a key frame with which it wakes: nothing before it is needed
+            self._skipped, self._skipped_before = [], []
+        return wish
+
+    def _decoded(self, raw: av.Packet[VideoStream], packet_s: float) -> tuple[Frame, ...]:
         try:
             images = raw.decode()
         except av.FFmpegError:
             self._on_drop("broken_packet")
             images = []
-        yield Read(packet, tuple(self._frame(image, packet_s) for image in images))
+        return tuple(self._frame(image, packet_s) for image in images)
+
+    def _drained(self, packet_s: float) -> tuple[Frame, ...]:
+        """Return what the decoder still holds (threads, reordering), and make it forget the stream so far."""
+        try:
+            images = self.codec_context.decode(None)
+        except av.FFmpegError:
+            images = []
+        self.codec_context.flush_buffers()
+        return tuple(self._frame(image, packet_s) for image in images)
+
+    def _peek(self, raw: av.Packet[VideoStream], packet: Packet) -> Iterator[Read]:
+        if not self._skipped:  # it was awake
+            yield Read(None, self._drained(packet.t_s))
+        self._skipped_before, self._skipped = self._skipped, [raw]
+        frames = self._decoded(raw, packet.t_s) + self._drained(packet.t_s)
+        yield Read(packet, frames, is_peek=True)
+
+    def _replay(self, raw: av.Packet[VideoStream], packet: Packet, *, both: bool) -> Iterator[Read]:
+        skipped = [*(self._skipped_before if both else ()), *self._skipped]
+        self._skipped, self._skipped_before = [], []
+        for earlier in skipped:
+            yield Read(None, self._decoded(earlier, packet.t_s), is_replay=True)
+        yield Read(packet, self._decoded(raw, packet.t_s), is_replay=True)
 
     def _rest(self) -> Iterator[Read]:
         """Yield the frames that the decoder still holds at the end."""

@@ -1,0 +1,139 @@
+"""What the sizes of compressed packets tell of a scene that is not decoded. Pure: packets go in, a surprise comes out.
+
+A picture that is coded as its difference to the one before takes bytes for what changed. How many it takes while
+nothing moves is learned per place in the group of pictures (encoders spend more after a key frame) and apart for
+pictures that no other is decoded from. A hint is a run of sizes over what is usual there.
+An encoder that holds its bit rate spends the same bytes on noise as on a walker. How well the sizes would tell is
+therefore asked beforehand: what a thing of SEEN_SHARE of the picture costs (that share of a key frame's bytes)
+against how the sizes scatter while nothing moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_VCL_FIRST, _VCL_LAST, _NAL_TYPE = 1, 5, 0x1F  # ITU-T H.264 table 7-1: coded slices; 12 is filler
+RUN = (
+    12  # sizes that are looked at together (of 1, 5, 12 and 25 it told a walker best, docs/design/capture.md)
+)
+HINT = 4.0  # a run this many mean deviations over the usual is a hint
+SEPARATES = 4.0  # so many mean deviations a thing of SEEN_SHARE must lie over the usual
+SEEN_SHARE = 0.01
+MOVED_COST = (
+    0.8  # bytes of a thing that moves, by the bytes of its place in a key frame (measured, same page)
+)
+MEMORY = 40  # sizes that a place's usual one is made of
+LEARNED_AT = 4  # sizes after which a place can be judged
+LEARNED = 150  # sizes after which the stream can be judged
+LEAST_DEVIATION = 0.02  # of the usual size: equal sizes are no proof of exactness
+MOST_PLACES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bytes of coded pictures in a packet, without padding. `place`: how many packets after the key frame."""
+
+    n_bytes: int
+    is_key: bool
+    place: int
+    is_disposable: bool = False  # no other picture is decoded from it
+
+
+def size_of(data: bytes, is_key: bool, place: int, codec: str, length_size: int) -> Size:
+    """Measure a packet. Of H.264 only the slices count; `length_size`: of NAL lengths, 0 for start codes."""
+    if codec != "h264":
+        return Size(len(data), is_key, place)
+    n_bytes, is_disposable = 0, False
+    for at, end in _units(data, length_size):
+        if _VCL_FIRST <= data[at] & _NAL_TYPE <= _VCL_LAST:
+            n_bytes += end - at
+            is_disposable = data[at] >> 5 & 3 == 0  # nal_ref_idc
+    return Size(n_bytes or len(data), is_key, place, is_disposable and not is_key)
+
+
+def _units(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:
+    if length_size:
+        at = 0
+        while at + length_size < len(data):
+            size = int.from_bytes(data[at : at + length_size])
+            at += length_size
+            yield at, min(at + size, len(data))
+            at += max(size, 1)
+        return
+    at = data.find(b"\x00\x00\x01")
+    while 0 <= at < len(data) - 3:
+        following = data.find(b"\x00\x00\x01", at + 3)
+        yield at + 3, len(data) if following < 0 else following
+        at = following
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """A value's mean and its mean deviation; the first MEMORY values count alike, later ones fade."""
+
+    mean: float = 0.0
+    deviation: float = 0.0
+    n: int = 0
+
+    def learn(self, value: float) -> Usual:
+        n = min(self.n + 1, MEMORY)
+        mean = self.mean + (value - self.mean) / n
+        return Usual(mean, self.deviation + (abs(value - mean) - self.deviation) / n, n)
+
+
+class Sizes:
+    """What is known of one stream's sizes. Takes and gives values only; bounded by MOST_PLACES. One thread."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[int, bool], Usual] = {}
+        self._all = Usual()  # every size that others are decoded from
+        self._keys = Usual()
+        self._runs = Usual()  # mean excess of RUN sizes while it is calm
+        self._run: tuple[float, ...] = ()
+        self._n_learned = 0
+
+    def see(self, size: Size, *, is_calm: bool) -> float:
+        """Return how surprising the sizes up to this one are (1: a hint) and, when `is_calm`, learn from it."""
+        if size.is_key:
+            self._keys = self._keys.learn(float(size.n_bytes))
+            return 0.0
+        key = (size.place, size.is_disposable)
+        place = self._places.get(key, Usual())
+        if place.n >= LEARNED_AT:
+            self._run = (*self._run[1 - RUN :], (size.n_bytes - place.mean) / self._scale(place))
+        together = sum(self._run) / RUN
+        surprise = together / (HINT * self._scatter) if self.is_learned else 0.0
+        if is_calm:
+            self._n_learned = min(self._n_learned + 1, LEARNED)
+            if place.n or len(self._places) < MOST_PLACES:
+                self._places[key] = place.learn(float(size.n_bytes))
+            if not size.is_disposable:
+                self._all = self._all.learn(float(size.n_bytes))
+            if len(self._run) == RUN:
+                # the mean of the runs is 0 by construction; a run counts once a RUN, its neighbours are its own sizes
+                spread = self._runs.deviation + (abs(together) - self._runs.deviation) / min(
+                    self._runs.n + 1, RUN * MEMORY
+                )
+                self._runs = Usual(0.0, spread, min(self._runs.n + 1, RUN * MEMORY))
+        return surprise
+
+    def _scale(self, place: Usual) -> float:
+        """Return by what a place's excess is divided: few sizes may lie together by chance."""
+        return max(place.deviation, 0.5 * self._all.deviation, LEAST_DEVIATION * self._all.mean, 1.0)
+
+    @property
+    def _scatter(self) -> float:
+        return max(self._runs.deviation, 0.1)
+
+    @property
+    def is_learned(self) -> bool:
+        return self._n_learned >= LEARNED and self._runs.n >= 2 * RUN
+
+    @property
+    def separation(self) -> float:
+        """Return how many mean deviations a thing of SEEN_SHARE would lie over the usual; 0 while it is not known."""
+        if not self.is_learned or not self._keys.n:
+            return 0.0
+        rise = MOVED_COST * SEEN_SHARE * self._keys.mean / self._scale(self._all)
+        return rise / self._scatter

@@ -1,0 +1,168 @@
+"""Decides which packets of a camera are decoded: all while something moves, key frames while nothing does. Pure: no
+clock, no decoder; times are the packets' own.
+
+    awake   every packet is decoded and looked at
+    asleep  key frames only. A hint (hints.py) has the group so far decoded; a key frame that does not look like the
+            scene has the group before it decoded as well, because what is in it came while nothing was looked at
+
+It sleeps only where that is known to be safe: the sizes were learned and would tell, key frames come often, nothing was
+seen for a while, and no event has begun lately that the sizes did not tell of. A group in AUDITED is decoded all the
+same, to see whether they tell. A reader calls `take`, who looks at the frames calls the others: single values pass.
+"""
+
+from __future__ import annotations
+
+import enum
+import zlib
+from collections import deque
+
+from services.motion.hints import SEPARATES, Size, Sizes
+
+LEARN_S = 20.0  # decoded fully after a start or a reconnect
+CALM_S = 3.0  # without anything seen, before it sleeps
+LONGEST_GROUP_S = 4.2  # rarer key frames: decode everything
+AUDITED = 20  # one group in so many is decoded while asleep
+LATE_S = 1.0  # who looks at the frames is this far behind: no time to sleep
+TOLD_BEFORE_S, TOLD_AFTER_S = 1.0, 1.5  # a hint this near an event's beginning told of it
+DISTRUST_S = 300.0  # everything is decoded this long after an event that no hint told of; doubles with each further one
+LONGEST_DISTRUST_S = 3600.0
+MOST_HINTS = 256
+MOST_GROUPS = 8
+
+
+class Wish(enum.Enum):
+    """What is to be done with a packet."""
+
+    DECODE = "decode"
+    SKIP = "skip"
+    PEEK = "peek"  # a key frame: decode it alone
+    REPLAY = "replay"  # decode what was skipped since the last key frame, and go on
+    REPLAY_BOTH = "replay both"  # since the one before
+
+
+class Idler:
+    """The state of one stream between packets."""
+
+    def __init__(self, name: str, *, is_on: bool = True) -> None:
+        """`name` decides which groups are audited: the same file is read alike again."""
+        self.is_on = is_on
+        self.sizes = Sizes()
+        self.is_asleep = False
+        self._name = name
+        self._n_keys = 0
+        self._started_s: float | None = None
+        self._key_s: float | None = None
+        self._groups_s: deque[float] = deque(maxlen=MOST_GROUPS)
+        self._hints_s: deque[float] = deque(maxlen=MOST_HINTS)
+        self._woke_s = float("-inf")
+        self._looked_s = float("-inf")
+        self._busy_s = float("-inf")
+        self._is_noticed = False
+        self._distrusted_until_s = float("-inf")
+        self._n_missed = 0
+
+    # -- what was seen in the frames
+
+    def saw(self, t_s: float, *, is_busy: bool) -> None:
+        """A frame of `t_s` was looked at; `is_busy`: there was something in it, or an event is open."""
+        self._looked_s = t_s
+        if is_busy:
+            self._busy_s = t_s
+
+    def notice(self) -> None:
+        """A key frame does not look like the scene."""
+        self._is_noticed = True
+
+    def opened(self, started_s: float, t_s: float) -> None:
+        """An event that began at `started_s` was believed at `t_s`."""
+        if not self.sizes.is_learned:
+            return
+        was_told = any(
+            -TOLD_BEFORE_S <= hint_s - started_s <= TOLD_AFTER_S for hint_s in tuple(self._hints_s)
+        )
+        if was_told:
+            self._n_missed = 0
+            return
+        wait_s = min(DISTRUST_S * 2.0**self._n_missed, LONGEST_DISTRUST_S)
+        self._n_missed = min(self._n_missed + 1, 10)
+        self._distrusted_until_s = t_s + wait_s
+
+    @property
+    def n_missed(self) -> int:
+        """How many events in a row no hint told of."""
+        return self._n_missed
+
+    # -- packets
+
+    def take(self, t_s: float, size: Size) -> Wish:
+        """Say what is to be done with the packet of `t_s` (epoch seconds)."""
+        if self._started_s is None:
+            self._started_s = t_s
+        if size.is_key:
+            if self._key_s is not None:
+                self._groups_s.append(t_s - self._key_s)
+            self._key_s = t_s
+            self._n_keys += 1
+        surprise = self.sizes.see(size, is_calm=self._is_calm(t_s))
+        if surprise >= 1.0:
+            self._hints_s.append(t_s)
+        if not self.is_asleep:
+            if size.is_key and not self._is_audited and self._may_sleep(t_s):
+                self.is_asleep = True
+                self._is_noticed = False
+                return Wish.PEEK
+            return Wish.DECODE
+        return self._asleep(t_s, size, surprise)
+
+    def _asleep(self, t_s: float, size: Size, surprise: float) -> Wish:
+        if self._is_noticed:
+            self._wake(t_s)
+            return Wish.REPLAY_BOTH
+        if (
+            surprise >= 1.0
+            or not self.is_on
+            or (not size.is_key and self._group_age_s(t_s) > LONGEST_GROUP_S)
+        ):
+            self._wake(t_s)
+            return Wish.REPLAY
+        if not size.is_key:
+            return Wish.SKIP
+        if self._is_audited or not self._would_tell or t_s < self._distrusted_until_s:
+            self.is_asleep = False
+            return Wish.DECODE
+        return Wish.PEEK
+
+    def _wake(self, t_s: float) -> None:
+        self.is_asleep = False
+        self._is_noticed = False
+        self._woke_s = t_s
+
+    def _group_age_s(self, t_s: float) -> float:
+        return t_s - self._key_s if self._key_s is not None else 0.0
+
+    def _is_calm(self, t_s: float) -> bool:
+        """Whether the packet of `t_s` shows how sizes are while nothing moves."""
+        if self.is_asleep:
+            return not self._hints_s or t_s - self._hints_s[-1] > 1.0
+        return self._looked_s > float("-inf") and t_s - self._busy_s > 1.5
+
+    @property
+    def _is_audited(self) -> bool:
+        return zlib.crc32(f"{self._name}|{self._n_keys}".encode()) % AUDITED == 0
+
+    @property
+    def _would_tell(self) -> bool:
+        return self.sizes.separation >= SEPARATES
+
+    def _may_sleep(self, t_s: float) -> bool:
+        assert self._started_s is not None
+        return (
+            self.is_on
+            and t_s - self._started_s >= LEARN_S
+            and len(self._groups_s) >= 2
+            and max(self._groups_s) <= LONGEST_GROUP_S
+            and t_s - max(self._busy_s, self._woke_s) >= CALM_S
+            and t_s - self._looked_s <= LATE_S
+            and t_s >= self._distrusted_until_s
+            and self._would_tell
+        )

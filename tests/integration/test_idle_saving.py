@@ -1,0 +1,128 @@
+"""Idle saving on recordings: what is asleep between key frames misses nothing and begins no event later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.motion.camera import FileWorker, Place
+from services.motion.metrics import MotionMetrics
+from services.motion.outbox import Entry, Outbox
+from services.motion.recordings import find_recording
+from services.motion.settings import MotionServiceSettings
+from services.motion.status import CameraStatus
+from shared.cameras import Camera
+from shared.contract import SnippetHeader, SnippetMessage
+from tests.unit.motion.videos import Plane, write_video
+
+WIDTH, HEIGHT, FPS, GOP_S = 320, 240, 12, 2
+LENGTH_S = 30
+CROSSES = (26.4, 27.4)  # s: between the key frames at 26 and 28, after it fell asleep
+CODERS = {
+    "vbr": {"preset": "ultrafast", "crf": "23", "bf": "0"},
+    "cbr": {
+        "preset": "ultrafast",
+        "b": "500k",
+        "maxrate": "500k",
+        "bufsize": "500k",
+        "nal-hrd": "cbr",
+        "bf": "0",
+    },
+}
+
+
+def scene(light: float, noise: float) -> Iterator[Plane]:
+    """Yield a place with fine structure; a thing of 30x48 px crosses it within a second."""
+    rng = np.random.default_rng(3)
+    ground = rng.integers(60, 160, (HEIGHT // 4, WIDTH // 4)).repeat(4, 0).repeat(4, 1) * light
+    thing = rng.integers(0, 255, (12, 6)).repeat(4, 0).repeat(5, 1) * light
+    noises = [rng.normal(0, noise, ground.shape) for _ in range(8)]
+    for index in range(LENGTH_S * FPS):
+        share = (index / FPS - CROSSES[0]) / (CROSSES[1] - CROSSES[0])
+        frame = ground
+        if 0 <= share <= 1:
+            frame = ground.copy()
+            x = round(share * (WIDTH - thing.shape[1]))
+            frame[100 : 100 + thing.shape[0], x : x + thing.shape[1]] = thing
+        noisy = frame + np.roll(noises[int(rng.integers(8))], int(rng.integers(WIDTH)), axis=1)
+        yield noisy.clip(0, 255).astype(np.uint8)
+
+
+@dataclass
+class Played:
+    """What a recording became."""
+
+    status: CameraStatus
+    snippets: list[SnippetHeader]
+    starts_s: float
+
+    def begins_s(self) -> list[float]:
+        events = dict.fromkeys(header.event_started_at.timestamp() for header in self.snippets)
+        return [round(at - self.starts_s, 2) for at in events]
+
+    def clips_s(self) -> list[tuple[float, float]]:
+        return [
+            (
+                round(header.started_at.timestamp() - self.starts_s, 2),
+                round(header.ended_at.timestamp() - self.starts_s, 2),
+            )
+            for header in self.snippets
+        ]
+
+
+def play(folder: Path, video: Path, idle: str) -> Played:
+    """Read a recording as the service does."""
+    folder.mkdir()
+    (folder / "journal").mkdir()
+    metrics = MotionMetrics(CollectorRegistry())
+    camera = Camera.model_validate(
+        {
+            "id": "cam",
+            "labels": ["x"],
+            "url": str(video),
+            "pace": "fast",
+            "loop": False,
+            "motion": {"idle": idle},
+        }
+    )
+    outbox = Outbox(folder / "outbox", 64 * 1024 * 1024, metrics)
+    recording = find_recording(folder / "recordings", camera)
+    assert recording is not None
+    status = CameraStatus("cam", camera.url, metrics)
+    place = Place(MotionServiceSettings(), outbox, b"s" * 32, folder / "journal")
+    worker = FileWorker(camera, place, status, recording)
+    worker.start()
+    assert worker.join(240)
+    assert status.state == "ended"
+    paths = sorted((folder / "outbox").glob("*.snippet"))
+    messages = [outbox.read(Entry(path.name, path.stat().st_size))[1] for path in paths]
+    headers = [SnippetMessage.decode(message).header for message in messages]
+    return Played(status, headers, recording.starts_s)
+
+
+@pytest.mark.parametrize(
+    ("coder", "light", "noise", "sleeps"),
+    [("vbr", 1.0, 1.0, True), ("cbr", 1.0, 1.5, False), ("vbr", 0.25, 3.5, False), ("cbr", 0.25, 3.5, False)],
+    ids=["variable rate", "constant rate", "night", "night at a constant rate"],
+)
+def test_a_thing_that_crosses_between_two_key_frames_is_an_event_with_all_of_its_pre_roll(
+    tmp_path: Path, coder: str, light: float, noise: float, sleeps: bool
+) -> None:
+    video = write_video(
+        tmp_path / "in.mp4", scene(light, noise), fps=FPS, gop=GOP_S * FPS, options=CODERS[coder]
+    )
+    awake, idle = play(tmp_path / "off", video, "off"), play(tmp_path / "auto", video, "auto")
+    assert awake.status.n_skipped == 0
+    assert awake.begins_s() == [pytest.approx(CROSSES[0], abs=0.3)]
+    assert idle.begins_s() == pytest.approx(awake.begins_s(), abs=0.11)
+    assert idle.clips_s() == awake.clips_s()
+    assert [len(header.pictures) for header in idle.snippets] == [
+        len(header.pictures) for header in awake.snippets
+    ]
+    assert (idle.status.n_skipped > 0) is sleeps
+    assert idle.status.decoded_share == pytest.approx(1.0 if not sleeps else 0.8, abs=0.15)

@@ -1,0 +1,153 @@
+"""Which packets are decoded, when: packets and looks without pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.motion.hints import Size
+from services.motion.idle import DISTRUST_S, LEARN_S, LONGEST_GROUP_S, Idler, Wish
+
+FPS = 25
+
+
+@dataclasses.dataclass
+class Camera:
+    """Sends groups of packets and looks at what is decoded. `spread`: how its sizes scatter while nothing moves."""
+
+    idler: Idler
+    group: int = 50
+    spread: float = 300.0
+    n: int = 0
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng(5)
+
+    def send(self, seconds: float, extra: int = 0, is_busy: bool = False) -> list[Wish]:
+        wishes = []
+        for _ in range(round(seconds * FPS)):
+            place, t_s = self.n % self.group, self.n / FPS
+            n_bytes = (
+                200_000 if place == 0 else max(1, round(2000 + self.spread * self._rng.normal())) + extra
+            )
+            wish = self.idler.take(t_s, Size(n_bytes, is_key=place == 0, place=place))
+            wishes.append(wish)
+            if wish in (Wish.DECODE, Wish.REPLAY, Wish.REPLAY_BOTH):
+                self.idler.saw(t_s, is_busy=is_busy)
+            self.n += 1
+        return wishes
+
+    @property
+    def t_s(self) -> float:
+        return self.n / FPS
+
+
+def asleep() -> Camera:
+    """Return a camera that has been asleep for a few groups; the next packet is a key frame."""
+    camera = Camera(Idler("cam"))
+    camera.send(40)
+    while not camera.idler.is_asleep or camera.n % camera.group:
+        camera.send(1 / FPS)
+        assert camera.t_s < 100
+    return camera
+
+
+def test_everything_is_decoded_at_first_and_little_later() -> None:
+    camera = Camera(Idler("cam"))
+    assert set(camera.send(LEARN_S)) == {Wish.DECODE}
+    later = camera.send(240)
+    assert sum(wish is Wish.SKIP for wish in later) >= 0.85 * len(later)
+    assert Wish.PEEK in later
+
+
+def test_some_groups_are_decoded_to_see_whether_the_sizes_tell() -> None:
+    camera = asleep()
+    later = camera.send(240)
+    assert 0.02 <= sum(wish is Wish.DECODE for wish in later) / len(later) <= 0.15
+
+
+def test_a_hint_has_the_group_so_far_decoded() -> None:
+    camera = asleep()
+    camera.send(0.4)
+    found = [wish for wish in camera.send(1.0, extra=2500, is_busy=True) if wish is not Wish.SKIP]
+    assert found[0] in (Wish.REPLAY, Wish.DECODE)
+    assert set(found[1:]) <= {Wish.DECODE}
+    assert not camera.idler.is_asleep
+
+
+def test_a_key_frame_that_shows_something_has_the_group_before_decoded_too() -> None:
+    camera = asleep()
+    while camera.send(1 / FPS) != [Wish.PEEK]:
+        assert camera.t_s < 100
+    camera.idler.notice()
+    assert camera.send(1 / FPS) == [Wish.REPLAY_BOTH]
+    assert camera.send(1 / FPS) == [Wish.DECODE]
+
+
+def test_sizes_that_would_not_tell_keep_the_camera_awake() -> None:
+    assert set(Camera(Idler("cam"), spread=8000.0).send(120)) == {Wish.DECODE}
+
+
+def test_rare_key_frames_keep_the_camera_awake() -> None:
+    group = round((LONGEST_GROUP_S + 0.5) * FPS)
+    assert set(Camera(Idler("cam"), group=group).send(200)) == {Wish.DECODE}
+
+
+def test_switched_off_it_decodes_everything_at_once() -> None:
+    camera = asleep()
+    camera.send(0.2)
+    camera.idler.is_on = False
+    wishes = camera.send(30)
+    assert wishes[0] in (Wish.REPLAY, Wish.DECODE)
+    assert set(wishes[1:]) == {Wish.DECODE}
+
+
+def test_an_event_that_no_hint_told_of_ends_the_trust_for_a_while() -> None:
+    camera = asleep()
+    camera.idler.opened(camera.t_s - 1.0, camera.t_s)
+    began_s = camera.t_s
+    assert camera.idler.n_missed == 1
+    assert set(camera.send(DISTRUST_S - 0.1)) == {Wish.DECODE}
+    assert camera.t_s < began_s + DISTRUST_S
+    assert any(wish is Wish.SKIP for wish in camera.send(60))
+
+
+def test_an_event_that_a_hint_told_of_costs_no_trust() -> None:
+    camera = asleep()
+    camera.send(0.4)
+    began_s = camera.t_s
+    camera.send(1.0, extra=2500, is_busy=True)
+    camera.idler.opened(began_s, camera.t_s)
+    assert camera.idler.n_missed == 0
+    assert any(wish is Wish.SKIP for wish in camera.send(30))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["quiet", "moves", "noticed", "missed"]), st.integers(1, 120)), max_size=12
+    )
+)
+def test_what_was_skipped_is_decoded_before_anything_that_needs_it(steps: list[tuple[str, int]]) -> None:
+    """After a skipped packet comes a replay or a key frame, never a bare DECODE of a dependent picture."""
+    camera = asleep()
+    has_gap = True
+    for what, n_packets in steps:
+        if what == "noticed":
+            camera.idler.notice()
+        if what == "missed":
+            camera.idler.opened(camera.t_s - 1, camera.t_s)
+        for _ in range(n_packets):
+            is_key = camera.n % camera.group == 0
+            (wish,) = camera.send(1 / FPS, extra=2500 if what == "moves" else 0, is_busy=what == "moves")
+            if wish is Wish.DECODE:
+                assert is_key or not has_gap
+                has_gap = False
+            elif wish in (Wish.REPLAY, Wish.REPLAY_BOTH):
+                has_gap = False
+            else:
+                assert is_key is (wish is Wish.PEEK)
+                has_gap = True

@@ -5,7 +5,8 @@ composition before the camera (feature distillation: Hinton et al. 2015, Romero 
 Zhu et al. 2019, *Low-resolution Visual Recognition via Deep Feature Distillation*). Every picture at hand teaches, and
 ImageNet's knowledge stays where it was. Writes tower.safetensors; the bridge is trained on it afterwards (train.py).
 
-    python models/adapt.py --cache /var/tmp/mini --minutes 20
+    python models/adapt.py --cache /var/tmp/mini --parts 2 --minutes 22
+    python models/adapt.py --cache /var/tmp/mini --parts 4 --minutes 24 --seed 7 --start models/mini/tower.safetensors
 """
 
 import argparse
@@ -24,7 +25,7 @@ import numpy as np
 import sources
 import torch
 from dataset import Library
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from tower import Towers
@@ -115,7 +116,7 @@ def lessons(folder: Path, shard: int) -> None:
 class Lessons:
     """All parts: draws batches of kept outputs with what the tower gave on the clean picture."""
 
-    def __init__(self, folder: Path, towers: Towers, n_parts: int) -> None:
+    def __init__(self, folder: Path, towers: Towers, n_parts: int, seed: int = 0) -> None:
         """Open the files; the kept outputs stay on disk."""
         shards = range(n_parts)
         self.kept = [np.load(folder / f"{k}-kept.npy", mmap_mode="r") for k in shards]
@@ -125,7 +126,7 @@ class Lessons:
         self.where = [(k, i) for k in shards for i in range(self.kept[k].shape[1])]
         self.deviation = self.taught.std(0) + 0.05
         self.weight, self.bias = towers.classifier_weight, towers.classifier_bias
-        self._rng = np.random.default_rng(0)
+        self._rng = np.random.default_rng(seed)
         self._order: Array = np.empty(0, np.int64)
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -201,6 +202,8 @@ def main() -> int:
     parser.add_argument("--parts", type=int, default=2, help="of the 4 parts of the training pictures")
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--start", type=Path, help="a tower.safetensors to go on from, at full rate again")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     sources.fetch(args.cache)
@@ -211,7 +214,11 @@ def main() -> int:
     with multiprocessing.get_context("fork").Pool(2) as pool:
         pool.map(functools.partial(lessons, folder), range(args.parts), chunksize=1)
     torch.set_num_threads(args.threads)
-    adapt(towers.trunk, Lessons(folder, towers, args.parts), args.minutes, args.rate)
+    teaching = Lessons(folder, towers, args.parts, args.seed)  # before the start: the frozen tower teaches
+    if args.start is not None:
+        learned = {name: tensor.float() for name, tensor in load_file(args.start).items()}
+        towers.trunk.load_state_dict({**towers.trunk.state_dict(), **learned})
+    adapt(towers.trunk, teaching, args.minutes, args.rate)
     save_file(changed(towers.trunk), args.out / assemble.TOWER)
     write_sums(args.out)
     return 0

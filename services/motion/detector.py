@@ -409,9 +409,7 @@ def _blobs(
     for label in candidates:
         x, y, w, h = (int(stats[label, column]) for column in range(4))
         inside = labels[y : y + h, x : x + w] == label
-        if _keeps_structure(plane, state.mean, inside, x, y, w, h) or _is_smooth(
-            plane, difference, inside, x, y
-        ):
+        if _keeps_structure(plane, state.mean, inside, x, y, w, h) or _is_smooth(difference, inside, x, y):
             light.append((np.s_[y : y + h, x : x + w], inside))
             continue
         blob = _trimmed(x, y, w, h, settings.dilate_iterations, plane.shape, float(movement[label]))
@@ -463,19 +461,12 @@ def _keeps_structure(plane: Gray, mean: Floats, inside: Mask, x: int, y: int, w:
     return float(now @ behind) / math.sqrt(now_power * behind_power) > STRUCTURE_KEPT
 
 
-def _is_smooth(plane: Gray, difference: Floats, inside: Mask, x: int, y: int) -> bool:
-    """Tell whether a blob has no edge anywhere: a cone of light, the rim of a cloud's shadow, on flat ground.
-
-    An object's edge is seen in the picture and in the difference; what light taught the baseline a moment ago leaves
-    edges in the difference alone.
-    """
+def _is_smooth(difference: Floats, inside: Mask, x: int, y: int) -> bool:
+    """Tell whether a blob has no edge anywhere: a cone of light, the rim of a cloud's shadow, on flat ground."""
     h, w = inside.shape
     top, left = max(0, y - 4), max(0, x - 4)
-    place = np.s_[top : y + h + 4, left : x + w + 4]
-    now = plane[place].astype(np.float32)
-    fine = np.minimum(
-        np.abs(difference[place] - cv2.blur(difference[place], (9, 9))), np.abs(now - cv2.blur(now, (9, 9)))
-    )
+    place = difference[top : y + h + 4, left : x + w + 4]
+    fine = np.abs(place - cv2.blur(place, (9, 9)))
     height = float(np.percentile(np.abs(difference[y : y + h, x : x + w][inside]), 90))
     return float(np.percentile(fine, 98)) < SMOOTH * height
 

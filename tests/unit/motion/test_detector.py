@@ -145,12 +145,6 @@ def spot_of_light(i: int) -> Plane:
     return to_plane(GROUND * (1 + 0.5 * cone))
 
 
-def cone_on_flat_ground(i: int) -> Plane:
-    yy, xx = np.mgrid[0:HEIGHT, 0:WIDTH]
-    cone = np.exp(-(((xx - 3 * i) / 50) ** 2 + ((yy - 90) / 50) ** 2))
-    return to_plane(90 * (1 + 0.5 * cone))
-
-
 def broken_decoder(i: int) -> Plane:
     """A third of the picture turns gray for a second and a half, its border moving: packets were lost."""
     out = GROUND.copy()
@@ -180,7 +174,6 @@ NUISANCES = [
     infrared,
     shaking,
     spot_of_light,
-    cone_on_flat_ground,
     rain,
     flicker,
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -23,6 +24,18 @@ class Caller:
     fetch_site: str | None = None
     content_type: str | None = None
     authorization: str | None = None
+
+    @classmethod
+    def of(cls, peer: str | None, header: Callable[[str], str | None]) -> Caller:
+        """Return the caller of a request, whose `header` gives a value by its name in small letters."""
+        return cls(
+            peer=peer,
+            host=header("host"),
+            origin=header("origin"),
+            fetch_site=header("sec-fetch-site"),
+            content_type=header("content-type"),
+            authorization=header("authorization"),
+        )
 
 
 @dataclass(frozen=True, slots=True)

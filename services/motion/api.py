@@ -55,19 +55,8 @@ class Refused(Exception):
 
 def admit(request: Request, token: SecretStr | None, content_type: str | None) -> None:
     """Raise Refused unless the caller may; `content_type` as in shared/access.py."""
-    headers = request.headers
-    found = refusal(
-        Caller(
-            peer=request.client.host if request.client else None,
-            host=headers.get("host"),
-            origin=headers.get("origin"),
-            fetch_site=headers.get("sec-fetch-site"),
-            content_type=headers.get("content-type"),
-            authorization=headers.get("authorization"),
-        ),
-        token.get_secret_value() if token else None,
-        content_type,
-    )
+    caller = Caller.of(request.client.host if request.client else None, request.headers.get)
+    found = refusal(caller, token.get_secret_value() if token else None, content_type)
     if found:
         raise Refused(found.status, found.message)
 

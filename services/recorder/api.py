@@ -369,7 +369,7 @@ def _record_routes(api: Api) -> APIRouter:
     @router.put("/events/{event_id}/protected", responses={404: {"model": FaultOut}})
     async def protect(event_id: str, wanted: ProtectedIn, request: Request) -> ProtectedIn:
         """Keep an event from being removed by retention, or no longer."""
-        _refuse_strangers(request, api.token)
+        refuse_strangers(request, api.token)
         async with api.open_database().writing() as connection:
             is_known = await set_protected(connection, event_id, wanted.is_protected, now_utc())
         if not is_known:
@@ -431,22 +431,12 @@ def _record_routes(api: Api) -> APIRouter:
     return router
 
 
-def _refuse_strangers(request: Request, token: SecretStr | None) -> None:
+def refuse_strangers(request: Request, token: SecretStr | None) -> None:
     """Raise Fault unless this caller may change something."""
-    header = request.headers.get
-    caller = Caller(
-        peer=request.client.host if request.client else None,
-        host=header("host"),
-        origin=header("origin"),
-        fetch_site=header("sec-fetch-site"),
-        content_type=header("content-type"),
-        authorization=header("authorization"),
-    )
+    caller = Caller.of(request.client.host if request.client else None, request.headers.get)
     refused = refusal(caller, token.get_secret_value() if token else None)
     if refused is not None:
-        raise Fault(
-            refused.status, "a change that is not allowed", refused.message, "see the guide of retention"
-        )
+        raise Fault(refused.status, "a change of the record", "somebody who may change it", refused.message)
 
 
 async def _totals(api: Api) -> Totals:

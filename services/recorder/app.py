@@ -110,10 +110,9 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     """Connect, then record until `runtime.stop`."""
     api = Api(lambda: runtime.health.is_ready, cameras_url=settings.cameras_url or None)
     asked = _Asked()
-    token = settings.api_token.get_secret_value() if settings.api_token else None
     add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
     runtime.app.include_router(search_routes(lambda: asked.search))
-    runtime.app.include_router(hindsight_routes(lambda: asked.hindsight, token))
+    runtime.app.include_router(hindsight_routes(lambda: asked.hindsight, settings.api_token))
     metrics = RecorderMetrics()
     notify = _notify_file(settings)
     media = MediaFolder(settings.media_dir.absolute())

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
-from services.recorder.api import Fault, FaultOut
+from services.recorder.api import Fault, FaultOut, refuse_strangers
 from services.recorder.hindsight import Answered, Compared, Hindsight, HindsightWish, Outcome, wish_faults
 from services.recorder.search_api import texts_fault
 from services.recorder.texts import NoClassifier, TextsRefused
-from shared.access import Caller, refusal
 from shared.clock import now_utc
 from shared.contract import LabelText
 from shared.errors import Permanent, Transient
@@ -77,7 +77,7 @@ class HindsightOut(BaseModel):
     shown: list[ComparedOut]
 
 
-def hindsight_routes(hindsight: Callable[[], Hindsight | None], token: str | None) -> APIRouter:
+def hindsight_routes(hindsight: Callable[[], Hindsight | None], token: SecretStr | None) -> APIRouter:
     """Return the routes; `hindsight` gives None until the recorder is ready."""
     router = APIRouter(prefix="/api", tags=["hindsight"])
 
@@ -95,7 +95,7 @@ def hindsight_routes(hindsight: Callable[[], Hindsight | None], token: str | Non
     async def ask(request: Request, asked: HindsightIn) -> StreamingResponse:
         """What other labels would have recorded; with `apply` it becomes the record, and the old answers are kept."""
         if asked.apply:
-            _allow(request, token)
+            refuse_strangers(request, token)
         found = hindsight()
         if found is None:
             raise Fault(503, "the recorder is starting", "a recorder that is ready", "try again in a moment")
@@ -104,37 +104,18 @@ def hindsight_routes(hindsight: Callable[[], Hindsight | None], token: str | Non
             raise Fault(400, "; ".join(faults), "labels and a time", "change the request")
         if found.gate.locked():
             raise Fault(409, "another look back is running", "one at a time", "wait until it has ended")
-        await found.gate.acquire()
         lines = _lines(found, wish, asked.apply)
         try:
             first = await anext(lines)
-        except BaseException as exc:
-            found.gate.release()
-            if isinstance(exc, NoClassifier | TextsRefused):
-                raise texts_fault(exc) from exc
-            raise
+        except (NoClassifier, TextsRefused) as exc:
+            raise texts_fault(exc) from exc
         return StreamingResponse(
-            _released(found, first, lines),
+            _from(first, lines),
             media_type="application/x-ndjson",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
 
     return router
-
-
-def _allow(request: Request, token: str | None) -> None:
-    headers = request.headers
-    caller = Caller(
-        peer=request.client.host if request.client else None,
-        host=headers.get("host"),
-        origin=headers.get("origin"),
-        fetch_site=headers.get("sec-fetch-site"),
-        content_type=headers.get("content-type"),
-        authorization=headers.get("authorization"),
-    )
-    refused = refusal(caller, token)
-    if refused is not None:
-        raise Fault(refused.status, "a change of the record", "somebody who may change it", refused.message)
 
 
 def _wish(asked: HindsightIn) -> HindsightWish:
@@ -149,32 +130,34 @@ def _wish(asked: HindsightIn) -> HindsightWish:
     )
 
 
-async def _released(found: Hindsight, first: str, lines: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Yield all lines; whoever goes away in the middle lets the next one in."""
-    try:
+async def _from(first: str, lines: AsyncGenerator[str, None]) -> AsyncIterator[str]:
+    """Yield all lines; whoever goes away in the middle ends them, and lets the next one in."""
+    async with contextlib.aclosing(lines):
         yield first
         async for line in lines:
             yield line
-    finally:
-        found.gate.release()
 
 
-async def _lines(found: Hindsight, wish: HindsightWish, is_applied: bool) -> AsyncIterator[str]:
+async def _lines(found: Hindsight, wish: HindsightWish, is_applied: bool) -> AsyncGenerator[str, None]:
+    """Yield the answer's lines. Holds the gate from the first line until it is closed: an answer that nobody
+    reads, too, is closed when it is let go of, which a gate taken outside would not see.
+    """
     outcome = Outcome()
     has_begun = False
-    try:
-        async for outcome in found.run(wish, is_applied):
-            has_begun = True
-            yield _line({"done": outcome.n_events, "of": outcome.n_events_all})
-    except (Transient, Permanent) as exc:
-        if not has_begun:
-            raise
-        log.warning("a look back ended early", error=str(exc), events=outcome.n_events)
-        yield _line({"error": {"found": str(exc), "wanted": "all events", "do": "ask the same again"}})
-        return
-    if is_applied:
-        log.info("labels in hindsight were applied", events=outcome.n_events, snippets=outcome.n_written)
-    yield _line({"result": _out(outcome, is_applied).model_dump(mode="json")})
+    async with found.gate:
+        try:
+            async for outcome in found.run(wish, is_applied):
+                has_begun = True
+                yield _line({"done": outcome.n_events, "of": outcome.n_events_all})
+        except (Transient, Permanent) as exc:
+            if not has_begun:
+                raise
+            log.warning("a look back ended early", error=str(exc), events=outcome.n_events)
+            yield _line({"error": {"found": str(exc), "wanted": "all events", "do": "ask the same again"}})
+            return
+        if is_applied:
+            log.info("labels in hindsight were applied", events=outcome.n_events, snippets=outcome.n_written)
+        yield _line({"result": _out(outcome, is_applied).model_dump(mode="json")})
 
 
 def _line(value: dict[str, Any]) -> str:  # Any: JSON values

@@ -109,12 +109,6 @@ async def find_event(connection: AsyncConnection, event_id: str) -> Event | None
     return (await with_snippets(connection, await _completed(connection, [row])))[0]
 
 
-async def events_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Event]:
-    """Return the events of these ids (at most _IDS_AT_ONCE), with weather and detections, by id."""
-    found = await connection.execute(_events().where(events.c.id.in_(ids)))
-    return {event.id: event for event in await _completed(connection, found.all())}
-
-
 async def is_moving(connection: AsyncConnection, camera: str) -> bool:
     """Return whether an event of the camera is open."""
     query = select(events.c.id).where(events.c.is_open == true(), events.c.camera == camera).limit(1)

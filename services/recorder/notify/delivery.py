@@ -109,7 +109,7 @@ class Delivery:
         self._returned()
         async with self.database.reading() as connection:
             found = await outbox.find_due(connection, self.address.name, self.clock(), BATCH)
-            events = await queries.events_of(connection, [due.event_id for due in found]) if found else {}
+            events = await queries.find_events_by_id(connection, [due.event_id for due in found])
         for due in found:
             if stop.is_set() or not await self._hold():
                 return False

@@ -34,7 +34,9 @@ from train import log, write_sums
 HERE = Path(__file__).resolve().parent
 Array = np.ndarray[Any, np.dtype[Any]]
 FIRST_STAGE = 3  # the stages before it stay: their output, 40 x 28 x 28, is computed once and kept
-N_CAMERAS = 2  # degraded versions of each composition
+N_CAMERAS = (
+    3  # versions of each composition; of the last, half are sharp, so that the tower stays right on those
+)
 BATCH = 32
 SOFTNESS = 2.0  # of ImageNet's softmax in the loss
 _shared: dict[str, Any] = {}  # handed to forked workers, who only read it
@@ -105,12 +107,18 @@ def lessons(folder: Path, shard: int) -> None:
             sharp = np.stack([compose.seen_by(picture, None, rng) for picture in part])
             taught[at : at + BATCH] = towers.features(sharp).numpy()
             for number in range(N_CAMERAS):
-                seen = [compose.seen_by(p, compose.any_camera(rng, crops_only=True), rng) for p in part]
+                seen = [compose.seen_by(p, camera(number, rng), rng) for p in part]
                 kept[number, at : at + BATCH] = earlier(trunk, np.stack(seen)).numpy()
             if at % (BATCH * 20) == 0:
                 log(f"part {shard}: {at} of {len(clean)} pictures, {time.monotonic() - started:.0f} s")
     kept.flush()
     np.save(folder / f"{shard}-teacher.npy", taught)
+
+
+def camera(number: int, rng: np.random.Generator) -> compose.Camera | None:
+    """Draw the camera of a version; None: sharp."""
+    is_sharp = number == N_CAMERAS - 1 and rng.random() < 0.5
+    return None if is_sharp else compose.any_camera(rng, crops_only=True)
 
 
 class Lessons:
@@ -206,6 +214,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    torch.set_num_threads(1)  # a pool of torch's threads would not survive the forks
     sources.fetch(args.cache)
     folder = compositions(args.cache)
     towers = Towers(args.cache, is_adapted=False)

@@ -43,12 +43,14 @@ class Answer:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-def clipwatch(*arguments: str | Path, cwd: Path, limit_s: float = 150) -> Answer:
+def clipwatch(
+    *arguments: str | Path, cwd: Path, limit_s: float = 150, environment: dict[str, str] | None = None
+) -> Answer:
     """Run the command line to its end, as a user does."""
     done = subprocess.run(
         [sys.executable, "-m", "services.local.cli", *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         capture_output=True,
         text=True,
         timeout=limit_s,

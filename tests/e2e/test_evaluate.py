@@ -24,6 +24,13 @@ WORDS = (
     "an empty street",
 )
 
+CAMERAS = """
+settings: {model: mini}
+cameras:
+  - {id: trail, url: "rtsp://127.0.0.1:9/cam", threshold: 0.55, background: [an empty street],
+     labels: [a pedestrian, a bicycle, a dog]}
+"""
+
 
 def cut(source: Path, target: Path, span_s: tuple[float, float]) -> None:
     """Write a part of a video, encoded anew so that it begins where it is told to."""
@@ -76,6 +83,38 @@ def test_too_few_clips_calibrate_nothing_and_say_so(clips: Path, tmp_path: Path)
     assert "wanted at least 10 clips" in answer.err
     assert answer.out == ""
     assert not settings_file(models_dir(), "mini").exists()
+
+
+@pytest.mark.timeout(480)
+def test_enough_clips_calibrate_the_model_for_every_later_start(tmp_path: Path) -> None:
+    """The words are the camera's: `--camera` takes them from the configuration."""
+    folder, models = tmp_path / "clips", tmp_path / "models"
+    for number in range(9):
+        span_s = (7.0 * number, 7.0 * number + 3)
+        cut(SAMPLES / "people-walking.mp4", folder / "a pedestrian" / f"{number}.mp4", span_s)
+    (folder / "a bicycle").mkdir()
+    (folder / "a bicycle" / "street.mp4").symlink_to(SAMPLES / "street.mp4")
+    models.mkdir()
+    (models / "mini").symlink_to(models_dir() / "mini")
+    (tmp_path / "clipwatch.yml").write_text(CAMERAS, encoding="utf-8")
+    own = {"MODELS_DIR": str(models)}
+    words = ("--camera", "trail", "--json", "--out", "out")
+    answer = clipwatch("evaluate", folder, *words, "--calibrate", cwd=tmp_path, environment=own, limit_s=300)
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert (found["model"], found["threshold"], found["background"]) == ("mini", 0.55, ["an empty street"])
+    assert set(found["labels"]) == {"a pedestrian", "a bicycle", "a dog"}
+    kept = json.loads(settings_file(models, "mini").read_text(encoding="utf-8"))
+    assert kept["temperature"] == pytest.approx(found["temperature"], rel=1e-3)
+    assert kept["temperature"] != pytest.approx(found["calibration"]["temperature_before"], rel=1e-3)
+    assert found["calibration"]["loss"] < found["calibration"]["loss_before"]
+    for path in list((folder / "a pedestrian").iterdir())[1:]:
+        path.unlink()
+    again = clipwatch("evaluate", folder, *words, cwd=tmp_path, environment=own)
+    assert json.loads(again.out)["temperature"] == pytest.approx(kept["temperature"], rel=1e-3)
+    unknown = clipwatch("evaluate", folder, "--camera", "gate", cwd=tmp_path, environment=own)
+    assert (unknown.code, unknown.out) == (2, "")
+    assert "wanted one of: trail" in unknown.err
 
 
 def test_bad_input_is_told_before_anything_starts(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -56,11 +56,7 @@ def test_a_missing_camera_is_told_once_and_the_rest_goes_on(
     started: tuple[subprocess.Popen[bytes], Path], mariadb_url: str
 ) -> None:
     process, log = started
-    ends_at = time.monotonic() + 150
-    while not _accepted(log):
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < ends_at, log.read_text()
-        time.sleep(0.2)
+    _until(process, log, lambda: bool(_accepted(log)))
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0, log.read_text()
     said = log.read_text()
@@ -74,15 +70,44 @@ def test_a_missing_camera_is_told_once_and_the_rest_goes_on(
     assert not (log.parent / "kept" / "redis").exists()
 
 
-def _accepted(log: Path) -> bool:
+def test_words_changed_in_the_file_act_with_no_restart(
+    started: tuple[subprocess.Popen[bytes], Path], mariadb_url: str
+) -> None:
+    process, log = started
+    file = log.parent / "clipwatch.yml"
+    _until(process, log, lambda: "a pedestrian" in _accepted(log))
+    assert "a person" not in _accepted(log)
+    changed = log.parent / "changed.yml"
+    changed.write_text(file.read_text().replace("labels: [a pedestrian]", "labels: [a person]"))
+    changed.replace(file)
+    _until(process, log, lambda: "a person" in _accepted(log))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0, log.read_text()
+    assert log.read_text().count("model is loaded") == 1  # the classifier was not started again
+    asked = _rows(
+        mariadb_url, "SELECT DISTINCT label FROM frame_probabilities WHERE kind != 'other' ORDER BY label"
+    )
+    assert asked == [("a pedestrian",), ("a person",), ("an empty street",)]
+
+
+def _until(process: subprocess.Popen[bytes], log: Path, is_so: Callable[[], bool]) -> None:
+    ends_at = time.monotonic() + 150
+    while not is_so():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < ends_at, log.read_text()
+        time.sleep(0.2)
+
+
+def _accepted(log: Path) -> set[str]:
     found = re.search(r"page +(http://\S+/)", log.read_text())
     if not found:
-        return False
+        return set()
     try:
         answer = httpx.get(f"{found.group(1)}api/events", trust_env=False)
     except httpx.HTTPError:
-        return False
-    return answer.status_code == 200 and bool(answer.json()["events"])
+        return set()
+    events = answer.json()["events"] if answer.status_code == 200 else []
+    return {found["label"] for event in events for found in event["detections"]}
 
 
 def _rows(url: str, query: str) -> list[tuple[object, ...]]:

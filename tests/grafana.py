@@ -282,6 +282,13 @@ def check_macros(dashboard: Json) -> None:
             assert "(" not in arguments, f"{query.part}: a parenthesis in ({arguments})"
 
 
+def check_order(dashboard: Json) -> None:
+    """Fail when a time series is not ordered by its first column; rows of a test may be in order by chance."""
+    for query in sql_queries(dashboard):
+        if query.form == "time_series":
+            assert re.search(r"\nORDER BY 1(, 2)?$", query.sql), f"{query.part}: not ordered by time"
+
+
 def check_plugins(dashboard: Json) -> None:
     """Fail when a panel's type is none of those that Grafana brings."""
     for panel in dashboard["panels"]:

@@ -213,7 +213,7 @@ QUERIES = [query for dashboard in dashboards().values() for query in sql_queries
 
 
 class Grafana:
-    """Asks as Grafana does: a session at +00:00."""
+    """Asks as Grafana does: a session at +00:00 that only reads."""
 
     def __init__(self, connection: Any) -> None:  # Any: pymysql ships no types
         self.connection = connection
@@ -235,6 +235,7 @@ def grafana(record: str, server: SqlServer) -> Iterator[Grafana]:
     with contextlib.closing(server.connect(record)) as connection:
         with connection.cursor() as cursor:
             cursor.execute("SET time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',ONLY_FULL_GROUP_BY')")
+            cursor.execute("SET SESSION TRANSACTION READ ONLY")  # its user may only SELECT
         yield Grafana(connection)
 
 
@@ -262,6 +263,11 @@ def test_a_panel_that_names_a_missing_column_fails(grafana: Grafana) -> None:
     [sql] = [query.sql for query in QUERIES if query.part == "Latest event A"]
     with pytest.raises(pymysql.err.OperationalError, match="begun_at"):
         grafana.ask(sql.replace("e.started_at", "e.begun_at"), ALL)
+
+
+def test_a_query_that_writes_fails(grafana: Grafana) -> None:
+    with pytest.raises(pymysql.err.OperationalError, match="READ ONLY transaction"):
+        grafana.ask("DELETE FROM events", ALL)
 
 
 def test_a_link_and_an_override_that_name_a_missing_column_fail(grafana: Grafana) -> None:

@@ -65,6 +65,7 @@ CHECKS: list[Callable[[Json], None]] = [
     check_links,
     dashboard_checks.check_layout,
     dashboard_checks.check_macros,
+    dashboard_checks.check_order,
     dashboard_checks.check_plugins,
 ]
 
@@ -232,6 +233,13 @@ BROKEN = [
         dashboard_checks.check_macros,
         replace("$__timeGroupAlias(e.started_at", "$__timeGroupAlias(COALESCE(e.started_at"),
         "a parenthesis in (COALESCE(e.started_at",
+    ),
+    Broken(
+        "a time series without an order",
+        "event",
+        dashboard_checks.check_order,
+        replace("\nORDER BY 1, 2", ""),
+        "Probabilities, moment by moment A: not ordered by time",
     ),
     Broken(
         "a link to a dashboard that does not exist",

@@ -45,6 +45,7 @@ WEATHER_UNITS = {
 def variables() -> list[Json]:
     """Return what can be chosen, and what links and the picture need of the event."""
     needed = {
+        "event_id": "e.id",
         "event_from": time_ms("e.started_at", -MARGIN_MS),
         "event_to": time_ms("e.ended_at", MARGIN_MS),
         "event_picture": media_url("e.thumbnail_name"),
@@ -82,7 +83,7 @@ SELECT * FROM (
 
 def probabilities() -> Json:
     """Return what the model said of each moment."""
-    zoom = f"/d/{EVENT_UID}?var-event=$event&from=$event_from&to=$event_to&${{page:queryparam}}"
+    zoom = f"/d/{EVENT_UID}?var-event=$event_id&from=$event_from&to=$event_to&${{page:queryparam}}"
     return panel(
         "timeseries",
         "Probabilities, moment by moment: ${event:text}",
@@ -289,7 +290,7 @@ def event_dashboard() -> Json:
         "Event",
         "One event: what the model said of each moment, picture, clip and weather.",
         [probabilities(), picture(), what_it_was(), weather(), its_snippets()],
-        links=[to_dashboards(), to_page("$page/#${event:raw}")],
+        links=[to_dashboards(), to_page("$page/#$event_id")],
         annotations=[annotation("Labels", "green", carried())],
         variables=variables(),
     )

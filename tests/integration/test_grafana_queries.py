@@ -359,6 +359,7 @@ def test_the_threshold_is_drawn_from_the_snippets_begin_to_its_end(grafana: Graf
 def test_the_event_variable_offers_the_latest_and_every_event_of_the_range(grafana: Grafana) -> None:
     rows = grafana.ask_part("event", "variable event")
     assert rows.column("__value") == ["latest", SEEN[2].id, SEEN[1].id, SEEN[0].id]
+    assert grafana.ask_part("event", "variable event_id").rows == ((SEEN[1].id,),), "the latest with a name"
     assert rows.column("__text")[1:3] == [
         "2026-03-01 12:40:00 UTC, gate, no name",
         "2026-03-01 12:20:00 UTC, yard, a pedestrian",

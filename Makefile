@@ -40,7 +40,7 @@ bench-search: install ## how fast words are found among a million pictures, and 
 	@PYTHONPATH=. $(BIN)/python bench/search.py $(ARGS)
 	@PYTHONPATH=. $(BIN)/python bench/hindsight.py
 
-bench-record: install $(BIN)/.installed-test ## the page's queries on a MariaDB with a million events, JSON
+bench-record: install $(BIN)/.installed-test ## the queries of page and dashboards on a MariaDB with a million events, JSON
 	@$(BIN)/python -m bench.fill_record $(ARGS)
 
 bench-capture: install $(BIN)/.installed-test ## what a camera costs in CPU and memory, against other methods, JSON

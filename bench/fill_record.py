@@ -1,27 +1,31 @@
-"""Fills a MariaDB with a million events and asks what the page asks: times and EXPLAIN, JSON.
+"""Fills a MariaDB with a million events and asks what page and dashboards ask: times and EXPLAIN, JSON.
 
     python -m bench.fill_record [--events N]
 
 Starts a private MariaDB (tests/servers.py), makes the tables by the recorder's migrations, and fills them inside the
 server, from its sequence engine: one snippet an event, 40 % of events with a label, eight labels, twelve cameras, two
-years. Frame tables are filled for 2,000 events: they are only ever read by an event's key.
+years, a weather report an hour. Frame tables are filled for 2,000 events: they are only ever read by an event's key.
+Then it asks what every panel, variable and annotation of Grafana's dashboards asks (bench/dashboards.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bench import dashboards
 from services.recorder import queries
 from services.recorder.database import Database, open_database
 from services.recorder.hindsight import HindsightWish, count_events, page_of_events
@@ -46,10 +50,16 @@ _SEQUENCE = (
 )
 _EVENTS = """
 INSERT INTO events (id, camera, started_at, ended_at, is_open, is_accepted, label, probability, n_snippets, motion_peak,
-created_at, updated_at)
-SELECT id, camera, at, ended, 0, is_accepted, IF(is_accepted, label, NULL), IF(is_accepted, 0.8, NULL), 1, 0.5, ended,
-ended
+clip_name, thumbnail_name, weather_id, created_at, updated_at)
+SELECT id, camera, at, ended, 0, is_accepted, IF(is_accepted, label, NULL), IF(is_accepted, 0.8, NULL), 1, 0.5,
+CONCAT('2026/01/01/', LPAD(HEX(seq), 32, '0'), '.mp4'), CONCAT('2026/01/01/', LPAD(HEX(seq), 32, '0'), '.jpg'),
+1 + seq DIV 60, ended, ended
 FROM {source}"""
+_WEATHER = """
+INSERT INTO weather_reports (id, provider, latitude, longitude, observed_at, fetched_at, temperature_c, wind_speed_ms,
+precipitation_mm, words)
+SELECT seq, 'open_meteo', 52.5, 13.4, at, at, seq MOD 30, seq MOD 12, 0, 'clear sky'
+FROM (SELECT seq, TIMESTAMPADD(HOUR, seq, '2024-11-30 23:00:00.000') AS at FROM seq_1_to_{last}) AS s"""
 _SNIPPETS = """
 INSERT INTO snippets (event_id, snippet, started_at, ended_at, event_started_at, event_ended_at, is_last, motion_peak,
 clip_bytes, is_media_lost, model, reason, label_set, decision, accepted, peaks, labelled_at, recorded_at)
@@ -79,6 +89,8 @@ async def fill(database: Database, n: int) -> float:
     """Fill the tables; return the seconds it took."""
     began = time.perf_counter()
     portion = 100_000
+    async with database.writing() as connection:
+        await connection.execute(text(_WEATHER.format(last=1 + n // 60).replace(":", "\\:")))
     for first in range(1, n + 1, portion):
         for statement in statements(first, min(first + portion - 1, n)):
             async with database.writing() as connection:
@@ -86,7 +98,7 @@ async def fill(database: Database, n: int) -> float:
     async with database.writing() as connection:
         await connection.execute(text(frames(min(2000, n)).replace(":", "\\:")))
     async with database.writing() as connection:
-        await connection.execute(text("ANALYZE TABLE events, snippets, detections"))
+        await connection.execute(text("ANALYZE TABLE events, snippets, detections, weather_reports"))
     return time.perf_counter() - began
 
 
@@ -167,13 +179,18 @@ async def run(n: int) -> dict[str, object]:
     server = MariaDBServer(["--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M"])
     server.start()
     try:
-        url = server.url(server.new_database())
+        name = server.new_database()
+        url = server.url(name)
         database = await open_database(url, asyncio.Event(), 30, 1800)
         async with database.reading() as connection:
             version = str((await connection.execute(text("SELECT VERSION()"))).scalar_one())
         filled_s = await fill(database, n)
         figures = await measure(database, n)
+        async with database.reading() as connection:
+            first_id = str(await connection.scalar(text("SELECT MIN(event_id) FROM frame_probabilities")))
         await database.close()
+        with contextlib.closing(server.connect(name)) as asking:
+            shown = dashboards.measure(asking, START + timedelta(seconds=EVERY_S * n), first_id)
     finally:
         server.close()
     return {
@@ -183,14 +200,20 @@ async def run(n: int) -> dict[str, object]:
         "cores": os.cpu_count(),
         "load_1min": round(os.getloadavg()[0], 1),
         "questions": figures,
+        "dashboards": shown,
     }
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print; exit with 1 when a dashboard reads a table whole."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
-    print(json.dumps(asyncio.run(run(parser.parse_args().events)), indent=1))
+    n = parser.parse_args().events
+    said = asyncio.run(run(n))
+    print(json.dumps(said, indent=1))
+    found = dashboards.faults(cast("dict[str, dashboards.Figures]", said["dashboards"]))
+    if found and n >= 1_000_000:  # of a small table much is read whole, and rightly
+        sys.exit("\n".join(found))
 
 
 if __name__ == "__main__":

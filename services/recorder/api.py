@@ -45,6 +45,7 @@ PAGE_MAX = 200
 LATEST_MS = 7_258_118_400_000  # the year 2200
 ATTRIBUTIONS = {
     "open_meteo": ("Weather data by Open-Meteo.com (CC BY 4.0)", "https://open-meteo.com/"),
+    "openweather": ("Weather data provided by OpenWeather", "https://openweathermap.org/"),
 }
 WEB = Path(__file__).parent / "web"
 WEB_FILES = {

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -34,7 +35,10 @@ from services.recorder.settings import RecorderSettings
 from services.recorder.texts import Texts
 from services.recorder.totals import TotalsCheck
 from services.recorder.weather.completion import WeatherCompletion
+from services.recorder.weather.open_meteo import URL as OPEN_METEO_URL
 from services.recorder.weather.open_meteo import OpenMeteo
+from services.recorder.weather.openweather import URL as OPENWEATHER_URL
+from services.recorder.weather.openweather import OpenWeather
 from services.recorder.weather.port import WeatherProvider
 from shared.clock import now_utc
 from shared.contract import LABELS, RECORDERS
@@ -99,6 +103,10 @@ async def check(settings: RecorderSettings) -> Sequence[str]:
         _notify_file(settings)
     except ConfigError as exc:
         faults.extend(exc.faults)
+    try:
+        _openweather_key(settings)
+    except ConfigError as exc:
+        faults.extend(exc.faults)
     folder = settings.media_dir.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -118,6 +126,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     notify = _notify_file(settings)
     media = MediaFolder(settings.media_dir.absolute())
     _prepare(media)
+    provider = _provider(settings, metrics)
     async with contextlib.AsyncExitStack() as resources:
         redis = await connect_redis(settings, runtime.stop)
         resources.push_async_callback(redis.aclose)
@@ -125,7 +134,6 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
             settings.database_url.get_secret_value(), runtime.stop, settings.connect_s, settings.transaction_s
         )
         resources.push_async_callback(database.close)
-        provider = _provider(settings, metrics)
         if provider:
             resources.push_async_callback(provider.close)
         index_dir = (settings.index_dir or media.root / ".index").absolute()
@@ -204,7 +212,19 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
 def _provider(settings: RecorderSettings, metrics: RecorderMetrics) -> WeatherProvider | None:
     if settings.weather_provider == "none":
         return None
-    return OpenMeteo(settings.weather_url, settings.weather_timeout_s, metrics)
+    if key := _openweather_key(settings):
+        url = settings.weather_url or OPENWEATHER_URL
+        return OpenWeather(url, key, settings.weather_timeout_s, metrics)
+    return OpenMeteo(settings.weather_url or OPEN_METEO_URL, settings.weather_timeout_s, metrics)
+
+
+def _openweather_key(settings: RecorderSettings) -> SecretStr | None:
+    """Return the key if it is to be used; raise ConfigError when there is none."""
+    if settings.weather_provider != "openweather":
+        return None
+    if settings.openweather_key is None:
+        raise ConfigError("OPENWEATHER_KEY: not set; set it, or choose WEATHER_PROVIDER=open_meteo or none")
+    return settings.openweather_key
 
 
 def _weather(parts: _Parts, feed: Feed) -> WeatherCompletion | None:

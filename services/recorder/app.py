@@ -27,6 +27,8 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.build import deliveries
 from services.recorder.notify.file import NotifyFile, load_notify
 from services.recorder.notify.outbox import Outbox
+from services.recorder.orphans import remove_orphans
+from services.recorder.pipeline import Pipeline, counted
 from services.recorder.record import close_quiet_events
 from services.recorder.retention import Retention
 from services.recorder.search import Search
@@ -169,6 +171,7 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
     settings, runtime = parts.settings, parts.runtime
     feed = Feed(parts.database, parts.metrics, settings.streams_max)
     api.limits, api.token, api.changed = settings.limits, settings.api_token, feed.kick
+    pipeline = api.pipeline = Pipeline(backlog=Backlog())
     api.database, api.media, api.feed, api.stop = parts.database, parts.media, feed, runtime.stop
     weather = _weather(parts, feed)
     told = deliveries(parts.notify, parts.database, parts.media, parts.metrics, parts.name[-64:])
@@ -193,7 +196,7 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
         "feed": feed.run(runtime.stop, runtime.health.expect("feed", 60)),
         "index": index.run(runtime.stop, runtime.health.expect("index", 300)),
         "housekeeping": _keep_house(parts, changed, runtime.health.expect("housekeeping", 120)),
-        "readiness": _watch(parts, consumer, Backlog()),
+        "readiness": _watch(parts, consumer, pipeline),
     }
     if weather:
         tasks["weather"] = weather.run(runtime.stop, runtime.health.expect("weather", 120))
@@ -247,7 +250,7 @@ def _consumer_settings(settings: RecorderSettings, name: str) -> ConsumerSetting
 
 
 async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable[[], None]) -> None:
-    """Close events that went quiet, until stopped."""
+    """Close events that went quiet, and remove clips that nobody will fetch, until stopped."""
     while not parts.runtime.stop.is_set():
         try:
             async with parts.database.writing() as connection:
@@ -260,23 +263,29 @@ async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable
                 parts.metrics.closed.inc(len(closed))
                 log.info("closed events that went quiet", events=len(closed))
                 changed()
+        with contextlib.suppress(RedisError, OSError):  # told by readiness
+            removed = await remove_orphans(parts.redis)
+            if removed:
+                parts.metrics.orphans.inc(removed)
+                log.warning("removed clips of dead letters from the queue", clips=removed)
         beat()
         await _pause(parts.runtime.stop, HOUSEKEEPING_S)
 
 
-async def _watch(parts: _Parts, consumer: Consumer, backlog: Backlog) -> None:
+async def _watch(parts: _Parts, consumer: Consumer, pipeline: Pipeline) -> None:
     """Keep `is_ready` true while Redis, database and media folder all work."""
     health = parts.runtime.health
     while not parts.runtime.stop.is_set():
         fault = await _fault(parts, consumer)
         with contextlib.suppress(RedisError, OSError, TimeoutError):  # told by `fault`
             async with asyncio.timeout(3):
-                await backlog.look(parts.redis)
+                await pipeline.look(parts.redis)
         if health.is_ready and fault:
             log.warning("not ready", reason=fault)
         elif not health.is_ready and not fault:
             log.info("ready")
         health.is_ready = not fault
+        pipeline.fault, pipeline.dropped_clips = fault, counted(parts.metrics.media_lost)
         await _pause(parts.runtime.stop, READINESS_S)
     health.is_ready = False
 

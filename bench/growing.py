@@ -106,6 +106,17 @@ def start_demo(data_dir: Path) -> tuple[subprocess.Popen[str], str]:
     raise SystemExit("".join(said))
 
 
+def wait_for_classifier(page: str, limit_s: float) -> None:
+    """Return when a classifier says that it is there: its model may take a while."""
+    ends_at = time.monotonic() + limit_s
+    while time.monotonic() < ends_at:
+        services = httpx.get(f"{page}api/health", timeout=30, trust_env=False).json()["services"]
+        if any(one["service"] == "classifier" for one in services):
+            return
+        time.sleep(0.5)
+    raise SystemExit(f"no classifier within {limit_s:g} s")
+
+
 def _figures(delays_s: Sequence[float]) -> dict[str, float]:
     ordered = sorted(delays_s)
     return {
@@ -122,6 +133,7 @@ def measure(seconds: float) -> dict[str, object]:
         data_dir = Path(folder) / "kept"
         process, page = start_demo(data_dir)
         try:
+            wait_for_classifier(page, 300)
             told = list(follow(page, seconds))
         finally:
             process.send_signal(signal.SIGINT)

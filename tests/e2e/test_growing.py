@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.growing import Told, appearances, follow, start_demo
+from bench.growing import Told, appearances, follow, start_demo, wait_for_classifier
 from tests.e2e.conftest import processes_with
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
 
 
 @pytest.fixture
@@ -36,7 +36,8 @@ def test_an_event_appears_with_its_first_snippet_and_grows_in_place(data_dir: Pa
     process, page = start_demo(data_dir)
     told: list[Told] = []
     try:
-        for one in follow(page, 200):
+        wait_for_classifier(page, 200)
+        for one in follow(page, 150):
             told.append(one)
             if grown(told):
                 break

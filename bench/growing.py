@@ -3,11 +3,15 @@
 Starts the demo (motion, classifier, recorder, their queue; sample videos in real time), follows the page's stream of
 changes, and compares when each snippet was told with when the classifier had decided (`snippets.labelled_at`), both on
 this machine's clock. The first snippet of an event counts by itself as well: it makes the row.
+
+`--answers N` leaves motion and model out: N answers are put into the queue as a classifier does, three to an event, two
+a second, each decided at that moment. What is measured is the record alone: queue, recorder, database, page.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import re
@@ -18,12 +22,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+from redis.asyncio import Redis
+
+from tests.integration.test_recorder_service import Recorder
+from tests.servers import RedisServer
+from tests.unit.recorder.messages import Said, send
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -157,11 +167,70 @@ def measure(seconds: float) -> dict[str, object]:
     }
 
 
+def measure_answers(n: int) -> dict[str, object]:
+    """Put answers into the queue of a recorder and follow its page; return the figures."""
+    redis = RedisServer()
+    redis.start()
+    with tempfile.TemporaryDirectory() as folder:
+        recorder = Recorder(Path(folder), redis.url, f"sqlite:///{folder}/clipwatch.db").start()
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                following = pool.submit(lambda: list(follow(f"{recorder.url}/", n / 2 + 12)))
+                time.sleep(3)  # the page is there first
+                asyncio.run(_send_answers(redis.url, n))
+                told = following.result()
+            found = appearances(told, Path(folder) / "clipwatch.db")
+            begun = _begun(Path(folder) / "clipwatch.db")
+        finally:
+            recorder.stop()
+            redis.close()
+    first = [one.delay_s for one in found if one.snippet == 0]
+    return {
+        "snippets": _figures([one.delay_s for one in found]),
+        "first_snippets": _figures(first),
+        "of_which_before_the_transaction": _figures(begun),
+        "answers": n,
+        "cores": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 1),
+    }
+
+
+def _begun(database: Path) -> list[float]:
+    """Return for each snippet the seconds from the decision to its transaction: queue, and keeping the clip."""
+    with sqlite3.connect(database) as db:
+        rows = db.execute("SELECT labelled_at, recorded_at FROM snippets").fetchall()
+    times = [tuple(datetime.fromisoformat(at) for at in row) for row in rows]
+    return [(recorded - labelled).total_seconds() for labelled, recorded in times]
+
+
+async def _send_answers(url: str, n: int) -> None:
+    redis: Redis = Redis.from_url(url)
+    base = datetime.now(UTC) - timedelta(minutes=n)
+    for number in range(n):
+        event, snippet = divmod(number, 3)
+        clip_start = base + timedelta(minutes=event, seconds=10 * snippet - 3)
+        said = Said(
+            event=event,
+            snippet=snippet,
+            is_last=snippet == 2,
+            accepted=[("a dog", 0.5 + snippet / 10)],
+            start=base,
+            n_moments=12,
+            labelled_after_s=(datetime.now(UTC) - clip_start).total_seconds(),  # decided now
+        )
+        await send(redis, said, bytes(1_000_000))
+        await asyncio.sleep(0.5)
+    await redis.aclose()
+
+
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=90)
-    print(json.dumps(measure(parser.parse_args().seconds), indent=1))
+    parser.add_argument("--answers", type=int, default=0)
+    wanted = parser.parse_args()
+    figures = measure_answers(wanted.answers) if wanted.answers else measure(wanted.seconds)
+    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

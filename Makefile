@@ -7,7 +7,7 @@ MODELS := $(VENV)/share/clipwatch/models
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint clean requirements bench-classifier bench-motion bench-search bench-record bench-capture
+.PHONY: help install demo test test-fast lint clean requirements bench-classifier bench-motion bench-search bench-record bench-growing bench-capture
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
@@ -42,6 +42,9 @@ bench-search: install ## how fast words are found among a million pictures, and 
 
 bench-record: install $(BIN)/.installed-test ## the queries of page and dashboards on a MariaDB with a million events, JSON
 	@$(BIN)/python -m bench.fill_record $(ARGS)
+
+bench-growing: install ## how soon after the classifier's answer a moving thing is on the page, JSON
+	@$(BIN)/python -m bench.growing $(ARGS)
 
 bench-capture: install $(BIN)/.installed-test ## what a camera costs in CPU and memory, against other methods, JSON
 	@$(BIN)/python -m bench.capture $(ARGS)

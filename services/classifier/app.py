@@ -37,6 +37,7 @@ from shared.errors import ConfigError, ContractError
 from shared.labeller import Looked, label
 from shared.logs import get_logger
 from shared.metrics import SECONDS, StreamMetrics
+from shared.presence import Presence, announce
 from shared.runtime import Runtime, connect_redis, run
 from shared.streams import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome, Output
 
@@ -308,6 +309,9 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
                 async with asyncio.TaskGroup() as group:  # one that fails ends the other, and the service
                     group.create_task(consumer.run(runtime.stop, beat), name="snippets")
                     group.create_task(answerer.run(runtime.stop), name="questions")
+                    about = f"{model.facts.name} on {gpu.name if gpu else model.facts.device}"[:300]
+                    presence = Presence(service="classifier", name=_instance(settings), about=about)
+                    group.create_task(announce(redis, lambda: presence, runtime.stop), name="presence")
                 if losses:
                     raise losses[0]
             finally:

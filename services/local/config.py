@@ -42,7 +42,10 @@ class RunSettings(BaseModel):
     page_port: Annotated[
         int, Field(ge=0, le=65535, description="of the page, on 127.0.0.1; another when it is taken")
     ] = PAGE_PORT
-    weather: Literal["open_meteo", "none"] = "open_meteo"
+    weather: Annotated[
+        Literal["open_meteo", "openweather", "none"],
+        Field(description="openweather reads its key from OPENWEATHER_KEY"),
+    ] = "open_meteo"
 
 
 @dataclass(frozen=True, slots=True)

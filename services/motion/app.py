@@ -9,11 +9,14 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -40,6 +43,7 @@ from shared.camera_file import CameraFileStore
 from shared.cameras import Camera, load_cameras
 from shared.errors import ConfigError, Permanent, redact
 from shared.logs import get_logger
+from shared.presence import CAMERAS_MAX, CameraSeen, Presence, announce
 from shared.runtime import Runtime
 
 log = get_logger(__name__)
@@ -101,6 +105,9 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         publisher.run(sending_ends, runtime.health.expect("publisher", STALLED_S)), name="publisher"
     )
     watching = asyncio.create_task(_watch_file(roster, runtime.stop), name="camera file")
+    told = asyncio.create_task(
+        announce(redis, partial(_presence, crew, settings.instance), sending_ends), name="presence"
+    )
     try:
         await asyncio.to_thread(recover, journals, outbox, secret, cameras.get, metrics)
         crew.start(cameras)
@@ -114,8 +121,9 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         await leaving
         sending_ends.set()
         publisher.nudge()
-        await asyncio.wait({sending}, timeout=1.0)
+        await asyncio.wait({sending, told}, timeout=1.0)
         sending.cancel()
+        told.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sending
         is_sent = await publisher.flush(min(2.0, settings.drain_s / 2))
@@ -260,6 +268,23 @@ def _status_of(crew: Crew) -> dict[str, object]:
         "cameras": [worker.status.as_json() for worker in list(crew.workers.values())],
         "outbox": {"entries": crew.place.outbox.n_entries, "bytes": crew.place.outbox.n_bytes},
     }
+
+
+def _presence(crew: Crew, instance: str) -> Presence:
+    """Return what the record's page shows of this process and its cameras."""
+    statuses = [worker.status for worker in list(crew.workers.values())][:CAMERAS_MAX]
+    cameras = tuple(
+        CameraSeen(id=one.id, state=one.state, message=redact(one.message or one.last_error)[:500])
+        for one in statuses
+    )
+    n_spooled = crew.place.outbox.n_entries
+    about = f"{n_spooled} snippets wait on its disk" if n_spooled else ""
+    return Presence(
+        service="motion",
+        name=instance or f"{socket.gethostname()}-{os.getpid()}",
+        about=about,
+        cameras=cameras,
+    )
 
 
 def _redis(settings: MotionServiceSettings) -> Redis:

@@ -28,6 +28,7 @@ from services.recorder import queries
 from services.recorder.database import Database
 from services.recorder.feed import Feed, FeedFull
 from services.recorder.media import MediaFolder
+from services.recorder.pipeline import Disk, Pipeline, problems
 from services.recorder.queries import EventFilter, Totals
 from services.recorder.records import Event, Frames, Snippet, Weather
 from services.recorder.retention import Forecast, Limits, RetentionRule, forecast, set_protected
@@ -39,18 +40,30 @@ from shared.logs import get_logger
 
 log = get_logger(__name__)
 
-TOTALS_S = 5.0  # how long counted totals are given out
+TOTALS_S = 1.0  # how long totals that were read are given out
 HEARTBEAT_S = 15.0  # an idle stream says so: proxies keep it, and the page knows that it lives
 PAGE_MAX = 200
 LATEST_MS = 7_258_118_400_000  # the year 2200
 ATTRIBUTIONS = {
     "open_meteo": ("Weather data by Open-Meteo.com (CC BY 4.0)", "https://open-meteo.com/"),
+    "openweather": ("Weather data provided by OpenWeather", "https://openweathermap.org/"),
 }
 WEB = Path(__file__).parent / "web"
 WEB_FILES = {
     "app.css": "text/css",
     **dict.fromkeys(
-        ("app.js", "asked.js", "chart.js", "detail.js", "dom.js", "format.js", "list.js"), "text/javascript"
+        (
+            "app.js",
+            "asked.js",
+            "chart.js",
+            "detail.js",
+            "dom.js",
+            "format.js",
+            "health.js",
+            "list.js",
+            "star.js",
+        ),
+        "text/javascript",
     ),
 }
 _CURSOR = re.compile(r"(\d{1,15})_([0-9a-f-]{36})")
@@ -79,6 +92,7 @@ class Api:
     token: SecretStr | None = None
     changed: Callable[[], None] = lambda: None
     cameras_url: str | None = None
+    pipeline: Pipeline | None = None
 
     def open_database(self) -> Database:
         if self.database is None:
@@ -208,6 +222,55 @@ class StatsOut(_Answer):
     newest_at: AwareDatetime | None
     is_ready: bool
     cameras_url: str | None = None
+
+
+class CameraOut(_Answer):
+    """A camera as motion says it is: connecting, running, away, ended or failed."""
+
+    id: str
+    state: str
+    message: str
+    motion: str
+
+
+class ServiceOut(_Answer):
+    """A process of the pipeline; silent: it has said nothing for a while."""
+
+    service: str
+    name: str
+    about: str
+    is_silent: bool
+    age_s: float
+
+
+class QueueOut(_Answer):
+    stream: str
+    waiting: int
+    oldest_s: float
+    dead: int
+
+
+class DiskOut(_Answer):
+    free_bytes: int
+    total_bytes: int
+    wanted_bytes: int
+
+
+class ProblemOut(_Answer):
+    severity: Literal["bad", "warn"]
+    text: str
+
+
+class HealthOut(_Answer):
+    """How the whole pipeline is; problems come worst first."""
+
+    is_ready: bool
+    problems: list[ProblemOut]
+    cameras: list[CameraOut]
+    services: list[ServiceOut]
+    queues: list[QueueOut]
+    disk: DiskOut | None
+    dropped_clips: dict[str, int]
 
 
 class ProtectedIn(BaseModel):
@@ -409,6 +472,13 @@ def _record_routes(api: Api) -> APIRouter:
         fields = {name: getattr(totals, name) for name in Totals.__dataclass_fields__}
         return StatsOut(**fields, is_ready=api.is_ready(), cameras_url=api.cameras_url)
 
+    @router.get("/health")
+    async def health(response: Response) -> HealthOut:
+        """How the pipeline is: cameras, services, queues, disk, and what is wrong; some seconds old."""
+        response.headers["cache-control"] = "no-store"
+        disk = await asyncio.to_thread(_disk, api)
+        return _health_out(api.pipeline or Pipeline(), disk, api.is_ready())
+
     @router.get(
         "/stream",
         response_class=StreamingResponse,
@@ -439,11 +509,47 @@ def refuse_strangers(request: Request, token: SecretStr | None) -> None:
         raise Fault(refused.status, "a change of the record", "somebody who may change it", refused.message)
 
 
+def _disk(api: Api) -> Disk | None:
+    if api.media is None:
+        return None
+    try:
+        usage = shutil.disk_usage(api.media.root)
+    except OSError:
+        return None  # readiness says so
+    return Disk(usage.free, usage.total, api.limits.free_bytes)
+
+
+def _health_out(pipeline: Pipeline, disk: Disk | None, is_ready: bool) -> HealthOut:
+    return HealthOut(
+        is_ready=is_ready,
+        problems=[ProblemOut.model_validate(problem) for problem in problems(pipeline, disk)],
+        cameras=[
+            CameraOut(id=camera.id, state=camera.state, message=camera.message, motion=one.presence.name)
+            for one in pipeline.heard
+            if not one.is_silent
+            for camera in one.presence.cameras
+        ],
+        services=[
+            ServiceOut(
+                service=one.presence.service,
+                name=one.presence.name,
+                about=one.presence.about,
+                is_silent=one.is_silent,
+                age_s=round(one.age_s, 1),
+            )
+            for one in pipeline.heard
+        ],
+        queues=[QueueOut.model_validate(queue) for queue in pipeline.queues],
+        disk=DiskOut.model_validate(disk) if disk else None,
+        dropped_clips=pipeline.dropped_clips,
+    )
+
+
 async def _totals(api: Api) -> Totals:
     now = time.monotonic()
     if api.totals is None or now - api.totals[0] > TOTALS_S:
         async with api.open_database().reading() as connection:
-            api.totals = (now, await queries.count_all(connection))
+            api.totals = (now, await queries.find_totals(connection))
     return api.totals[1]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -26,14 +27,20 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.build import deliveries
 from services.recorder.notify.file import NotifyFile, load_notify
 from services.recorder.notify.outbox import Outbox
+from services.recorder.orphans import remove_orphans
+from services.recorder.pipeline import Pipeline, counted
 from services.recorder.record import close_quiet_events
 from services.recorder.retention import Retention
 from services.recorder.search import Search
 from services.recorder.search_api import search_routes
 from services.recorder.settings import RecorderSettings
 from services.recorder.texts import Texts
+from services.recorder.totals import TotalsCheck
 from services.recorder.weather.completion import WeatherCompletion
+from services.recorder.weather.open_meteo import URL as OPEN_METEO_URL
 from services.recorder.weather.open_meteo import OpenMeteo
+from services.recorder.weather.openweather import URL as OPENWEATHER_URL
+from services.recorder.weather.openweather import OpenWeather
 from services.recorder.weather.port import WeatherProvider
 from shared.clock import now_utc
 from shared.contract import LABELS, RECORDERS
@@ -98,6 +105,10 @@ async def check(settings: RecorderSettings) -> Sequence[str]:
         _notify_file(settings)
     except ConfigError as exc:
         faults.extend(exc.faults)
+    try:
+        _openweather_key(settings)
+    except ConfigError as exc:
+        faults.extend(exc.faults)
     folder = settings.media_dir.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -117,6 +128,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     notify = _notify_file(settings)
     media = MediaFolder(settings.media_dir.absolute())
     _prepare(media)
+    provider = _provider(settings, metrics)
     async with contextlib.AsyncExitStack() as resources:
         redis = await connect_redis(settings, runtime.stop)
         resources.push_async_callback(redis.aclose)
@@ -124,7 +136,6 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
             settings.database_url.get_secret_value(), runtime.stop, settings.connect_s, settings.transaction_s
         )
         resources.push_async_callback(database.close)
-        provider = _provider(settings, metrics)
         if provider:
             resources.push_async_callback(provider.close)
         index_dir = (settings.index_dir or media.root / ".index").absolute()
@@ -160,6 +171,7 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
     settings, runtime = parts.settings, parts.runtime
     feed = Feed(parts.database, parts.metrics, settings.streams_max)
     api.limits, api.token, api.changed = settings.limits, settings.api_token, feed.kick
+    pipeline = api.pipeline = Pipeline(backlog=Backlog())
     api.database, api.media, api.feed, api.stop = parts.database, parts.media, feed, runtime.stop
     weather = _weather(parts, feed)
     told = deliveries(parts.notify, parts.database, parts.media, parts.metrics, parts.name[-64:])
@@ -184,12 +196,14 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
         "feed": feed.run(runtime.stop, runtime.health.expect("feed", 60)),
         "index": index.run(runtime.stop, runtime.health.expect("index", 300)),
         "housekeeping": _keep_house(parts, changed, runtime.health.expect("housekeeping", 120)),
-        "readiness": _watch(parts, consumer, Backlog()),
+        "readiness": _watch(parts, consumer, pipeline),
     }
     if weather:
         tasks["weather"] = weather.run(runtime.stop, runtime.health.expect("weather", 120))
     retention = Retention(parts.database, parts.media, parts.metrics, settings.limits)
     tasks["retention"] = retention.run(runtime.stop, runtime.health.expect("retention", 300))
+    totals = TotalsCheck(parts.database, parts.metrics)
+    tasks["totals"] = totals.run(runtime.stop, runtime.health.expect("totals", 300))
     for delivery in told:
         part = f"notify-{delivery.address.name}"
         tasks[part] = delivery.run(runtime.stop, runtime.health.expect(part, 300))
@@ -201,7 +215,19 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
 def _provider(settings: RecorderSettings, metrics: RecorderMetrics) -> WeatherProvider | None:
     if settings.weather_provider == "none":
         return None
-    return OpenMeteo(settings.weather_url, settings.weather_timeout_s, metrics)
+    if key := _openweather_key(settings):
+        url = settings.weather_url or OPENWEATHER_URL
+        return OpenWeather(url, key, settings.weather_timeout_s, metrics)
+    return OpenMeteo(settings.weather_url or OPEN_METEO_URL, settings.weather_timeout_s, metrics)
+
+
+def _openweather_key(settings: RecorderSettings) -> SecretStr | None:
+    """Return the key if it is to be used; raise ConfigError when there is none."""
+    if settings.weather_provider != "openweather":
+        return None
+    if settings.openweather_key is None:
+        raise ConfigError("OPENWEATHER_KEY: not set; set it, or choose WEATHER_PROVIDER=open_meteo or none")
+    return settings.openweather_key
 
 
 def _weather(parts: _Parts, feed: Feed) -> WeatherCompletion | None:
@@ -224,7 +250,7 @@ def _consumer_settings(settings: RecorderSettings, name: str) -> ConsumerSetting
 
 
 async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable[[], None]) -> None:
-    """Close events that went quiet, until stopped."""
+    """Close events that went quiet, and remove clips that nobody will fetch, until stopped."""
     while not parts.runtime.stop.is_set():
         try:
             async with parts.database.writing() as connection:
@@ -237,23 +263,29 @@ async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable
                 parts.metrics.closed.inc(len(closed))
                 log.info("closed events that went quiet", events=len(closed))
                 changed()
+        with contextlib.suppress(RedisError, OSError):  # told by readiness
+            removed = await remove_orphans(parts.redis)
+            if removed:
+                parts.metrics.orphans.inc(removed)
+                log.warning("removed clips of dead letters from the queue", clips=removed)
         beat()
         await _pause(parts.runtime.stop, HOUSEKEEPING_S)
 
 
-async def _watch(parts: _Parts, consumer: Consumer, backlog: Backlog) -> None:
+async def _watch(parts: _Parts, consumer: Consumer, pipeline: Pipeline) -> None:
     """Keep `is_ready` true while Redis, database and media folder all work."""
     health = parts.runtime.health
     while not parts.runtime.stop.is_set():
         fault = await _fault(parts, consumer)
         with contextlib.suppress(RedisError, OSError, TimeoutError):  # told by `fault`
             async with asyncio.timeout(3):
-                await backlog.look(parts.redis)
+                await pipeline.look(parts.redis)
         if health.is_ready and fault:
             log.warning("not ready", reason=fault)
         elif not health.is_ready and not fault:
             log.info("ready")
         health.is_ready = not fault
+        pipeline.fault, pipeline.dropped_clips = fault, counted(parts.metrics.media_lost)
         await _pause(parts.runtime.stop, READINESS_S)
     health.is_ready = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
@@ -9,6 +10,16 @@ from redis.asyncio import Redis
 
 from shared.clock import epoch_ms, now_utc
 from shared.contract import LABELS, MEDIA, SNIPPETS
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """How a stream is: entries that are not settled, the age of the oldest (0: none), and dead letters."""
+
+    stream: str
+    waiting: int
+    oldest_s: float
+    dead: int
 
 
 class Backlog:
@@ -34,12 +45,18 @@ class Backlog:
             registry=registry,
         )
 
-    async def look(self, redis: Redis) -> None:
+    async def look(self, redis: Redis) -> tuple[Queue, ...]:
         """Read lengths and ages; raises what the client raises."""
-        for stream in (SNIPPETS, MEDIA, LABELS):
-            self.entries.labels(stream).set(int(await redis.xlen(stream)))
-            self.dead.labels(stream).set(int(await redis.xlen(f"{stream}:dead")))
-            first = await redis.xrange(stream, count=1)
-            entry_id = cast("bytes", first[0][0]) if first else b""  # the client gives bytes
-            added_ms = int(entry_id.partition(b"-")[0]) if entry_id else epoch_ms(now_utc())
-            self.oldest.labels(stream).set(max(epoch_ms(now_utc()) - added_ms, 0) / 1000)
+        queues = tuple([await self._queue(redis, stream) for stream in (SNIPPETS, MEDIA, LABELS)])
+        for queue in queues:
+            self.entries.labels(queue.stream).set(queue.waiting)
+            self.dead.labels(queue.stream).set(queue.dead)
+            self.oldest.labels(queue.stream).set(queue.oldest_s)
+        return queues
+
+    async def _queue(self, redis: Redis, stream: str) -> Queue:
+        waiting, dead = int(await redis.xlen(stream)), int(await redis.xlen(f"{stream}:dead"))
+        first = await redis.xrange(stream, count=1)
+        entry_id = cast("bytes", first[0][0]) if first else b""  # the client gives bytes
+        added_ms = int(entry_id.partition(b"-")[0]) if entry_id else epoch_ms(now_utc())
+        return Queue(stream, waiting, max(epoch_ms(now_utc()) - added_ms, 0) / 1000, dead)

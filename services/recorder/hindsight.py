@@ -23,6 +23,7 @@ from services.recorder.derivation import SnippetRows, SnippetState, detections_o
 from services.recorder.record import derive
 from services.recorder.schema import events, frame_embeddings, frame_probabilities, past_answers, snippets
 from services.recorder.texts import Texts, TextsRefused
+from services.recorder.totals import add_difference, shares_of
 from shared.clock import now_utc
 from shared.contract import Box, DecisionSettings, LabelSet, PictureInfo, SnippetHeader, SnippetMessage
 from shared.label_texts import Spoken
@@ -313,6 +314,7 @@ async def replace_answers(
     event = (await connection.execute(locked)).mappings().one_or_none()
     if event is None:
         return 0  # deleted meanwhile
+    before = await shares_of(connection, [event_id])
     n_written = 0
     for one in replacements:
         key = and_(snippets.c.event_id == event_id, snippets.c.snippet == one.rows.snippet)
@@ -339,6 +341,7 @@ async def replace_answers(
         await derive(connection, event_id, dict(event), now)
         if not event["is_open"]:  # closed because it went quiet: that follows from no snippet
             await connection.execute(update(events).where(events.c.id == event_id).values(is_open=False))
+        await add_difference(connection, before, await shares_of(connection, [event_id]))
     return n_written
 
 

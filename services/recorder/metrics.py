@@ -78,6 +78,16 @@ class RecorderMetrics:
         self.media_free_bytes = Gauge(
             "clipwatch_media_free_bytes", "Free space where the media folder is.", registry=registry
         )
+        self.orphans = Counter(
+            "clipwatch_media_orphans_removed_total",
+            "Clips removed from the queue a day after their snippet went to the dead letters.",
+            registry=registry,
+        )
+        self.totals_corrected = Counter(
+            "clipwatch_totals_corrected_total",
+            "Sums of a day and camera that did not say what is recorded, and were counted anew.",
+            registry=registry,
+        )
         for reason in ("age", "space"):
             self.removed.labels(reason)
         self.notices_sent = Counter(

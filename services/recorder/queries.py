@@ -13,7 +13,14 @@ from sqlalchemy import Integer, Row, Select, and_, false, func, or_, select, tru
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.records import Detection, Event, Frames, Series, Snippet, Weather
-from services.recorder.schema import detections, events, frame_probabilities, snippets, weather_reports
+from services.recorder.schema import (
+    day_totals,
+    detections,
+    events,
+    frame_probabilities,
+    snippets,
+    weather_reports,
+)
 
 _EVENT = tuple(name for name in Event.__dataclass_fields__ if name in events.c)
 _WEATHER = tuple(Weather.__dataclass_fields__)
@@ -157,37 +164,21 @@ async def seen_labels(connection: AsyncConnection) -> list[Named]:
     return [Named(*row) for row in await connection.execute(query.order_by(detections.c.label))]
 
 
-async def count_all(connection: AsyncConnection) -> Totals:
-    """Return the totals; reads whole indexes, so ask seldom."""
-    said = (
-        await connection.execute(
-            select(
-                func.count(),
-                func.coalesce(func.sum(type_coerce(events.c.is_accepted, Integer)), 0),
-                func.coalesce(func.sum(type_coerce(events.c.is_open, Integer)), 0),
-                func.min(events.c.started_at),
-                func.max(events.c.started_at),
-            ).select_from(events)
-        )
-    ).one()
-    media = (
-        await connection.execute(
-            select(
-                func.count(),
-                func.coalesce(func.sum(type_coerce(snippets.c.is_media_lost, Integer)), 0),
-                func.coalesce(func.sum(snippets.c.clip_bytes), 0),
-            ).select_from(snippets)
-        )
-    ).one()
+async def find_totals(connection: AsyncConnection) -> Totals:
+    """Return the totals: sums that are kept up to date, the ends of an index, and the few events that are open."""
+    names = ("n_events", "n_accepted", "n_snippets", "n_lost", "clip_bytes")
+    sums = (func.coalesce(func.sum(day_totals.c[name]), 0) for name in names)
+    n_events, n_accepted, n_snippets, n_lost, clip_bytes = (await connection.execute(select(*sums))).one()
+    n_open = select(func.count()).select_from(events).where(events.c.is_open == true())
     return Totals(
-        events=int(said[0]),
-        accepted_events=int(said[1]),
-        open_events=int(said[2]),
-        snippets=int(media[0]),
-        lost_clips=int(media[1]),
-        clip_bytes=int(media[2]),
-        oldest_at=said[3],
-        newest_at=said[4],
+        events=int(n_events),
+        accepted_events=int(n_accepted),
+        open_events=int(await connection.scalar(n_open) or 0),
+        snippets=int(n_snippets),
+        lost_clips=int(n_lost),
+        clip_bytes=int(clip_bytes),
+        oldest_at=await connection.scalar(select(func.min(events.c.started_at))),
+        newest_at=await connection.scalar(select(func.max(events.c.started_at))),
     )
 
 

@@ -23,6 +23,7 @@ from services.recorder.derivation import (
     merged_media,
 )
 from services.recorder.schema import detections, events, frame_embeddings, frame_probabilities, snippets
+from services.recorder.totals import add_difference, shares_of
 
 CLOSED_AT_ONCE = 500  # events closed in one transaction at most
 
@@ -44,6 +45,7 @@ async def record_snippet(
     """
     key = and_(snippets.c.event_id == rows.event_id, snippets.c.snippet == rows.snippet)
     event = await _locked_event(connection, rows, now)
+    before = {} if event is None else await shares_of(connection, [rows.event_id])
     columns = (snippets.c.labelled_at, snippets.c.clip_name, snippets.c.thumbnail_name, snippets.c.clip_bytes)
     known = (await connection.execute(select(*columns).where(key))).one_or_none()
     kept = KeptMedia(known.clip_name, known.thumbnail_name, known.clip_bytes) if known else None
@@ -58,6 +60,7 @@ async def record_snippet(
     if known is None or rows.columns["labelled_at"] > known.labelled_at:
         await _replace_frames(connection, rows, is_known=known is not None)
     await derive(connection, rows.event_id, event, now)
+    await add_difference(connection, before, await shares_of(connection, [rows.event_id]))
     return Recorded(event is None, known is None)
 
 

@@ -32,6 +32,7 @@ _ORDER = (
     "notices",
     "notice_holders",
     "removals",
+    "day_totals",
 )
 
 

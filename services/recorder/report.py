@@ -16,7 +16,14 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.recorder.database import Database, TablesMissing, make_engine
-from services.recorder.queries import EventFilter, Totals, count_all, find_event, find_events, with_snippets
+from services.recorder.queries import (
+    EventFilter,
+    Totals,
+    find_event,
+    find_events,
+    find_totals,
+    with_snippets,
+)
 from services.recorder.records import Detection, Event, Snippet, Weather
 
 __all__ = [
@@ -87,6 +94,6 @@ async def totals(engine: AsyncEngine) -> Totals:
     """Return the counts over the whole record."""
     try:
         async with Database(engine).reading() as connection:
-            return await count_all(connection)
+            return await find_totals(connection)
     except TablesMissing:
         return Totals(0, 0, 0, 0, 0, 0, None, None)

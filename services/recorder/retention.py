@@ -14,14 +14,15 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from sqlalchemy import ColumnElement, and_, delete, exists, false, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, false, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.recorder.database import Database
+from services.recorder.database import Database, insert_or_keep
 from services.recorder.media import MediaFolder
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record import rising
 from services.recorder.schema import detections, events, removals, snippets
+from services.recorder.totals import add_difference, clip_bytes, shares_of
 from shared.clock import now_utc
 from shared.contract import CameraId, LabelText
 from shared.errors import Transient
@@ -120,8 +121,7 @@ async def forecast(connection: AsyncConnection, limits: Limits, now: datetime, f
 async def _excess_bytes(connection: AsyncConnection, limits: Limits, free_bytes: int) -> int:
     excess = 0
     if limits.size_bytes:
-        query = select(func.coalesce(func.sum(snippets.c.clip_bytes), 0))
-        excess = int(await connection.scalar(query) or 0) - limits.size_bytes
+        excess = await clip_bytes(connection) - limits.size_bytes
     if limits.free_bytes:
         excess = max(excess, limits.free_bytes - free_bytes)
     return max(excess, 0)
@@ -145,7 +145,9 @@ async def remove_events(
         .with_for_update()
     )
     n_events, n_bytes = 0, 0
-    for event_id in (await connection.scalars(query)).all():
+    found = (await connection.scalars(query)).all()
+    before = await shares_of(connection, found)
+    for event_id in found:
         if at_least_bytes is not None and n_bytes >= at_least_bytes:
             break
         of_event = snippets.c.event_id == event_id
@@ -154,10 +156,12 @@ async def remove_events(
         names = {name for row in files for name in (row.clip_name, row.thumbnail_name) if name}
         if names:
             rows = [{"name": name, "decided_at": now} for name in sorted(names)]
-            await connection.execute(insert(removals), rows)
+            noted = insert_or_keep(connection.dialect.name, removals, "name").values(rows)
+            await connection.execute(noted)
         await connection.execute(delete(events).where(events.c.id == event_id))
         n_events += 1
         n_bytes += sum(row.clip_bytes for row in files)
+    await add_difference(connection, before, await shares_of(connection, found))
     return n_events, n_bytes
 
 

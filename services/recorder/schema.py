@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Dialect,
     Double,
@@ -338,5 +339,19 @@ past_answers = Table(
         name="fk_past_answers_snippets",
     ),
     comment="What was said of a snippet before labels in hindsight replaced it; kept to look up.",
+    **_MYSQL,
+)
+
+day_totals = Table(
+    "day_totals",
+    metadata,
+    Column("day", Date, primary_key=True, comment="UTC day on which the events started"),
+    Column("camera", String(CAMERA_CHARS), primary_key=True, comment="id of the camera in the camera file"),
+    Column("n_events", BigInteger, nullable=False, comment="events"),
+    Column("n_accepted", BigInteger, nullable=False, comment="events with an accepted label"),
+    Column("n_snippets", BigInteger, nullable=False, comment="snippets of these events"),
+    Column("n_lost", BigInteger, nullable=False, comment="snippets whose clip could not be kept"),
+    Column("clip_bytes", BigInteger, nullable=False, comment="size of their clips, bytes"),
+    comment="Sums by day and camera, changed in the transactions that change the rows they count.",
     **_MYSQL,
 )

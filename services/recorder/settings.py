@@ -38,10 +38,17 @@ class RecorderSettings(ServiceSettings):
         float,
         Field(ge=5, le=86400, description="an open event without a new snippet is closed after this long"),
     ] = 60
-    weather_provider: Literal["open_meteo", "none"] = "open_meteo"
+    weather_provider: Literal["open_meteo", "openweather", "none"] = "open_meteo"
+    openweather_key: Annotated[
+        SecretStr | None, Field(description="key of WEATHER_PROVIDER=openweather; never logged")
+    ] = None
     weather_url: Annotated[
-        str, Field(pattern=r"^https?://", description="base address of the weather provider")
-    ] = "https://api.open-meteo.com"
+        str | None,
+        Field(
+            pattern=r"^https?://",
+            description="base address of the weather provider; unset: the provider's own",
+        ),
+    ] = None
     weather_timeout_s: Annotated[float, Field(gt=0, le=2, description="deadline of one weather request")] = 2
     weather_cache_s: Annotated[
         float, Field(ge=600, le=7200, description="a place's weather is asked for again after this long")

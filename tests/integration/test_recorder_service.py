@@ -27,6 +27,7 @@ from shared.contract import LABELS, MEDIA, RECORDERS
 from tests.servers import HOST, MariaDBServer, RedisServer, free_port, spawn, wait_until
 from tests.unit.recorder.messages import CLIP, THUMBNAIL, Said, append, labels_message, media_message, send
 from tests.unit.recorder.meteo import Meteo, meteo_server
+from tests.unit.recorder.openweather import KEY, weather_server
 
 
 @dataclass
@@ -469,6 +470,37 @@ async def test_too_many_pages_are_told_so(filled: Recorder) -> None:
 def meteo() -> Iterator[Meteo]:
     with meteo_server() as server:
         yield server
+
+
+async def test_openweather_gives_weather_and_its_key_is_in_no_log(recorder: Recorder, redis: Redis) -> None:
+    with weather_server() as weather:
+        weather.current["dt"] = int(now_utc().timestamp())
+        recorder.environment = {
+            "WEATHER_PROVIDER": "openweather",
+            "OPENWEATHER_KEY": KEY,
+            "WEATHER_URL": weather.url,
+            "LOG_LEVEL": "DEBUG",
+        }
+        weather.mode = "echo"  # refuses, and says the key back
+        place, now = (52.5171, 13.3889), now_utc()
+        recorder.start()
+        await send(redis, Said(event=0, start=now, place=place, accepted=[("a dog", 0.9)]))
+        await holds(lambda: "refused a question" in recorder.log, what="the refusal is logged")
+        weather.mode = "fine"
+        await send(
+            redis, Said(event=0, start=now, place=(48.1, 11.6), camera="yard", accepted=[("a dog", 0.9)])
+        )
+        await holds(
+            lambda: httpx.get(f"{recorder.url}/api/events?camera=yard").json()["events"][0]["weather"],
+            what="the weather is there",
+        )
+        said = httpx.get(f"{recorder.url}/api/events?camera=yard").json()["events"][0]["weather"]
+        metrics = httpx.get(f"{recorder.url}/metrics").text
+    assert (said["provider"], said["words"], said["temperature_c"]) == ("openweather", "rain", 17.3)
+    assert "OpenWeather" in said["attribution"]
+    assert recorder.stop() == 0
+    assert "***" in recorder.log
+    assert KEY not in recorder.log + metrics
 
 
 async def test_weather_comes_later_and_only_where_there_is_a_place(

@@ -8,7 +8,7 @@ WeatherRefused    (Permanent)  this question will not be answered, however often
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from shared.errors import Permanent, Transient
@@ -43,6 +43,11 @@ class Report:
     visibility_m: float | None = None
     is_day: bool | None = None
     wmo_code: int | None = None
+
+
+def nearest_hour(moment: datetime) -> datetime:
+    """Return the full hour, UTC, that is nearest: archives are hourly, and questions for one hour get one answer."""
+    return (moment.astimezone(UTC) + timedelta(minutes=30)).replace(minute=0, second=0, microsecond=0)
 
 
 class WeatherAway(Transient):

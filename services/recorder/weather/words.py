@@ -1,4 +1,4 @@
-"""PURE: weather codes (WMO table 4677, the subset that Open-Meteo documents) in words and as a sign."""
+"""PURE: weather codes (WMO table 4677, what the providers say of it) in words and as a sign."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ WORDS = {
     1: "mainly clear",
     2: "partly cloudy",
     3: "overcast",
+    4: "smoke",
+    5: "haze",
+    6: "dust",
+    10: "mist",
+    18: "squalls",
+    19: "tornado",
     45: "fog",
     48: "depositing rime fog",
     51: "light drizzle",
@@ -21,6 +27,8 @@ WORDS = {
     65: "heavy rain",
     66: "light freezing rain",
     67: "freezing rain",
+    68: "slight rain and snow",
+    69: "rain and snow",
     71: "slight snowfall",
     73: "snowfall",
     75: "heavy snowfall",
@@ -28,6 +36,8 @@ WORDS = {
     80: "slight rain showers",
     81: "rain showers",
     82: "violent rain showers",
+    83: "slight showers of rain and snow",
+    84: "showers of rain and snow",
     85: "slight snow showers",
     86: "heavy snow showers",
     95: "thunderstorm",
@@ -51,12 +61,14 @@ def icon_of(code: int | None, is_day: bool | None) -> str:
         return "☁️" if is_day is False else "⛅"
     for codes, icon in (
         ((3,), "☁️"),
-        ((45, 48), "🌫️"),
+        ((4, 5, 6, 10, 45, 48), "🌫️"),
+        ((18,), "💨"),
+        ((19,), "🌪️"),
         (range(51, 58), "🌦️"),
         (range(61, 68), "🌧️"),
-        (range(71, 78), "🌨️"),
+        (range(68, 78), "🌨️"),
         ((80, 81, 82), "🌧️"),
-        ((85, 86), "🌨️"),
+        (range(83, 87), "🌨️"),
     ):
         if code in codes:
             return icon

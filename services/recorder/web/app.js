@@ -4,7 +4,9 @@ import { Asked } from "./asked.js";
 import { Detail } from "./detail.js";
 import { byId, el } from "./dom.js";
 import { bytes, count } from "./format.js";
+import { Health } from "./health.js";
 import { EventList } from "./list.js";
+import { Stars } from "./star.js";
 
 const PAGE = 48;
 const RETRY_MS = [1000, 2000, 5000, 10000];
@@ -18,9 +20,12 @@ let failures = 0;
 let stream = null;
 let heardAt = 0;
 let refresh = 0;
+let toasted = 0;
 
-const detail = new Detail(byId("detail"), closed);
-const list = new EventList(byId("list"), open);
+const stars = new Stars(kept, toast);
+const detail = new Detail(byId("detail"), closed, stars);
+const list = new EventList(byId("list"), open, stars);
+new Health(byId("pipeline"), byId("health"));
 const asked = new Asked(byId("asked"), {
   scope: () => ({ camera: filters.camera }),
   onOpen: open,
@@ -175,6 +180,20 @@ function changed(event) {
   }
 }
 
+function kept(id, isProtected) {
+  list.keep(id, isProtected);
+  if (id === detail.id) detail.keep(isProtected);
+  byId("announce").textContent = isProtected ? "The event is kept for good" : "The event is no longer kept for good";
+}
+
+function toast(text) {
+  const box = byId("toast");
+  box.textContent = text;
+  box.hidden = false;
+  clearTimeout(toasted);
+  toasted = setTimeout(() => { box.hidden = true; }, 8000);
+}
+
 function olderThanShown(event) {
   const shown = [...list.items.values()].map((item) => item.event.started_at);
   return shown.length > 0 && shown.every((at) => at > event.started_at);
@@ -267,7 +286,11 @@ function pressed(event) {
     card.scrollIntoView({ block: "nearest" });
     card.querySelector("button").focus({ preventScroll: true });
     if (event.key === "j" && card === card.parentElement.lastElementChild) load({ older: true });
-  } else if (event.key === " " && detail.isOpen && tag !== "VIDEO" && (tag !== "BUTTON" || event.target.closest(".card"))) {
+  } else if (event.key === "s") {
+    const card = event.target.closest?.(".card[data-id]");
+    const star = card ? card.querySelector(".star") : byId("detail").querySelector(".star");
+    star?.click();
+  } else if (event.key === " " && detail.isOpen && tag !== "VIDEO" && (tag !== "BUTTON" || event.target.closest(".card > button:not(.star)"))) {
     event.preventDefault();
     detail.toggle();
   }

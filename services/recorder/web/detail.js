@@ -8,9 +8,10 @@ import { chip } from "./list.js";
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Detail {
-  constructor(root, onClose) {
+  constructor(root, onClose, stars) {
     this.root = root;
     this.onClose = onClose;
+    this.stars = stars;
     this.id = null;
     this.fetching = null;
   }
@@ -78,9 +79,10 @@ export class Detail {
       el("button", { type: "button", onclick: () => this.open(this.id) }, "Try again")));
   }
 
-  head(title, startedAt = null) {
+  head(title, event = null) {
     return el("header", { class: "detail-head" },
-      el("h2", { tabindex: "-1" }, title, startedAt && time(startedAt, true)),
+      el("h2", { tabindex: "-1" }, title, event && time(event.started_at, true)),
+      event && this.stars.button(event),
       el("button", { type: "button", class: "close", "aria-label": "Close the event (Esc)", title: "Close (Esc)", onclick: () => this.close() }, "✕"));
   }
 
@@ -94,7 +96,7 @@ export class Detail {
     this.legend = el("ul", { class: "legend", "aria-label": "Probabilities at the cursor" });
     this.facts = el("div", { class: "facts" });
     this.chips = el("div", { class: "labels" });
-    this.root.replaceChildren(this.head(event.camera, event.started_at), this.stage, this.strip, this.chips, this.legend, this.plot, this.facts);
+    this.root.replaceChildren(this.head(event.camera, event), this.stage, this.strip, this.chips, this.legend, this.plot, this.facts);
     this.chart = new Chart(this.plot, { onSeek: (ms) => this.seek(ms), onPoint: (values) => this.say(values) });
     this.player();
     this.describe();
@@ -185,8 +187,20 @@ export class Detail {
     }));
   }
 
+  // Shows whether the event is kept; the button keeps the focus.
+  keep(isProtected) {
+    if (!this.event) return;
+    this.event = { ...this.event, is_protected: isProtected };
+    const before = this.root.querySelector(".detail-head .star");
+    const hadFocus = before === document.activeElement;
+    const button = this.stars.button(this.event);
+    before?.replaceWith(button);
+    if (hadFocus) button.focus();
+  }
+
   describe() {
     const event = this.event;
+    this.keep(event.is_protected);
     this.buttons();
     this.chips.replaceChildren(...(event.detections.length ? event.detections.map(chip) : [el("span", { class: "chip none" }, "no label")]));
     const hasFrames = event.frames.some((part) => part.moments.length);

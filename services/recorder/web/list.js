@@ -4,9 +4,10 @@ import { el } from "./dom.js";
 import { clock, colour, day, dayKey, duration, percent, temperature, time, utc } from "./format.js";
 
 export class EventList {
-  constructor(root, onOpen) {
+  constructor(root, onOpen, stars) {
     this.root = root;
     this.onOpen = onOpen;
+    this.stars = stars;
     this.items = new Map(); // id -> {event, card}
     this.chosen = null;
   }
@@ -36,9 +37,9 @@ export class EventList {
     if (known && known.event.updated_at > event.updated_at) return;
     const card = this.card(event);
     if (known && known.event.started_at === event.started_at) {
-      const hadFocus = known.card.contains(document.activeElement);
+      const focused = known.card.contains(document.activeElement) && document.activeElement.className;
       known.card.replaceWith(card);
-      if (hadFocus) card.querySelector("button").focus({ preventScroll: true });
+      if (focused !== false) card.querySelector(focused === "star" ? ".star" : "button").focus({ preventScroll: true });
     } else {
       if (known) this.remove(event.id);
       this.place(event, card);
@@ -46,6 +47,12 @@ export class EventList {
     this.items.set(event.id, { event, card });
     if (isNew && !known) card.classList.add("fresh");
     if (event.id === this.chosen) this.mark(event.id);
+  }
+
+  // Shows at once what the stream will say of an event: whether it is kept.
+  keep(id, isProtected) {
+    const known = this.items.get(id);
+    if (known) this.put({ ...known.event, is_protected: isProtected });
   }
 
   remove(id) {
@@ -86,7 +93,8 @@ export class EventList {
             el("span", { class: "camera" }, event.camera),
             time(event.started_at),
             event.weather && el("span", { class: "sky", title: `${event.weather.words}, observed ${utc(event.weather.observed_at)}` },
-              event.weather.icon, " ", temperature(event.weather))))));
+              event.weather.icon, " ", temperature(event.weather))))),
+      this.stars.button(event));
     return card;
   }
 

@@ -45,3 +45,9 @@ def test_every_control_has_a_name() -> None:
     for control in re.findall(r"<(?:select|input)[^>]*>", page):
         before = page[: page.index(control)]
         assert before.rfind("<label") > before.rfind("</label>"), control
+
+
+def test_both_pages_make_elements_with_the_same_code() -> None:
+    """The services do not import each other, so that each carries its own copy of this one file."""
+    other = WEB.parents[1] / "motion" / "web" / "dom.js"
+    assert TEXTS["dom.js"] == other.read_text(encoding="utf-8")

@@ -1,0 +1,33 @@
+"""Clips in the queue that nobody will fetch: those of dead letters. Removed by age, so that a letter can be put back.
+
+A clip waits in media.v1 for its snippet's answer. When snippet or answer went to the dead letters, the clip stays for
+KEPT_S: a letter that is put back within that time is recorded with it, later without.
+"""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+
+from shared.contract import LABELS, MEDIA, SNIPPETS
+
+KEPT_S = 24 * 3600.0
+MARGIN_S = 3600.0  # entries of one script have the time of one clock; it may have been set between scripts
+
+# What is older than KEPT_S and than every snippet that waits, while no answer waits, belongs to nothing that waits: a
+# snippet becomes an answer, and an answer a row, in one step each.
+#
+# KEYS: media, snippets, labels.   ARGV: KEPT_S and MARGIN_S in milliseconds.   Answers the number of removed entries.
+_REMOVE = """
+if redis.call('XLEN', KEYS[3]) > 0 then return 0 end
+local cut = redis.call('TIME')[1] * 1000 - ARGV[1]
+local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+if first then cut = math.min(cut, string.match(first[1], '^%d+') - ARGV[2]) end
+if cut <= 0 then return 0 end
+return redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', cut))
+"""
+
+
+async def remove_orphans(redis: Redis) -> int:
+    """Remove what belongs to nothing that waits; return how many clips went. Raises what the client raises."""
+    arguments = [int(KEPT_S * 1000), int(MARGIN_S * 1000)]
+    return int(await redis.register_script(_REMOVE)(keys=[MEDIA, SNIPPETS, LABELS], args=arguments))

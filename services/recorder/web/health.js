@@ -1,0 +1,118 @@
+// How the pipeline is: a lamp in the head, and a panel with cameras, services, queue and disk. Asks again and again.
+
+import { el } from "./dom.js";
+import { bytes, count } from "./format.js";
+
+const OPEN_MS = 3000;
+const SHUT_MS = 15000;
+const DEADLINE_MS = 8000;
+const STREAMS = { "snippets.v1": "for the classifier", "labels.v1": "for the recorder", "media.v1": "clips of both" };
+
+export class Health {
+  constructor(button, panel) {
+    this.button = button;
+    this.panel = panel;
+    this.said = null; // the last answer
+    this.fault = ""; // why there is no newer one
+    this.drawn = ""; // what is on the page: only news is drawn, and said by screen readers
+    this.timer = 0;
+    button.addEventListener("click", () => this.show(panel.hidden));
+    panel.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      event.stopPropagation();
+      this.show(false);
+    });
+    this.draw();
+    this.ask();
+  }
+
+  show(isShown) {
+    this.panel.hidden = !isShown;
+    this.button.setAttribute("aria-expanded", String(isShown));
+    if (isShown) this.ask();
+    else this.button.focus();
+  }
+
+  async ask() {
+    clearTimeout(this.timer);
+    try {
+      const answer = await fetch("api/health", { signal: AbortSignal.timeout(DEADLINE_MS) });
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      this.said = await answer.json();
+      this.fault = "";
+    } catch (fault) {
+      this.fault = fault.name === "TimeoutError" ? "no answer in time" : fault.message;
+    }
+    this.draw();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.ask(), this.panel.hidden ? SHUT_MS : OPEN_MS);
+  }
+
+  // -- what is drawn
+
+  summary() {
+    if (this.fault) return ["off", "Recorder does not answer"];
+    if (!this.said) return ["connecting", "Looking"];
+    const { problems } = this.said;
+    if (!problems.length) return ["live", "All well"];
+    const state = problems.some((one) => one.severity === "bad") ? "off" : "connecting";
+    return [state, problems.length === 1 ? "1 problem" : `${problems.length} problems`];
+  }
+
+  draw() {
+    const [state, text] = this.summary();
+    const drawn = JSON.stringify([this.said, this.fault]);
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
+    this.button.dataset.state = state;
+    this.button.querySelector(".said").textContent = text;
+    this.button.setAttribute("aria-label", `Pipeline: ${text}`);
+    const hadFocus = this.panel.contains(document.activeElement);
+    this.panel.replaceChildren(
+      el("div", { class: "health-head" }, el("h2", {}, "Pipeline"),
+        el("button", { type: "button", class: "close", "aria-label": "Close the pipeline's health (Esc)", onclick: () => this.show(false) }, "✕")),
+      ...this.body());
+    if (hadFocus) this.panel.querySelector(".close").focus();
+  }
+
+  body() {
+    if (!this.said) {
+      return [this.fault
+        ? el("p", { class: "problem bad", role: "alert" }, `The recorder does not answer (${this.fault}). It is asked again.`)
+        : el("p", { class: "soft" }, "Looking at cameras, services and disk …")];
+    }
+    const { problems, cameras, services, queues, disk } = this.said;
+    return [
+      this.fault && el("p", { class: "problem bad", role: "alert" }, `The recorder does not answer (${this.fault}). What follows was so before; it is asked again.`),
+      problems.length
+        ? el("ul", { class: "problems", "aria-label": "Problems" }, problems.map((one) => el("li", { class: `problem ${one.severity}` }, one.text)))
+        : el("p", { class: "fine" }, "Everything is there and keeps up."),
+      el("div", { class: "tiles" },
+        tile("Cameras", cameras.length ? cameras.map((one) => row(one.id, one.state, cameraLamp(one.state), one.message)) : [none("No camera is known.")]),
+        tile("Services", [
+          row("recorder", this.fault ? "no answer" : this.said.is_ready ? "ready" : "not ready", !this.fault && this.said.is_ready ? "good" : "bad"),
+          ...services.map((one) => row(one.service, one.is_silent ? `silent for ${Math.round(one.age_s)} s` : "there", one.is_silent ? "bad" : "good", [one.name, one.about].filter(Boolean).join(": "))),
+        ]),
+        tile("Queue", queues.length ? queues.map((one) => row(STREAMS[one.stream] ?? one.stream, `${count(one.waiting)} waiting`, one.dead ? "warn" : "good", one.dead ? `${count(one.dead)} could not be handled` : one.oldest_s >= 1 ? `oldest ${Math.round(one.oldest_s)} s` : "")) : [none("The queue was not read yet.")]),
+        tile("Disk", disk ? [
+          row("free", bytes(disk.free_bytes), problems.some((one) => one.text.startsWith("The disk")) ? "bad" : "good", `of ${bytes(disk.total_bytes)}`),
+          el("meter", { min: "0", max: String(disk.total_bytes), value: String(disk.total_bytes - disk.free_bytes), "aria-label": "Used of the clips' disk" }),
+          ...lost(this.said.dropped_clips),
+        ] : [none("The disk cannot be looked at.")])),
+    ].filter(Boolean);
+  }
+}
+
+const cameraLamp = (state) => ({ running: "good", ended: "good", connecting: "warn" })[state] ?? "bad";
+const tile = (name, parts) => el("section", { class: "tile", "aria-label": name }, el("h3", {}, name), parts);
+const none = (text) => el("p", { class: "soft" }, text);
+
+function row(name, said, lamp, more = "") {
+  return el("div", { class: "row" }, el("span", { class: `lamp ${lamp}`, "aria-hidden": "true" }),
+    el("span", { class: "name" }, name), el("span", { class: "what" }, said), more && el("span", { class: "more-said" }, more));
+}
+
+function lost(dropped) {
+  return Object.entries(dropped).filter(([reason, n]) => n && reason !== "none")
+    .map(([reason, n]) => row("clips lost", count(n), "warn", { full: "the disk was full", gone: "gone from the queue", broken: "could not be read", refused: "the disk refused them" }[reason] ?? reason));
+}

@@ -1,0 +1,63 @@
+"""Clips of dead letters leave the queue after a day; clips that somebody will fetch stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from services.recorder.orphans import KEPT_S, MARGIN_S, remove_orphans
+from shared.contract import LABELS, MEDIA, SNIPPETS
+
+pytestmark = [pytest.mark.redis]
+
+
+async def add(redis: Redis, stream: str, age_s: float) -> str:
+    """Append an entry as it was added `age_s` ago; call from old to new."""
+    seconds, micros = await redis.time()
+    entry_id = f"{int(seconds) * 1000 + int(micros) // 1000 - int(age_s * 1000)}-0"
+    await redis.xadd(stream, {b"clip": b"x"}, id=entry_id)
+    return entry_id
+
+
+async def clips(redis: Redis) -> list[str]:
+    found: Any = await redis.xrange(MEDIA)  # Any: redis-py's unions of both clients
+    return [entry_id.decode() for entry_id, _ in found]
+
+
+async def test_the_clip_of_a_dead_snippet_goes_after_a_day(redis_client: Redis) -> None:
+    await add(redis_client, MEDIA, KEPT_S + 60)
+    young = await add(redis_client, MEDIA, KEPT_S - 60)
+    await add(redis_client, f"{SNIPPETS}:dead", KEPT_S + 60)
+    assert await remove_orphans(redis_client) == 1
+    assert await clips(redis_client) == [young]
+    assert await remove_orphans(redis_client) == 0
+
+
+async def test_clips_of_a_backlog_of_days_stay(redis_client: Redis) -> None:
+    await add(redis_client, MEDIA, 4 * KEPT_S)
+    waiting = await add(redis_client, MEDIA, 3 * KEPT_S)
+    await add(redis_client, SNIPPETS, 3 * KEPT_S)
+    assert await remove_orphans(redis_client) == 1
+    assert await clips(redis_client) == [waiting]
+
+
+async def test_a_clock_that_was_set_costs_no_clip(redis_client: Redis) -> None:
+    stays = await add(redis_client, MEDIA, 3 * KEPT_S + MARGIN_S - 60)
+    await add(redis_client, SNIPPETS, 3 * KEPT_S)
+    assert await remove_orphans(redis_client) == 0
+    assert await clips(redis_client) == [stays]
+
+
+async def test_nothing_goes_while_an_answer_waits(redis_client: Redis) -> None:
+    old = await add(redis_client, MEDIA, 5 * KEPT_S)
+    answer = await add(redis_client, LABELS, 1)  # of a snippet that waited for days
+    assert await remove_orphans(redis_client) == 0
+    await redis_client.xdel(LABELS, answer)
+    assert await clips(redis_client) == [old]
+    assert await remove_orphans(redis_client) == 1
+
+
+async def test_without_streams_there_is_nothing_to_do(redis_client: Redis) -> None:
+    assert await remove_orphans(redis_client) == 0

@@ -345,9 +345,7 @@ def _window(size: tuple[int, int]) -> Floats:
     return window
 
 
-def _look(
-    state: DetectorState, plane: Gray, t_s: float, noise: float, settings: DetectorSettings
-) -> _Look:
+def _look(state: DetectorState, plane: Gray, t_s: float, noise: float, settings: DetectorSettings) -> _Look:
     """Compare `plane` with the baseline and with what was LOOK_BACK_S ago."""
     difference = _floats(cv2.subtract(plane, state.mean, dtype=cv2.CV_32F))
     sample = difference[::4, ::4].ravel()
@@ -382,9 +380,10 @@ def _limit(state: DetectorState, noise: float, settings: DetectorSettings) -> Fl
         np.maximum(limit, np.float32(max(FLOOR_LEVELS, 6.0 * noise)), out=limit)
     else:
         limit = np.full(state.mean.shape, settings.threshold, np.float32)
-    if float(state.onsets_hz.max()) > SWAY_HZ:
-        sway = np.clip((state.onsets_hz - SWAY_HZ) / SWAY_HZ, 0.0, 4.0)
-        limit *= 1.0 + 2.0 * sway
+    swaying = np.flatnonzero(state.onsets_hz > SWAY_HZ)
+    if swaying.size:
+        sway = np.minimum((state.onsets_hz.ravel()[swaying] - SWAY_HZ) / SWAY_HZ, 4.0)
+        limit.ravel()[swaying] *= 1.0 + 2.0 * sway
     if state.is_active:
         limit *= np.float32(0.85)  # hysteresis: what moves is followed a little further
     return limit
@@ -441,7 +440,9 @@ def _blobs(
     return tuple(merge_fragments(kept)[:MAX_BLOBS]), strength, light
 
 
-def _patches(changed: Gray, dilate_iterations: int) -> tuple[int, Any, Any]:  # Any: OpenCV's stubs say MatLike
+def _patches(
+    changed: Gray, dilate_iterations: int
+) -> tuple[int, Any, Any]:  # Any: OpenCV's stubs say MatLike
     """Return how many connected patches there are once `changed` is dilated (the ground is the first), uint16 or
     int32[H, W] of their numbers, and their statistics."""
     grown = cv2.dilate(changed, _NEAR, iterations=dilate_iterations) if dilate_iterations else changed
@@ -479,10 +480,9 @@ def _keeps_structure(plane: Gray, mean: Floats, inside: Mask, x: int, y: int, w:
     top, left = max(0, y - 6), max(0, x - 6)
     place = np.s_[top : y + h + 6, left : x + w + 6]
     within = np.s_[y - top : y - top + h, x - left : x - left + w]
-    now = plane[place].astype(np.float32)
-    behind = mean[place]
-    now = (now - cv2.blur(now, (9, 9)))[within][inside]
-    behind = (behind - cv2.blur(behind, (9, 9)))[within][inside]
+    now, behind = plane[place].astype(np.float32), mean[place]
+    now = cv2.subtract(now, cv2.blur(now, (9, 9)))[within][inside]
+    behind = cv2.subtract(behind, cv2.blur(behind, (9, 9)))[within][inside]
     now_power, behind_power = float(now @ now), float(behind @ behind)
     if now_power < 1.5 * now.size or behind_power < 0.05 * now.size:
         return False  # too flat to tell
@@ -613,9 +613,7 @@ def _relearn(state: DetectorState, plane: Gray, t_s: float, noise: float, flat_s
     )
 
 
-def _learn(
-    state: DetectorState, look: _Look, light: list[tuple[tuple[slice, slice], Mask]]
-) -> DetectorState:
+def _learn(state: DetectorState, look: _Look, light: list[tuple[tuple[slice, slice], Mask]]) -> DetectorState:
     """Return what is known after a look. Most pixels are quiet: all are learned as if they were, then those that
     differ are put right."""
     t_s, dt_s = look.t_s, look.dt_s
@@ -654,7 +652,9 @@ def _mean(
     mean.ravel()[at] = known + (look.plane.ravel()[at] - known) * rate
     for place, inside in light:
         known = state.mean[place][inside]
-        mean[place][inside] = known + (look.plane[place][inside] - known) * np.float32(min(1.0, dt_s / LIGHT_S))
+        mean[place][inside] = known + (look.plane[place][inside] - known) * np.float32(
+            min(1.0, dt_s / LIGHT_S)
+        )
     return mean
 
 

@@ -78,7 +78,9 @@ def follow(
     found: list[Track] = []
     for box in boxes:
         spot = Spot(t_s, box.x + box.w / 2, box.y + box.h / 2, box.w, box.h)
-        apart, nearest = min(((_apart(track.spots[-1], spot), i) for i, track in enumerate(free)), default=(2.0, 0))
+        apart, nearest = min(
+            ((_apart(track.spots[-1], spot), i) for i, track in enumerate(free)), default=(2.0, 0)
+        )
         if apart > 1.0:
             found.append(Track((spot,)))
             continue

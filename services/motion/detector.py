@@ -119,7 +119,7 @@ class DetectorState:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One look: what differs from the baseline and by how much, and what changed lately. Arrays of the plane's shape."""
+    """One look: what differs from the baseline, by how much, and what changed lately. Arrays of the plane's shape."""
 
     plane: Gray
     t_s: float
@@ -348,8 +348,7 @@ def _window(size: tuple[int, int]) -> Floats:
 def _look(state: DetectorState, plane: Gray, t_s: float, noise: float, settings: DetectorSettings) -> _Look:
     """Compare `plane` with the baseline and with what was LOOK_BACK_S ago."""
     difference = _floats(cv2.subtract(plane, state.mean, dtype=cv2.CV_32F))
-    sample = difference[::4, ::4].ravel()
-    offset = float(np.partition(sample, sample.size // 2)[sample.size // 2])  # the median
+    offset = _quantile(difference[::4, ::4].ravel(), 0.5)
     if abs(offset) > 0.5:  # exposure that breathes moves all pixels alike
         difference -= np.float32(min(max(offset, -25.0), 25.0))
     size = np.abs(difference)
@@ -494,11 +493,18 @@ def _is_smooth(look: _Look, inside: Mask, x: int, y: int) -> bool:
     h, w = inside.shape
     top, left = max(0, y - 4), max(0, x - 4)
     place = look.difference[top : y + h + 4, left : x + w + 4]
-    fine = cv2.absdiff(place, cv2.blur(place, (9, 9)))
-    sizes = look.size[y : y + h, x : x + w][inside]
-    height = float(np.partition(sizes, int(0.9 * (sizes.size - 1)))[int(0.9 * (sizes.size - 1))])
-    n_edge = cv2.countNonZero(cv2.compare(fine, SMOOTH * height, cv2.CMP_GE))
-    return n_edge <= 0.02 * fine.size
+    fine = _floats(cv2.absdiff(place, cv2.blur(place, (9, 9))))
+    height = _quantile(look.size[y : y + h, x : x + w][inside], 0.9)
+    return _quantile(fine.ravel(), 0.98) < SMOOTH * height
+
+
+def _quantile(values: Floats, share: float) -> float:
+    """Return the value below which `share` of float32[N] lies, N > 0; between two neighbours by weight."""
+    place = share * (values.size - 1)
+    low = int(place)
+    high = min(low + 1, values.size - 1)
+    parted = np.partition(values, (low, high))
+    return float(parted[low]) + float(parted[high] - parted[low]) * (place - low)
 
 
 def merge_fragments(blobs: list[Blob]) -> list[Blob]:

@@ -22,7 +22,7 @@ from tests.unit.motion.videos import scene, write_video
 FPS, LOOP_S, HOUR_S = 2, 60, 3600
 WARM_S = 600  # after that nothing may grow
 GROWTH_MIB = 12.0  # every 7th frame of 7200 kept for ever would be 14 MiB
-LIMIT_S = 300.0
+LIMIT_S = 600.0
 
 
 def resident_mib() -> float:
@@ -62,7 +62,8 @@ def test_a_camera_that_runs_for_an_hour_grows_neither_in_memory_nor_in_threads(t
         assert worker.join(30)
     early = [(mib, threads) for frames, mib, threads in seen if WARM_S * FPS <= frames < 2 * WARM_S * FPS]
     late = [(mib, threads) for frames, mib, threads in seen if frames >= (HOUR_S - WARM_S) * FPS]
-    assert early and late
+    assert early
+    assert late
     assert status.n_events >= 0.9 * HOUR_S / LOOP_S
     assert max(mib for mib, _ in late) - max(mib for mib, _ in early) < GROWTH_MIB
     assert max(threads for _, threads in late) <= max(threads for _, threads in early)

@@ -71,9 +71,9 @@ def main() -> int:
     if args.one:
         print(json.dumps(METHODS[args.one](args.busy, int((args.cameras or "1").partition(",")[0]))))
         return 0
-    made = recordings(args.cache / "capture", BUSY_S, QUIET_S) if not (args.busy and args.quiet) else None
-    busy = args.busy or (made and lengthened(made.busy, BUSY_TIMES, 1.0))
-    quiet_once = args.quiet or (made and made.quiet)
+    made = recordings(args.cache / "capture", BUSY_S, QUIET_S)
+    busy = args.busy or lengthened(made.busy, BUSY_TIMES, 1.0)
+    quiet_once = args.quiet or made.quiet
     quiet = args.quiet or lengthened(quiet_once, QUIET_TIMES)
     print(json.dumps(measure(busy, quiet, quiet_once, args)), flush=True)
     return 0

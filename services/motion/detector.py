@@ -103,7 +103,7 @@ class DetectorState:
     variance: Floats  # of quiet pixels around it
     onsets_hz: Floats  # how often a pixel begins to differ
     foreground: Mask
-    heat: Gray  # HOT where something just changed, falling to 0 within HEAT_S
+    heat: Floats  # 1 where something just changed, falling to 0 within HEAT_S
     history: tuple[tuple[float, Gray], ...]  # recent planes, oldest first
     started_s: float  # first frame
     learned_s: float  # when the baseline was last made anew
@@ -129,13 +129,13 @@ class _Look:
     size: Floats  # of it
     limit: Floats  # size from which a pixel counts
     foreground: Mask  # where it does
-    heat: Gray
+    heat: Floats
 
 
 # Tuned on the sample videos and synthetic scenes, see docs/design/motion.md.
 FLOOR_LEVELS = 6.0  # smallest difference that 'auto' takes for a change
 LARGEST_NOISE = 6.0  # a flickering lamp is not noise: it must not raise the threshold out of reach
-HEAT_S, HOT = 0.7, 255
+HEAT_S = 0.7
 LOOK_BACK_S = 0.3
 BASELINE_S = 5.0  # time constants of the baseline: quiet pixels,
 MOVING_S = 60.0  # pixels on which something moves,
@@ -183,7 +183,7 @@ def start(plane: Gray, t_s: float) -> DetectorState:
         variance=np.full(plane.shape, 4.0, np.float32),
         onsets_hz=zeros,
         foreground=np.zeros(plane.shape, np.bool_),
-        heat=np.zeros(plane.shape, np.uint8),
+        heat=zeros,
         history=((t_s, plane),),
         started_s=t_s,
         learned_s=t_s,
@@ -360,8 +360,7 @@ def _look(state: DetectorState, plane: Gray, t_s: float, noise: float, settings:
     past = next((p for t, p in reversed(state.history) if t_s - t >= LOOK_BACK_S), state.history[0][1])
     changed = _above(cv2.absdiff(plane, past), max(6.0, 5.0 * noise))
     dt_s = _elapsed(state, t_s)
-    cooled = cv2.subtract(state.heat, math.ceil(HOT * min(dt_s / HEAT_S, 1.0)))  # type: ignore[call-overload]  # a number
-    heat = _gray(cv2.max(cooled, changed))
+    heat = np.maximum(state.heat - np.float32(dt_s / HEAT_S), changed.astype(np.float32) / 255)
     return _Look(plane, t_s, dt_s, noise, difference, size, limit, foreground, heat)
 
 
@@ -399,7 +398,7 @@ def _blobs(
     count, labels, stats = _patches(foreground.view(np.uint8), settings.dilate_iterations)
     label_at = labels.ravel()[at]
     changed_px = np.bincount(label_at, minlength=count)
-    movement = np.bincount(label_at, weights=look.heat.ravel()[at], minlength=count) / HOT
+    movement = np.bincount(label_at, weights=look.heat.ravel()[at], minlength=count)
     ratios = np.minimum(look.size.ravel()[at] / look.limit.ravel()[at], 6.0)
     excess = np.bincount(label_at, weights=ratios, minlength=count)
     strong_px = np.bincount(label_at, weights=ratios > 1.6, minlength=count)
@@ -480,8 +479,8 @@ def _keeps_structure(plane: Gray, mean: Floats, inside: Mask, x: int, y: int, w:
     place = np.s_[top : y + h + 6, left : x + w + 6]
     within = np.s_[y - top : y - top + h, x - left : x - left + w]
     now, behind = plane[place].astype(np.float32), mean[place]
-    now = cv2.subtract(now, cv2.blur(now, (9, 9)))[within][inside]
-    behind = cv2.subtract(behind, cv2.blur(behind, (9, 9)))[within][inside]
+    now = _floats(cv2.subtract(now, cv2.blur(now, (9, 9))))[within][inside]
+    behind = _floats(cv2.subtract(behind, cv2.blur(behind, (9, 9))))[within][inside]
     now_power, behind_power = float(now @ now), float(behind @ behind)
     if now_power < 1.5 * now.size or behind_power < 0.05 * now.size:
         return False  # too flat to tell

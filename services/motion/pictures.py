@@ -252,10 +252,10 @@ def _region(frame: VideoFrame, box: Blob, largest_px: int) -> Bgr:
     """
     if frame.format.name not in ("yuv420p", "yuvj420p"):
         whole = frame.reformat(format="bgr24", threads=1).to_ndarray()
-        part = _bgr(np.ascontiguousarray(whole[box.y : box.y + box.h, box.x : box.x + box.w]))
-        size = _fitted(part.shape[1], part.shape[0], largest_px)
-        is_fitting = size == (part.shape[1], part.shape[0])
-        return part if is_fitting else _bgr(cv2.resize(part, size, interpolation=cv2.INTER_AREA))
+        cut = _bgr(np.ascontiguousarray(whole[box.y : box.y + box.h, box.x : box.x + box.w]))
+        size = _fitted(cut.shape[1], cut.shape[0], largest_px)
+        is_fitting = size == (cut.shape[1], cut.shape[0])
+        return cut if is_fitting else _bgr(cv2.resize(cut, size, interpolation=cv2.INTER_AREA))
     x, y = box.x & ~1, box.y & ~1
     w = min(box.x + box.w - x + 1 & ~1, frame.width - x & ~1)
     h = min(box.y + box.h - y + 1 & ~1, frame.height - y & ~1)
@@ -267,13 +267,13 @@ def _region(frame: VideoFrame, box: Blob, largest_px: int) -> Bgr:
     part = VideoFrame(width, height, frame.format.name)
     for index, (plane, target) in enumerate(zip(frame.planes, part.planes, strict=True)):
         shift = 1 if index else 0
-        cut = plane_view(plane)[y >> shift : (y + h) >> shift, x >> shift : (x + w) >> shift]
+        source = plane_view(plane)[y >> shift : (y + h) >> shift, x >> shift : (x + w) >> shift]
         if (width, height) != (w, h):
-            cut = np.asarray(
-                cv2.resize(cut, (width >> shift, height >> shift), interpolation=cv2.INTER_AREA), np.uint8
+            source = np.asarray(
+                cv2.resize(source, (width >> shift, height >> shift), interpolation=cv2.INTER_AREA), np.uint8
             )
         rows = np.zeros((height >> shift, target.line_size), np.uint8)
-        rows[:, : width >> shift] = cut
+        rows[:, : width >> shift] = source
         target.update(rows.tobytes()[: target.buffer_size])
     part.colorspace = frame.colorspace
     part.color_range = frame.color_range

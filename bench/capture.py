@@ -36,7 +36,7 @@ import cv2
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from bench.capture_videos import FPS, lengthened, recordings
+from bench.capture_videos import FPS, Recordings, lengthened, recordings
 from services.motion.camera import FileWorker, Place
 from services.motion.metrics import MotionMetrics
 from services.motion.outbox import Outbox
@@ -71,7 +71,12 @@ def main() -> int:
     if args.one:
         print(json.dumps(METHODS[args.one](args.busy, int((args.cameras or "1").partition(",")[0]))))
         return 0
-    made = recordings(args.cache / "capture", BUSY_S, QUIET_S)
+    is_given = args.busy and args.quiet
+    made = (
+        Recordings(args.busy, args.quiet, 0, 0)
+        if is_given
+        else recordings(args.cache / "capture", BUSY_S, QUIET_S)
+    )
     busy = args.busy or lengthened(made.busy, BUSY_TIMES, 1.0)
     quiet_once = args.quiet or made.quiet
     quiet = args.quiet or lengthened(quiet_once, QUIET_TIMES)

@@ -222,7 +222,11 @@ class FramePictures:
 
     def crop(self, box: Blob, largest_px: int) -> Jpeg:
         """Return the part of the frame in `box` (px of the frame as it is coded), never enlarged."""
-        return _jpeg(_turned(_region(self.frame, box, largest_px), self.rotation))
+        part = _region(self.frame, box)
+        width, height = _fitted(part.shape[1], part.shape[0], largest_px)
+        if (width, height) != (part.shape[1], part.shape[0]):
+            part = _bgr(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA))
+        return _jpeg(_turned(part, self.rotation))
 
 
 def turned_box(
@@ -245,35 +249,23 @@ def moments_that_fit(wanted: int, frame: VideoFrame) -> int:
     return max(2, min(wanted, MOMENTS_MAX_BYTES // max(1, frame.width * frame.height * 3 // 2)))
 
 
-def _region(frame: VideoFrame, box: Blob, largest_px: int) -> Bgr:
-    """Return uint8[h, w, 3], BGR, of a part of the frame, its longer side at most `largest_px`.
-
-    Of 4:2:0 frames only that part is converted, and made smaller before: planes are half the bytes of BGR.
-    """
+def _region(frame: VideoFrame, box: Blob) -> Bgr:
+    """Return uint8[h, w, 3], BGR, of a part of the frame; of 4:2:0 frames only that part is converted."""
     if frame.format.name not in ("yuv420p", "yuvj420p"):
         whole = frame.reformat(format="bgr24", threads=1).to_ndarray()
-        cut = _bgr(np.ascontiguousarray(whole[box.y : box.y + box.h, box.x : box.x + box.w]))
-        size = _fitted(cut.shape[1], cut.shape[0], largest_px)
-        is_fitting = size == (cut.shape[1], cut.shape[0])
-        return cut if is_fitting else _bgr(cv2.resize(cut, size, interpolation=cv2.INTER_AREA))
+        return _bgr(np.ascontiguousarray(whole[box.y : box.y + box.h, box.x : box.x + box.w]))
     x, y = box.x & ~1, box.y & ~1
     w = min(box.x + box.w - x + 1 & ~1, frame.width - x & ~1)
     h = min(box.y + box.h - y + 1 & ~1, frame.height - y & ~1)
     if w < 2 or h < 2:
         raise Permanent(f"a crop of {box.w}x{box.h} px is too small")
-    width, height = _fitted(w, h, largest_px)
-    if (width, height) != (w, h):
-        width, height = max(2, width & ~1), max(2, height & ~1)
-    part = VideoFrame(width, height, frame.format.name)
+    part = VideoFrame(w, h, frame.format.name)
     for index, (plane, target) in enumerate(zip(frame.planes, part.planes, strict=True)):
         shift = 1 if index else 0
-        source = plane_view(plane)[y >> shift : (y + h) >> shift, x >> shift : (x + w) >> shift]
-        if (width, height) != (w, h):
-            source = np.asarray(
-                cv2.resize(source, (width >> shift, height >> shift), interpolation=cv2.INTER_AREA), np.uint8
-            )
-        rows = np.zeros((height >> shift, target.line_size), np.uint8)
-        rows[:, : width >> shift] = source
+        source = plane_view(plane)
+        cut = source[y >> shift : (y + h) >> shift, x >> shift : (x + w) >> shift]
+        rows = np.zeros((h >> shift, target.line_size), np.uint8)
+        rows[:, : w >> shift] = cut
         target.update(rows.tobytes()[: target.buffer_size])
     part.colorspace = frame.colorspace
     part.color_range = frame.color_range

@@ -7,7 +7,8 @@ file, by the frames of the file. Methods take turns, round after round; printed 
 
     floor_ms_per_frame, origin_ms_per_frame    busy file: decoding alone; cv2.VideoCapture and contours of BGR frames
     floor_quiet_ms_per_frame                   decoding alone, quiet file
-    busy_ms_per_frame, quiet_ms_per_frame      the service's camera worker: ring, detector, clips, pictures, outbox
+    busy_ms_per_frame, quiet_ms_per_frame      the service's camera worker: ring, detector, clips, pictures, outbox;
+                                               quiet with idle saving (motion.idle: auto)
     motion_daemon_*_ms_per_frame               Debian's motion, playing the file in real time without writing any;
                                                null when it is not installed (MOTION_PROGRAM names another place)
     rss_mb_per_camera                          growth of a process's resident memory by camera, from 1 to the most
@@ -91,7 +92,7 @@ def measure(busy: Path, quiet: Path, quiet_once: Path, args: argparse.Namespace)
         "origin": lambda: apart("origin", busy),
         "busy": lambda: apart("ours", busy),
         "floor_quiet": lambda: apart("floor", quiet_once),
-        "quiet": lambda: apart("ours", quiet),
+        "quiet": lambda: apart("idle", quiet),
     }
     program = os.environ.get("MOTION_PROGRAM") or shutil.which("motion")
     if program:
@@ -182,10 +183,10 @@ def origin(path: Path, _n: int) -> Result:
     return {"cpu_s": time.process_time() - began_s, "frames": n_frames, "moving": n_moving}
 
 
-def ours(path: Path, _n: int) -> Result:
+def ours(path: Path, _n: int, idle: str = "off") -> Result:
     """The worker that the service runs for a recording, from its start to the end of the file."""
     with tempfile.TemporaryDirectory() as name:
-        worker = _worker(Path(name), path, "cam", loop=False)
+        worker = _worker(Path(name), path, "cam", loop=False, idle=idle)
         began_s = time.process_time()
         worker.start()
         worker.join(LIMIT_S)
@@ -200,6 +201,11 @@ def ours(path: Path, _n: int) -> Result:
         "snippets": status.n_snippets,
         "rss_mb": _rss_mb(),
     }
+
+
+def idle(path: Path, n: int) -> Result:
+    """The same with idle saving, which is off unless it is asked for."""
+    return ours(path, n, "auto")
 
 
 def many(path: Path, n_cameras: int) -> Result:
@@ -233,15 +239,23 @@ METHODS: dict[str, Callable[[Path, int], Result]] = {
     "floor": floor,
     "origin": origin,
     "ours": ours,
+    "idle": idle,
     "many": many,
 }
 
 
-def _worker(folder: Path, path: Path, camera_id: str, *, loop: bool) -> FileWorker:
+def _worker(folder: Path, path: Path, camera_id: str, *, loop: bool, idle: str = "off") -> FileWorker:
     (folder / "journal").mkdir(parents=True)
     metrics = MotionMetrics(CollectorRegistry())
     camera = Camera.model_validate(
-        {"id": camera_id, "labels": ["x"], "url": str(path), "pace": "fast", "loop": loop}
+        {
+            "id": camera_id,
+            "labels": ["x"],
+            "url": str(path),
+            "pace": "fast",
+            "loop": loop,
+            "motion": {"idle": idle},
+        }
     )
     place = Place(
         MotionServiceSettings(), Outbox(folder / "outbox", 4096 * MIB, metrics), b"s" * 32, folder / "journal"

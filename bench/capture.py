@@ -48,7 +48,7 @@ from shared.cameras import Camera
 
 MIB = 1024 * 1024
 BUSY_S, QUIET_S = 16, 60
-BUSY_TIMES, QUIET_TIMES = 3, 10  # what a file costs once at its start is no part of a frame's cost
+BUSY_TIMES, QUIET_TIMES = 3, 14  # what a file costs once at its start is no part of a frame's cost
 LIMIT_S = 1200.0
 FILLED_FRAMES = 350  # of each camera: its ring is full (12.2 s)
 Result = dict[str, Any]  # Any: JSON
@@ -78,9 +78,9 @@ def main() -> int:
         if is_given
         else recordings(args.cache / "capture", BUSY_S, QUIET_S)
     )
-    busy = args.busy or lengthened(made.busy, BUSY_TIMES, 1.0)
+    busy = args.busy or lengthened(made.busy, BUSY_TIMES)
     quiet_once = args.quiet or made.quiet
-    quiet = args.quiet or lengthened(quiet_once, QUIET_TIMES)
+    quiet = args.quiet or lengthened(quiet_once, QUIET_TIMES, 10, 2 / 3)
     print(json.dumps(measure(busy, quiet, quiet_once, args)), flush=True)
     return 0
 

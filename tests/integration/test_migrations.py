@@ -22,6 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import (
     Boolean,
     Connection,
+    Date,
     DateTime,
     Engine,
     Float,
@@ -109,6 +110,8 @@ def value(kind: TypeEngine[Any], number: int) -> object:
         return number % 2
     if isinstance(kind, DateTime):
         return MOMENT + timedelta(seconds=number)
+    if isinstance(kind, Date):
+        return MOMENT.date() + timedelta(days=number)
     if isinstance(kind, LargeBinary):
         return bytes([0, number, 39, 92, 255])
     if isinstance(kind, Integer):

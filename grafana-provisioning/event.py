@@ -209,7 +209,7 @@ FROM events e JOIN {CHOSEN} chosen ON chosen.id = e.id
                 "table",
             )
         ],
-        description="By Open-Meteo; a camera without a place has none.",
+        description="By the provider that the recorder asks; a camera without a place has none.",
         defaults={"noValue": "-", "decimals": 1, "color": {"mode": "fixed", "fixedColor": "text"}},
         overrides=[
             override(name, displayName=name.capitalize().replace("_", " "), unit=unit)

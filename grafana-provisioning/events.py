@@ -177,7 +177,7 @@ ORDER BY 1
             ),
         ],
         interval="1m",
-        description="Weather by Open-Meteo, of the reports that the events point to; without an event there is none.",
+        description="Of the weather reports that the events point to; without an event there is none.",
         defaults={"min": 0, "decimals": 0, "custom": BARS},
         overrides=[
             weather_line("temperature", "celsius", "dark-orange"),

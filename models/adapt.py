@@ -34,9 +34,8 @@ from train import log, write_sums
 HERE = Path(__file__).resolve().parent
 Array = np.ndarray[Any, np.dtype[Any]]
 FIRST_STAGE = 3  # the stages before it stay: their output, 40 x 28 x 28, is computed once and kept
-N_CAMERAS = (
-    3  # versions of each composition; of the last, half are sharp, so that the tower stays right on those
-)
+# Versions of each composition. Of the last, half are sharp, so that the tower stays right on those.
+N_CAMERAS = 3
 BATCH = 32
 SOFTNESS = 2.0  # of ImageNet's softmax in the loss
 _shared: dict[str, Any] = {}  # handed to forked workers, who only read it

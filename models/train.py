@@ -316,7 +316,7 @@ def write(folder: Path, bridge: Bridge, scale: float, towers: Towers) -> None:
 
 def write_sums(folder: Path) -> None:
     """Write the checksums of everything in models/mini."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS")
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != "SHA256SUMS")
     sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
 

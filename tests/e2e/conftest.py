@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,15 @@ def processes_with(text: str) -> list[int]:
             if text.encode() in seen:
                 found.append(int(entry.name))
     return found
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    """A folder for what is kept; what still runs on it is killed."""
+    folder = tmp_path / "kept"
+    yield folder
+    for pid in processes_with(str(folder)):
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.e2e.conftest import ROOT, Answer, clipwatch, decoded_frames, processes_with
+from bench import growing
+from tests.e2e.conftest import Answer, clipwatch, decoded_frames, processes_with
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 STOP_LIMIT_S = 5.0  # what the user is promised
@@ -39,22 +37,8 @@ class RunningDemo:
 
 
 def start_demo(data_dir: Path) -> RunningDemo:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "services.local.cli", "demo", "--data-dir", str(data_dir)],
-        cwd=data_dir.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    said: list[str] = []
-    for line in process.stdout:
-        said.append(line)
-        found = re.search(r"^page +(http://\S+)", line)
-        if found:
-            return RunningDemo(process, found.group(1), data_dir)
-    raise AssertionError("".join(said))
+    process, page = growing.start_demo(data_dir)
+    return RunningDemo(process, page, data_dir)
 
 
 def wait_for(condition: object, limit_s: float, what: str) -> None:
@@ -62,14 +46,6 @@ def wait_for(condition: object, limit_s: float, what: str) -> None:
     while not condition():  # type: ignore[operator]  # a callable of the test
         assert time.monotonic() < ends_at, f"{what}: not within {limit_s} s"
         time.sleep(0.1)
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "kept"
-    yield folder
-    for pid in processes_with(str(folder)):
-        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.growing import Told, appearances, follow, start_demo, wait_for_classifier
-from tests.e2e.conftest import processes_with
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "kept"
-    yield folder
-    for pid in processes_with(str(folder)):
-        os.kill(pid, signal.SIGKILL)
 
 
 def grown(told: list[Told]) -> list[Told]:

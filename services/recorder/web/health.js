@@ -45,7 +45,9 @@ export class Health {
     }
     this.draw();
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.ask(), this.panel.hidden ? SHUT_MS : OPEN_MS);
+    // what was wrong at the start is soon over: that must not stand there for long
+    const isWatched = !this.panel.hidden || this.fault || this.said.problems.length;
+    this.timer = setTimeout(() => this.ask(), isWatched ? OPEN_MS : SHUT_MS);
   }
 
   // -- what is drawn

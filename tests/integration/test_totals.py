@@ -188,6 +188,16 @@ async def test_many_writers_at_once_lose_no_count(database: Database) -> None:
     assert (totals.events, totals.accepted_events, totals.snippets, totals.clip_bytes) == (8, 8, 24, 240)
 
 
+async def test_labels_in_hindsight_are_counted(database: Database) -> None:
+    """By a test of its own: the steps above seldom look back at what is recorded with another answer."""
+    said = Said(event=0, accepted=[("a dog", 0.8)], n_moments=1)
+    await record(database, said)
+    for accepted, n_accepted in (([], 0), ([("a dog", 0.9)], 1)):
+        await look_back(database, replace(said, accepted=accepted))
+        assert sum(share.n_accepted for share in (await kept(database)).values()) == n_accepted
+        assert await kept(database) == await counted(database)
+
+
 async def test_an_event_that_turns_out_to_begin_the_day_before_moves(database: Database) -> None:
     midnight = Said(event=0, start=START.replace(hour=23, minute=59, second=50), n_moments=1)
     await record(database, midnight)

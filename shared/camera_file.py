@@ -163,7 +163,8 @@ def _edit_mapping(text: str, index: int, name: str, values: Values) -> str:
     found = _pair(node, name)
     if found is None or not _is_own(*found) or not isinstance(found[1], MappingNode) or not inner:
         return _set(text, ("cameras", index), name, inner or None)
-    for key, value in values.items():
+    # what is taken away comes last: a mapping that is empty meanwhile could not be added to
+    for key, value in sorted(values.items(), key=lambda one: one[1] is None):
         text = _set(text, ("cameras", index, name), key, value)
     return text
 

@@ -177,6 +177,12 @@ def test_a_camera_that_is_not_there_is_told() -> None:
         change("cellar", threshold=0.4)
 
 
+def test_the_only_motion_setting_may_give_way_to_another() -> None:
+    text = "cameras:\n  - id: a\n    url: a.mp4\n    labels: [x]\n    motion:\n      min_frames: 4   # slow\n"
+    new = change("a", text, motion={"min_frames": None, "threshold": 30})
+    assert parse_yaml(new, "f")["cameras"][0]["motion"] == {"threshold": 30}
+
+
 _TEXT = st.text(min_size=1, max_size=12).filter(lambda text: "${" not in text)
 _WISH = st.fixed_dictionaries(
     {},

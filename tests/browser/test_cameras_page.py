@@ -150,6 +150,22 @@ def test_without_webrtc_single_pictures_are_shown(tab: Page, motion: Motion) -> 
 
 
 @pytest.mark.redis
+def test_nothing_is_drawn_before_there_is_a_picture(tab: Page, motion: Motion) -> None:
+    for what in ("**/whep", "**/picture.jpg"):
+        tab.route(what, lambda route: route.abort())
+    try:
+        tab.goto(f"http://127.0.0.1:{motion.port}/cameras/cam")
+        expect(tab.locator("#badge")).to_have_text("Waiting for the camera", timeout=LIMIT_MS)
+        expect(tab.locator("#draw-mask")).to_be_disabled()
+        tab.unroute("**/picture.jpg")
+        expect(tab.locator("#draw-mask")).to_be_enabled(timeout=LIMIT_MS)
+        expect(tab.locator("#draw-zone")).to_be_enabled()
+    finally:
+        for what in ("**/whep", "**/picture.jpg"):
+            tab.unroute(what)
+
+
+@pytest.mark.redis
 def test_all_cameras_are_listed_with_a_picture_and_fit_a_phone(tab: Page, motion: Motion) -> None:
     tab.set_viewport_size({"width": 390, "height": 800})
     tab.goto(f"http://127.0.0.1:{motion.port}/")

@@ -206,7 +206,10 @@ function see(t, lanes) {
 
 function draw() {
   const [width, height] = live.size;
-  if (width) for (const stage of document.querySelectorAll(".stage")) stage.style.aspectRatio = `${width} / ${height}`;
+  if (width) {
+    for (const stage of document.querySelectorAll(".stage")) stage.style.aspectRatio = `${width} / ${height}`;
+    byId("draw-mask").disabled = byId("draw-zone").disabled = false; // not before: the stage moves when it takes its shape
+  }
   const style = getComputedStyle(document.documentElement);
   const colour = (lane) => style.getPropertyValue(`--c${lane}`);
   const paper = fitted(byId("overlay"));

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import av
 import cv2
+import structlog
 
 from bench.scenes import PLANS, scenes_of
 from bench.scenes_pictures import fetch
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--plan", choices=sorted(PLANS), default="held-out")
     parser.add_argument("--cache", type=Path, default=Path("data/bench"))
     wanted = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     cv2.setNumThreads(1)
     cache = wanted.cache.resolve()
     fetch(cache)

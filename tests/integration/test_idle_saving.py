@@ -132,6 +132,15 @@ def test_a_thing_that_crosses_between_two_key_frames_is_an_event_with_all_of_its
     assert idle.status.decoded_share == pytest.approx(1.0 if not sleeps else 0.8, abs=0.15)
 
 
+def test_a_recording_that_ends_while_it_sleeps_is_not_taken_for_cut_off(tmp_path: Path) -> None:
+    frames = scene(1.0, 1.0, (90.0, 91.0))
+    video = write_video(tmp_path / "in.mp4", frames, fps=FPS, gop=GOP_S * FPS, options=CODERS["vbr"])
+    played = play(tmp_path / "auto", video, "auto")
+    assert played.status.n_skipped > GOP_S * FPS
+    assert not played.status.is_truncated
+    assert played.snippets == []
+
+
 @pytest.mark.rtsp
 @pytest.mark.timeout(240)
 def test_a_network_camera_that_sleeps_sees_what_one_that_is_awake_sees(

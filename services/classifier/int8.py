@@ -22,10 +22,14 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
-# AVX2 adds pairs of uint8 x int8 products in int16, and saturates: 2 x 255 x 127 is 64,770 (41 % off, measured),
-# 2 x 255 x 63 is 32,130. The bit is taken from the weights: activations have the outliers.
-WEIGHT_LEVELS = 63
-INPUT_LEVELS, INPUT_ZERO = 127, 128
+# AVX2 adds neighbouring products of uint8 and int8 in int16, and saturates: 2 x 255 x 127 is 64,770 (seen: 41 % off).
+# So the weights of two neighbouring columns share this much; rounded, they add up to 128 at most: 255 x 128 is 32,640.
+# Halving every weight's range instead would be as safe, with larger steps: two neighbours are seldom both large.
+PAIR_LEVELS = 127
+INPUT_LEVELS = 255
+# Of twice the largest magnitude in a token: with a smaller range (GELU's outputs) zero is put at the lower end, else in
+# the middle, which saves a pass over the outputs.
+SKEWED = 0.75
 LEAST_ROWS = 8  # of a picture: a pooled vector's product costs nothing worth saving
 # Two pictures at this cosine have unit vectors 0.032 apart. In a direction of no importance that is 0.1 of a logit at a
 # temperature of 100, 512 numbers and texts 0.7 apart; in the worst one it is 2.2, so probabilities are looked at too.
@@ -33,43 +37,65 @@ LEAST_COSINE = 0.9995
 MOST_SHIFT = (
     0.05  # of a probability: the margin by which a label has to beat the background, unless it is set
 )
-SHARES = (1.0, 0.75, 0.5)  # of the products that are tried in int8; with less there is no gain worth an error
+SHARES = (
+    1.0,
+    0.85,
+    0.7,
+    0.5,
+)  # of the products that are tried in int8; with less there is no gain worth an error
 # Of a column's largest input against the mean of all: what was still while it was looked at may move later.
 _STILLEST = 0.1
 _TINY = 1e-12
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a layer was seen to be given: the largest magnitude of each column, float32[K], and whether it is skewed."""
+
+    largest: torch.Tensor
+    is_skewed: bool
+
+
 class Int8Linear(torch.nn.Module):
     """A linear layer, float32[…,K] to float32[…,N], whose product is uint8 x int8 in int32, exactly."""
 
-    def __init__(self, layer: torch.nn.Linear, largest: torch.Tensor) -> None:
-        """`largest` is float32[K]: the largest input of each column, by magnitude."""
+    def __init__(self, layer: torch.nn.Linear, seen: Inputs) -> None:
         super().__init__()
         weight = layer.weight.detach()
-        largest = largest.clamp_min(max(_STILLEST * float(largest.mean()), _TINY))
+        largest = seen.largest.clamp_min(max(_STILLEST * float(seen.largest.mean()), _TINY))
         smooth = (largest / weight.abs().amax(0).clamp_min(_TINY)).sqrt()
         weight = weight * smooth
-        scale = (weight.abs().amax(1) / WEIGHT_LEVELS).clamp_min(_TINY)
+        pairs = functional.pad(weight.abs(), (0, weight.shape[1] % 2)).unflatten(1, (-1, 2)).sum(2)
+        scale = (pairs.amax(1) / PAIR_LEVELS).clamp_min(_TINY)
         codes = (weight / scale.unsqueeze(1)).round().to(torch.int8)
         self._packed = torch.ops.onednn.qlinear_prepack(codes, None)
         self._zeros = torch.zeros(len(scale), dtype=torch.int32)
-        self._middle = torch.tensor(INPUT_ZERO + 0.5)  # conversion cuts: with a half it rounds
         self._scale = scale
+        self.is_skewed = seen.is_skewed
+        self._sums = codes.sum(1) * scale
+        self._zero = 0 if seen.is_skewed else INPUT_LEVELS // 2 + 1
+        self._middle = torch.tensor(self._zero + 0.5)  # conversion cuts: with a half it rounds
         self._shrink = 1 / smooth
-        self._bias = None if layer.bias is None else layer.bias.detach()
+        self._bias = torch.zeros(len(scale)) if layer.bias is None else layer.bias.detach()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Multiply; numbers that are not finite stay so."""
         rows = inputs.reshape(-1, inputs.shape[-1]) * self._shrink
         # two plain passes: the infinity norm took 16 ms where they took 4 (1600 x 3072, one thread)
-        largest = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True)).clamp_min_(_TINY)
-        codes = torch.addcmul(self._middle, rows, INPUT_LEVELS / largest).to(torch.uint8)
-        step = largest / INPUT_LEVELS
+        low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
+        if self.is_skewed:
+            step = (high - low).clamp_min_(_TINY) / INPUT_LEVELS
+            rows -= low
+        else:
+            step = torch.maximum(high, -low).clamp_min_(_TINY) / (INPUT_LEVELS // 2)
+        codes = torch.addcmul(self._middle, rows, 1 / step).to(torch.uint8)
         product = torch.ops.onednn.qlinear_pointwise(
-            *(codes, 1.0, INPUT_ZERO, self._packed, self._scale, self._zeros, None),
+            *(codes, 1.0, self._zero, self._packed, self._scale, self._zeros, None),
             *(1.0, 0, torch.float32, "none", [], ""),
         )
-        out = product.mul_(step) if self._bias is None else torch.addcmul(self._bias, product, step)
+        out = torch.addcmul(self._bias, product, step)
+        if self.is_skewed:
+            out.addcmul_(low, self._sums)
         return out.reshape(*inputs.shape[:-1], -1)
 
 
@@ -176,17 +202,18 @@ def distance(before: torch.Tensor, after: torch.Tensor, labels: Labels) -> tuple
 
 def int8_layers(tower: Any, pictures: torch.Tensor) -> dict[str, Int8Linear]:
     """Run a tower; return the int8 twin of each linear layer that is worth one, by its name."""
-    largest: dict[str, torch.Tensor] = {}
+    found: dict[str, Inputs] = {}
 
     def see(name: str, _layer: Any, inputs: torch.Tensor, _output: torch.Tensor) -> None:
         rows = inputs.reshape(-1, inputs.shape[-1])
-        if len(rows) >= LEAST_ROWS * len(pictures):
-            now = rows.abs().amax(0)
-            largest[name] = torch.maximum(largest[name], now) if name in largest else now
+        if len(rows) < LEAST_ROWS * len(pictures):
+            return
+        spread = (rows.amax(1) - rows.amin(1)) / (2 * rows.abs().amax(1)).clamp_min(_TINY)
+        found[name] = Inputs(rows.abs().amax(0), float(spread.mean()) < SKEWED)
 
     with _seen(_linear_layers(tower), see):
         tower(pictures)
-    return {name: Int8Linear(tower.get_submodule(name), columns) for name, columns in largest.items()}
+    return {name: Int8Linear(tower.get_submodule(name), seen) for name, seen in found.items()}
 
 
 def can_int8(tower: Any) -> bool:
@@ -204,13 +231,14 @@ def can_int8(tower: Any) -> bool:
 def is_exact() -> bool:
     """Tell whether this chip and this torch multiply int8 as they should: both differ in what saturates where."""
     layer = torch.nn.Linear(256, 32, bias=False)
-    columns = torch.full((256,), float(WEIGHT_LEVELS))
-    layer.weight = torch.nn.Parameter(columns.repeat(32, 1), requires_grad=False)
-    layer.weight[16:, 1:] *= -1
+    weight = torch.tensor([[127.0, 0.0], [64.0, 63.0], [1.0, -126.0], [-63.0, -64.0]]).repeat(8, 128)
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
     inputs = torch.full((16, 256), float(INPUT_LEVELS))
-    inputs[8:, 1::3] *= -1
+    inputs[:8, 1::3] = 0
+    inputs[:, 0] = 0
     try:
-        return torch.equal(Int8Linear(layer, columns)(inputs), layer(inputs))
+        # columns as large as their weights, so that nothing is smoothed and each step is 1
+        return torch.equal(Int8Linear(layer, Inputs(weight.abs().amax(0), True))(inputs), layer(inputs))
     except (AttributeError, RuntimeError):  # a torch without oneDNN, or another one's
         return False
 

@@ -264,7 +264,7 @@ def load_model(
     proved = cache(partial(prove_int8, network, tokenizer, temperature))
     choice = _tried(network, choice, Kept(cache_dir, _machine(reference)) if cache_dir else None, proved)
     if choice.dtype == "int8":
-        choice = _with_int8(network, choice, proved())
+        choice = with_int8(network, choice, proved())
     settle(network, choice.dtype)
     size = network.visual.preprocess_cfg["size"]
     facts = ModelFacts(
@@ -377,7 +377,7 @@ def _fastest(network: Any, trials: Sequence[Trial], proved: Callable[[], Proof])
     return replace(found, why=f"{found.why}; int8 {proof}")
 
 
-def _with_int8(network: Any, choice: Choice, proof: Proof) -> Choice:  # Any: open_clip has no types
+def with_int8(network: Any, choice: Choice, proof: Proof) -> Choice:  # Any: open_clip has no types
     """Put int8 products into the image tower; without a proof it stays in float32, which is slower and right."""
     if proof.tower is None:
         log.warning(

@@ -18,7 +18,8 @@ from services.classifier.int8 import (
     INPUT_LEVELS,
     LEAST_COSINE,
     MOST_SHIFT,
-    WEIGHT_LEVELS,
+    PAIR_LEVELS,
+    Inputs,
     Int8Linear,
     Labels,
     OpenAttention,
@@ -50,20 +51,20 @@ def layer(weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.nn.Li
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
-def test_products_of_whole_steps_are_exact_at_the_ends_of_the_range(has_bias: bool) -> None:
+@pytest.mark.parametrize("is_skewed", [True, False])
+def test_products_of_whole_steps_are_exact_at_the_ends_of_the_range(is_skewed: bool, has_bias: bool) -> None:
     torch.manual_seed(0)
-    weight = torch.randint(-WEIGHT_LEVELS, WEIGHT_LEVELS + 1, (40, 768)).float()
-    weight[:2], weight[2:4] = (
-        WEIGHT_LEVELS,
-        -WEIGHT_LEVELS,
-    )  # sums of pairs that int16 would not hold with a bit more
-    weight[:, 0] = WEIGHT_LEVELS
-    inputs = torch.randint(-INPUT_LEVELS, INPUT_LEVELS + 1, (5, 20, 768)).float()
-    inputs[0] = INPUT_LEVELS
-    inputs[1] = -INPUT_LEVELS
-    inputs[..., 0] = INPUT_LEVELS  # so that each token's step is 1
+    first = torch.randint(-PAIR_LEVELS, PAIR_LEVELS + 1, (40, 384))
+    second = (PAIR_LEVELS - first.abs()) * torch.randint(0, 2, (40, 384)).mul(2).sub(1)
+    first[:2], second[:2] = 64, 63  # sums of pairs that int16 would not hold with a bit more
+    weight = torch.stack([first, second], dim=2).flatten(1).float()
+    low, high = (0, INPUT_LEVELS) if is_skewed else (-(INPUT_LEVELS // 2), INPUT_LEVELS // 2)
+    inputs = torch.randint(low, high + 1, (5, 20, 768)).float()
+    inputs[0], inputs[1] = high, low
+    inputs[..., 0], inputs[..., 1] = high, low  # so that each token's step is 1
     bias = torch.arange(40.0) if has_bias else None
-    found = Int8Linear(layer(weight, bias), torch.full((768,), float(WEIGHT_LEVELS)))(inputs)
+    seen = Inputs(weight.abs().amax(0), is_skewed)  # columns as large as their weights: nothing to smooth
+    found = Int8Linear(layer(weight, bias), seen)(inputs)
     wanted = inputs.double() @ weight.double().T + (0 if bias is None else bias.double())
     assert torch.equal(found.double(), wanted)
 
@@ -72,10 +73,13 @@ def test_this_machine_multiplies_as_it_should() -> None:
     assert is_exact()
 
 
-def test_a_huge_token_takes_no_digit_from_the_others() -> None:
+@pytest.mark.parametrize("is_skewed", [True, False])
+def test_a_huge_token_takes_no_digit_from_the_others(is_skewed: bool) -> None:
     torch.manual_seed(0)
     inputs, plain = torch.randn(64, 128), layer(torch.randn(96, 128), torch.randn(96))
-    coded = Int8Linear(plain, inputs.abs().amax(0))
+    if is_skewed:
+        inputs = torch.nn.functional.gelu(inputs)
+    coded = Int8Linear(plain, Inputs(inputs.abs().amax(0), is_skewed))
     beside = torch.cat([inputs, 1000 * inputs[:1]])
     assert torch.equal(coded(beside)[:-1], coded(inputs))
     error = (coded(inputs) - plain(inputs)).norm() / plain(inputs).norm()
@@ -88,7 +92,9 @@ def test_a_huge_column_is_shared_with_the_weights() -> None:
     inputs[:, 7] *= 60
     plain.weight[:, 7] /= 60  # as a trained network has it: what is large is weighed lightly
     error = [
-        float((Int8Linear(plain, columns)(inputs) - plain(inputs)).norm() / plain(inputs).norm())
+        float(
+            (Int8Linear(plain, Inputs(columns, False))(inputs) - plain(inputs)).norm() / plain(inputs).norm()
+        )
         for columns in (inputs.abs().amax(0), plain.weight.abs().amax(0))  # the latter smooths nothing
     ]
     assert error[0] < 0.02
@@ -96,11 +102,12 @@ def test_a_huge_column_is_shared_with_the_weights() -> None:
 
 
 def test_what_is_no_number_stays_none() -> None:
-    coded = Int8Linear(layer(torch.randn(4, 16)), torch.ones(16))
-    inputs = torch.ones(2, 16)
-    inputs[1, 3] = math.nan
-    assert coded(inputs).isnan().tolist() == [[False] * 4, [True] * 4]
-    assert not coded(torch.zeros(3, 16)).any()
+    for is_skewed in (True, False):
+        coded = Int8Linear(layer(torch.randn(4, 16)), Inputs(torch.ones(16), is_skewed))
+        inputs = torch.ones(2, 16)
+        inputs[1, 3] = math.nan
+        assert coded(inputs).isnan().tolist() == [[False] * 4, [True] * 4]
+        assert not coded(torch.zeros(3, 16)).any()
 
 
 @torch.inference_mode()
@@ -141,6 +148,12 @@ def test_all_products_are_replaced_in_a_copy_where_that_is_near_enough(tiny_fold
     assert (proof.cosine, proof.shift) == distance(before, proof.tower(pictures), labels)
     assert not any(isinstance(module, torch.nn.Linear) for module in proof.tower.modules())
     assert torch.equal(tower(pictures), before)
+
+
+def test_outputs_of_gelu_are_seen_to_be_skewed(tiny_folder: Path) -> None:
+    named = prove(*case(tiny_folder)).tower.named_modules()
+    skewed = {name for name, module in named if isinstance(module, Int8Linear) and module.is_skewed}
+    assert skewed == {f"transformer.resblocks.{block}.mlp.c_proj" for block in (0, 1)}
 
 
 def test_with_outliers_fewer_products_are_replaced_or_none(tiny_folder: Path) -> None:

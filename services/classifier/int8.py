@@ -65,7 +65,7 @@ class Int8Linear(torch.nn.Module):
         largest = seen.largest.clamp_min(max(_STILLEST * float(seen.largest.mean()), _TINY))
         smooth = (largest / weight.abs().amax(0).clamp_min(_TINY)).sqrt()
         weight = weight * smooth
-        pairs = functional.pad(weight.abs(), (0, weight.shape[1] % 2)).unflatten(1, (-1, 2)).sum(2)
+        pairs = functional.pad(weight.abs(), (0, weight.shape[1] % 2)).reshape(len(weight), -1, 2).sum(2)
         scale = (pairs.amax(1) / PAIR_LEVELS).clamp_min(_TINY)
         codes = (weight / scale.unsqueeze(1)).round().to(torch.int8)
         self._packed = torch.ops.onednn.qlinear_prepack(codes, None)

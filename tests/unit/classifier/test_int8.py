@@ -64,9 +64,11 @@ def test_products_of_whole_steps_are_exact_at_the_ends_of_the_range(is_skewed: b
     inputs[..., 0], inputs[..., 1] = high, low  # so that each token's step is 1
     bias = torch.arange(40.0) if has_bias else None
     seen = Inputs(weight.abs().amax(0), is_skewed)  # columns as large as their weights: nothing to smooth
-    found = Int8Linear(layer(weight, bias), seen)(inputs)
+    coded = Int8Linear(layer(weight, bias), seen)
     wanted = inputs.double() @ weight.double().T + (0 if bias is None else bias.double())
-    assert torch.equal(found.double(), wanted)
+    assert torch.equal(coded(inputs).double(), wanted)
+    inputs[..., 2:] += torch.rand(5, 20, 766) * 0.8 - 0.4  # to the nearest step, not to the one below
+    assert torch.equal(coded(inputs.clamp(low, high)).double(), wanted)
 
 
 def test_this_machine_multiplies_as_it_should() -> None:

@@ -34,15 +34,8 @@ LEAST_ROWS = 8  # of a picture: a pooled vector's product costs nothing worth sa
 # Two pictures at this cosine have unit vectors 0.032 apart. In a direction of no importance that is 0.1 of a logit at a
 # temperature of 100, 512 numbers and texts 0.7 apart; in the worst one it is 2.2, so probabilities are looked at too.
 LEAST_COSINE = 0.9995
-MOST_SHIFT = (
-    0.05  # of a probability: the margin by which a label has to beat the background, unless it is set
-)
-SHARES = (
-    1.0,
-    0.85,
-    0.7,
-    0.5,
-)  # of the products that are tried in int8; with less there is no gain worth an error
+MOST_SHIFT = 0.05  # the margin by which a label has to beat the background, unless it is set
+SHARES = (1.0, 0.85, 0.7, 0.5)  # of the products: with less in int8 there is no gain worth an error
 # Of a column's largest input against the mean of all: what was still while it was looked at may move later.
 _STILLEST = 0.1
 _TINY = 1e-12

@@ -7,7 +7,7 @@ MODELS := $(VENV)/share/clipwatch/models
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint clean requirements bench-classifier bench-motion bench-search bench-record bench-growing bench-capture
+.PHONY: help install demo test test-fast lint clean requirements bench-classifier bench-motion bench-search bench-record bench-page bench-growing bench-capture
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
@@ -43,6 +43,9 @@ bench-search: install ## how fast words are found among a million pictures, and 
 bench-record: install $(BIN)/.installed-test ## the queries of page and dashboards on a MariaDB with a million events, JSON
 	@$(BIN)/python -m bench.fill_record $(ARGS)
 
+bench-page: install $(BIN)/.installed-test ## how fast the record's page is on 100,000 events in Chromium, JSON
+	@$(BIN)/python -m bench.page $(ARGS)
+
 bench-growing: install ## how soon after the classifier's answer a moving thing is on the page, JSON
 	@$(BIN)/python -m bench.growing $(ARGS)
 
@@ -62,7 +65,7 @@ $(BIN)/.venv:
 	@touch $@
 
 $(BIN)/.installed: $(BIN)/.venv requirements/local.txt pyproject.toml
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements/local.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements/local.txt >&2
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -88,6 +88,23 @@ GRAPHS = (
         "Empty without a GPU.",
     ),
     Graph(
+        "GPU at work",
+        "percentunit",
+        (("{{instance}}", "max by (instance) (clipwatch_classifier_gpu_busy_ratio)"),),
+        "Share of time in which it computed, for whomever. Empty without a GPU.",
+    ),
+    Graph(
+        "Classifier at work",
+        "percentunit",
+        (
+            (
+                "{{instance}}",
+                "max by (instance) (rate(clipwatch_classifier_forward_seconds_sum[$__rate_interval]))",
+            ),
+        ),
+        "Share of time in which a replica's model computed, on a GPU or a CPU; near 1 it is the bottleneck.",
+    ),
+    Graph(
         "Pictures the model looked at",
         "cps",
         (("all classifiers", "sum(rate(clipwatch_classifier_pictures_total[$__rate_interval]))"),),

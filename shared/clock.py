@@ -18,7 +18,8 @@ def to_millis(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"time without a zone: {moment!r}")
     moment = moment.astimezone(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    beyond = moment.microsecond % 1000
+    return moment.replace(microsecond=moment.microsecond - beyond) if beyond else moment
 
 
 def epoch_ms(moment: datetime) -> int:

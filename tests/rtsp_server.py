@@ -1,5 +1,7 @@
 """An RTSP server of GStreamer for tests: a moving ball in H.264, HEVC or MJPEG, with a password or a late RTP clock.
 
+With `--file` it sends a recording's packets at their times, once.
+
 Run by the system's Python, which has the GStreamer bindings (Debian: see tests/install-servers.sh), never imported:
 
     /usr/bin/python3 tests/rtsp_server.py --port 8554 --codec h264 --size 320x240      rtsp://127.0.0.1:8554/cam
@@ -30,16 +32,19 @@ def main() -> None:
     parser.add_argument("--fps", type=int, default=10)
     parser.add_argument("--login", default="", help="user:password")
     parser.add_argument("--first-timestamp", type=int, help="RTP timestamp of the first packet")
+    parser.add_argument("--file", help="an MP4 in H.264, sent as it is, in place of the ball")
     given = parser.parse_args()
     Gst.init(None)
     width, height = given.size.split("x")
     encoder = ENCODERS[given.codec].format(options=f"{FAST} key-int-max={given.fps}")
     clock = "" if given.first_timestamp is None else f" timestamp-offset={given.first_timestamp}"
     factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_launch(
-        f"( videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={width},height={height},"
-        f"framerate={given.fps}/1 ! {encoder} name=pay0 pt=96{clock} )"
+    ball = (
+        f"videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={width},height={height},"
+        f"framerate={given.fps}/1 ! {encoder}"
     )
+    film = f'filesrc location="{given.file}" ! qtdemux ! h264parse ! rtph264pay config-interval=1'
+    factory.set_launch(f"( {film if given.file else ball} name=pay0 pt=96{clock} )")
     factory.set_shared(True)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")

@@ -100,9 +100,23 @@ class ClassifierMetrics:
             ["state"],
             registry=registry,
         )
+        self.gpu_busy = Gauge(
+            "clipwatch_classifier_gpu_busy_ratio",
+            "Share of time in which the GPU computed, for whomever; nan on a CPU, and where the driver does not tell.",
+            registry=registry,
+        )
 
-    def show(self, facts: ModelFacts, name: str, gpu_memory: Callable[[], tuple[int, int] | None]) -> None:
-        """Export what the model runs on; `gpu_memory` is asked at each scrape for the bytes that are free and all."""
+    def show(
+        self,
+        facts: ModelFacts,
+        name: str,
+        gpu_memory: Callable[[], tuple[int, int] | None],
+        gpu_busy: Callable[[], float | None],
+    ) -> None:
+        """Export what the model runs on.
+
+        At each scrape `gpu_memory` is asked for the bytes that are free and all, `gpu_busy` for the share of time.
+        """
         self.device.labels(facts.device, facts.dtype, name).set(1)
 
         def used() -> float:
@@ -114,7 +128,13 @@ class ClassifierMetrics:
             return nan if memory is None else memory[0]
 
         self.gpu_memory.labels("used").set_function(used)
+
+        def busy() -> float:
+            share = gpu_busy()
+            return nan if share is None else share
+
         self.gpu_memory.labels("free").set_function(free)
+        self.gpu_busy.set_function(busy)
 
 
 @dataclass(slots=True)
@@ -293,7 +313,8 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
             prepared = await preparing
             model = await in_thread(partial(_load, reference, settings, prepared, gpu))
             memory = partial(prepared.engine.gpu_memory, model.facts.device)
-            metrics.show(model.facts, gpu.name if gpu else "CPU", memory)
+            busy = partial(prepared.engine.gpu_busy, gpu.id if gpu else "")
+            metrics.show(model.facts, gpu.name if gpu else "CPU", memory, busy)
             keep_memory()
             classifier = Classifier(model, settings, metrics, model_thread)
             try:
@@ -345,6 +366,10 @@ class Engine(Protocol):
 
     def gpu_memory(self, device: str) -> tuple[int, int] | None:
         """Return the bytes that are free on a GPU in use, and that it has; None on a CPU. Any thread may ask."""
+        ...
+
+    def gpu_busy(self, gpu_id: str) -> float | None:
+        """Return the share of time in which a GPU computed; None without an id, or when it is not told."""
         ...
 
 

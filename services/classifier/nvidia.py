@@ -7,16 +7,25 @@ life of the process. NVML, which comes with the driver, answers without; so does
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 # Any: the functions of a C library have no types; tests bring libraries of their own
 _OK = 0
+_Answer = TypeVar("_Answer", bound=ctypes.Structure)
 
 
 class _Memory(ctypes.Structure):
     """nvmlMemory_t of nvml.h; bytes."""
 
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+class _Rates(ctypes.Structure):
+    """nvmlUtilization_t of nvml.h; percent of the driver's last sample, a sixth of a second to a second long."""
+
+    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
 
 
 def open_library(name: str) -> Any:
@@ -37,18 +46,37 @@ def driver_cuda(libcuda: Any) -> tuple[int, int] | None:
 
 def free_bytes(nvml: Any, gpu_ids: list[str]) -> list[int | None]:
     """Return the free memory of the GPUs with these ids (GPU-…, MIG-…); None where NVML does not tell."""
+    with _opened(nvml) as library:
+        found = [_told(library, "nvmlDeviceGetMemoryInfo", gpu_id, _Memory()) for gpu_id in gpu_ids]
+    return [None if memory is None else int(memory.free) for memory in found]
+
+
+def busy_share(nvml: Any, gpu_id: str) -> float | None:
+    """Return the share of time, 0 to 1, in which a GPU computed for whomever; None where NVML does not tell."""
+    with _opened(nvml) as library:
+        rates = _told(library, "nvmlDeviceGetUtilizationRates", gpu_id, _Rates())
+    return None if rates is None else float(rates.gpu) / 100
+
+
+@contextmanager
+def _opened(nvml: Any) -> Iterator[Any]:
+    """Give an NVML that was started, None where it cannot be."""
     if nvml is None or nvml.nvmlInit_v2() != _OK:
-        return [None] * len(gpu_ids)
+        yield None
+        return
     try:
-        return [_free(nvml, gpu_id) for gpu_id in gpu_ids]
+        yield nvml
     finally:
         nvml.nvmlShutdown()
 
 
-def _free(nvml: Any, gpu_id: str) -> int | None:
-    handle, memory = ctypes.c_void_p(), _Memory()
+def _told(nvml: Any, question: str, gpu_id: str, answer: _Answer) -> _Answer | None:
+    """Return the answer to a question about a GPU; None when there is none."""
+    if nvml is None:
+        return None
+    handle = ctypes.c_void_p()
     if nvml.nvmlDeviceGetHandleByUUID(gpu_id.encode(), ctypes.byref(handle)) != _OK:
         return None
-    if nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) != _OK:
+    if getattr(nvml, question)(handle, ctypes.byref(answer)) != _OK:
         return None
-    return int(memory.free)
+    return answer

@@ -64,6 +64,7 @@ GOLDEN_TOLERANCE = 0.01
 FOLDED_COSINE = (
     0.9999  # of a tower's answer with its batch norms folded to the one before; rounding alone is nearer
 )
+NVML = "libnvidia-ml.so.1"
 # int8: of the matrix products alone, the rest of the tower and its input are float32
 _DTYPES = {
     "float32": torch.float32,
@@ -101,7 +102,7 @@ def _gpus() -> tuple[Gpu, ...]:
         known = [number for number in pci if number is not None]
         name = gpu_id(host, None if uuid is None else str(uuid), known, index)
         found.append(Gpu(index, facts.name, facts.major >= 8, name, facts.total_memory))  # 8.0: Ampere
-    free = nvidia.free_bytes(nvidia.open_library("libnvidia-ml.so.1"), [gpu.id for gpu in found])
+    free = nvidia.free_bytes(nvidia.open_library(NVML), [gpu.id for gpu in found])
     return tuple(replace(gpu, free_bytes=n_bytes) for gpu, n_bytes in zip(found, free, strict=True))
 
 
@@ -135,6 +136,11 @@ def gpu_memory(device: str) -> tuple[int, int] | None:
     except RuntimeError:  # the next forward says what is wrong
         return None
     return int(free), int(total)
+
+
+def gpu_busy(gpu_id: str) -> float | None:
+    """Return the share of time in which a GPU computed for whomever; None without an id, or when it is not told."""
+    return nvidia.busy_share(nvidia.open_library(NVML), gpu_id) if gpu_id else None
 
 
 @contextlib.contextmanager

@@ -426,7 +426,7 @@ def evaluate(
     asked = CommandLine(
         folder, tuple(label or ()), tuple(background or ()), threshold, camera, config, model, out
     )
-    plan = check_evaluation(wish_of(asked))
+    plan = check_evaluation(wish_of(asked), calibrate)
     if plan.wish.model == "mini":
         print(OFFLINE_NOTE, file=sys.stderr)
     try:

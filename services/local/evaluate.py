@@ -113,8 +113,11 @@ class Calibration:
     file: Path
 
 
-def check_evaluation(wish: EvaluateWish) -> Plan:
-    """Return the plan; raise ConfigError with every fault of the whole wish at once."""
+def check_evaluation(wish: EvaluateWish, calibrates: bool = False) -> Plan:
+    """Return the plan; raise ConfigError with every fault of the whole wish at once.
+
+    Clips that cannot be enough to calibrate on are a fault here, and not after all of them were looked at.
+    """
     faults: list[str] = []
     clips: tuple[Clip, ...] = ()
     try:
@@ -146,11 +149,25 @@ def check_evaluation(wish: EvaluateWish) -> Plan:
             label_set = LabelSet(labels=labels, background=wish.background)
         except ValidationError as exc:
             faults.extend(f"--label, --background: {error['msg']}" for error in exc.errors())
-    if faults or label_set is None:
-        raise ConfigError(faults)
     asked = frozenset(labels)
     kept = tuple(replace(clip, truth=clip.truth & asked) for clip in clips)
+    if calibrates and clips and labels:
+        useful = [next(iter(clip.truth), "") for clip in kept if len(clip.truth) <= 1]
+        faults.extend(_too_few(useful, "clips with one truth"))
+    if faults or label_set is None:
+        raise ConfigError(faults)
     return Plan(wish, kept, label_set, tuple(label for label in true if label not in asked))
+
+
+def _too_few(groups: Sequence[str], what: str) -> list[str]:
+    """Return the fault when clips of these kinds say too little of a temperature."""
+    n_kinds = len(set(groups))
+    if len(groups) >= FEWEST_CLIPS and n_kinds >= FEWEST_GROUPS:
+        return []
+    return [
+        f"--calibrate: {len(groups)} {what}, of {n_kinds} kinds; wanted at least {FEWEST_CLIPS} clips of "
+        f"{FEWEST_GROUPS} kinds (labels, or nothing): add clips"
+    ]
 
 
 def _quoted(labels: Sequence[str]) -> str:
@@ -412,12 +429,8 @@ def _deciding(message: LabelsMessage) -> NDArray[np.float32]:
 def calibrate(look: Look, model: str, folder: Path) -> Calibration:
     """Fit the temperature and write it to the model's settings; raise ConfigError when the clips say too little."""
     examples = examples_of(look)
-    groups = {example.group for example in examples}
-    if len(examples) < FEWEST_CLIPS or len(groups) < FEWEST_GROUPS:
-        raise ConfigError(
-            f"--calibrate: {len(examples)} clips with motion and one truth, of {len(groups)} kinds; wanted at least "
-            f"{FEWEST_CLIPS} clips of {FEWEST_GROUPS} kinds (labels, or nothing): add clips"
-        )
+    if faults := _too_few([example.group for example in examples], "clips with motion and one truth"):
+        raise ConfigError(faults)
     before = look.facts.temperature
     after = fit_temperature(examples)
     losses = mean_loss(examples, before), mean_loss(examples, after)

@@ -331,6 +331,7 @@ class FileWorker(Worker):
                 if read.packet is not None and not read.frames and self._is_asleep:
                     self.status.skipped_frame()
                     self.status.beat()
+                    last_s = max(last_s, read.packet.t_s)  # the file goes on, though nobody looks
                 for frame in read.frames:
                     if self._stop.is_set():
                         break

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.clock import to_millis
-from shared.contract import LabelsMessage
+from shared.contract import LabelsHeader, LabelsMessage
 from shared.errors import Permanent
 
 LABEL_CHARS = 200
@@ -107,17 +107,7 @@ def snippet_rows(message: LabelsMessage) -> SnippetRows:
         "reason": said.reason[:REASON_CHARS],
         "label_set": _dump(header.label_set.model_dump(mode="json")),
         "decision": _dump(header.decision.model_dump(mode="json")),
-        "accepted": _dump(
-            [
-                {
-                    "label": label.label,
-                    "probability": label.probability,
-                    "started_at": to_millis(label.started_at).isoformat(),
-                    "ended_at": to_millis(label.ended_at).isoformat(),
-                }
-                for label in said.accepted
-            ]
-        ),
+        "accepted": accepted_column(said),
         "peaks": _dump(said.peaks),
         "labelled_at": to_millis(said.labelled_at),
     }
@@ -128,6 +118,21 @@ def snippet_rows(message: LabelsMessage) -> SnippetRows:
         columns,
         tuple(_probabilities(message)),
         tuple(_embeddings(message)),
+    )
+
+
+def accepted_column(said: LabelsHeader) -> str:
+    """Return the accepted labels as `snippets.accepted` keeps them."""
+    return _dump(
+        [
+            {
+                "label": label.label,
+                "probability": label.probability,
+                "started_at": to_millis(label.started_at).isoformat(),
+                "ended_at": to_millis(label.ended_at).isoformat(),
+            }
+            for label in said.accepted
+        ]
     )
 
 

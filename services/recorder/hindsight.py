@@ -15,17 +15,31 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.database import Database, DatabaseBusy
-from services.recorder.derivation import SnippetRows, SnippetState, detections_of, snippet_rows
+from services.recorder.derivation import (
+    SnippetRows,
+    SnippetState,
+    accepted_column,
+    detections_of,
+    snippet_rows,
+)
 from services.recorder.record import derive
 from services.recorder.schema import events, frame_embeddings, frame_probabilities, past_answers, snippets
 from services.recorder.texts import Texts, TextsRefused
 from services.recorder.totals import add_difference, shares_of
 from shared.clock import now_utc
-from shared.contract import Box, DecisionSettings, LabelSet, PictureInfo, SnippetHeader, SnippetMessage
+from shared.contract import (
+    Box,
+    DecisionSettings,
+    LabelSet,
+    LabelsMessage,
+    PictureInfo,
+    SnippetHeader,
+    SnippetMessage,
+)
 from shared.label_texts import Spoken
 from shared.labeller import Looked, label
 
@@ -129,22 +143,20 @@ class Hindsight:
                         f"more than {LABEL_SETS_MAX} label sets were in use then; name a camera or a shorter time"
                     )
                 spoken[label_set] = await self.texts.ask(label_set, with_others=True)
-            replaced = await asyncio.to_thread(_decide_all, page, wish, spoken, outcome)
-            if is_applied:
-                for event_id, replacements in replaced:
-                    n_written = await self._write(event_id, replacements)
-                    outcome.n_written += n_written
+            replaced = await asyncio.to_thread(_decide_all, page, wish, spoken, outcome, is_applied)
+            if replaced:
+                outcome.n_written += await self._write(replaced)
             yield outcome
             if len(page) < EVENTS_AT_ONCE:
                 return
             before = (page[-1].event.started_at, page[-1].event.id)
 
-    async def _write(self, event_id: str, replacements: Sequence[_Replacement]) -> int:
+    async def _write(self, replaced: Mapping[str, Sequence[_Replacement]]) -> int:
         attempt = 0
         while True:
             try:
                 async with self.database.writing() as connection:
-                    return await replace_answers(connection, event_id, replacements, now_utc())
+                    return await replace_answers(connection, replaced, now_utc())
             except DatabaseBusy:
                 attempt += 1
                 if attempt >= BUSY_ATTEMPTS:
@@ -208,35 +220,38 @@ def _label_set(row: Row[Any], wish: HindsightWish) -> LabelSet:
 
 
 def _decide_all(
-    page: Sequence[_EventData], wish: HindsightWish, spoken: Mapping[LabelSet, Spoken], outcome: Outcome
-) -> list[tuple[str, list[_Replacement]]]:
-    """Decide every snippet of a page anew, and count; return what would replace the recorded answers."""
-    replaced: list[tuple[str, list[_Replacement]]] = []
+    page: Sequence[_EventData],
+    wish: HindsightWish,
+    spoken: Mapping[LabelSet, Spoken],
+    outcome: Outcome,
+    is_applied: bool,
+) -> dict[str, list[_Replacement]]:
+    """Decide every snippet of a page anew, and count; when applied, return what replaces the answers, by event."""
+    replaced: dict[str, list[_Replacement]] = {}
     for data in page:
-        replacements: list[_Replacement] = []
         states: list[SnippetState] = []
         for row in data.snippets:
             outcome.n_snippets += 1
             state = SnippetState(*(getattr(row, name) for name in SnippetState.__dataclass_fields__))
             label_set = _label_set(row, wish)
-            rows = decide_again(row, data, label_set, wish.threshold, spoken[label_set])
+            message = decide_again(row, data, label_set, wish.threshold, spoken[label_set])
             outcome.model = spoken[label_set].name
-            if rows is None:
+            if message is None:
                 outcome.n_left_out += 1
             else:
-                replacements.append(_Replacement(rows, row.labelled_at))
-                state = replace(state, accepted=rows.columns["accepted"])
+                state = replace(state, accepted=accepted_column(message.header))
+                if is_applied:
+                    one = _Replacement(snippet_rows(message), row.labelled_at)
+                    replaced.setdefault(data.event.id, []).append(one)
             states.append(state)
         _compare(data, states, outcome)
-        if replacements:
-            replaced.append((data.event.id, replacements))
     return replaced
 
 
 def decide_again(
     row: Row[Any], data: _EventData, label_set: LabelSet, threshold: float | None, spoken: Spoken
-) -> SnippetRows | None:
-    """Return the rows of a snippet under another label set; None when its embeddings are not the model's."""
+) -> LabelsMessage | None:
+    """Return the answer to a snippet under another label set; None when its embeddings are not the model's."""
     pictures = data.pictures.get(row.snippet, ())
     if not pictures or any(
         (one.model, one.dim, len(one.embedding)) != (spoken.name, spoken.embedding_dim, 2 * one.dim)
@@ -266,7 +281,7 @@ def decide_again(
     vectors = halves.astype(np.float32).reshape(len(pictures), spoken.embedding_dim)
     looked = Looked(SnippetMessage(header, ()), vectors, np.abs(vectors).max(axis=1) > 0)
     labelled_at = row.labelled_at + timedelta(milliseconds=1)  # the transaction writes the time it has
-    return snippet_rows(label(looked, spoken.texts, spoken, labelled_at))
+    return label(looked, spoken.texts, spoken, labelled_at)
 
 
 def _picture(row: Row[Any]) -> PictureInfo:
@@ -304,45 +319,68 @@ def _labels(data: _EventData, states: Sequence[SnippetState]) -> tuple[Answered,
 
 
 async def replace_answers(
-    connection: AsyncConnection, event_id: str, replacements: Sequence[_Replacement], now: datetime
+    connection: AsyncConnection, replaced: Mapping[str, Sequence[_Replacement]], now: datetime
 ) -> int:
-    """Write new answers of an event's snippets, keep the old ones, derive the event; return how many were written.
+    """Write new answers of events' snippets, keep the old ones, derive the events; return how many were written.
 
     An answer that is there already, or that changed since it was read, is left alone.
     """
-    locked = select(events).where(events.c.id == event_id).with_for_update()
-    event = (await connection.execute(locked)).mappings().one_or_none()
-    if event is None:
-        return 0  # deleted meanwhile
-    before = await shares_of(connection, [event_id])
-    n_written = 0
-    for one in replacements:
-        key = and_(snippets.c.event_id == event_id, snippets.c.snippet == one.rows.snippet)
-        columns = [snippets.c[name] for name in _ANSWER]
-        known = (await connection.execute(select(*columns).where(key))).one_or_none()
-        new = {name: one.rows.columns[name] for name in _ANSWER if name != "labelled_at"}
-        if known is None or known.labelled_at != one.read_labelled_at:
+    locked = select(events).where(events.c.id.in_(replaced)).order_by(events.c.id).with_for_update()
+    there = (await connection.execute(locked)).mappings().all()  # without those deleted meanwhile
+    before = await shares_of(connection, [event["id"] for event in there])
+    columns = [snippets.c[name] for name in ("event_id", "snippet", *_ANSWER)]
+    of_events = select(*columns).where(snippets.c.event_id.in_([event["id"] for event in there]))
+    known = {(row.event_id, row.snippet): row for row in await connection.execute(of_events)}
+    new = [
+        (known[event_id, one.rows.snippet], one.rows)
+        for event_id, replacements in replaced.items()
+        for one in replacements
+        if _is_new(known.get((event_id, one.rows.snippet)), one)
+    ]
+    if not new:
+        return 0
+    await _write_answers(connection, new, now)
+    changed = {row.event_id for row, _ in new}
+    for event in there:
+        if event["id"] not in changed:
             continue
-        if all(getattr(known, name) == value for name, value in new.items()):
-            continue
-        old = {name: getattr(known, name) for name in _ANSWER}
-        await connection.execute(
-            insert(past_answers).values(**old, event_id=event_id, snippet=one.rows.snippet, replaced_at=now)
-        )
-        labelled_at = max(now, known.labelled_at + timedelta(milliseconds=1))
-        await connection.execute(update(snippets).where(key).values(**new, labelled_at=labelled_at))
-        table = frame_probabilities
-        of_snippet = and_(table.c.event_id == event_id, table.c.snippet == one.rows.snippet)
-        await connection.execute(delete(table).where(of_snippet))
-        if one.rows.probabilities:
-            await connection.execute(insert(table), list(one.rows.probabilities))
-        n_written += 1
-    if n_written:
-        await derive(connection, event_id, dict(event), now)
+        await derive(connection, event["id"], dict(event), now)
         if not event["is_open"]:  # closed because it went quiet: that follows from no snippet
-            await connection.execute(update(events).where(events.c.id == event_id).values(is_open=False))
-        await add_difference(connection, before, await shares_of(connection, [event_id]))
-    return n_written
+            await connection.execute(update(events).where(events.c.id == event["id"]).values(is_open=False))
+    await add_difference(connection, before, await shares_of(connection, [event["id"] for event in there]))
+    return len(new)
+
+
+def _is_new(known: Row[Any] | None, one: _Replacement) -> bool:
+    if known is None or known.labelled_at != one.read_labelled_at:
+        return False
+    return any(getattr(known, name) != one.rows.columns[name] for name in _ANSWER if name != "labelled_at")
+
+
+async def _write_answers(
+    connection: AsyncConnection, new: Sequence[tuple[Row[Any], SnippetRows]], now: datetime
+) -> None:
+    """Put answers in the place of the rows as they are known."""
+    old = [{name: getattr(row, name) for name in ("event_id", "snippet", *_ANSWER)} for row, _ in new]
+    await connection.execute(insert(past_answers), [{**row, "replaced_at": now} for row in old])
+    keys = [{"the_event": row.event_id, "the_snippet": row.snippet} for row, _ in new]
+    answers = [
+        {name: rows.columns[name] for name in _ANSWER}
+        | {"labelled_at": max(now, row.labelled_at + timedelta(milliseconds=1))}
+        for row, rows in new
+    ]
+    await connection.execute(
+        update(snippets).where(_of_snippet(snippets)),
+        [key | answer for key, answer in zip(keys, answers, strict=True)],
+    )
+    await connection.execute(delete(frame_probabilities).where(_of_snippet(frame_probabilities)), keys)
+    probabilities = [probability for _, rows in new for probability in rows.probabilities]
+    if probabilities:
+        await connection.execute(insert(frame_probabilities), probabilities)
+
+
+def _of_snippet(table: Table) -> ColumnElement[bool]:
+    return and_(table.c.event_id == bindparam("the_event"), table.c.snippet == bindparam("the_snippet"))
 
 
 def wish_faults(wish: HindsightWish) -> list[str]:

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import SAMPLES, STREET_WORDS, Answer, clipwatch, decoded_frames
+from tests.e2e.conftest import SAMPLES, STREET_WORDS, Answer, clipwatch, cut, decoded_frames
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 FIELDS = [
     "event_id", "camera", "started_at", "ended_at", "start_s", "end_s", "label", "probability", "labels", "accepted",
     "snippets", "model",
 ]  # fmt: skip
+
+
+PEOPLE_WORDS = (
+    "--label", "a pedestrian", "--label", "a dog", "--label", "a horse", "--background", "an empty street",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +29,14 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Answer:
 
 
 @pytest.fixture(scope="module")
+def people_5s(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cut(SAMPLES / "people-walking.mp4", tmp_path_factory.mktemp("cut") / "people walking.mp4", 5)
+
+
+@pytest.fixture(scope="module")
 def people(people_15s: Path, tmp_path_factory: pytest.TempPathFactory) -> Answer:
     folder = tmp_path_factory.mktemp("people")
-    words = (
-        "--label",
-        "a pedestrian",
-        "--label",
-        "a dog",
-        "--label",
-        "a horse",
-        "--background",
-        "an empty street",
-    )
-    return clipwatch("analyze", people_15s, *words, "--json", "--out", "kept", cwd=folder)
+    return clipwatch("analyze", people_15s, *PEOPLE_WORDS, "--json", "--out", "kept", cwd=folder)
 
 
 def test_pedestrians_are_found_and_named(people: Answer) -> None:
@@ -88,33 +88,23 @@ def test_nothing_but_json_on_stdout_and_nothing_half_written(people: Answer) -> 
 
 
 def test_ids_are_the_same_when_it_is_analysed_again(people: Answer, people_15s: Path, tmp_path: Path) -> None:
-    words = (
-        "--label",
-        "a pedestrian",
-        "--label",
-        "a dog",
-        "--label",
-        "a horse",
-        "--background",
-        "an empty street",
-    )
-    again = clipwatch("analyze", people_15s, *words, "--json", cwd=tmp_path)
+    again = clipwatch("analyze", people_15s, *PEOPLE_WORDS, "--json", cwd=tmp_path)
     assert [(e["event_id"], len(e["snippets"])) for e in again.events] == [
         (e["event_id"], len(e["snippets"])) for e in people.events
     ]
 
 
-def test_all_shows_what_was_not_accepted(people_15s: Path, tmp_path: Path) -> None:
+def test_all_shows_what_was_not_accepted(people_5s: Path, tmp_path: Path) -> None:
     words = ("--label", "a horse", "--background", "a person walking", "--background", "an empty street")
-    hidden = clipwatch("analyze", people_15s, *words, "--json", "--threshold", "0.9", cwd=tmp_path)
+    hidden = clipwatch("analyze", people_5s, *words, "--json", "--threshold", "0.9", cwd=tmp_path)
     assert (hidden.code, hidden.out) == (0, "")
-    shown = clipwatch("analyze", people_15s, *words, "--json", "--threshold", "0.9", "--all", cwd=tmp_path)
+    shown = clipwatch("analyze", people_5s, *words, "--json", "--threshold", "0.9", "--all", cwd=tmp_path)
     assert shown.events
     assert all(e["label"] is None and e["probability"] is None and e["accepted"] == [] for e in shown.events)
 
 
-def test_without_json_there_is_a_table_for_people(people_15s: Path, tmp_path: Path) -> None:
-    answer = clipwatch("analyze", people_15s, "--label", "a pedestrian", cwd=tmp_path)
+def test_without_json_there_is_a_table_for_people(people_5s: Path, tmp_path: Path) -> None:
+    answer = clipwatch("analyze", people_5s, "--label", "a pedestrian", cwd=tmp_path)
     assert answer.code == 0, answer.err
     assert "people walking" in answer.out
     assert "a pedestrian" in answer.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -37,12 +38,14 @@ def cut(source: Path, target: Path, span_s: tuple[float, float]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         video = reader.streams.video[0]
-        out = writer.add_stream("libx264", rate=video.average_rate)
+        out = writer.add_stream("libx264", rate=video.average_rate, options={"preset": "veryfast"})
         out.width, out.height, out.pix_fmt = video.width, video.height, "yuv420p"
         rate = video.average_rate
         assert rate is not None
-        frames = (f for f in reader.decode(video=0) if f.time is not None and span_s[0] <= f.time < span_s[1])
-        for number, frame in enumerate(frames):
+        if span_s[0] > 0:
+            reader.seek(int(span_s[0] * av.time_base))  # to the key frame before
+        shown = itertools.takewhile(lambda frame: (frame.time or 0) < span_s[1], reader.decode(video=0))
+        for number, frame in enumerate(frame for frame in shown if (frame.time or 0) >= span_s[0]):
             picture = frame.reformat(format="yuv420p")
             picture.pts, picture.time_base = number, 1 / rate
             writer.mux(out.encode(picture))
@@ -77,11 +80,12 @@ def test_clips_are_named_measured_and_shown(clips: Path, tmp_path: Path) -> None
     assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")] == []
 
 
-def test_too_few_clips_calibrate_nothing_and_say_so(clips: Path, tmp_path: Path) -> None:
+def test_too_few_clips_to_calibrate_on_are_told_before_anything_starts(clips: Path, tmp_path: Path) -> None:
     answer = clipwatch("evaluate", clips, *WORDS, "--calibrate", "--json", "--out", "out", cwd=tmp_path)
     assert answer.code == 2
-    assert "wanted at least 10 clips" in answer.err
+    assert "4 clips with one truth, of 2 kinds; wanted at least 10 clips" in answer.err
     assert answer.out == ""
+    assert not (tmp_path / "out").exists()
     assert not settings_file(models_dir(), "mini").exists()
 
 

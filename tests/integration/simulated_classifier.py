@@ -60,6 +60,9 @@ class SimulatedEngine:
     def gpu_memory(self, device: str) -> tuple[int, int] | None:
         return None if device == "cpu" else (11 * GIB, 16 * GIB)
 
+    def gpu_busy(self, gpu_id: str) -> float | None:
+        return 0.25 if gpu_id else None
+
 
 def engine() -> Engine:
     return SimulatedEngine(os.environ.get("SIMULATED_GPUS", "").split())

@@ -1,8 +1,8 @@
-"""Idle saving on recordings: what is asleep between key frames misses nothing and begins no event later."""
+"""Idle saving: a camera that is asleep between key frames misses nothing and begins no event later."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from services.motion.settings import MotionServiceSettings
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
 from shared.contract import SnippetHeader, SnippetMessage
+from tests.integration.camera_rig import live_camera, n_frames_of
+from tests.servers import RtspServer
 from tests.unit.motion.videos import Plane, write_video
 
 WIDTH, HEIGHT, FPS, GOP_S = 320, 240, 12, 2
@@ -36,14 +38,16 @@ CODERS = {
 }
 
 
-def scene(light: float, noise: float) -> Iterator[Plane]:
-    """Yield a place with fine structure; a thing of 30x48 px crosses it within a second."""
+def scene(
+    light: float, noise: float, crosses: tuple[float, float] = CROSSES, length_s: int = LENGTH_S
+) -> Iterator[Plane]:
+    """Yield a place with fine structure; a thing of 30x48 px crosses it between two times, in seconds."""
     rng = np.random.default_rng(3)
     ground = rng.integers(60, 160, (HEIGHT // 4, WIDTH // 4)).repeat(4, 0).repeat(4, 1) * light
     thing = rng.integers(0, 255, (12, 6)).repeat(4, 0).repeat(5, 1) * light
     noises = [rng.normal(0, noise, ground.shape) for _ in range(8)]
-    for index in range(LENGTH_S * FPS):
-        share = (index / FPS - CROSSES[0]) / (CROSSES[1] - CROSSES[0])
+    for index in range(length_s * FPS):
+        share = (index / FPS - crosses[0]) / (crosses[1] - crosses[0])
         frame = ground
         if 0 <= share <= 1:
             frame = ground.copy()
@@ -126,3 +130,43 @@ def test_a_thing_that_crosses_between_two_key_frames_is_an_event_with_all_of_its
     ]
     assert (idle.status.n_skipped > 0) is sleeps
     assert idle.status.decoded_share == pytest.approx(1.0 if not sleeps else 0.8, abs=0.15)
+
+
+def test_a_recording_that_ends_while_it_sleeps_is_not_taken_for_cut_off(tmp_path: Path) -> None:
+    frames = scene(1.0, 1.0, (90.0, 91.0))
+    video = write_video(tmp_path / "in.mp4", frames, fps=FPS, gop=GOP_S * FPS, options=CODERS["vbr"])
+    played = play(tmp_path / "auto", video, "auto")
+    assert played.status.n_skipped > GOP_S * FPS
+    assert not played.status.is_truncated
+    assert played.snippets == []
+
+
+@pytest.mark.rtsp
+@pytest.mark.timeout(240)
+def test_a_network_camera_that_sleeps_sees_what_one_that_is_awake_sees(
+    rtsp_server: Callable[..., RtspServer], tmp_path: Path
+) -> None:
+    """Two cameras read one stream side by side; only the second may sleep."""
+    video = tmp_path / "in.mp4"
+    frames = scene(1.0, 1.0, (36.4, 37.4), 44)
+    write_video(video, frames, fps=FPS, gop=GOP_S * FPS, options=CODERS["vbr"])
+    url = rtsp_server("--file", str(video)).url()
+    (tmp_path / "off").mkdir()
+    (tmp_path / "auto").mkdir()
+    with (
+        live_camera(tmp_path / "off", url=url, motion={"idle": "off"}) as awake,
+        live_camera(tmp_path / "auto", url=url, motion={"idle": "auto"}) as idle,
+    ):
+        idle.wait_for(lambda: idle.status.n_skipped > 4 * FPS, "it sleeps", 60)
+        assert idle.status.n_events == 0
+        for camera in (awake, idle):
+            camera.wait_for(lambda camera=camera: bool(camera.snippets()), "the crossing", 60)  # type: ignore[misc]
+        seen = [camera.snippets()[0] for camera in (awake, idle)]
+    assert awake.status.n_skipped == 0
+    (awake_media, awake_said), (idle_media, idle_said) = seen
+    assert len({said.header.event_id for _, said in idle.snippets()}) == 1
+    for name in ("event_started_at", "started_at", "ended_at"):
+        apart = getattr(idle_said.header, name) - getattr(awake_said.header, name)
+        assert abs(apart.total_seconds()) <= 0.25, name
+    assert n_frames_of(idle_media)[1] == pytest.approx(n_frames_of(awake_media)[1], abs=2)
+    assert len(idle_said.header.pictures) == pytest.approx(len(awake_said.header.pictures), abs=2)

@@ -54,6 +54,7 @@ def prometheus(
     motion.up.labels("yard").set(1)
     motion.drops.labels("gate", "late").inc()
     classifier.gpu_memory.labels("free").set(1)
+    classifier.gpu_busy.set(0.5)
     http, thread = start_http_server(0, HOST, registry)
     recorder = Recorder(folder, redis_server.url, f"sqlite:///{folder}/clipwatch.db")
     recorder.start()

@@ -20,6 +20,7 @@ from sqlalchemy import delete, func, select, update
 
 from services.classifier.answerer import Answerer, AnswererMetrics
 from services.classifier.prompts import LabelBank
+from services.recorder import hindsight
 from services.recorder.api import Api, add_routes
 from services.recorder.database import Database, open_database
 from services.recorder.derivation import KeptMedia, snippet_rows
@@ -28,7 +29,7 @@ from services.recorder.hindsight_api import hindsight_routes
 from services.recorder.index import EmbeddingIndex
 from services.recorder.queries import find_event, find_frames
 from services.recorder.record import record_snippet
-from services.recorder.schema import events, frame_embeddings, past_answers, snippets
+from services.recorder.schema import events, frame_embeddings, frame_probabilities, past_answers, snippets
 from services.recorder.search import Search, SearchWish
 from services.recorder.search_api import search_routes
 from services.recorder.texts import NoClassifier, Texts, TextsRefused
@@ -117,8 +118,8 @@ class Record:
             "since": NOON,
             "until": LATER,
         }
-        hindsight = Hindsight(self.texts, self.database)
-        said = [one async for one in hindsight.run(HindsightWish(**{**wanted, **wish}), is_applied)]
+        over = Hindsight(self.texts, self.database)
+        said = [one async for one in over.run(HindsightWish(**{**wanted, **wish}), is_applied)]
         return said[-1]
 
 
@@ -330,6 +331,33 @@ async def test_what_is_applied_becomes_the_record_once_and_the_old_answer_is_kep
     assert [(row.labelled_at, row.accepted, row.label_set) for row in kept] == [
         (old.labelled_at, old.accepted, old.label_set)
     ]
+
+
+async def test_what_changed_since_it_was_read_is_left_alone(
+    record: Record, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, anew, plain = [await record.add(seen(number, [BLUE] * 3), [BLUE] * 3) for number in range(3)]
+    read = hindsight.page_of_events
+
+    async def then_changed(*asked: Any) -> Any:  # Any: as the function it stands for
+        page = await read(*asked)
+        async with record.database.writing() as connection:
+            for table in (frame_probabilities, frame_embeddings, snippets):
+                await connection.execute(delete(table).where(table.c.event_id == gone))
+            await connection.execute(delete(events).where(events.c.id == gone))
+            is_anew = snippets.c.event_id == anew
+            await connection.execute(update(snippets).where(is_anew).values(labelled_at=LATER))
+        return page
+
+    monkeypatch.setattr(hindsight, "page_of_events", then_changed)
+    async with answering(redis_client, record.model):
+        outcome = await record.look_back(is_applied=True, labels=("a blue wall",), background=())
+    assert (outcome.n_snippets, outcome.n_changed, outcome.n_written) == (3, 3, 1)
+    async with record.database.reading() as connection:
+        kept = (await connection.execute(select(past_answers.c.event_id))).scalars().all()
+        labels = {row.id: row.label for row in await connection.execute(select(events))}
+    assert kept == [plain]
+    assert labels == {anew: None, plain: "a blue wall"}
 
 
 async def test_added_labels_stand_beside_those_of_then(record: Record, redis_client: Redis) -> None:

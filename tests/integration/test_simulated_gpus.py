@@ -109,6 +109,7 @@ def test_replicas_spread_label_and_give_their_gpus_back(redis_server: RedisServe
             "clipwatch_classifier_gpu_replicas": 1.0,
             'clipwatch_classifier_gpu_memory_bytes{state="used"}': 5.0 * GIB,
             'clipwatch_classifier_gpu_memory_bytes{state="free"}': 11.0 * GIB,
+            "clipwatch_classifier_gpu_busy_ratio": 0.25,
         }
     redis: Redis = redis_server.client()
     send(redis, 6)

@@ -88,7 +88,7 @@ async def look_back(database: Database, said: Said) -> None:
         labelled_at = await connection.scalar(select(snippets.c.labelled_at).where(*key))
         if labelled_at is not None:
             one = _Replacement(snippet_rows(labels_message(said)), labelled_at)
-            await replace_answers(connection, said.event_id, [one], LATER)
+            await replace_answers(connection, {said.event_id: [one]}, LATER)
 
 
 async def remove(database: Database, at_least_bytes: int | None) -> None:

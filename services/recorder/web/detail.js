@@ -96,7 +96,7 @@ export class Detail {
     this.legend = el("ul", { class: "legend", "aria-label": "Probabilities at the cursor" });
     this.facts = el("div", { class: "facts" });
     this.chips = el("div", { class: "labels" });
-    this.root.replaceChildren(this.head(event.camera, event), this.stage, this.strip, this.chips, this.legend, this.plot, this.facts);
+    this.root.replaceChildren(this.head(event.camera, event), this.stage, this.plot, this.legend, this.strip, this.chips, this.facts);
     this.chart = new Chart(this.plot, { onSeek: (ms) => this.seek(ms), onPoint: (values) => this.say(values) });
     this.player();
     this.describe();

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.classifier.nvidia import driver_cuda, free_bytes, open_library
+from services.classifier.nvidia import busy_share, driver_cuda, free_bytes, open_library
 
 NOT_FOUND = 6  # NVML_ERROR_NOT_FOUND of nvml.h
 GIB = 2**30
@@ -52,6 +52,13 @@ class Nvml:
         raw[:] = [48 * GIB, free, 48 * GIB - free]
         return 0
 
+    def nvmlDeviceGetUtilizationRates(self, handle: ctypes.c_void_p, rates: Any) -> int:  # noqa: N802
+        if list(self.free.values())[(handle.value or 0) - 1] < 0:
+            return NOT_FOUND
+        raw = (ctypes.c_uint * 2).from_buffer(rates._obj)  # unsigned int gpu, memory
+        raw[:] = [10 * (handle.value or 0), 99]
+        return 0
+
 
 @pytest.mark.parametrize(
     ("libcuda", "version"),
@@ -74,8 +81,16 @@ def test_free_memory_is_told_by_id_and_unknown_where_it_is_not_told() -> None:
     assert nvml.n_open == 0
 
 
+def test_how_busy_a_gpu_is_is_told_by_id() -> None:
+    nvml = Nvml({b"GPU-a": 1, b"GPU-b": 1, b"GPU-broken": -1})
+    found = [busy_share(nvml, gpu_id) for gpu_id in ("GPU-b", "GPU-a", "GPU-broken", "GPU-gone")]
+    assert found == [0.2, 0.1, None, None]
+    assert nvml.n_open == 0
+
+
 def test_without_nvml_nothing_is_known() -> None:
     nvml = Nvml({b"GPU-a": 1}, init_code=9)
+    assert busy_share(None, "GPU-a") is busy_share(nvml, "GPU-a") is None
     assert free_bytes(None, ["GPU-a"]) == free_bytes(nvml, ["GPU-a"]) == [None]
     assert nvml.n_open == 0
 

@@ -26,6 +26,7 @@ from services.classifier.model import DeviceLost, Model
 from services.classifier.openclip import (
     OpenClipModel,
     fold_norms,
+    gpu_busy,
     gpu_memory,
     load_model,
     probe_hardware,
@@ -444,8 +445,9 @@ def test_the_hardware_of_this_machine_is_known_or_it_is_said_why_not() -> None:
     assert not any(" " in gpu.id for gpu in hardware.gpus)
 
 
-def test_a_cpu_has_no_gpu_memory() -> None:
+def test_a_cpu_has_no_gpu_memory_and_no_gpu_that_works() -> None:
     assert gpu_memory("cpu") is None
+    assert gpu_busy("") is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """How fast the classifier is: against the origin's loop, against the chip, and as a whole worker over Redis.
 
-    python bench/classifier.py [MODEL …] [--snippets N] [--rounds N] [--threads N] [--pictures N]
+    python bench/classifier.py [MODEL …] [--snippets N] [--rounds N] [--threads N] [--pictures N] [--dtype NAME]
 
 MODEL is `mini` (in the models' folder), a model folder, or an architecture of open_clip (random weights: they measure
 the same); default: `mini` when it is there, ViT-B-32 and ViT-B-32-256. Prints one JSON object a model on stdout.
@@ -10,7 +10,9 @@ median of what neighbouring turns gave.
     seed_loop_ms_per_frame   the origin's loop: transform, tokenise, encode_image, encode_text, forward; one, float32
     tower_ms_per_image       the bare image tower, batch 32, chosen number format
     worker_ms_per_image      from snippets in Redis to labels in Redis: read, decode, resize, normalise, forward, write
-    gemm_gflops              the fastest of GEMM_SHAPES (medians), same number format and threads
+    dtype                    the number format: --dtype, the service's DTYPE without trials; where int8 is not near
+                             enough it is float32, and int8_proof says so
+    gemm_gflops              the fastest of GEMM_SHAPES (medians), same number format (int8: float32) and threads
     rss_mb                   of this process after the first, the middle and the last part of the snippets
     *_cpu_ms_per_image       the same work in CPU time of all threads: what a busy machine distorts least
     load                     processes that wanted a core (1 minute's mean, at the start and the end), and the cores
@@ -53,7 +55,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from services.classifier.app import Classifier, ClassifierMetrics
 from services.classifier.devices import Choice, choose
 from services.classifier.model import ModelFacts
-from services.classifier.openclip import OpenClipModel, load_model, probe_hardware, settle
+from services.classifier.openclip import (
+    OpenClipModel,
+    load_model,
+    probe_hardware,
+    prove_int8,
+    settle,
+    with_int8,
+)
 from services.classifier.process import keep_memory, tune
 from services.classifier.references import resolve_model
 from services.classifier.settings import ClassifierSettings
@@ -74,6 +83,7 @@ from shared.streams import Consumer, ConsumerSettings, Delivery, Outcome
 
 BATCH = 32
 MOMENTS = 12
+TEMPERATURE = 100.0
 PARTS = 5  # of the snippets, each beside a measurement of the tower
 LONG = 1000
 # rows, columns, summed: square ones, and what a ViT-B's MLP multiplies for 32 pictures. Which is fastest depends on the
@@ -151,8 +161,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="how often each side has its turn")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=2 * MOMENTS, help="pictures of a snippet, at most")
+    parser.add_argument("--dtype", default="auto", help="float32, bfloat16, int8; auto: the first that fits")
     arguments = parser.parse_args()
-    choice = choose("auto", "auto", arguments.threads, probe_hardware())
+    choice = choose("auto", arguments.dtype, arguments.threads, probe_hardware())
     for name in arguments.models or default_models():
         print(json.dumps(measure(name, choice, arguments)), flush=True)
     return 0
@@ -193,7 +204,8 @@ def measure(name: str, choice: Choice, arguments: argparse.Namespace) -> dict[st
     worker_ms = 1000 * statistics.median(part.worker.wall_s for part in parts)
     return {
         "model": subject.name,
-        "dtype": choice.dtype,
+        "dtype": subject.model.facts.dtype,
+        "int8_proof": subject.model.facts.why if choice.dtype == "int8" else None,
         "threads": choice.threads,
         "seed_loop_ms_per_frame": round(seed_ms, 2),
         "tower_ms_per_image": round(tower_ms, 2),
@@ -239,18 +251,22 @@ def make(name: str, choice: Choice) -> Subject:
     seed_network, _, transform = open_clip.create_model_and_transforms(name)
     seed_network.eval()
     network = open_clip.create_model(name)
+    network.eval()
+    tokenizer = open_clip.get_tokenizer(name)
+    if choice.dtype == "int8":
+        choice = with_int8(network, choice, prove_int8(network, tokenizer, TEMPERATURE))
     settle(network, choice.dtype)
     size = network.visual.image_size
     facts = ModelFacts(
         name=name,
         image_size=int(size[0] if isinstance(size, tuple) else size),
         embedding_dim=int(open_clip.get_model_config(name)["embed_dim"]),
-        temperature=100.0,
+        temperature=TEMPERATURE,
         device=choice.device,
         dtype=choice.dtype,
         threads=choice.threads,
+        why=choice.why,
     )
-    tokenizer = open_clip.get_tokenizer(name)
     return Subject(
         name, OpenClipModel(network, tokenizer, facts), network, tokenizer, transform, seed_network
     )

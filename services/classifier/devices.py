@@ -9,11 +9,11 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from shared.errors import ConfigError
 
-Dtype = Literal["float32", "bfloat16", "float16"]
+Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 # CPUs that multiply bfloat16 natively: Intel AVX512-BF16 and AMX, AMD Zen 4 on, Arm v8.6 (`bf16`)
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 # Free memory decides between GPUs that are used alike, in steps: a few hundred MB more or less are noise.
@@ -115,6 +115,8 @@ def settle_on(gpu: Gpu | None, dtype: str, threads: int, hardware: Hardware) -> 
     n_threads = threads or hardware.omp_threads or hardware.cores
     if gpu is not None:
         chosen: Dtype = "float16" if dtype == "auto" else _dtype(dtype)
+        if chosen == "int8":
+            raise ConfigError("DTYPE=int8: for CPUs only, wanted float16, bfloat16 or float32 on a GPU")
         if chosen == "bfloat16" and not gpu.has_bf16:
             raise ConfigError(f"DTYPE=bfloat16: {gpu.name} does not compute it, wanted float16 or float32")
         return Choice(f"cuda:{gpu.index}", chosen, n_threads, f"GPU {gpu.name}, half precision by default")
@@ -169,7 +171,7 @@ def why_no_gpu(facts: CudaFacts) -> str:
 
 
 def _dtype(dtype: str) -> Dtype:
-    names: dict[str, Dtype] = {"float32": "float32", "bfloat16": "bfloat16", "float16": "float16"}
+    names: dict[str, Dtype] = {name: name for name in get_args(Dtype)}
     return names[dtype]
 
 

@@ -1,4 +1,4 @@
-"""The adapter to open_clip: the only file that imports torch. Import it late; it costs seconds.
+"""The adapter to open_clip: with int8.py the only file that imports torch. Import it late; it costs seconds.
 
 Loads a ModelReference, and embeds pictures and texts. Knows no message, label rule or Redis.
 """
@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import torch
 import torch.nn.functional as functional
 import torch.nn.utils.fusion
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from services.classifier import hub, integrity, nvidia
 from services.classifier.devices import (
@@ -43,14 +44,15 @@ from services.classifier.devices import (
     why_no_gpu,
 )
 from services.classifier.families import PIXELS_ARE_MEANT, Pixels, names_pixels, settle_pixels
+from services.classifier.int8 import NO_PRODUCTS, Labels, Proof, can_int8, prove
 from services.classifier.integrity import GOLDEN_PICTURE, GOLDEN_TEXT, Checked, Golden, Record
 from services.classifier.model import DeviceLost, ModelFacts
 from services.classifier.model_settings import calibrated_temperature
 from services.classifier.parts import Parts
 from services.classifier.preprocess import Refused, load_picture, stack
-from services.classifier.prompts import templates_for
+from services.classifier.prompts import SCENES, THINGS, templates_for
 from services.classifier.references import CONFIG_FILE, OURS_FILE, ModelReference, read_json, repository
-from services.classifier.trials import Kept, Machine, fastest, measured, trials_of
+from services.classifier.trials import Found, Kept, Machine, fastest, measured, trials_of
 from shared.errors import ConfigError, Transient, redact
 from shared.logs import get_logger
 
@@ -63,7 +65,13 @@ FOLDED_COSINE = (
     0.9999  # of a tower's answer with its batch norms folded to the one before; rounding alone is nearer
 )
 NVML = "libnvidia-ml.so.1"
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# int8: of the matrix products alone, the rest of the tower and its input are float32
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.float32,
+}
 
 
 def probe_hardware() -> Hardware:
@@ -258,15 +266,18 @@ def load_model(
     checked = _verified(reference, cache_dir, record)
     network, tokenizer = _create(reference, choice, cache_dir)
     golden = _golden(network, tokenizer, reference, checked, record)
-    choice = _tried(network, choice, Kept(cache_dir, _machine(reference)) if cache_dir else None)
+    temperature = temperature or float(ours.get("temperature") or network.logit_scale.detach().exp())
+    proved = cache(partial(prove_int8, network, tokenizer, temperature))
+    choice = _tried(network, choice, Kept(cache_dir, _machine(reference)) if cache_dir else None, proved)
+    if choice.dtype == "int8":
+        choice = with_int8(network, choice, proved())
     settle(network, choice.dtype)
-    scale = float(network.logit_scale.detach().exp())
     size = network.visual.preprocess_cfg["size"]
     facts = ModelFacts(
         name=str(ours.get("name") or reference.name),
         image_size=int(size[0] if isinstance(size, tuple | list) else size),
         embedding_dim=0,
-        temperature=temperature or float(ours.get("temperature") or scale),
+        temperature=temperature,
         templates=tuple(ours.get("templates") or templates_for(reference)),
         distractors=tuple(ours["distractors"]) if "distractors" in ours else None,
         device=choice.device,
@@ -338,22 +349,80 @@ def _machine(reference: ModelReference) -> Machine:
     return Machine(cpu_name(), usable_cores(), str(torch.__version__), reference.name)
 
 
-def _tried(network: Any, choice: Choice, kept: Kept | None) -> Choice:  # Any: open_clip has no types
+def _tried(
+    network: Any,  # Any: open_clip has no types
+    choice: Choice,
+    kept: Kept | None,
+    proved: Callable[[], Proof],
+) -> Choice:
     """Return what runs this model's image tower fastest, as it was kept or is measured now; see trials.py."""
-    if len(choice.trials) < 2:
+    trials = choice.trials
+    if not can_int8(network.visual):
+        trials = tuple(trial for trial in trials if trial.dtype != "int8")
+    if len(trials) < 2:
         return choice
-    found = kept.read(choice.trials) if kept else None
+    found = kept.read(trials) if kept else None
     if found is None:
-        found = fastest(choice.trials, _measured(network, choice.trials))
+        found = _fastest(network, trials, proved)
         if kept:
-            kept.write(choice.trials, found)
+            kept.write(trials, found)
     torch.set_num_threads(found.trial.threads)
     return replace(
         choice, dtype=found.trial.dtype, threads=found.trial.threads, why=f"{choice.why}; {found.why}"
     )
 
 
-def _measured(network: Any, trials: Sequence[Trial]) -> dict[Trial, float]:  # Any: open_clip has no types
+def _fastest(network: Any, trials: Sequence[Trial], proved: Callable[[], Proof]) -> Found:
+    # Any: open_clip has no types
+    if not any(trial.dtype == "int8" for trial in trials):
+        return fastest(trials, _measured(network, trials))
+    proof = proved()
+    if proof.tower is None:
+        trials = [trial for trial in trials if trial.dtype != "int8"]
+    found = fastest(trials, _measured(network, trials, proof.tower))
+    return replace(found, why=f"{found.why}; int8 {proof}")
+
+
+def with_int8(network: Any, choice: Choice, proof: Proof) -> Choice:  # Any: open_clip has no types
+    """Put int8 products into the image tower; without a proof it stays in float32, which is slower and right."""
+    if proof.tower is None:
+        log.warning(
+            "int8 is not near enough to float32 for this model, going on in float32", found=str(proof)
+        )
+        return replace(choice, dtype="float32", why=f"{choice.why}; but float32, since int8 is {proof}")
+    network.visual = proof.tower
+    said = str(proof)
+    return choice if said in choice.why else replace(choice, why=f"{choice.why}; int8 {said}")
+
+
+def prove_int8(network: Any, tokenizer: Any, temperature: float) -> Proof:  # Any: open_clip has no types
+    """Look how near an image tower, in float32 on a CPU, stays to itself in int8: on pictures and words that ship."""
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    if not can_int8(network.visual):
+        return NO_PRODUCTS
+    transform = image_transform_v2(PreprocessCfg(**network.visual.preprocess_cfg), is_train=False)
+    with torch.inference_mode():
+        pictures = torch.stack([transform(picture) for picture in proof_pictures()])
+        texts = functional.normalize(network.encode_text(tokenizer([*THINGS, *SCENES])), dim=-1)
+    return prove(network.visual, pictures, Labels(texts, temperature))
+
+
+def proof_pictures() -> list[Image.Image]:
+    """Return what int8 is judged on: the golden picture, its parts plain, blurred, dark and tiny, and plain gray."""
+    with Image.open(GOLDEN_PICTURE) as opened:
+        whole = opened.convert("RGB")
+    width, side = whole.size
+    squares = [whole.crop((x, 0, x + side, side)) for x in range(0, width - side + 1, (width - side) // 3)]
+    small = [whole.crop((x, side // 3, x + side // 3, 2 * side // 3)) for x in range(0, width, width // 5)]
+    blurred = [square.filter(ImageFilter.GaussianBlur(4)) for square in squares]
+    dark = [square.point(lambda level: level // 5) for square in squares]
+    tiny = [square.resize((20, 20)) for square in squares]
+    return [whole, *squares, *small, *blurred, *dark, *tiny, Image.new("RGB", (side, side), (127, 127, 127))]
+
+
+def _measured(network: Any, trials: Sequence[Trial], int8_tower: Any = None) -> dict[Trial, float]:
+    # Any: open_clip has no types
     towers: dict[str, Any] = {}
     batches: dict[str, torch.Tensor] = {}
     size = network.visual.image_size
@@ -361,7 +430,7 @@ def _measured(network: Any, trials: Sequence[Trial]) -> dict[Trial, float]:  # A
     for name in {trial.dtype for trial in trials}:
         # copies: what is measured must not change the weights that are used, and float32 does not come back
         stand_in = torch.nn.Module()
-        stand_in.visual = copy.deepcopy(network.visual)
+        stand_in.visual = int8_tower if name == "int8" else copy.deepcopy(network.visual)
         settle(stand_in, name)
         towers[name] = stand_in.visual
         batch = torch.zeros(TRIED_PICTURES, 3, *sides, dtype=_DTYPES[name])

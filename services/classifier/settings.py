@@ -37,9 +37,10 @@ class ClassifierSettings(ServiceSettings):
         Field(ge=3, le=3600, description="after that long a killed replica's GPU counts as free again"),
     ] = 30
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
+        Literal["auto", "float32", "bfloat16", "float16", "int8"],
         Field(
-            description="auto: bfloat16 where the chip computes it natively, else float32; float16 on a GPU"
+            description="auto: bfloat16 where the chip computes it natively, else int8 where SPEED_TRIAL finds it near "
+            "enough and faster, else float32; float16 on a GPU. int8: on a CPU, float32 where it is not near enough"
         ),
     ] = "auto"
     compile: Annotated[
@@ -60,7 +61,7 @@ class ClassifierSettings(ServiceSettings):
         Literal["on", "off"],
         Field(
             description="on: what DTYPE and THREADS leave open is measured at a model's first start on a CPU, 2 s at "
-            "most, and kept in MODELS_DIR/speed; off: by rule"
+            "most beside int8's proof, and kept in MODELS_DIR/speed; off: by rule"
         ),
     ] = "on"
     decode_threads: Annotated[

@@ -23,7 +23,7 @@ FOLDER = "speed"
 BUDGET_S = 2.0  # no forward begins later than that
 MOST_TURNS = 4  # of each trial, the first one being for warming up
 # Forwards beside other work scatter by several percent: the rule stays until something is clearly faster.
-CLEARLY = 0.9
+CLEARLY = {"float32": 0.9, "bfloat16": 0.9, "float16": 0.9, "int8": 0.85}  # of the rule's time, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ def trials_of(choice: Choice, dtype: str, threads: int, hardware: Hardware) -> t
     dtypes: list[Dtype] = [choice.dtype]
     if dtype == "auto" and choice.dtype == "bfloat16":
         dtypes.append("float32")
+    elif dtype == "auto":
+        dtypes.append("int8")
     counts = [choice.threads]
     if not threads and not hardware.omp_threads and 0 < hardware.physical_cores < choice.threads:
         counts.append(hardware.physical_cores)
@@ -90,8 +92,8 @@ def fastest(trials: Sequence[Trial], seconds: dict[Trial, float]) -> Found:
     rule = trials[0]
     if missing := [trial for trial in trials if trial not in seconds]:
         return Found(rule, f"by the rule: measuring {missing[0]} had no time within {BUDGET_S:g} s")
-    best = min(trials, key=lambda trial: seconds[trial])
-    winner = best if seconds[best] < CLEARLY * seconds[rule] else rule
+    faster = [trial for trial in trials if seconds[trial] < CLEARLY[trial.dtype] * seconds[rule]]
+    winner = min(faster, key=lambda trial: seconds[trial], default=rule)
     figures = ", ".join(f"{trial} {1000 * seconds[trial]:.0f} ms" for trial in trials)
     return Found(winner, f"measured, a forward: {figures}")
 

@@ -57,6 +57,7 @@ def test_what_is_chosen(
         (("cuda", "auto", 0), OLD_CPU, "DEVICE=cuda: found no GPU (no CUDA device is visible)"),
         (("cuda:2", "auto", 0), TWO_GPUS, "DEVICE=cuda:2: found cuda:0 (small), cuda:1 (large)"),
         (("cuda:0", "bfloat16", 0), TWO_GPUS, "DTYPE=bfloat16: small does not compute it"),
+        (("cuda:0", "int8", 0), TWO_GPUS, "DTYPE=int8: for CPUs only"),
         (("cpu", "float16", 0), NEW_CPU, "DTYPE=float16"),
     ],
 )

@@ -34,8 +34,8 @@ def tried(
 
 
 def test_only_what_can_win_is_tried_and_the_rules_choice_comes_first() -> None:
-    assert tried(OLD) == ("float32 x 2",)
-    assert tried(SHARED_CORES) == ("float32 x 8", "float32 x 4")
+    assert tried(OLD) == ("float32 x 2", "int8 x 2")
+    assert tried(SHARED_CORES) == ("float32 x 8", "float32 x 4", "int8 x 8", "int8 x 4")
     assert tried(NEW) == ("bfloat16 x 8", "bfloat16 x 4", "float32 x 8", "float32 x 4")
     assert tried(replace(NEW, physical_cores=0)) == ("bfloat16 x 8", "float32 x 8")
 
@@ -45,6 +45,8 @@ def test_what_the_user_settled_is_not_tried() -> None:
     assert tried(NEW, dtype="bfloat16") == ("bfloat16 x 8", "bfloat16 x 4")
     assert tried(NEW, threads=5) == ("bfloat16 x 5", "float32 x 5")
     assert tried(replace(NEW, omp_threads=6), dtype="float32") == ("float32 x 6",)
+    assert tried(OLD, dtype="float32") == ("float32 x 2",)
+    assert tried(OLD, dtype="int8") == ("int8 x 2",)
     assert tried(NEW, gpu=Gpu(0, "large", True, "GPU-a")) == ()
 
 
@@ -83,6 +85,9 @@ def test_the_rule_stays_until_something_is_clearly_faster() -> None:
     assert fastest((HALF, PLAIN), {HALF: 0.100, PLAIN: 0.095}).trial == HALF
     found = fastest((HALF, PLAIN), {HALF: 0.100, PLAIN: 0.060})
     assert found == Found(PLAIN, "measured, a forward: bfloat16 x 8 100 ms, float32 x 8 60 ms")
+    coded = Trial("int8", 8)  # its answers are not quite the same, so it has to be worth it
+    assert fastest((PLAIN, coded), {PLAIN: 0.100, coded: 0.087}).trial == PLAIN
+    assert fastest((PLAIN, coded), {PLAIN: 0.100, coded: 0.084}).trial == coded
     unfinished = fastest((HALF, PLAIN), {HALF: 9.0})
     assert unfinished.trial == HALF
     assert "float32 x 8 had no time" in unfinished.why

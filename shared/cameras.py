@@ -95,7 +95,7 @@ class MotionSettings(_Strict):
             description="'auto' decodes key frames only while nothing moves, where packet sizes tell when that ends; "
             "'off' decodes everything"
         ),
-    ] = "off"
+    ] = "auto"
     masks: Annotated[
         tuple[tuple[Point, ...], ...],
         Field(description="polygons (shares of width and height) where motion is ignored"),

@@ -414,7 +414,7 @@ def _blobs(
     if count > CROWD:  # rain and snow: many specks, each somewhere else in the next frame
         grown_before = cv2.dilate(state.foreground.view(np.uint8), _NEAR)
         stays = np.bincount(label_at, weights=grown_before.ravel()[at], minlength=count)
-        usual_px = float(np.percentile(changed_px[1:], 80))
+        usual_px = _quantile(changed_px[1:].astype(np.float32), 0.8)
         candidates = candidates[
             (stays[candidates] >= STAYS * changed_px[candidates])
             & (changed_px[candidates] >= CROWD_SIZES * usual_px)

@@ -7,7 +7,8 @@ file, by the frames of the file. Methods take turns, round after round; printed 
 
     floor_ms_per_frame, origin_ms_per_frame    busy file: decoding alone; cv2.VideoCapture and contours of BGR frames
     floor_quiet_ms_per_frame                   decoding alone, quiet file
-    busy_ms_per_frame, quiet_ms_per_frame      the service's camera worker: ring, detector, clips, pictures, outbox
+    busy_ms_per_frame, quiet_ms_per_frame      the service's camera worker: ring, detector, clips, pictures, outbox;
+                                               quiet with idle saving (motion.idle: auto)
     motion_daemon_*_ms_per_frame               Debian's motion, playing the file in real time without writing any;
                                                null when it is not installed (MOTION_PROGRAM names another place)
     rss_mb_per_camera                          growth of a process's resident memory by camera, from 1 to the most
@@ -36,7 +37,7 @@ import cv2
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from bench.capture_videos import FPS, lengthened, recordings
+from bench.capture_videos import FPS, Recordings, lengthened, recordings
 from services.motion.camera import FileWorker, Place
 from services.motion.metrics import MotionMetrics
 from services.motion.outbox import Outbox
@@ -46,7 +47,8 @@ from services.motion.status import CameraStatus
 from shared.cameras import Camera
 
 MIB = 1024 * 1024
-BUSY_S, QUIET_S, TIMES = 16, 60, 5
+BUSY_S, QUIET_S = 16, 60
+BUSY_TIMES, QUIET_TIMES = 3, 14  # what a file costs once at its start is no part of a frame's cost
 LIMIT_S = 1200.0
 FILLED_FRAMES = 350  # of each camera: its ring is full (12.2 s)
 Result = dict[str, Any]  # Any: JSON
@@ -68,12 +70,17 @@ def main() -> int:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     if args.one:
-        print(json.dumps(METHODS[args.one](args.busy, int(args.cameras or 1))))
+        print(json.dumps(METHODS[args.one](args.busy, int((args.cameras or "1").partition(",")[0]))))
         return 0
-    made = recordings(args.cache / "capture", BUSY_S, QUIET_S) if not (args.busy and args.quiet) else None
-    busy = args.busy or (made and made.busy)
-    quiet_once = args.quiet or (made and made.quiet)
-    quiet = args.quiet or lengthened(quiet_once, TIMES)
+    is_given = args.busy and args.quiet
+    made = (
+        Recordings(args.busy, args.quiet, 0, 0)
+        if is_given
+        else recordings(args.cache / "capture", BUSY_S, QUIET_S)
+    )
+    busy = args.busy or lengthened(made.busy, BUSY_TIMES)
+    quiet_once = args.quiet or made.quiet
+    quiet = args.quiet or lengthened(quiet_once, QUIET_TIMES, 10, 2 / 3)
     print(json.dumps(measure(busy, quiet, quiet_once, args)), flush=True)
     return 0
 
@@ -85,7 +92,7 @@ def measure(busy: Path, quiet: Path, quiet_once: Path, args: argparse.Namespace)
         "origin": lambda: apart("origin", busy),
         "busy": lambda: apart("ours", busy),
         "floor_quiet": lambda: apart("floor", quiet_once),
-        "quiet": lambda: apart("ours", quiet),
+        "quiet": lambda: apart("idle", quiet),
     }
     program = os.environ.get("MOTION_PROGRAM") or shutil.which("motion")
     if program:
@@ -176,10 +183,10 @@ def origin(path: Path, _n: int) -> Result:
     return {"cpu_s": time.process_time() - began_s, "frames": n_frames, "moving": n_moving}
 
 
-def ours(path: Path, _n: int) -> Result:
+def ours(path: Path, _n: int, idle: str = "off") -> Result:
     """The worker that the service runs for a recording, from its start to the end of the file."""
     with tempfile.TemporaryDirectory() as name:
-        worker = _worker(Path(name), path, "cam", loop=False)
+        worker = _worker(Path(name), path, "cam", loop=False, idle=idle)
         began_s = time.process_time()
         worker.start()
         worker.join(LIMIT_S)
@@ -194,6 +201,11 @@ def ours(path: Path, _n: int) -> Result:
         "snippets": status.n_snippets,
         "rss_mb": _rss_mb(),
     }
+
+
+def idle(path: Path, n: int) -> Result:
+    """The same with idle saving, which is off unless it is asked for."""
+    return ours(path, n, "auto")
 
 
 def many(path: Path, n_cameras: int) -> Result:
@@ -227,15 +239,23 @@ METHODS: dict[str, Callable[[Path, int], Result]] = {
     "floor": floor,
     "origin": origin,
     "ours": ours,
+    "idle": idle,
     "many": many,
 }
 
 
-def _worker(folder: Path, path: Path, camera_id: str, *, loop: bool) -> FileWorker:
+def _worker(folder: Path, path: Path, camera_id: str, *, loop: bool, idle: str = "off") -> FileWorker:
     (folder / "journal").mkdir(parents=True)
     metrics = MotionMetrics(CollectorRegistry())
     camera = Camera.model_validate(
-        {"id": camera_id, "labels": ["x"], "url": str(path), "pace": "fast", "loop": loop}
+        {
+            "id": camera_id,
+            "labels": ["x"],
+            "url": str(path),
+            "pace": "fast",
+            "loop": loop,
+            "motion": {"idle": idle},
+        }
     )
     place = Place(
         MotionServiceSettings(), Outbox(folder / "outbox", 4096 * MIB, metrics), b"s" * 32, folder / "journal"

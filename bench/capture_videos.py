@@ -118,20 +118,23 @@ def _walker(sample: list[Gray], place: Gray) -> tuple[Gray, npt.NDArray[np.bool_
     return best[1], best[2]
 
 
-def lengthened(quiet: Path, times: int) -> Path:
-    """Return a recording that shows the first two thirds of `quiet`, in which nobody walks, `times` times, and then
-    all of it; packets are copied."""
-    target = quiet.with_name(f"{quiet.stem}-{times}.mp4")
+def lengthened(recording: Path, times: int, begins_s: int = 0, ends: float = 1.0) -> Path:
+    """Return a recording in which the part from `begins_s` to the share `ends` of another comes `times` times more;
+    packets are copied. In the first two thirds of the quiet one nobody walks; an encoder's first pictures are larger
+    than all that follow: such a seam would look like motion.
+    """
+    target = recording.with_name(f"{recording.stem}-{times}x-from-{begins_s}s.mp4")
     if target.is_file():
         return target
     partial = target.with_suffix(".part")
-    with av.open(str(quiet)) as source, av.open(str(partial), "w", format="mp4") as container:
+    with av.open(str(recording)) as source, av.open(str(partial), "w", format="mp4") as container:
         video = source.streams.video[0]
         stream: Any = container.add_stream_from_template(video)  # Any: PyAV's union of stream types
         packets = [packet for packet in source.demux(video) if packet.size]
-        calm = packets[: len(packets) * 2 // 3 // (GOP_S * FPS) * GOP_S * FPS]
+        end = int(len(packets) * ends) // (GOP_S * FPS) * GOP_S * FPS
+        again = packets[begins_s * FPS : end] * times
         step = packets[1].dts - packets[0].dts  # type: ignore[operator]  # None only for packets without a time
-        for number, packet in enumerate([*calm * times, *packets]):
+        for number, packet in enumerate([*packets[:end], *again, *packets[end:]]):
             raw = av.Packet(bytes(packet))
             raw.stream, raw.time_base = stream, packet.time_base
             raw.pts = raw.dts = number * step

@@ -31,7 +31,7 @@ from services.motion.sources.video import Frame, Read, SourceAway, Stream, Video
 from services.motion.sources.whip import Door
 from services.motion.status import CameraStatus
 from services.motion.views import Views
-from services.motion.watch import Opened, Order, Wanted, Watch, luma_plane
+from services.motion.watch import Opened, Order, Scaler, Wanted, Watch
 from shared.cameras import Camera, kind_of, whip_token
 from shared.clock import from_epoch_ms, uuid7
 from shared.errors import ConfigError
@@ -44,9 +44,20 @@ MOST_LEFT_BEHIND = 3  # readers that hang in the network; no further one is star
 UNDECODABLE_READS = 3  # times READ_S with packets but no frame, after which a stream is given up
 WARM_UP_S = 1.0
 TRUNCATED_S = 1.0
-LOOK_AHEAD_S = 4.0
 REPLAY_WAIT_S = 5.0  # a frame that is decoded late waits this long for the detector, so that none is left out
 LOOK_AHEAD_FRAMES = 20
+MOST_KEYS_AHEAD = 40  # of a file whose every frame is a key frame all frames are as cheap
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Which frames of a file's first `length_s` are looked at before it is played."""
+
+    length_s: float
+    only_keys: bool
+
+
+KEYS_AHEAD, FRAMES_AHEAD = Ahead(12.0, only_keys=True), Ahead(4.0, only_keys=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,23 +397,41 @@ class FileWorker(Worker):
         self.status.position_s = frame.t_s - starts_s
 
     def _look_ahead(self, starts_s: float) -> DetectorState | None:
-        """Read the first seconds once more for a baseline, so that motion in the first frame is not lost."""
+        """Read the first seconds once more for a baseline, so that motion in the first frame is not lost.
+
+        Key frames alone tell as much for a sixth of the decoding, where they come often enough.
+        """
+        for way in (KEYS_AHEAD, FRAMES_AHEAD):
+            planes = self._planes_ahead(starts_s, way)
+            state = start_from(planes, starts_s, self.camera.motion.gaussian_ksize)
+            if state is not None or self._stop.is_set():
+                return state
+        return None
+
+    def _planes_ahead(self, starts_s: float, way: Ahead) -> list[Gray]:
         video = open_file(self._url, starts_s, lambda _reason: None)
+        video.only_keys = way.only_keys
+        video.codec_context.thread_count = 1 if way.only_keys else 0  # nothing is left in threads at the end
+        scaler = Scaler()
         planes: list[Gray] = []
         due_s = starts_s
+        n_frames = 0
         try:
             for read in video.read():
                 for frame in read.frames:
                     if frame.t_s >= due_s:
-                        planes.append(luma_plane(frame))
-                        due_s = frame.t_s + LOOK_AHEAD_S / LOOK_AHEAD_FRAMES
+                        planes.append(scaler.luma_plane(frame))
+                        due_s = frame.t_s + way.length_s / LOOK_AHEAD_FRAMES
+                n_frames += len(read.frames)
                 if len(planes) >= LOOK_AHEAD_FRAMES or self._stop.is_set():
                     break
+                if way.only_keys and (n_frames > MOST_KEYS_AHEAD or _is_later(read, starts_s + way.length_s)):
+                    break
         except SourceAway:
-            return None
+            return []
         finally:
             video.close()
-        return start_from(planes, starts_s, self.camera.motion.gaussian_ksize)
+        return planes
 
     def _event_id(self, event_started_s: float) -> str:
         if self._recording is not None:
@@ -478,6 +507,10 @@ class FolderWorker(FileWorker):
             if starts_at is not None:
                 starts_at += timedelta(seconds=_length_s(path))
         return len(paths), n_failed
+
+
+def _is_later(read: Read, t_s: float) -> bool:
+    return read.packet is not None and read.packet.t_s > t_s
 
 
 def _length_s(path: Path) -> float:

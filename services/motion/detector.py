@@ -26,6 +26,7 @@ from shared.cameras import MotionSettings, Point
 Gray = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.intp]  # of pixels in a plane that is one row
 
 PLANE_WIDTH_PX = 320
 AREA_WIDTH_PX = 640  # areas in the settings are px of a picture this wide
@@ -116,6 +117,21 @@ class DetectorState:
     flat_share: float = 0.0  # largest share of pixels of one level, in the last good frame
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look: what differs from the baseline, by how much, and what changed lately. Arrays of the plane's shape."""
+
+    plane: Gray
+    t_s: float
+    dt_s: float
+    noise: float
+    difference: Floats  # from the baseline, signed, without what all pixels share
+    size: Floats  # of it
+    limit: Floats  # size from which a pixel counts
+    foreground: Mask  # where it does
+    heat: Floats
+
+
 # Tuned on the sample videos and synthetic scenes, see docs/design/motion.md.
 FLOOR_LEVELS = 6.0  # smallest difference that 'auto' takes for a change
 LARGEST_NOISE = 6.0  # a flickering lamp is not noise: it must not raise the threshold out of reach
@@ -204,7 +220,7 @@ def step(
     plane = cv2.GaussianBlur(luma, (ksize, ksize), 0) if ksize > 1 else luma
     if state is None or state.mean.shape != plane.shape:
         return start(_gray(plane), t_s), Motion(0.0, is_active=False)
-    dt_s = min(max(t_s - state.t_s, 1e-3), 1.0)
+    dt_s = _elapsed(state, t_s)
     plane = _gray(plane)
     flat_share = _flat_share(luma)
     if flat_share > state.flat_share + DAMAGED_SHARE:
@@ -229,26 +245,16 @@ def step(
             return again, Motion(0.0, is_active=False, is_blind=True)
         return _relearn(state, plane, t_s, noise, flat_share), Motion(0.0, is_active=False, is_blind=True)
 
-    difference, size, limit = _differences(state, plane, noise, settings)
-    foreground = size > limit
-    ignored = mask_of(settings.masks, plane.shape)
-    if ignored is not None:
-        foreground &= ~ignored
-    past = next((p for t, p in reversed(state.history) if t_s - t >= LOOK_BACK_S), state.history[0][1])
-    changed = cv2.absdiff(plane, past) > max(6.0, 5.0 * noise)
-    heat = np.maximum(state.heat - np.float32(dt_s / HEAT_S), changed.astype(np.float32))
-    is_moving = heat > 0
-
-    if t_s - state.learned_s < GHOST_PHASE_S and state.is_guess:
-        foreground_now = foreground & (cv2.dilate(is_moving.astype(np.uint8), _DISC) > 0)
-    else:
-        foreground_now = foreground
-    share = float(foreground.mean())
+    look = _look(state, plane, t_s, noise, settings)
+    share = cv2.countNonZero(look.foreground.view(np.uint8)) / plane.size
     drowned_s = state.drowned_s + dt_s if share > DROWNED_SHARE else 0.0
     if drowned_s > DROWNED_S:
         return _relearn(state, plane, t_s, noise, flat_share), Motion(0.0, is_active=False, is_blind=True)
 
-    blobs, strength, light = _blobs(plane, state, difference, foreground_now, heat, size / limit, settings)
+    foreground = look.foreground
+    if t_s - state.learned_s < GHOST_PHASE_S and state.is_guess:
+        foreground = foreground & (cv2.dilate(look.heat, _DISC) > 0)
+    blobs, strength, light = _blobs(state, look, foreground, settings)
     is_doubtful = state.is_guess and t_s - state.learned_s < DOUBT_PHASE_S
     size_px = (plane.shape[1], plane.shape[0])
     tracks, owners = follow(state.tracks, blobs, t_s, size_px, DOUBT if is_doubtful else 1.0)
@@ -266,14 +272,11 @@ def step(
             since_s=max(warm_s, min(track.since_s for track in travelling)),  # nor does an event begin before
             n_looks=max(len(track.spots) for track in travelling),
         )
-    learned = _learn(
-        state, plane, t_s, dt_s, difference, foreground, is_moving, heat, noise, drowned_s, is_active, light
-    )
     return replace(
-        learned,
+        _learn(state, look, light),
+        drowned_s=drowned_s,
+        is_active=is_active,
         tracks=tracks,
-        known=state.known,
-        known_s=state.known_s,
         flat_share=state.flat_share + (flat_share - state.flat_share) * min(1.0, dt_s / 2.0),
     ), motion
 
@@ -285,7 +288,8 @@ def _follow_camera(state: DetectorState, plane: Gray) -> DetectorState:
     large object that crosses explains its own place only.
     """
     past = next((p for t, p in reversed(state.history) if state.t_s - t >= LOOK_BACK_S), state.history[0][1])
-    if float((cv2.absdiff(plane, past)[::2, ::2] > 8).mean()) < SHAKE_SHARE:
+    part = _above(cv2.absdiff(plane, past), 8)[::2, ::2]
+    if np.count_nonzero(part) < SHAKE_SHARE * part.size:
         return state
     small = (plane.shape[1] // 2, plane.shape[0] // 2)
     if min(small) < 16:
@@ -342,48 +346,61 @@ def _window(size: tuple[int, int]) -> Floats:
     return window
 
 
-def _differences(
-    state: DetectorState, plane: Gray, noise: float, settings: DetectorSettings
-) -> tuple[Floats, Floats, Floats]:
-    """Return the signed difference to the baseline, its size, and the size from which it counts, per pixel."""
-    difference = plane.astype(np.float32) - state.mean
-    offset = float(np.median(difference[::4, ::4]))  # exposure that breathes moves all pixels alike
-    if abs(offset) > 0.5:
+def _look(state: DetectorState, plane: Gray, t_s: float, noise: float, settings: DetectorSettings) -> _Look:
+    """Compare `plane` with the baseline and with what was LOOK_BACK_S ago."""
+    difference = _floats(cv2.subtract(plane, state.mean, dtype=cv2.CV_32F))
+    offset = _quantile(difference[::4, ::4].ravel(), 0.5)
+    if abs(offset) > 0.5:  # exposure that breathes moves all pixels alike
         difference -= np.float32(min(max(offset, -25.0), 25.0))
     size = np.abs(difference)
-    sway = np.clip((state.onsets_hz - SWAY_HZ) / SWAY_HZ, 0.0, 4.0)
+    limit = _limit(state, noise, settings)
+    foreground = size > limit
+    ignored = mask_of(settings.masks, plane.shape)
+    if ignored is not None:
+        foreground &= ~ignored
+    past = next((p for t, p in reversed(state.history) if t_s - t >= LOOK_BACK_S), state.history[0][1])
+    changed = _above(cv2.absdiff(plane, past), max(6.0, 5.0 * noise))
+    dt_s = _elapsed(state, t_s)
+    heat = np.maximum(state.heat - np.float32(dt_s / HEAT_S), changed.astype(np.float32) / 255)
+    return _Look(plane, t_s, dt_s, noise, difference, size, limit, foreground, heat)
+
+
+def _elapsed(state: DetectorState, t_s: float) -> float:
+    """Return for how long a look at `t_s` counts, seconds."""
+    return min(max(t_s - state.t_s, 1e-3), 1.0)
+
+
+def _limit(state: DetectorState, noise: float, settings: DetectorSettings) -> Floats:
+    """Return the difference from which a pixel counts as changed, grey levels."""
     if settings.threshold == "auto":
-        base = np.maximum(np.float32(max(FLOOR_LEVELS, 6.0 * noise)), 4.5 * np.sqrt(state.variance) + 2.0)
+        limit = _floats(cv2.sqrt(state.variance))
+        limit *= np.float32(4.5)
+        limit += np.float32(2.0)
+        np.maximum(limit, np.float32(max(FLOOR_LEVELS, 6.0 * noise)), out=limit)
     else:
-        base = np.full(size.shape, settings.threshold, np.float32)
-    limit = base * (1.0 + 2.0 * sway)
+        limit = np.full(state.mean.shape, settings.threshold, np.float32)
+    swaying = np.flatnonzero(state.onsets_hz > SWAY_HZ)
+    if swaying.size:
+        sway = np.minimum((state.onsets_hz.ravel()[swaying] - SWAY_HZ) / SWAY_HZ, 4.0)
+        limit.ravel()[swaying] *= 1.0 + 2.0 * sway
     if state.is_active:
-        limit = limit * np.float32(0.85)  # hysteresis: what moves is followed a little further
-    return difference, size, limit.astype(np.float32)
+        limit *= np.float32(0.85)  # hysteresis: what moves is followed a little further
+    return limit
 
 
 def _blobs(
-    plane: Gray,
-    state: DetectorState,
-    difference: Floats,
-    foreground: Mask,
-    heat: Floats,
-    ratio: Floats,
-    settings: DetectorSettings,
+    state: DetectorState, look: _Look, foreground: Mask, settings: DetectorSettings
 ) -> tuple[tuple[Blob, ...], float, list[tuple[tuple[slice, slice], Mask]]]:
     """Return what moves, in px of the plane, largest first, the strength of the strongest, and where only the light
-    changed (place and mask)."""
+    changed (place and mask). `foreground`: the part of the look's that is asked about."""
     at = np.flatnonzero(foreground)
     if at.size < 0.3 * settings.min_area_px:
         return (), 0.0, []
-    grown = foreground.astype(np.uint8)
-    if settings.dilate_iterations:
-        grown = cv2.dilate(grown, None, iterations=settings.dilate_iterations)  # type: ignore[call-overload]  # None: 3x3
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(grown, connectivity=8)
+    count, labels, stats = _patches(foreground.view(np.uint8), settings.dilate_iterations)
     label_at = labels.ravel()[at]
     changed_px = np.bincount(label_at, minlength=count)
-    movement = np.bincount(label_at, weights=heat.ravel()[at], minlength=count)
-    ratios = np.minimum(ratio.ravel()[at], 6.0)
+    movement = np.bincount(label_at, weights=look.heat.ravel()[at], minlength=count)
+    ratios = np.minimum(look.size.ravel()[at] / look.limit.ravel()[at], 6.0)
     excess = np.bincount(label_at, weights=ratios, minlength=count)
     strong_px = np.bincount(label_at, weights=ratios > 1.6, minlength=count)
     least = 0.7 if state.is_active else 1.0
@@ -395,9 +412,9 @@ def _blobs(
     )
     candidates = candidates[candidates != 0]
     if count > CROWD:  # rain and snow: many specks, each somewhere else in the next frame
-        grown_before = cv2.dilate(state.foreground.astype(np.uint8), _NEAR)
+        grown_before = cv2.dilate(state.foreground.view(np.uint8), _NEAR)
         stays = np.bincount(label_at, weights=grown_before.ravel()[at], minlength=count)
-        usual_px = float(np.percentile(changed_px[1:], 80))
+        usual_px = _quantile(changed_px[1:].astype(np.float32), 0.8)
         candidates = candidates[
             (stays[candidates] >= STAYS * changed_px[candidates])
             & (changed_px[candidates] >= CROWD_SIZES * usual_px)
@@ -409,10 +426,10 @@ def _blobs(
     for label in candidates:
         x, y, w, h = (int(stats[label, column]) for column in range(4))
         inside = labels[y : y + h, x : x + w] == label
-        if _keeps_structure(plane, state.mean, inside, x, y, w, h) or _is_smooth(difference, inside, x, y):
+        if _keeps_structure(look.plane, state.mean, inside, x, y, w, h) or _is_smooth(look, inside, x, y):
             light.append((np.s_[y : y + h, x : x + w], inside))
             continue
-        blob = _trimmed(x, y, w, h, settings.dilate_iterations, plane.shape, float(movement[label]))
+        blob = _trimmed(x, y, w, h, settings.dilate_iterations, foreground.shape, float(movement[label]))
         kept += (
             _parts(foreground, labels, int(label), blob, settings)
             if changed_px[label] < 0.5 * w * h
@@ -420,6 +437,17 @@ def _blobs(
         )
         strength = max(strength, float(excess[label]) / settings.min_area_px)
     return tuple(merge_fragments(kept)[:MAX_BLOBS]), strength, light
+
+
+def _patches(
+    changed: Gray, dilate_iterations: int
+) -> tuple[int, Any, Any]:  # Any: OpenCV's stubs say MatLike
+    """Return how many connected patches there are once `changed` is dilated (the ground is the first), uint16 or
+    int32[H, W] of their numbers, and their statistics."""
+    grown = cv2.dilate(changed, _NEAR, iterations=dilate_iterations) if dilate_iterations else changed
+    kind = cv2.CV_16U if changed.size < 4 * 65535 else cv2.CV_32S  # a patch and its border are 4 px at least
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(grown, connectivity=8, ltype=kind)
+    return count, labels, stats
 
 
 def _parts(foreground: Mask, labels: Any, label: int, blob: Blob, settings: DetectorSettings) -> list[Blob]:
@@ -451,24 +479,32 @@ def _keeps_structure(plane: Gray, mean: Floats, inside: Mask, x: int, y: int, w:
     top, left = max(0, y - 6), max(0, x - 6)
     place = np.s_[top : y + h + 6, left : x + w + 6]
     within = np.s_[y - top : y - top + h, x - left : x - left + w]
-    now = plane[place].astype(np.float32)
-    behind = mean[place]
-    now = (now - cv2.blur(now, (9, 9)))[within][inside]
-    behind = (behind - cv2.blur(behind, (9, 9)))[within][inside]
+    now, behind = plane[place].astype(np.float32), mean[place]
+    now = _floats(cv2.subtract(now, cv2.blur(now, (9, 9))))[within][inside]
+    behind = _floats(cv2.subtract(behind, cv2.blur(behind, (9, 9))))[within][inside]
     now_power, behind_power = float(now @ now), float(behind @ behind)
     if now_power < 1.5 * now.size or behind_power < 0.05 * now.size:
         return False  # too flat to tell
     return float(now @ behind) / math.sqrt(now_power * behind_power) > STRUCTURE_KEPT
 
 
-def _is_smooth(difference: Floats, inside: Mask, x: int, y: int) -> bool:
+def _is_smooth(look: _Look, inside: Mask, x: int, y: int) -> bool:
     """Tell whether a blob has no edge anywhere: a cone of light, the rim of a cloud's shadow, on flat ground."""
     h, w = inside.shape
     top, left = max(0, y - 4), max(0, x - 4)
-    place = difference[top : y + h + 4, left : x + w + 4]
-    fine = np.abs(place - cv2.blur(place, (9, 9)))
-    height = float(np.percentile(np.abs(difference[y : y + h, x : x + w][inside]), 90))
-    return float(np.percentile(fine, 98)) < SMOOTH * height
+    place = look.difference[top : y + h + 4, left : x + w + 4]
+    fine = _floats(cv2.absdiff(place, cv2.blur(place, (9, 9))))
+    height = _quantile(look.size[y : y + h, x : x + w][inside], 0.9)
+    return _quantile(fine.ravel(), 0.98) < SMOOTH * height
+
+
+def _quantile(values: Floats, share: float) -> float:
+    """Return the value below which `share` of float32[N] lies, N > 0; between two neighbours by weight."""
+    place = share * (values.size - 1)
+    low = int(place)
+    high = min(low + 1, values.size - 1)
+    parted = np.partition(values, (low, high))
+    return float(parted[low]) + float(parted[high] - parted[low]) * (place - low)
 
 
 def merge_fragments(blobs: list[Blob]) -> list[Blob]:
@@ -528,17 +564,28 @@ def _scaled(blob: Blob, scale_x: float, scale_y: float, settings: DetectorSettin
 
 def _is_jump(change: Gray, limit: float) -> bool:
     """Tell whether the scene changed as a whole between two frames: a lamp, the IR switch, a cut."""
-    changed = (change > limit).astype(np.float32)
-    if float(changed.mean()) < JUMP_SHARE:
+    changed = _above(change, limit)
+    if cv2.countNonZero(changed) < JUMP_SHARE * change.size:
         return False
-    cells = cv2.resize(changed, (4, 4), interpolation=cv2.INTER_AREA)
+    cells = cv2.resize(changed.astype(np.float32) / 255, (4, 4), interpolation=cv2.INTER_AREA)
     return float((cells > 0.3).mean()) >= 0.75
 
 
 def _flat_share(luma: Gray) -> float:
     """Return the share of the commonest level among the pixels, black and white apart (night, sky)."""
-    counts = np.bincount(luma[::2, ::2].ravel(), minlength=256)
+    counts = _histogram(luma)
     return float(counts[24:236].max()) / float(counts.sum())
+
+
+def _histogram(plane: Gray) -> Floats:
+    """Return float32[256]: how many of every second row's every second pixel have each level."""
+    part = np.ascontiguousarray(plane[::2, ::2])
+    return _floats(cv2.calcHist([part], [0], None, [256], [0, 256])).ravel()
+
+
+def _above(plane: Any, limit: float) -> Gray:  # Any: OpenCV's stubs say MatLike
+    """Return 255 where a uint8 array is larger than `limit`, else 0."""
+    return _gray(cv2.threshold(plane, math.floor(limit), 255, cv2.THRESH_BINARY)[1])
 
 
 def _recalled(state: DetectorState, plane: Gray, t_s: float) -> DetectorState:
@@ -573,60 +620,68 @@ def _relearn(state: DetectorState, plane: Gray, t_s: float, noise: float, flat_s
     )
 
 
-def _learn(
-    state: DetectorState,
-    plane: Gray,
-    t_s: float,
-    dt_s: float,
-    difference: Floats,
-    foreground: Mask,
-    is_moving: Mask,
-    heat: Floats,
-    noise: float,
-    drowned_s: float,
-    is_active: bool,
-    light: list[tuple[tuple[slice, slice], Mask]],
-) -> DetectorState:
-    is_ghost_phase = state.is_guess and t_s - state.learned_s < GHOST_PHASE_S
-    resting = dt_s / (GHOST_S if is_ghost_phase else RESTING_S)
-    rate = np.where(foreground, np.where(is_moving, dt_s / MOVING_S, resting), dt_s / BASELINE_S)
-    rate = np.minimum(rate, 1.0).astype(np.float32)
-    for place, inside in light:
-        rate[place][inside] = min(1.0, dt_s / LIGHT_S)
-    raw = plane.astype(np.float32) - state.mean
-    mean = state.mean + raw * rate
-    fine = difference - cv2.blur(difference, (15, 15))  # a light that goes slowly is not variance
-    squared = np.minimum(fine * fine, 225.0)
-    spread = np.where(foreground, dt_s / 60.0, dt_s / VARIANCE_S).astype(np.float32)
-    variance = state.variance + (squared - state.variance) * np.minimum(spread, 1.0)
-    begun = (foreground & ~state.foreground).astype(np.float32)
+def _learn(state: DetectorState, look: _Look, light: list[tuple[tuple[slice, slice], Mask]]) -> DetectorState:
+    """Return what is known after a look. Most pixels are quiet: all are learned as if they were, then those that
+    differ are put right."""
+    t_s, dt_s = look.t_s, look.dt_s
+    at = np.flatnonzero(look.foreground)
+    begun = at[~state.foreground.ravel()[at]]
     window_s = min(max(t_s - state.started_s, 5.0), ONSET_S)
     onsets_hz = state.onsets_hz
     if t_s - state.t_s <= SPARSE_S:  # single key frames do not tell how often something begins
-        begun = begun - onsets_hz * np.float32(dt_s)
-        onsets_hz = (onsets_hz + begun / np.float32(window_s)).astype(np.float32)
+        onsets_hz = onsets_hz * np.float32(1.0 - dt_s / window_s)
+        onsets_hz.ravel()[begun] += np.float32(1.0 / window_s)
     kept = tuple((t, p) for t, p in state.history if t_s - t <= 2 * LOOK_BACK_S)[-24:]
-    return DetectorState(
+    return replace(
+        state,
         t_s=t_s,
-        mean=mean,
-        variance=variance,
+        mean=_mean(state, look, at, light),
+        variance=_variance(state, look, at),
         onsets_hz=onsets_hz,
-        foreground=foreground,
-        heat=heat,
-        history=(*kept, (t_s, plane)),
-        started_s=state.started_s,
-        learned_s=state.learned_s,
-        is_guess=state.is_guess,
-        noise=noise,
-        drowned_s=drowned_s,
-        is_active=is_active,
+        foreground=look.foreground,
+        heat=look.heat,
+        history=(*kept, (t_s, look.plane)),
+        noise=look.noise,
     )
+
+
+def _mean(
+    state: DetectorState, look: _Look, at: Places, light: list[tuple[tuple[slice, slice], Mask]]
+) -> Floats:
+    """Return the baseline after a look; `at`: its foreground."""
+    dt_s = look.dt_s
+    mean = state.mean.copy()
+    cv2.accumulateWeighted(look.plane, mean, min(dt_s / BASELINE_S, 1.0))
+    is_ghost_phase = state.is_guess and look.t_s - state.learned_s < GHOST_PHASE_S
+    resting = min(dt_s / (GHOST_S if is_ghost_phase else RESTING_S), 1.0)
+    rate = np.where(look.heat.ravel()[at] > 0, np.float32(dt_s / MOVING_S), np.float32(resting))
+    known = state.mean.ravel()[at]
+    mean.ravel()[at] = known + (look.plane.ravel()[at] - known) * rate
+    for place, inside in light:
+        known = state.mean[place][inside]
+        mean[place][inside] = known + (look.plane[place][inside] - known) * np.float32(
+            min(1.0, dt_s / LIGHT_S)
+        )
+    return mean
+
+
+def _variance(state: DetectorState, look: _Look, at: Places) -> Floats:
+    """Return the variance of quiet pixels after a look; `at`: its foreground."""
+    fine = _floats(cv2.subtract(look.difference, cv2.blur(look.difference, (15, 15))))
+    fine *= fine  # of what stands out: a light that goes slowly is not variance
+    squared = np.minimum(fine, np.float32(225.0), out=fine)
+    known = state.variance.ravel()[at]
+    put_right = known + (squared.ravel()[at] - known) * np.float32(min(look.dt_s / 60.0, 1.0))
+    quick = min(look.dt_s / VARIANCE_S, 1.0)
+    variance = _floats(cv2.addWeighted(state.variance, 1.0 - quick, squared, quick, 0.0))
+    variance.ravel()[at] = put_right
+    return variance
 
 
 def _noise_of(change: Gray) -> float:
     """Return the noise of a pixel from the difference of two frames; median, so that moving things do not count."""
-    histogram = np.bincount(change[::2, ::2].ravel(), minlength=256).cumsum()
-    half = histogram[-1] / 2.0
+    histogram = _histogram(change).cumsum()
+    half = float(histogram[-1]) / 2.0
     level = int(np.searchsorted(histogram, half))
     below = float(histogram[level - 1]) if level else 0.0
     inside = float(histogram[level]) - below
@@ -644,6 +699,11 @@ def mask_of(masks: tuple[tuple[Point, ...], ...], shape: tuple[int, ...]) -> Mas
         cv2.fillPoly(canvas, [corners], (1,))
     ignored: Mask = canvas.astype(np.bool_)
     return ignored
+
+
+def _floats(array: Any) -> Floats:  # Any: OpenCV's stubs say MatLike
+    result: Floats = array
+    return result
 
 
 def _gray(plane: Any) -> Gray:  # Any: OpenCV's stubs say MatLike

@@ -6,6 +6,8 @@ when there are too many, neighbouring stretches become one and the better frame 
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
@@ -25,6 +27,7 @@ LARGEST_PX = 384
 THUMBNAIL_PX = 640
 QUALITY = 88
 PADDING = 0.2
+LEAST_CROP_PX = 64  # a model's 224 px blow up a smaller one more than 3.5 times
 MOMENTS_MAX_BYTES = 96 * 1024 * 1024  # of frames that wait to be converted
 SECOND_OBJECT = 0.15  # a second crop is worth it from this share of the first one's changed area
 STAY = 3  # moments that a second object is followed before another has its turn
@@ -150,9 +153,13 @@ def _nearness(a: Blob, b: Blob) -> float:
 def select_crops(moments: Sequence[Sequence[Tracked]], crops_per_moment: int = 2) -> list[tuple[Blob, ...]]:
     """Return the rectangles to cut out of each moment: its main object, and in turn one of the others.
 
-    The others take turns over the moments, a few moments each, so that contiguous moments show the same one.
+    The others take turns over the moments, a few moments each, so that contiguous moments show the same one. Who
+    moved most over all moments is the first: the rectangle of one look flickers, and in it half a thing weighs less.
     """
     shown: dict[int, int] = {}
+    weights: defaultdict[int, float] = defaultdict(float)  # of each object over all moments
+    for tracked in itertools.chain.from_iterable(moments):
+        weights[tracked.track] += tracked.blob.weight
     chosen: list[tuple[Blob, ...]] = []
     for objects in moments:
         if not objects:
@@ -168,7 +175,8 @@ def select_crops(moments: Sequence[Sequence[Tracked]], crops_per_moment: int = 2
         ]
         if others and crops_per_moment > 1:
             second = min(
-                others, key=lambda other: (shown.get(other.track, 0) // STAY, -other.blob.weight, other.track)
+                others,
+                key=lambda other: (shown.get(other.track, 0) // STAY, -weights[other.track], other.track),
             )
             shown[second.track] = shown.get(second.track, 0) + 1
             picked.append(second.blob)
@@ -186,7 +194,7 @@ def square_around(blob: Blob, frame_width: int, frame_height: int) -> Blob:
     A thing longer than the frame's short side gets a rectangle: all of it is worth more than squareness.
     """
     side = round(max(blob.w, blob.h) * (1 + 2 * PADDING))
-    w, h = min(max(side, 16), frame_width), min(max(side, 16), frame_height)
+    w, h = min(max(side, LEAST_CROP_PX), frame_width), min(max(side, LEAST_CROP_PX), frame_height)
     x = min(max(blob.x + blob.w // 2 - w // 2, 0), frame_width - w)
     y = min(max(blob.y + blob.h // 2 - h // 2, 0), frame_height - h)
     return Blob(x, y, w, h, blob.weight)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+from av.video.reformatter import ColorRange, VideoReformatter
 
 from services.motion import detector, segmenter
 from services.motion.detector import DetectorSettings, Motion
@@ -73,6 +73,7 @@ class Watch:
         self._make_event_id = make_event_id
         self._warm_up_s = warm_up_s
         self._state = state
+        self._scaler = Scaler()
         self._segmenter = Segmenter()
         self._tracks = Tracks()
         self._choice: Choice[Frame] = Choice(12, FIRST_STRETCH_S)
@@ -145,7 +146,7 @@ class Watch:
         return float("-inf") if self._state is None else self._state.t_s
 
     def _step(self, frame: Frame, camera: Camera) -> tuple[detector.DetectorState, Motion]:
-        plane = luma_plane(frame)
+        plane = self._scaler.luma_plane(frame)
         width, height = frame.image.width, frame.image.height
         settings = DetectorSettings.of(camera.motion, plane.shape[1], width, height, self._warm_up_s)
         state, motion = detector.step(self._state, plane, frame.t_s, settings)
@@ -198,16 +199,37 @@ def _is_anything(state: detector.DetectorState, motion: Motion) -> bool:
     return motion.is_blind or any(track.spots[-1].t_s == state.t_s for track in state.tracks)
 
 
+class Scaler:
+    """Makes the detector's planes of a stream's frames. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()  # keeps what it worked out for one size
+
+    def luma_plane(self, frame: Frame) -> detector.Gray:
+        """Return the frame's brightness as uint8[H, W], of the detector's size; no colour is converted.
+
+        FFmpeg averages a 1080p plane in a third of the time that OpenCV takes, within one level of it.
+        """
+        image = frame.image
+        width, height = detector.plane_size(image.width, image.height)
+        is_plane = image.format.name.startswith(_LUMA_FIRST) and image.format.components[0].bits == 8
+        if is_plane and (image.width, image.height) == (width, height):
+            return np.ascontiguousarray(plane_view(image.planes[0]))
+        # one range for both: the levels are wanted as they are coded
+        ranges = (ColorRange.JPEG, ColorRange.JPEG) if is_plane else (None, None)
+        gray = self._reformatter.reformat(
+            image,
+            width=width,
+            height=height,
+            format="gray",
+            interpolation="AREA",
+            src_color_range=ranges[0],
+            dst_color_range=ranges[1],
+            threads=1,
+        )
+        return np.ascontiguousarray(plane_view(gray.planes[0]))
+
+
 def luma_plane(frame: Frame) -> detector.Gray:
-    """Return the frame's brightness as uint8[H, W], of the detector's size; no colour is converted."""
-    image = frame.image
-    width, height = detector.plane_size(image.width, image.height)
-    form = image.format
-    if form.name.startswith(_LUMA_FIRST) and form.components[0].bits == 8:
-        plane = plane_view(image.planes[0])
-    else:
-        gray = image.reformat(width=width, height=height, format="gray", interpolation="AREA", threads=1)
-        plane = plane_view(gray.planes[0])
-    if plane.shape != (height, width):
-        return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    return np.ascontiguousarray(plane)
+    """Return the plane of a single frame; see Scaler."""
+    return Scaler().luma_plane(frame)

@@ -119,6 +119,22 @@ def test_a_second_object_has_its_turn_when_it_is_apart_and_not_tiny() -> None:
     assert select_crops([[main, inside, tiny], []]) == [(main.blob,), ()]
 
 
+def test_a_rectangle_that_flickers_does_not_take_an_objects_turn() -> None:
+    """A rider whose bicycle is another patch in one look weighs less in it than what else moves there."""
+    main = Tracked(1, Blob(0, 0, 100, 100, 1000))
+    rider, half = Blob(200, 0, 28, 56, 300), Blob(200, 0, 28, 24, 180)
+    car = Tracked(3, Blob(400, 0, 80, 58, 240))
+    crops = select_crops([[main, car, Tracked(2, half)], *[[main, Tracked(2, rider), car]] * 2])
+    assert [row[1] for row in crops] == [half, rider, rider]
+
+
+def test_a_small_thing_is_shown_with_what_is_around_it() -> None:
+    square = square_around(Blob(300, 200, 28, 24), 640, 480)
+    assert (square.x, square.y, square.w, square.h) == (282, 180, 64, 64)
+    assert square_around(Blob(300, 200, 60, 24), 640, 480).w == 84
+    assert square_around(Blob(20, 10, 8, 8), 48, 40) == Blob(0, 0, 48, 40)
+
+
 def decoded(jpeg: bytes) -> npt.NDArray[np.float64]:
     picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None

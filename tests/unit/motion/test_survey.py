@@ -66,3 +66,15 @@ def test_a_walker_is_no_nuisance_and_tells_the_smallest_area() -> None:
 def test_without_a_look_the_settings_stay() -> None:
     found = propose(Survey(MotionSettings(threshold=30, min_contour_area=450), 0.0, 60.0))
     assert (found.threshold, found.min_contour_area, found.masks) == (30, 450, ())
+
+
+def test_only_what_changed_within_a_look_counts_for_it() -> None:
+    survey = Survey(MotionSettings(), 0.0, LENGTH_S)
+    for index in range(60):
+        plane = ground().copy()
+        if index == 45:
+            plane[100:140, 100:140] = 250
+        survey = look(survey, plane, index / FPS, (640, 480))
+    n_changed = np.sum(survey.changed, axis=0)[105:135, 105:135]
+    assert n_changed.min() >= 1
+    assert n_changed.max() <= 3  # the look itself, and the one that is compared with it

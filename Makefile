@@ -17,7 +17,7 @@ install: $(BIN)/.installed $(MODELS)/mini/clipwatch.json ## .venv, pinned packag
 demo: install ## play the samples as cameras and show what is found (ARGS="--once" plays them once)
 	@$(BIN)/clipwatch demo $(ARGS)
 
-test: install $(BIN)/.installed-test ## all tests against a real Redis and a real MariaDB (16 minutes on two quiet cores)
+test: install $(BIN)/.installed-test ## all tests against a real Redis and a real MariaDB (18 minutes on two cores)
 	@sh tests/install-servers.sh
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -16,6 +16,7 @@ const QUIET_MS = 45000; // the stream says something every 15 s; after this long
 const filters = { camera: "", label: "", all: false };
 let next = null; // cursor of the older events
 let loading = null;
+let isBroken = false; // the events could not be read: what is shown may lack some
 let failures = 0;
 let stream = null;
 let heardAt = 0;
@@ -60,6 +61,7 @@ async function load({ older = false, quietly = false } = {}) {
   byId("more").disabled = true;
   try {
     const page = await ask(query(older ? next : null), request.signal);
+    isBroken = false;
     if (!older) list.clear();
     for (const event of page.events) list.put(event);
     next = page.next;
@@ -69,6 +71,7 @@ async function load({ older = false, quietly = false } = {}) {
     attribute(page.events);
   } catch (fault) {
     if (request.signal.aborted) return;
+    isBroken = true;
     if (!older && !quietly) list.clear();
     notice(el("p", {}, `The events cannot be read: ${fault.message}`),
       el("button", { type: "button", onclick: () => load({ older }) }, "Try again"));
@@ -79,6 +82,7 @@ async function load({ older = false, quietly = false } = {}) {
 }
 
 function emptiness() {
+  if (isBroken) return; // the notice says so, until they are read
   if (list.size) {
     notice(null);
   } else if (filters.camera || filters.label) {
@@ -172,7 +176,7 @@ function changed(event) {
   }
   if (isNew && next && olderThanShown(event)) return; // it comes with the older events
   list.put(event, true);
-  notice(null);
+  emptiness();
   attribute([event]);
   if (isNew) {
     byId("announce").textContent = `New event: ${event.label ?? "motion"}, camera ${event.camera}`;

@@ -7,7 +7,7 @@ MODELS := $(VENV)/share/clipwatch/models
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint clean requirements bench-classifier bench-motion bench-search bench-record bench-page bench-growing bench-capture
+.PHONY: help install demo test test-fast lint clean requirements bench-classifier bench-motion bench-idle bench-search bench-record bench-page bench-growing bench-capture
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
@@ -35,6 +35,9 @@ bench-classifier: install ## how fast the classifier is here, JSON (ARGS="mini -
 
 bench-motion: install $(BIN)/.installed-test ## how well motion is found, against other methods; Debian only (apt-get download)
 	$(BIN)/python -m bench.motion $(ARGS)
+
+bench-idle: install $(BIN)/.installed-test ## which events idle saving loses or delays on the scenes of bench-motion, JSON
+	@$(BIN)/python -m bench.idle $(ARGS)
 
 bench-search: install ## how fast words are found among a million pictures, and labels in hindsight, JSON
 	@PYTHONPATH=. $(BIN)/python bench/search.py $(ARGS)

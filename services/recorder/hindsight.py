@@ -327,9 +327,10 @@ async def replace_answers(
     """
     locked = select(events).where(events.c.id.in_(replaced)).order_by(events.c.id).with_for_update()
     there = (await connection.execute(locked)).mappings().all()  # without those deleted meanwhile
-    before = await shares_of(connection, [event["id"] for event in there])
+    ids = [event["id"] for event in there]
+    before = await shares_of(connection, ids)
     columns = [snippets.c[name] for name in ("event_id", "snippet", *_ANSWER)]
-    of_events = select(*columns).where(snippets.c.event_id.in_([event["id"] for event in there]))
+    of_events = select(*columns).where(snippets.c.event_id.in_(ids))
     known = {(row.event_id, row.snippet): row for row in await connection.execute(of_events)}
     new = [
         (known[event_id, one.rows.snippet], one.rows)
@@ -347,7 +348,7 @@ async def replace_answers(
         await derive(connection, event["id"], dict(event), now)
         if not event["is_open"]:  # closed because it went quiet: that follows from no snippet
             await connection.execute(update(events).where(events.c.id == event["id"]).values(is_open=False))
-    await add_difference(connection, before, await shares_of(connection, [event["id"] for event in there]))
+    await add_difference(connection, before, await shares_of(connection, ids))
     return len(new)
 
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +73,13 @@ async def shot(page: Page, tmp_path: Path, name: str) -> None:
     await page.screenshot(path=folder / f"{name}.png")
 
 
+async def narrow(page: Page) -> None:
+    """Make the page as wide as a phone; it must fit."""
+    await page.set_viewport_size({"width": 390, "height": 844})
+    wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert int(wide) <= 0, "the page is wider than the phone"
+
+
 async def test_words_are_searched_and_labels_looked_back_on_and_applied(
     recorder: Recorder, redis_client: Redis, browser: Browser, tmp_path: Path
 ) -> None:
@@ -97,9 +104,7 @@ async def test_words_are_searched_and_labels_looked_back_on_and_applied(
         await expect(page.locator("#list")).to_be_hidden()
         await shot(page, tmp_path, "search")
 
-        await page.set_viewport_size({"width": 390, "height": 844})
-        wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert cast("int", wide) <= 0, "the page is wider than the phone"
+        await narrow(page)
         await shot(page, tmp_path, "search-phone")
         await page.set_viewport_size({"width": 1280, "height": 800})
 
@@ -114,9 +119,7 @@ async def test_words_are_searched_and_labels_looked_back_on_and_applied(
         await expect(page.locator(".pair")).to_have_count(5)
         await shot(page, tmp_path, "hindsight")
         await page.emulate_media(color_scheme="dark")
-        await page.set_viewport_size({"width": 390, "height": 844})
-        wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert cast("int", wide) <= 0, "the page is wider than the phone"
+        await narrow(page)
         await shot(page, tmp_path, "hindsight-phone-dark")
 
         await page.get_by_role("button", name="Apply to the record").click()

@@ -14,10 +14,10 @@ from redis.asyncio import Redis
 
 from shared.contract import LABELS
 from shared.presence import CameraSeen, Presence, announce
-from tests.browser.test_asked import LIMIT_MS, browser, recorder, shot
+from tests.browser.test_asked import LIMIT_MS, browser, narrow, recorder, shot
 from tests.integration.test_recorder_service import Recorder, settled
 from tests.unit.classifier.makers import BLUE, RED, jpeg
-from tests.unit.recorder.messages import Said, append, labels_message, media_message
+from tests.unit.recorder.messages import Said, append, send
 
 __all__ = ["browser", "recorder"]  # fixtures
 
@@ -33,9 +33,7 @@ AWAY = MOTION.cameras[1].model_copy(update={"state": "away", "message": "no rout
 
 async def record(redis: Redis, number: int, camera: str = "gate") -> None:
     said = Said(event=number, camera=camera, is_last=True, accepted=[("a dog", 0.9)])
-    media = media_message(said, thumbnail=jpeg(RED if number % 2 else BLUE, 320, 180))
-    media_id = await append(redis, "media.v1", media.encode())
-    await append(redis, LABELS, labels_message(said, media_id).encode())
+    await send(redis, said, thumbnail=jpeg(RED if number % 2 else BLUE, 320, 180))
 
 
 async def opened(browser: Browser, recorder: Recorder, faults: list[str], width: int = 1280) -> Page:
@@ -124,10 +122,8 @@ async def test_the_pipeline_s_health_is_shown_as_it_changes(
     await expect(panel).to_contain_text("Camera 'yard' is away: no route to host")
     await expect(panel).to_contain_text("1 entry of labels.v1 could not be handled")
     await expect(lamp).to_contain_text("2 problems")
-    await page.set_viewport_size({"width": 390, "height": 844})
+    await narrow(page)
     await page.emulate_media(color_scheme="dark")
-    wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert int(wide) <= 0, "the page is wider than the phone"
     await shot(page, tmp_path, "health-problems-phone-dark")
 
     recorder.kill()

@@ -18,12 +18,12 @@ from redis.asyncio import Redis
 
 from shared.clock import now_utc
 from shared.contract import LABELS
-from tests.browser.test_asked import browser, recorder, shot
+from tests.browser.test_asked import browser, narrow, recorder, shot
 from tests.browser.test_record_page import opened
 from tests.integration.test_recorder_service import Recorder, settled
 from tests.unit.classifier.makers import BLUE, RED, jpeg
 from tests.unit.motion.videos import scene, write_video
-from tests.unit.recorder.messages import Said, append, labels_message, media_message
+from tests.unit.recorder.messages import Said, append, labels_message, send
 
 __all__ = ["browser", "recorder"]  # fixtures
 
@@ -49,11 +49,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 async def record(redis: Redis, said: Said, clip: bytes = b"") -> None:
     """Publish a snippet as motion and classifier do; without a clip its media is lost."""
-    media_id = ""
     if clip:
-        media = media_message(said, clip, jpeg(RED if said.event % 2 else BLUE, 320, 180))
-        media_id = await append(redis, "media.v1", media.encode())
-    await append(redis, LABELS, labels_message(said, media_id).encode())
+        await send(redis, said, clip, jpeg(RED if said.event % 2 else BLUE, 320, 180))
+    else:
+        await append(redis, LABELS, labels_message(said).encode())
 
 
 async def until(page: Page, script: str, fits: Callable[[float], bool], what: str) -> float:
@@ -64,12 +63,6 @@ async def until(page: Page, script: str, fits: Callable[[float], bool], what: st
             return value
         await asyncio.sleep(0.05)
     raise AssertionError(f"{what}: {value}")
-
-
-async def narrow(page: Page) -> None:
-    await page.set_viewport_size({"width": 390, "height": 844})
-    wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert int(wide) <= 0, "the page is wider than the phone"
 
 
 async def test_clips_play_one_after_the_other_and_the_cursor_follows_and_seeks(

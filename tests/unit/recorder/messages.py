@@ -145,7 +145,7 @@ async def append(redis: Redis, stream: str, fields: Mapping[bytes, bytes]) -> st
     return str(entry.decode())
 
 
-async def send(redis: Redis, said: Said, clip: bytes = CLIP) -> str:
+async def send(redis: Redis, said: Said, clip: bytes = CLIP, thumbnail: bytes = THUMBNAIL) -> str:
     """Append clip and labels as motion and classifier do; return the id of the labels entry."""
-    media_id = await append(redis, MEDIA, media_message(said, clip).encode())
+    media_id = await append(redis, MEDIA, media_message(said, clip, thumbnail).encode())
     return await append(redis, LABELS, labels_message(said, media_id).encode())

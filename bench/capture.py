@@ -8,7 +8,7 @@ file, by the frames of the file. Methods take turns, round after round; printed 
     floor_ms_per_frame, origin_ms_per_frame    busy file: decoding alone; cv2.VideoCapture and contours of BGR frames
     floor_quiet_ms_per_frame                   decoding alone, quiet file
     busy_ms_per_frame, quiet_ms_per_frame      the service's camera worker: ring, detector, clips, pictures, outbox;
-                                               quiet with idle saving (motion.idle: auto)
+                                               with the settings that it has when none are given
     motion_daemon_*_ms_per_frame               Debian's motion, playing the file in real time without writing any;
                                                null when it is not installed (MOTION_PROGRAM names another place)
     rss_mb_per_camera                          growth of a process's resident memory by camera, from 1 to the most
@@ -38,13 +38,16 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from bench.capture_videos import FPS, Recordings, lengthened, recordings
-from services.motion.camera import FileWorker, Place
+from services.motion.camera import FileWorker, Pace, Place
 from services.motion.metrics import MotionMetrics
 from services.motion.outbox import Outbox
 from services.motion.recordings import find_recording
 from services.motion.settings import MotionServiceSettings
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
+
+# A recording plays at its own speed, as a camera does, but nothing is to be measured of the waiting.
+Pace.wait = lambda *_: None  # type: ignore[method-assign]
 
 MIB = 1024 * 1024
 BUSY_S, QUIET_S = 16, 60
@@ -92,7 +95,7 @@ def measure(busy: Path, quiet: Path, quiet_once: Path, args: argparse.Namespace)
         "origin": lambda: apart("origin", busy),
         "busy": lambda: apart("ours", busy),
         "floor_quiet": lambda: apart("floor", quiet_once),
-        "quiet": lambda: apart("idle", quiet),
+        "quiet": lambda: apart("ours", quiet),
     }
     program = os.environ.get("MOTION_PROGRAM") or shutil.which("motion")
     if program:
@@ -109,7 +112,8 @@ def measure(busy: Path, quiet: Path, quiet_once: Path, args: argparse.Namespace)
     result = {"motion_daemon_busy_ms_per_frame": None, "motion_daemon_quiet_ms_per_frame": None}
     for name, results in found.items():
         result[f"{name}_ms_per_frame"] = round(statistics.median(ms(one) for one in results), 3)
-    result["quiet_decoded_share"] = found["quiet"][-1]["decoded_share"]
+    for name in ("busy", "quiet"):
+        result[f"{name}_decoded_share"] = found[name][-1]["decoded_share"]
     result["busy_events"], result["quiet_events"] = (found[name][-1]["events"] for name in ("busy", "quiet"))
     numbers = [int(number) for number in filter(None, args.cameras.split(","))]
     cameras = {number: apart("many", busy, number) for number in numbers}
@@ -152,12 +156,11 @@ def tell(line: str) -> None:
 
 
 def floor(path: Path, _n: int) -> Result:
-    """Decode, and no more, as our reader of files does."""
+    """Decode in one thread, which costs least, and no more."""
     began_s = time.process_time()
     n_frames = 0
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        stream.codec_context.thread_type = "AUTO"
         for _frame in container.decode(stream):
             n_frames += 1
     return {"cpu_s": time.process_time() - began_s, "frames": n_frames}
@@ -183,10 +186,10 @@ def origin(path: Path, _n: int) -> Result:
     return {"cpu_s": time.process_time() - began_s, "frames": n_frames, "moving": n_moving}
 
 
-def ours(path: Path, _n: int, idle: str = "off") -> Result:
-    """The worker that the service runs for a recording, from its start to the end of the file."""
+def ours(path: Path, _n: int) -> Result:
+    """The worker that the service runs for a recording, from its start to the end of the file, by its defaults."""
     with tempfile.TemporaryDirectory() as name:
-        worker = _worker(Path(name), path, "cam", loop=False, idle=idle)
+        worker = _worker(Path(name), path, "cam", loop=False)
         began_s = time.process_time()
         worker.start()
         worker.join(LIMIT_S)
@@ -201,11 +204,6 @@ def ours(path: Path, _n: int, idle: str = "off") -> Result:
         "snippets": status.n_snippets,
         "rss_mb": _rss_mb(),
     }
-
-
-def idle(path: Path, n: int) -> Result:
-    """The same with idle saving, which is off unless it is asked for."""
-    return ours(path, n, "auto")
 
 
 def many(path: Path, n_cameras: int) -> Result:
@@ -239,12 +237,11 @@ METHODS: dict[str, Callable[[Path, int], Result]] = {
     "floor": floor,
     "origin": origin,
     "ours": ours,
-    "idle": idle,
     "many": many,
 }
 
 
-def _worker(folder: Path, path: Path, camera_id: str, *, loop: bool, idle: str = "off") -> FileWorker:
+def _worker(folder: Path, path: Path, camera_id: str, *, loop: bool) -> FileWorker:
     (folder / "journal").mkdir(parents=True)
     metrics = MotionMetrics(CollectorRegistry())
     camera = Camera.model_validate(
@@ -252,9 +249,7 @@ def _worker(folder: Path, path: Path, camera_id: str, *, loop: bool, idle: str =
             "id": camera_id,
             "labels": ["x"],
             "url": str(path),
-            "pace": "fast",
             "loop": loop,
-            "motion": {"idle": idle},
         }
     )
     place = Place(

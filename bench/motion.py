@@ -129,10 +129,14 @@ class Run:
         self._settings = settings
         self._segmenter = Segmenter()
         self._spans: list[Span] = []
+        self._rests = False
         self.cpu_s = 0.0
         self.n_frames = 0
 
-    def see(self, luma: Gray, t_s: float) -> Motion:
+    def see(self, luma: Gray, t_s: float) -> None:
+        if self._rests:  # as the service does: the bench's frames come as often as it looks
+            self._rests = False
+            return
         began_s = time.thread_time()
         motion = self._method.look(luma, t_s)
         self.cpu_s += time.thread_time() - began_s
@@ -147,7 +151,7 @@ class Run:
             travel=segmenter.Travel(motion.since_s, motion.n_looks),
         )
         self._note(actions)
-        return motion
+        self._rests = segmenter.may_rest(self._segmenter, t_s, motion.is_sure)
 
     def finish(self, t_s: float) -> list[Span]:
         self._segmenter, actions = segmenter.finish(self._segmenter, t_s, self._settings)

@@ -184,7 +184,9 @@ def _frames(camera: Camera, stop: asyncio.Event) -> Iterator[Frame]:
     stream: Stream
     if camera.is_file:
         path = Path(camera.url)
-        stream = open_file(str(videos_in(path)[0] if path.is_dir() else path), time.time(), _ignore)
+        stream = open_file(
+            str(videos_in(path)[0] if path.is_dir() else path), time.time(), _ignore, is_hurried=True
+        )
     else:
         stream = open_live(
             camera.detect_url or camera.url,

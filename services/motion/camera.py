@@ -107,7 +107,7 @@ class Worker:
         self._ring.set_keep(_keep_s(camera))
         idler = self._idler
         if idler is not None:
-            idler.is_on = self._may_idle
+            self._tell(idler)
 
     def stop(self) -> None:
         """Ask it to end: an open event is cut into the outbox."""
@@ -150,9 +150,9 @@ class Worker:
 
     def _look(self, watch: Watch, frame: Frame) -> None:
         must_cut = self._ring.n_bytes > 0.6 * self._place.settings.ring_max_bytes
-        orders = watch.look(frame, self.camera, must_cut=must_cut)
+        orders = watch.look(frame, self.camera, must_cut=must_cut, may_rest=not self.view.is_watched)
         if self._idler is not None:
-            self._idler.is_on = self._may_idle
+            self._tell(self._idler)
             self._idler.saw(frame.t_s, is_busy=watch.is_busy)
             for order in orders:
                 if isinstance(order, Opened):
@@ -164,7 +164,7 @@ class Worker:
         """Look at a key frame for which the camera was not woken."""
         if self._idler is None:
             return
-        self._idler.is_on = self._may_idle
+        self._tell(self._idler)
         if watch.peek(frame, self.camera):
             self._idler.notice()
 
@@ -172,8 +172,14 @@ class Worker:
         """Let an idler choose what of `video` is decoded, if it is of a kind that allows it."""
         self._idler = None
         if isinstance(video, Video):
-            self._idler = Idler(self.camera.id, is_on=self._may_idle)
+            self._idler = Idler(self.camera.id)
+            self._tell(self._idler)
             video.idler = self._idler
+
+    def _tell(self, idler: Idler) -> None:
+        """Tell an idler what is wanted now: the user may have changed it, somebody may have begun to watch."""
+        idler.is_on = self._may_idle
+        idler.period_s = 1 / self.camera.motion.detect_fps
 
     @property
     def _may_idle(self) -> bool:
@@ -210,10 +216,6 @@ class Worker:
                     self._clip_facts or watch.facts,
                 )
             )
-
-    @property
-    def _is_asleep(self) -> bool:
-        return self._idler is not None and self._idler.is_asleep
 
     def _make(self, wanted: Wanted) -> None:
         piece = wanted.piece
@@ -328,7 +330,8 @@ class FileWorker(Worker):
 
     def _play(self, starts_s: float) -> float:
         """Read the file once; return when it ended, epoch seconds."""
-        video = open_file(self._url, starts_s, self.status.drop)
+        is_hurried = self.camera.pace == "fast"
+        video = open_file(self._url, starts_s, self.status.drop, is_hurried=is_hurried)
         self._begin_idling(video)
         self.status.duration_s = video.duration_s
         self._ring.clear()
@@ -339,7 +342,7 @@ class FileWorker(Worker):
         try:
             for read in video.read():
                 self._keep(read)
-                if read.packet is not None and not read.frames and self._is_asleep:
+                if read.packet is not None and read.is_skipped:
                     self.status.skipped_frame()
                     self.status.beat()
                     last_s = max(last_s, read.packet.t_s)  # the file goes on, though nobody looks
@@ -659,7 +662,9 @@ class LiveWorker(Worker):
                 last_s = frame.t_s
                 if taken.is_peek and watch.looked_s > float("-inf"):
                     self._peek(watch, frame)
-                elif not (taken.is_replay and frame.t_s <= watch.looked_s):  # it was looked at before
+                elif watch.is_due(frame.t_s) and not (
+                    taken.is_replay and frame.t_s <= watch.looked_s  # it was looked at before
+                ):
                     self._look(watch, frame)
             return "stopped", 0.0
         finally:
@@ -723,6 +728,7 @@ class LiveWorker(Worker):
     def _read(self, video: Stream, slot: Slot, gone: threading.Event) -> None:
         """Leave the frames that the detector wants in `slot`; keep the packets when they are those of the clips."""
         watch_due_s = 0.0
+        is_gap = False
         self._begin_idling(video)
         for read in video.read():
             if gone.is_set():
@@ -730,10 +736,12 @@ class LiveWorker(Worker):
             slot.hear(read)
             if self.camera.detect_url is None:
                 self._keep(read)
-            if read.packet is not None and not read.frames and self._is_asleep:
+            if read.is_skipped:
                 self.status.skipped_frame()
+                is_gap = True
             for frame in read.frames:
-                self._count(frame, is_steady=not (read.is_peek or read.is_replay))
+                self._count(frame, is_steady=not (is_gap or read.is_peek or read.is_replay))
+                is_gap = False
                 if frame.image.is_corrupt:
                     self.status.drop("corrupt_frame")
                     continue

@@ -58,6 +58,7 @@ class Motion:
     is_blind: bool = False
     since_s: float = math.inf  # when what moves began to; known only once it has gone some way
     n_looks: int = 0  # in how many frames it was followed since
+    is_sure: bool = False  # this very frame shows something on its way, not what travelled a moment ago
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +272,7 @@ def step(
             boxes=tuple(_scaled(blob, *scale, settings) for blob in blobs),
             since_s=max(warm_s, min(track.since_s for track in travelling)),  # nor does an event begin before
             n_looks=max(len(track.spots) for track in travelling),
+            is_sure=any(track.travelled_s == t_s for track in travelling),
         )
     return replace(
         _learn(state, look, light),

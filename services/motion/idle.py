@@ -1,7 +1,7 @@
 """Decides which packets of a camera are decoded: all while something moves, key frames while nothing does. Pure: no
 clock, no decoder; times are the packets' own.
 
-    awake   every packet is decoded and looked at
+    awake   every packet is decoded, but pictures that no other needs and that lie between two looks
     asleep  key frames only. A hint (hints.py) has the group so far decoded; a key frame that does not look like the
             scene has the group before it decoded as well, because what is in it came while nothing was looked at
 
@@ -28,13 +28,16 @@ DISTRUST_S = 300.0  # everything is decoded this long after an event that no hin
 LONGEST_DISTRUST_S = 3600.0
 MOST_HINTS = 256
 MOST_GROUPS = 8
+MOST_REORDERED = 17  # pictures that may have to be known at a time (H.264: 16) and one
+LOOKS_APART = 1.25  # periods: a look may come this late
 
 
 class Wish(enum.Enum):
     """What is to be done with a packet."""
 
     DECODE = "decode"
-    SKIP = "skip"
+    LEAVE_OUT = "leave out"  # for good: no other picture is decoded from it, and its neighbours are near
+    SKIP = "skip"  # it may be wanted later
     PEEK = "peek"  # a key frame: decode it alone
     REPLAY = "replay"  # decode what was skipped since the last key frame, and go on
     REPLAY_BOTH = "replay both"  # since the one before
@@ -43,9 +46,11 @@ class Wish(enum.Enum):
 class Idler:
     """The state of one stream between packets."""
 
-    def __init__(self, name: str, *, is_on: bool = True) -> None:
-        """`name` decides which groups are audited: the same file is read alike again."""
+    def __init__(self, name: str, *, is_on: bool = True, period_s: float = 0.0) -> None:
+        """`name` decides which groups are audited: the same file is read alike again. `period_s`: between two looks."""
         self.is_on = is_on
+        self.period_s = period_s
+        self._decoded_s: deque[float] = deque(maxlen=MOST_REORDERED)
         self.sizes = Sizes()
         self.is_asleep = False
         self._name = name
@@ -111,8 +116,22 @@ class Idler:
                 self.is_asleep = True
                 self._is_noticed = False
                 return Wish.PEEK
-            return Wish.DECODE
+            return self._awake(t_s, size)
         return self._asleep(t_s, size, surprise)
+
+    def _awake(self, t_s: float, size: Size) -> Wish:
+        if size.is_disposable and self.is_on and self._is_between_looks(t_s):
+            return Wish.LEAVE_OUT
+        self._decoded_s.append(t_s)
+        return Wish.DECODE
+
+    def _is_between_looks(self, t_s: float) -> bool:
+        """Tell whether the pictures before and after `t_s` that are decoded lie as near as two looks, or nearly."""
+        before_s = max((known_s for known_s in self._decoded_s if known_s < t_s), default=float("-inf"))
+        after_s = min((known_s for known_s in self._decoded_s if known_s > t_s), default=None)
+        if after_s is None:  # pictures come in the order they are shown: one that others need follows
+            return t_s - before_s <= self.period_s / 2
+        return after_s - before_s <= LOOKS_APART * self.period_s
 
     def _asleep(self, t_s: float, size: Size, surprise: float) -> Wish:
         if self._is_noticed:

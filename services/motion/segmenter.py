@@ -23,6 +23,8 @@ from shared.cameras import MotionSettings
 BLIND_HOLDS = 3
 # A stream too fat for its ring must not become a snippet a frame.
 SHORTEST_FORCED_S = 1.0
+# In an event this old, a sure look says all that the next one could.
+SETTLED_S = 3.0
 # The ring of packets holds 5 s more than the pre-roll.
 BACKDATED_S = 2.0
 
@@ -150,6 +152,12 @@ def step(
             Cut(piece),
         )
     return state, ()
+
+
+def may_rest(state: Segmenter, t_s: float, is_sure: bool) -> bool:
+    """Tell whether the look after the one at `t_s` may be left out: the event is old enough to be believed, and what
+    made it travels in this very frame (`is_sure`), so that it goes on for longer than two looks take."""
+    return is_sure and state.started_s is not None and t_s - state.started_s > SETTLED_S
 
 
 def finish(state: Segmenter, t_s: float, settings: MotionSettings) -> tuple[Segmenter, tuple[Action, ...]]:

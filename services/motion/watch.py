@@ -99,8 +99,13 @@ class Watch:
         """Whether the detector wants to see a frame of `t_s` (detect_fps)."""
         return t_s >= self._due_s - 0.004
 
-    def look(self, frame: Frame, camera: Camera, *, must_cut: bool = False) -> list[Order]:
-        """Look at `frame` and return what is to be done, in order."""
+    def look(
+        self, frame: Frame, camera: Camera, *, must_cut: bool = False, may_rest: bool = False
+    ) -> list[Order]:
+        """Look at `frame` and return what is to be done, in order.
+
+        `may_rest`: every second look may be left out while an event surely goes on.
+        """
         period_s = 1 / camera.motion.detect_fps
         self._due_s = (
             max(self._due_s + period_s, frame.t_s - period_s) if self._due_s > 0 else frame.t_s + period_s
@@ -118,6 +123,8 @@ class Watch:
             must_cut=must_cut,
             travel=segmenter.Travel(self.motion.since_s, self.motion.n_looks),
         )
+        if may_rest and segmenter.may_rest(self._segmenter, frame.t_s, self.motion.is_sure):
+            self._due_s += period_s
         orders = self._orders(actions, camera)
         if not self._segmenter.is_watching:
             self._reset(camera, frame)

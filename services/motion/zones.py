@@ -32,7 +32,7 @@ def only_in(motion: Motion, zones: Polygons, frame_width: int, frame_height: int
     boxes = tuple(box for box in motion.boxes if _touches(box, raster, frame_width, frame_height))
     if not boxes:
         return Motion(0.0, is_active=False, is_blind=motion.is_blind)
-    return replace(motion, boxes=boxes, since_s=float("inf"), n_looks=0)
+    return replace(motion, boxes=boxes, since_s=float("inf"), n_looks=0, is_sure=False)
 
 
 @lru_cache(maxsize=256)

@@ -132,6 +132,25 @@ def test_a_thing_that_crosses_between_two_key_frames_is_an_event_with_all_of_its
     assert idle.status.decoded_share == pytest.approx(1.0 if not sleeps else 0.8, abs=0.15)
 
 
+@pytest.mark.parametrize(
+    "coder", [{"bf": "3"}, {"bf": "3", "x264-params": "b-pyramid=none"}], ids=["nested", "flat"]
+)
+def test_pictures_that_no_other_needs_are_not_decoded_between_two_looks(
+    tmp_path: Path, coder: dict[str, str]
+) -> None:
+    """A busy recording at 24 frames a second, B-frames in it: half is decoded, the event is the same."""
+    frames = (frame for frame in scene(1.0, 1.0, (3.0, 5.5), 10) for _ in range(2))
+    options = {"preset": "veryfast", "crf": "23", **coder}
+    video = write_video(tmp_path / "in.mp4", frames, fps=2 * FPS, gop=2 * FPS * GOP_S, options=options)
+    awake, thinned = play(tmp_path / "off", video, "off"), play(tmp_path / "auto", video, "auto")
+    assert awake.status.n_skipped == 0
+    assert thinned.status.decoded_share <= 0.65
+    assert thinned.begins_s() == pytest.approx(awake.begins_s(), abs=0.1)
+    for one, other in zip(thinned.clips_s(), awake.clips_s(), strict=True):
+        assert one == pytest.approx(other, abs=0.15)
+    assert not thinned.status.is_truncated
+
+
 def test_a_recording_that_ends_while_it_sleeps_is_not_taken_for_cut_off(tmp_path: Path) -> None:
     frames = scene(1.0, 1.0, (90.0, 91.0))
     video = write_video(tmp_path / "in.mp4", frames, fps=FPS, gop=GOP_S * FPS, options=CODERS["vbr"])

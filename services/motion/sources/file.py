@@ -12,8 +12,10 @@ from services.motion.sources.video import Video, open_container, say
 from shared.errors import ConfigError
 
 
-def open_file(path: str, starts_s: float, on_drop: Callable[[str], None]) -> Video:
-    """Open `path`; its first frame is taken to be of `starts_s`, epoch seconds.
+def open_file(
+    path: str, starts_s: float, on_drop: Callable[[str], None], *, is_hurried: bool = False
+) -> Video:
+    """Open `path`; its first frame is taken to be of `starts_s`, epoch seconds. `is_hurried`: decode with all cores.
 
     Raises ConfigError, one line, when there is no video in it.
     """
@@ -28,4 +30,4 @@ def open_file(path: str, starts_s: float, on_drop: Callable[[str], None]) -> Vid
     def make_times(facts: StreamFacts) -> FileTimes:
         return FileTimes(starts_s, 1 / facts.frame_rate)
 
-    return Video(container, make_times, lambda: 0.0, on_drop, is_live=False)
+    return Video(container, make_times, lambda: 0.0, on_drop, is_live=False, is_hurried=is_hurried)

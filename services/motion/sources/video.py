@@ -24,6 +24,9 @@ from services.motion.idle import Idler, Wish
 from services.motion.packets import Packet, StreamFacts
 from shared.errors import Transient, redact
 
+ONE_CORE_PX = (
+    2_600_000  # of a recording that plays at its own speed: larger frames may take one core too long
+)
 KEY_FRAME_PATIENCE = 600  # packets without a key frame, after which a stream is taken as it is
 
 
@@ -55,6 +58,7 @@ class Read:
     frames: tuple[Frame, ...]
     is_peek: bool = False  # a key frame alone: what lies between it and the one before was skipped
     is_replay: bool = False  # of packets that were skipped: late, and some may have been looked at
+    is_skipped: bool = False  # the packet is not decoded, not now at least
 
 
 class Stream(Protocol):
@@ -119,14 +123,17 @@ class Video:
         on_drop: Callable[[str], None],
         *,
         is_live: bool,
+        is_hurried: bool = False,
     ) -> None:
+        """`is_hurried`: read as fast as can be, with all cores, which takes a tenth more CPU a frame."""
         self._container = container
         self._now_s = now_s
         self._on_drop = on_drop
         self._is_live = is_live
         self._stream = container.streams.video[0]
         context = self._stream.codec_context
-        if not is_live:
+        is_large = context.width * context.height > ONE_CORE_PX
+        if not is_live and (is_hurried or is_large):  # a camera's frames are not to wait in threads
             context.thread_type = "AUTO"
         self.facts = facts_of(self._stream)
         self._times = make_times(self.facts)
@@ -210,9 +217,11 @@ class Video:
         wish = self._wish(packet)
         if wish is Wish.DECODE:
             yield Read(packet, self._decoded(raw, packet_s))
+        elif wish is Wish.LEAVE_OUT:
+            yield Read(packet, (), is_skipped=True)
         elif wish is Wish.SKIP:
             self._skipped.append(raw)
-            yield Read(packet, ())
+            yield Read(packet, (), is_skipped=True)
         elif wish is Wish.PEEK:
             yield from self._peek(raw, packet)
         else:
@@ -224,6 +233,8 @@ class Video:
         self._place = 0 if packet.is_key else self._place + 1
         size = size_of(packet.data, packet.is_key, self._place, self.facts.codec, self._length_size)
         wish = self.idler.take(packet.t_s, size)
+        if wish is Wish.LEAVE_OUT and not self.facts.has_timestamps:
+            wish = Wish.DECODE  # which pictures are its neighbours is not known
         if (
             wish is Wish.DECODE and self._skipped
         ):  # a key frame with which it wakes: nothing before it is needed

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -151,3 +153,54 @@ def test_what_was_skipped_is_decoded_before_anything_that_needs_it(steps: list[t
             else:
                 assert is_key is (wish is Wish.PEEK)
                 has_gap = True
+
+
+# by how many pictures each lies after the last key or P picture, in the order they come; True: no other needs it
+PATTERNS = {
+    "two B in each other": [(4, False), (2, False), (1, True), (3, True)],
+    "three B": [(4, False), (1, True), (2, True), (3, True)],
+    "one B": [(2, False), (1, True)],
+    "two layers of P": [(1, True), (2, False)],
+}
+
+
+def stream(pattern: list[tuple[int, bool]], fps: float) -> list[tuple[float, bool]]:
+    """Return time and disposability of ten seconds of packets, the key frame left out."""
+    length = max(at for at, _ in pattern)
+    n_rounds = round(10 * fps / length)
+    return [
+        ((number * length + at) / fps, is_disposable)
+        for number in range(n_rounds)
+        for at, is_disposable in pattern
+    ]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(sorted(PATTERNS)), st.floats(8, 60), st.floats(2, 25))
+def test_what_is_left_out_leaves_every_look_its_picture(name: str, fps: float, detect_fps: float) -> None:
+    idler = Idler("cam", period_s=1 / detect_fps)
+    packets = stream(PATTERNS[name], fps)
+    wishes = [
+        (t_s, is_disposable, idler.take(t_s, Size(2000, False, place, is_disposable)))
+        for place, (t_s, is_disposable) in enumerate(packets, 1)
+    ]
+    assert all(wish is Wish.DECODE for _, is_disposable, wish in wishes if not is_disposable)
+    decoded_s = sorted(t_s for t_s, _, wish in wishes if wish is Wish.DECODE)
+    longest_s = max(later - earlier for earlier, later in itertools.pairwise(decoded_s))
+    assert longest_s <= max(1.25 / detect_fps, 1 / fps) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("two B in each other", 0.5), ("three B", 0.5), ("one B", 0.5), ("two layers of P", 0.5)],
+)
+def test_at_25_frames_a_second_half_of_them_are_left_out(name: str, share: float) -> None:
+    idler = Idler("cam", period_s=0.1)
+    wishes = [
+        idler.take(t_s, Size(2000, False, place, is_disposable))
+        for place, (t_s, is_disposable) in enumerate(stream(PATTERNS[name], FPS), 1)
+    ]
+    assert wishes.count(Wish.LEAVE_OUT) / len(wishes) == pytest.approx(share, abs=0.02)
+    idler = Idler("cam", period_s=0.1, is_on=False)
+    wishes = [idler.take(t_s, Size(2000, False, 1, True)) for t_s, _ in stream(PATTERNS[name], FPS)]
+    assert set(wishes) == {Wish.DECODE}

@@ -230,11 +230,7 @@ class FramePictures:
 
     def crop(self, box: Blob, largest_px: int) -> Jpeg:
         """Return the part of the frame in `box` (px of the frame as it is coded), never enlarged."""
-        part = _region(self.frame, box)
-        width, height = _fitted(part.shape[1], part.shape[0], largest_px)
-        if (width, height) != (part.shape[1], part.shape[0]):
-            part = _bgr(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA))
-        return _jpeg(_turned(part, self.rotation))
+        return _jpeg(_turned(_region(self.frame, box, largest_px), self.rotation))
 
 
 def turned_box(
@@ -257,11 +253,18 @@ def moments_that_fit(wanted: int, frame: VideoFrame) -> int:
     return max(2, min(wanted, MOMENTS_MAX_BYTES // max(1, frame.width * frame.height * 3 // 2)))
 
 
-def _region(frame: VideoFrame, box: Blob) -> Bgr:
-    """Return uint8[h, w, 3], BGR, of a part of the frame; of 4:2:0 frames only that part is converted."""
+def _region(frame: VideoFrame, box: Blob, largest_px: int) -> Bgr:
+    """Return uint8[h, w, 3], BGR, of a part of the frame, its longer side at most `largest_px`.
+
+    Of 4:2:0 frames only that part is converted, and made smaller on the way: FFmpeg takes 0.6 to 1 ms for what takes
+    OpenCV 2.5 to 5 (400 to 1000 px to 384).
+    """
     if frame.format.name not in ("yuv420p", "yuvj420p"):
         whole = frame.reformat(format="bgr24", threads=1).to_ndarray()
-        return _bgr(np.ascontiguousarray(whole[box.y : box.y + box.h, box.x : box.x + box.w]))
+        own = _bgr(np.ascontiguousarray(whole[box.y : box.y + box.h, box.x : box.x + box.w]))
+        size = _fitted(own.shape[1], own.shape[0], largest_px)
+        is_whole = size == (own.shape[1], own.shape[0])
+        return own if is_whole else _bgr(cv2.resize(own, size, interpolation=cv2.INTER_AREA))
     x, y = box.x & ~1, box.y & ~1
     w = min(box.x + box.w - x + 1 & ~1, frame.width - x & ~1)
     h = min(box.y + box.h - y + 1 & ~1, frame.height - y & ~1)
@@ -272,12 +275,14 @@ def _region(frame: VideoFrame, box: Blob) -> Bgr:
         shift = 1 if index else 0
         source = plane_view(plane)
         cut = source[y >> shift : (y + h) >> shift, x >> shift : (x + w) >> shift]
-        rows = np.zeros((h >> shift, target.line_size), np.uint8)
-        rows[:, : w >> shift] = cut
-        target.update(rows.tobytes()[: target.buffer_size])
+        plane_view(target)[:] = cut
     part.colorspace = frame.colorspace
     part.color_range = frame.color_range
-    return _bgr(part.to_ndarray(format="bgr24"))
+    width, height = _fitted(w, h, largest_px)
+    if (width, height) == (w, h):
+        return _bgr(part.to_ndarray(format="bgr24"))
+    small = part.reformat(width=width, height=height, format="bgr24", interpolation="AREA", threads=1)
+    return _bgr(small.to_ndarray())
 
 
 def plane_view(

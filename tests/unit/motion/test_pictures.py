@@ -172,6 +172,15 @@ def test_crops_show_the_right_place_in_the_right_colour(pixels: str) -> None:
     assert np.abs(green.reshape(-1, 3).mean(0) - (40, 200, 40)).max() < 12
 
 
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p"])
+def test_a_crop_that_is_made_smaller_is_an_average_of_what_it_shows(pixels: str) -> None:
+    fine = np.random.default_rng(4).integers(0, 256, (600, 800)).astype(np.uint8)
+    frame = av.VideoFrame.from_ndarray(np.dstack([fine] * 3), format="bgr24").reformat(format=pixels)
+    shown = decoded(FramePictures(frame).crop(Blob(100, 50, 500, 500), 200).data)
+    wanted = cv2.resize(fine[50:550, 100:600], (200, 200), interpolation=cv2.INTER_AREA)
+    assert np.abs(shown.mean(2) - wanted).mean() < 6  # JPEG leaves 4.2; bilinear samples 10
+
+
 @pytest.mark.parametrize(
     ("rotation", "size"), [(0, (200, 100)), (90, (100, 200)), (180, (200, 100)), (-90, (100, 200))]
 )

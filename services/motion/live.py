@@ -11,7 +11,6 @@ import concurrent.futures
 import contextlib
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -32,6 +31,7 @@ from services.motion.views import PICTURE_PX, Look, Seat, View
 UNCONNECTED_S = 30.0  # a viewer that has an answer and does not connect gives his seat back
 ASK_S = 1.0
 SHORTEST_S = 0.04  # between two frames: aiortc's encoders count in steps of 1/30 s
+LONGEST_S = 3600.0  # a camera that was away longer goes on as if it had not been
 _CLOCK = Fraction(1, 90_000)
 
 
@@ -59,19 +59,28 @@ class LookTrack(MediaStreamTrack):
     def __init__(self, seat: Seat) -> None:
         super().__init__()
         self._seat = seat
-        self._began_s = time.monotonic()
-        self._last_s = float("-inf")
+        self._taken_s: float | None = None  # when the last frame was taken, epoch seconds
+        self._sent_s = 0.0  # its time in the stream
 
     async def recv(self) -> VideoFrame:
         while self.readyState == "live":
             look = await self._seat.next(ASK_S)
-            if look is None or time.monotonic() - self._last_s < SHORTEST_S:
+            if look is None or not self._passes(look.frame.t_s):
                 continue
             frame = await asyncio.to_thread(shown, look)
-            self._last_s = time.monotonic()
-            frame.pts, frame.time_base = round((self._last_s - self._began_s) / _CLOCK), _CLOCK
+            frame.pts, frame.time_base = round(self._sent_s / _CLOCK), _CLOCK
             return frame
         raise MediaStreamError
+
+    def _passes(self, t_s: float) -> bool:
+        """Let a frame of `t_s` pass, unless it comes too soon after the last. Frames keep the distances that they were
+        taken at, by which a page finds what is said of each; where a camera's clock was set back, they do not."""
+        step_s = 0.0 if self._taken_s is None else t_s - self._taken_s
+        if self._taken_s is not None and 0 <= step_s < SHORTEST_S:
+            return False
+        self._taken_s = t_s
+        self._sent_s += step_s if 0 <= step_s <= LONGEST_S else SHORTEST_S
+        return True
 
 
 def shown(look: Look) -> VideoFrame:

@@ -11,7 +11,17 @@ WEB = Path(__file__).parent / "web"
 WEB_FILES = {
     "app.css": "text/css",
     **dict.fromkeys(
-        ("cameras.js", "camera.js", "api.js", "dom.js", "live.js", "overlay.js", "shapes.js", "plot.js"),
+        (
+            "cameras.js",
+            "camera.js",
+            "api.js",
+            "dom.js",
+            "live.js",
+            "overlay.js",
+            "shapes.js",
+            "plot.js",
+            "sync.js",
+        ),
         "text/javascript",
     ),
 }

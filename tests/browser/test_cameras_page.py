@@ -19,6 +19,36 @@ CSP_SAFE_NOW = (
     "() => [document.getElementById('video').currentTime, document.getElementById('video').videoWidth]"
 )
 
+# of frames with the square and a box: where the middle of each is, in shares of the width
+PLACES = """async () => {
+  const video = document.getElementById('video'), overlay = document.getElementById('overlay');
+  const copy = new OffscreenCanvas(320, 240).getContext('2d', { willReadFrequently: true });
+  const middle = ({ data, width }, isIt) => {
+    let low = Infinity, high = -Infinity;
+    for (let at = 0; at < data.length; at += 4) {
+      if (!isIt(data[at], data[at + 1], data[at + 2], data[at + 3])) continue;
+      const x = (at / 4) % width;
+      low = Math.min(low, x); high = Math.max(high, x);
+    }
+    return (low + high) / 2 / width;
+  };
+  const places = [];
+  for (let n = 0; n < 150; n++) {
+    await new Promise((shown) => video.requestVideoFrameCallback(shown));
+    copy.drawImage(video, 0, 0, 320, 240);
+    const square = middle(copy.getImageData(0, 0, 320, 240), (r) => r > 205);
+    let isOver = false;
+    video.requestVideoFrameCallback(() => { isOver = true; });
+    await new Promise((later) => setTimeout(later, 40)); // what is said may come a little later, on a busy machine
+    await new Promise(requestAnimationFrame);
+    if (isOver) continue;
+    const pen = overlay.getContext('2d');
+    const box = middle(pen.getImageData(0, 0, overlay.width, overlay.height), (...rgba) => Math.min(...rgba) > 250);
+    if (isFinite(square) && isFinite(box) && square > 0.1 && square < 0.9) places.push([square, box]);
+  }
+  return places;
+}"""
+
 
 @pytest.fixture(scope="module")
 def motion(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Motion]:
@@ -66,6 +96,17 @@ def test_the_camera_plays_and_moves_are_drawn_and_scored(page: Page) -> None:
     wait_until(lambda: page.evaluate(CSP_SAFE_NOW)[0] > began_s + 1, 90, "that the video goes on")
     expect(page.locator("#verdict0")).to_contain_text("moving, score", timeout=LIMIT_MS)
     expect(page.locator("#other1")).to_be_visible()
+
+
+@pytest.mark.redis
+def test_a_box_is_drawn_on_the_frame_that_it_is_of(page: Page) -> None:
+    """The square goes 2.6 % of the width from frame to frame."""
+    expect(page.locator("#badge")).to_have_text("Live", timeout=LIMIT_MS)
+    places = page.evaluate(PLACES)
+    assert len(places) >= 20
+    apart = sorted(abs(square - box) for square, box in places)
+    assert apart[len(apart) // 2] < 0.013
+    assert apart[int(0.8 * len(apart))] < 0.02
 
 
 @pytest.mark.redis

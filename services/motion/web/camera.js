@@ -6,11 +6,11 @@ import { Live } from "./live.js";
 import { drawDraft, drawLook, drawShapes, fitted } from "./overlay.js";
 import { Plot } from "./plot.js";
 import { Shapes } from "./shapes.js";
+import { Sync } from "./sync.js";
 
 const id = decodeURIComponent(location.pathname.split("/").pop());
 const base = `../api/cameras/${encodeURIComponent(id)}`;
 const STATE_MS = 3000;
-const VIDEO_LATE_MS = 250; // video is coded, sent and smoothed; what is said of it waits for it
 const SETTLE_MS = 250; // a slider is let come to rest before the detectors are asked anew
 const STATES = { connecting: "Connecting", running: "Live", away: "Away", ended: "Ended", failed: "Failed", paused: "Paused" };
 const BADGES = { connecting: "Connecting", video: "Live", pictures: "Single pictures", waiting: "Waiting for the camera" };
@@ -23,6 +23,7 @@ let settling = 0;
 
 const shapes = new Shapes(byId("overlay"), changed, drafted);
 const plot = new Plot(byId("curve"));
+const sync = new Sync(see);
 const live = new Live(base, byId("video"), byId("still"), (kind) => { byId("badge").textContent = BADGES[kind]; });
 
 // -- settings on the page
@@ -167,6 +168,7 @@ async function follow() {
   stream?.abort();
   const own = new AbortController();
   stream = own;
+  sync.forget();
   const isCompared = byId("compare").checked;
   byId("pair").hidden = !isCompared;
   byId("views").classList.toggle("compared", isCompared);
@@ -179,7 +181,7 @@ async function follow() {
         : events(`${base}/looks`, { signal: own.signal });
       for await (const { name, data } of heard) {
         if (name === "waiting") looks = [];
-        else setTimeout(() => own.signal.aborted || see(data.t, data.lanes ?? [data]), live.kind === "video" ? VIDEO_LATE_MS : 0);
+        else sync.hear(data.t, data.lanes ?? [data], { isVideo: live.kind === "video" });
       }
     } catch (fault) {
       if (own.signal.aborted) return;
@@ -260,6 +262,7 @@ async function start() {
   byId("tuner").hidden = false;
   byId("compare").checked = matchMedia("(min-width: 1000px)").matches;
   changed();
+  sync.follow(byId("video"));
   live.run().catch((fault) => refuse(fault, () => location.reload()));
   watchState();
   draw();

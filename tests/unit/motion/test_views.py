@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from services.motion.detector import Motion
-from services.motion.live import shown
+from services.motion.live import SHORTEST_S, LookTrack, shown
 from services.motion.sources.video import Frame
 from services.motion.views import PICTURE_PX, Look, NoSeat, Views
 
@@ -80,3 +80,31 @@ def test_an_encoder_is_given_a_frame_of_its_own(size: tuple[int, int], wanted: t
     assert copy is not look.frame.image
     assert (copy.width, copy.height, copy.format.name) == (*wanted, "yuv420p")
     assert int(copy.to_ndarray()[10, 10]) == int(look.frame.image.to_ndarray()[10, 10])
+
+
+async def test_sent_frames_keep_the_distances_that_they_were_taken_at() -> None:
+    """By them a page finds what is said of each frame. The camera's clock is set back before the last one."""
+    view = Views().of("gate")
+    with view.seat() as seat:
+        track = LookTrack(seat)
+        sent_s = []
+        for t_s in (1000.0, 1000.12, 1000.2, 1060.2, 990.0):
+            view.show(frame(t_s), STILL, None)
+            sent = await asyncio.wait_for(track.recv(), SOON_S)
+            sent_s.append(sent.time)
+    assert sent_s == pytest.approx([0, 0.12, 0.2, 60.2, 60.2 + SHORTEST_S], abs=1e-4)
+
+
+async def test_a_frame_too_soon_after_the_last_is_left_out() -> None:
+    view = Views().of("gate")
+    with view.seat() as seat:
+        track = LookTrack(seat)
+        view.show(frame(5.0), STILL, None)
+        await asyncio.wait_for(track.recv(), SOON_S)
+        view.show(frame(5.0 + SHORTEST_S / 2), STILL, None)
+        soon = asyncio.create_task(track.recv())
+        await asyncio.sleep(0.1)
+        assert not soon.done()
+        view.show(frame(5.1), STILL, None)
+        sent = await asyncio.wait_for(soon, SOON_S)
+    assert sent.time == pytest.approx(0.1, abs=1e-4)

@@ -24,6 +24,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
 from services.motion.sources.peer import CLOSE_S, FAULTS, NEGOTIATE_S, BadDescription, Loop, brief
 from services.motion.views import PICTURE_PX, Look, Seat, View
@@ -84,11 +85,16 @@ class LookTrack(MediaStreamTrack):
 
 
 def shown(look: Look) -> VideoFrame:
-    """Return a copy of the frame for an encoder: 4:2:0, even sides, at most PICTURE_PX long."""
+    """Return a copy of the frame for an encoder: 4:2:0, even sides, at most PICTURE_PX long.
+
+    With a reformatter of its own, since others look at the frame at the same time: see FramePictures.
+    """
     image = look.frame.image
     scale = min(1.0, PICTURE_PX / max(image.width, image.height))
     width, height = (max(2, round(side * scale) & ~1) for side in (image.width, image.height))
-    frame = image.reformat(width=width, height=height, format="yuv420p", interpolation="AREA", threads=1)
+    frame = VideoReformatter().reformat(
+        image, width=width, height=height, format="yuv420p", interpolation="AREA", threads=1
+    )
     return VideoFrame.from_ndarray(frame.to_ndarray(), "yuv420p") if frame is image else frame
 
 

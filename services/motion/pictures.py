@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
 from services.motion.detector import Blob
 from shared.errors import Permanent
@@ -214,23 +215,59 @@ class Jpeg:
 
 @dataclass(slots=True)
 class FramePictures:
-    """The pictures of one frame, upright; converts no more than is asked for."""
+    """The pictures of one frame, upright; converts no more than is asked for.
+
+    The frame may be shown and looked at elsewhere meanwhile. Hence a reformatter of its own: VideoFrame.reformat keeps
+    one with the frame, and two threads that use it at once end the process (seen: PyAV 18, a fault in libswscale).
+    """
 
     frame: VideoFrame
     rotation: int = 0
-    _whole: dict[int, Bgr] = field(default_factory=dict)
+    _reformatter: VideoReformatter = field(default_factory=VideoReformatter)
 
     def whole(self, largest_px: int) -> Jpeg:
         """Return all of the frame, its longer side at most `largest_px`."""
         width, height = _fitted(self.frame.width, self.frame.height, largest_px)
-        small = self.frame.reformat(
-            width=width, height=height, format="bgr24", interpolation="AREA", threads=1
+        small = self._reformatter.reformat(
+            self.frame, width=width, height=height, format="bgr24", interpolation="AREA", threads=1
         )
         return _jpeg(_turned(_bgr(small.to_ndarray()), self.rotation))
 
     def crop(self, box: Blob, largest_px: int) -> Jpeg:
         """Return the part of the frame in `box` (px of the frame as it is coded), never enlarged."""
-        return _jpeg(_turned(_region(self.frame, box, largest_px), self.rotation))
+        return _jpeg(_turned(self._region(box, largest_px), self.rotation))
+
+    def _region(self, box: Blob, largest_px: int) -> Bgr:
+        """Return uint8[h, w, 3], BGR, of a part of the frame, its longer side at most `largest_px`.
+
+        Of 4:2:0 frames only that part is converted, and made smaller on the way: FFmpeg takes 0.6 to 1 ms for what
+        takes OpenCV 2.5 to 5 (400 to 1000 px to 384).
+        """
+        frame = self.frame
+        if frame.format.name not in ("yuv420p", "yuvj420p"):
+            whole = self._reformatter.reformat(frame, format="bgr24", threads=1).to_ndarray()
+            own = _bgr(np.ascontiguousarray(whole[box.y : box.y + box.h, box.x : box.x + box.w]))
+            size = _fitted(own.shape[1], own.shape[0], largest_px)
+            is_whole = size == (own.shape[1], own.shape[0])
+            return own if is_whole else _bgr(cv2.resize(own, size, interpolation=cv2.INTER_AREA))
+        x, y = box.x & ~1, box.y & ~1
+        w = min(box.x + box.w - x + 1 & ~1, frame.width - x & ~1)
+        h = min(box.y + box.h - y + 1 & ~1, frame.height - y & ~1)
+        if w < 2 or h < 2:
+            raise Permanent(f"a crop of {box.w}x{box.h} px is too small")
+        part = VideoFrame(w, h, frame.format.name)
+        for index, (plane, target) in enumerate(zip(frame.planes, part.planes, strict=True)):
+            shift = 1 if index else 0
+            source = plane_view(plane)
+            cut = source[y >> shift : (y + h) >> shift, x >> shift : (x + w) >> shift]
+            plane_view(target)[:] = cut
+        part.colorspace = frame.colorspace
+        part.color_range = frame.color_range
+        width, height = _fitted(w, h, largest_px)
+        if (width, height) == (w, h):
+            return _bgr(part.to_ndarray(format="bgr24"))
+        small = part.reformat(width=width, height=height, format="bgr24", interpolation="AREA", threads=1)
+        return _bgr(small.to_ndarray())
 
 
 def turned_box(
@@ -251,38 +288,6 @@ def turned_box(
 def moments_that_fit(wanted: int, frame: VideoFrame) -> int:
     """Return how many frames of this size may wait: a 4K frame is 12 MB."""
     return max(2, min(wanted, MOMENTS_MAX_BYTES // max(1, frame.width * frame.height * 3 // 2)))
-
-
-def _region(frame: VideoFrame, box: Blob, largest_px: int) -> Bgr:
-    """Return uint8[h, w, 3], BGR, of a part of the frame, its longer side at most `largest_px`.
-
-    Of 4:2:0 frames only that part is converted, and made smaller on the way: FFmpeg takes 0.6 to 1 ms for what takes
-    OpenCV 2.5 to 5 (400 to 1000 px to 384).
-    """
-    if frame.format.name not in ("yuv420p", "yuvj420p"):
-        whole = frame.reformat(format="bgr24", threads=1).to_ndarray()
-        own = _bgr(np.ascontiguousarray(whole[box.y : box.y + box.h, box.x : box.x + box.w]))
-        size = _fitted(own.shape[1], own.shape[0], largest_px)
-        is_whole = size == (own.shape[1], own.shape[0])
-        return own if is_whole else _bgr(cv2.resize(own, size, interpolation=cv2.INTER_AREA))
-    x, y = box.x & ~1, box.y & ~1
-    w = min(box.x + box.w - x + 1 & ~1, frame.width - x & ~1)
-    h = min(box.y + box.h - y + 1 & ~1, frame.height - y & ~1)
-    if w < 2 or h < 2:
-        raise Permanent(f"a crop of {box.w}x{box.h} px is too small")
-    part = VideoFrame(w, h, frame.format.name)
-    for index, (plane, target) in enumerate(zip(frame.planes, part.planes, strict=True)):
-        shift = 1 if index else 0
-        source = plane_view(plane)
-        cut = source[y >> shift : (y + h) >> shift, x >> shift : (x + w) >> shift]
-        plane_view(target)[:] = cut
-    part.colorspace = frame.colorspace
-    part.color_range = frame.color_range
-    width, height = _fitted(w, h, largest_px)
-    if (width, height) == (w, h):
-        return _bgr(part.to_ndarray(format="bgr24"))
-    small = part.reformat(width=width, height=height, format="bgr24", interpolation="AREA", threads=1)
-    return _bgr(small.to_ndarray())
 
 
 def plane_view(

@@ -35,8 +35,8 @@ export class Sync {
     video.requestVideoFrameCallback?.(shown);
   }
 
-  hear(t, said, { isVideo, now = performance.now() }) {
-    const entry = { ticks: cycled(Math.round(t * TICKS_PER_S)), t, said, at: now };
+  hear(t, said, { isVideo }) {
+    const entry = { ticks: cycled(Math.round(t * TICKS_PER_S)), t, said, at: performance.now() };
     this.heard = [...this.heard, entry].slice(-REMEMBERED);
     this.waiting.push(entry);
     const isLate = this.onScreen !== null && isNear(entry.ticks, this.onScreen);

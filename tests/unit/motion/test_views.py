@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import subprocess
+import sys
 
 import av
 import numpy as np
@@ -108,3 +110,43 @@ async def test_a_frame_too_soon_after_the_last_is_left_out() -> None:
         view.show(frame(5.1), STILL, None)
         sent = await asyncio.wait_for(soon, SOON_S)
     assert sent.time == pytest.approx(0.1, abs=1e-4)
+
+
+# in a process of its own: what fails here is the process
+AT_ONCE = """
+import threading
+import av
+import numpy as np
+from services.motion.detector import Blob, Motion
+from services.motion.live import shown
+from services.motion.pictures import FramePictures
+from services.motion.sources.video import Frame
+from services.motion.views import Look
+
+plane = np.full((1080, 1920), 90, np.uint8)
+for pixels in ("yuv420p", "yuv422p"):
+    for number in range(30):
+        image = av.VideoFrame.from_ndarray(plane, format="gray").reformat(format=pixels)
+        look = Look(number, Frame(number, image), Motion(0.0, is_active=False), None)
+        gate = threading.Barrier(4)
+        def view():
+            gate.wait()
+            shown(look)
+        def keep():
+            gate.wait()
+            FramePictures(image).whole(960)
+            FramePictures(image).crop(Blob(10, 10, 700, 700), 384)
+        threads = [threading.Thread(target=work) for work in (view, view, keep, keep)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+print("alive")
+"""
+
+
+def test_viewers_and_the_camera_may_convert_one_frame_at_once() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_ONCE], capture_output=True, check=False, text=True, timeout=240
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "alive"), done.stderr[-2000:]

@@ -92,8 +92,8 @@ class MotionSettings(_Strict):
     idle: Annotated[
         Literal["auto", "off"],
         Field(
-            description="'auto' decodes key frames only while nothing moves, where packet sizes tell when that ends; "
-            "'off' decodes everything"
+            description="'auto' decodes key frames only while nothing moves, where packet sizes tell when that ends, "
+            "and at other times no picture between two looks that no other needs; 'off' decodes everything"
         ),
     ] = "auto"
     masks: Annotated[

@@ -164,6 +164,8 @@ def make_clip(facts: StreamFacts, packets: Sequence[Packet], starts_s: float = f
     """
     if not packets:
         raise Permanent("no packets to make a clip of")
+    # of an open group: pictures before its key frame need the group before, which is not there
+    packets = [packet for packet in packets if packet.t_s >= packets[0].t_s]
     if facts.can_be_copied:
         with contextlib.suppress(
             av.FFmpegError, ValueError, IndexError, struct.error

@@ -27,6 +27,7 @@ LENGTH_S = 30
 CROSSES = (26.4, 27.4)  # s: between the key frames at 26 and 28, after it fell asleep
 CODERS = {
     "vbr": {"preset": "ultrafast", "crf": "23", "bf": "0"},
+    "open groups": {"preset": "veryfast", "crf": "23", "x264-params": "open-gop=1:bframes=3"},
     "cbr": {
         "preset": "ultrafast",
         "b": "500k",
@@ -111,8 +112,14 @@ def play(folder: Path, video: Path, idle: str) -> Played:
 
 @pytest.mark.parametrize(
     ("coder", "light", "noise", "sleeps"),
-    [("vbr", 1.0, 1.0, True), ("cbr", 1.0, 1.5, False), ("vbr", 0.25, 3.5, False), ("cbr", 0.25, 3.5, False)],
-    ids=["variable rate", "constant rate", "night", "night at a constant rate"],
+    [
+        ("vbr", 1.0, 1.0, True),
+        ("open groups", 1.0, 1.0, True),
+        ("cbr", 1.0, 1.5, False),
+        ("vbr", 0.25, 3.5, False),
+        ("cbr", 0.25, 3.5, False),
+    ],
+    ids=["variable rate", "open groups", "constant rate", "night", "night at a constant rate"],
 )
 def test_a_thing_that_crosses_between_two_key_frames_is_an_event_with_all_of_its_pre_roll(
     tmp_path: Path, coder: str, light: float, noise: float, sleeps: bool

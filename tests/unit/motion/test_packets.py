@@ -141,6 +141,20 @@ def test_a_clip_may_begin_at_any_key_frame(tmp_path: Path) -> None:
     assert clip.starts_s == pytest.approx(packets[first].t_s, abs=1e-3)
 
 
+def test_a_clip_of_an_open_group_begins_with_its_key_frame(tmp_path: Path) -> None:
+    options = {"x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"}
+    facts, packets = read_packets(write_video(tmp_path / "v.mp4", scene(60), gop=20, options=options))
+    later = packets[next(i for i, packet in enumerate(packets) if i and packet.is_key) :]
+    n_before = sum(packet.t_s < later[0].t_s for packet in later)
+    assert n_before > 0
+    clip = make_clip(facts, later)
+    assert clip.starts_s == pytest.approx(later[0].t_s)
+    with av.open(io.BytesIO(clip.mp4)) as container:
+        frames = list(container.decode(video=0))
+    assert len(frames) == len(later) - n_before
+    assert not any(frame.is_corrupt for frame in frames)
+
+
 def test_what_is_encoded_begins_at_the_wanted_time(tmp_path: Path) -> None:
     facts, packets = read_packets(write_video(tmp_path / "in.avi", scene(40), "mpeg4", gop=40))
     clip = make_clip(facts, packets, starts_s=1002.0)

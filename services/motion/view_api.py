@@ -17,7 +17,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -140,10 +140,11 @@ def add_view_routes(app: FastAPI, gallery: Gallery) -> None:
             nonlocal lanes
             image = look.frame.image
             plane = Plane(luma_plane(look.frame), look.frame.t_s, image.width, image.height)
+            own = Lane((gallery.roster.camera(camera.id) or camera).motion, look.scene, look.motion)
             if not lanes:
-                lanes = tuple(Lane(settings, look.scene, look.motion) for settings in wanted)
+                lanes = tuple(replace(own, settings=settings) for settings in wanted)
             else:
-                lanes = trial.step(lanes, plane)
+                lanes = trial.step(lanes, plane, own)
             said = [
                 trial.as_json(lane.motion, lane.scene, lane.settings, image.width, image.height)
                 for lane in lanes

@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 320, 240
 FPS = 10
 OWN = MotionSettings()
 STILL = Motion(0.0, is_active=False)
+NOT_ON_TRIAL = Lane(MotionSettings(threshold=33), None, STILL)
 
 
 def frame(x: int | None, level: int) -> Gray:
@@ -40,7 +41,7 @@ def after_crossing(level: int, *wanted: MotionSettings) -> tuple[tuple[Lane, ...
     active = []
     for index in range(15):
         plane = Plane(frame(20 + 10 * index, level), 2 + index / FPS, 640, 480)
-        lanes = step(lanes, plane)
+        lanes = step(lanes, plane, NOT_ON_TRIAL)
         active.append(tuple(lane.motion.is_active for lane in lanes))
     return lanes, active
 
@@ -72,6 +73,14 @@ def test_a_zone_on_trial_limits_the_lane_that_has_it() -> None:
     _, active = after_crossing(230, OWN, MotionSettings(zones=(corner,)))
     assert any(free for free, _ in active)
     assert not any(limited for _, limited in active)
+
+
+def test_a_lane_with_the_settings_in_force_says_what_the_camera_says() -> None:
+    own = Lane(OWN, learned(), Motion(0.7, is_active=True))
+    lanes = (Lane(OWN, learned(), STILL), Lane(MotionSettings(threshold=75), learned(), STILL))
+    lanes = step(lanes, Plane(frame(None, 0), 2.0, 640, 480), own)
+    assert lanes[0] is own
+    assert not lanes[1].motion.is_active
 
 
 def test_before_the_first_look_there_is_nothing_to_draw() -> None:

@@ -78,9 +78,9 @@ def test_a_zone_on_trial_limits_the_lane_that_has_it() -> None:
 def test_a_lane_with_the_settings_in_force_says_what_the_camera_says() -> None:
     own = Lane(OWN, learned(), Motion(0.7, is_active=True))
     lanes = (Lane(OWN, learned(), STILL), Lane(MotionSettings(threshold=75), learned(), STILL))
-    lanes = step(lanes, Plane(frame(None, 0), 2.0, 640, 480), own)
-    assert lanes[0] is own
-    assert not lanes[1].motion.is_active
+    in_force, other = step(lanes, Plane(frame(None, 0), 2.0, 640, 480), own)
+    assert in_force is own
+    assert not other.motion.is_active
 
 
 def test_before_the_first_look_there_is_nothing_to_draw() -> None:

@@ -100,6 +100,7 @@ class DetectorState:
 
     t_s: float
     mean: Floats  # the baseline, grey levels
+    steady: Floats  # the same learned everywhere alike: it has no edges but the scene's
     variance: Floats  # of quiet pixels around it
     onsets_hz: Floats  # how often a pixel begins to differ
     foreground: Mask
@@ -145,6 +146,10 @@ GHOST_PHASE_S = 8.0
 VARIANCE_S = 4.0
 ONSET_S = 20.0
 SWAY_HZ = 0.3
+SWAY_PX = 5  # how far beside its place a thing that sways is looked for
+DISPLACED = 0.3  # share of the difference that is left over when it was found there
+ITSELF_S = 0.5  # not looked for so long after a baseline was made of one frame
+STEADY_S = 20.0  # time constant of the steady baseline
 SPARSE_S = 1.0  # longest time between two looks that can count beginnings
 JUMP_SHARE = (
     0.5  # share of pixels that change at once, in 3 of 4 cells, when a lamp is switched or a shot is cut
@@ -180,6 +185,7 @@ def start(plane: Gray, t_s: float) -> DetectorState:
     return DetectorState(
         t_s=t_s,
         mean=plane.astype(np.float32),
+        steady=plane.astype(np.float32),
         variance=np.full(plane.shape, 4.0, np.float32),
         onsets_hz=zeros,
         foreground=np.zeros(plane.shape, np.bool_),
@@ -209,7 +215,7 @@ def start_from(planes: Sequence[Gray], t_s: float, ksize: int) -> DetectorState 
     if max(apart) > 0.35:
         return None
     state = start(blurred[0], t_s - 0.1)
-    return replace(state, mean=median, is_guess=False)
+    return replace(state, mean=median, steady=median, is_guess=False)
 
 
 def step(
@@ -256,8 +262,17 @@ def step(
         foreground = foreground & (cv2.dilate(look.heat, _DISC) > 0)
     blobs, strength, light = _blobs(state, look, foreground, settings)
     is_doubtful = state.is_guess and t_s - state.learned_s < DOUBT_PHASE_S
+    # a baseline just made shows the thing itself, where it was some looks ago
+    is_itself = state.is_guess and t_s - state.learned_s < ITSELF_S
     size_px = (plane.shape[1], plane.shape[0])
-    tracks, owners = follow(state.tracks, blobs, t_s, size_px, DOUBT if is_doubtful else 1.0)
+    tracks, owners = follow(
+        state.tracks,
+        blobs,
+        t_s,
+        size_px,
+        DOUBT if is_doubtful else 1.0,
+        lambda i: not is_itself and _is_displaced(state.mean, look, blobs[i]),
+    )
     travelling = [track for track in owners if track.is_believed(t_s)]
     warm_s = state.started_s + settings.warm_up_s
     is_active = bool(travelling) and t_s >= warm_s
@@ -312,6 +327,7 @@ def _follow_camera(state: DetectorState, plane: Gray) -> DetectorState:
     return replace(
         state,
         mean=mean,
+        steady=np.where(is_new, plane, _moved(state.steady, move)).astype(np.float32),
         variance=_moved(state.variance, move),
         onsets_hz=_moved(state.onsets_hz, move),
         heat=_moved(state.heat, move),
@@ -426,7 +442,9 @@ def _blobs(
     for label in candidates:
         x, y, w, h = (int(stats[label, column]) for column in range(4))
         inside = labels[y : y + h, x : x + w] == label
-        if _keeps_structure(look.plane, state.mean, inside, x, y, w, h) or _is_smooth(look, inside, x, y):
+        if _keeps_structure(look.plane, state.steady, inside, x, y, w, h) or _is_smooth(
+            look, state.steady, inside, x, y
+        ):
             light.append((np.s_[y : y + h, x : x + w], inside))
             continue
         blob = _trimmed(x, y, w, h, settings.dilate_iterations, foreground.shape, float(movement[label]))
@@ -488,14 +506,38 @@ def _keeps_structure(plane: Gray, mean: Floats, inside: Mask, x: int, y: int, w:
     return float(now @ behind) / math.sqrt(now_power * behind_power) > STRUCTURE_KEPT
 
 
-def _is_smooth(look: _Look, inside: Mask, x: int, y: int) -> bool:
-    """Tell whether a blob has no edge anywhere: a cone of light, the rim of a cloud's shadow, on flat ground."""
+def _is_smooth(look: _Look, steady: Floats, inside: Mask, x: int, y: int) -> bool:
+    """Tell whether a blob brings no edge: a cone of light, the rim of a cloud's shadow, on flat ground.
+
+    Edges that the ground has anyway are as much brighter or darker as what lies around them. Asked of the steady
+    baseline: the other was put right in patches, whose borders are edges that nothing in the scene has.
+    """
     h, w = inside.shape
     top, left = max(0, y - 4), max(0, x - 4)
-    place = look.difference[top : y + h + 4, left : x + w + 4]
-    fine = _floats(cv2.absdiff(place, cv2.blur(place, (9, 9))))
+    place = np.s_[top : y + h + 4, left : x + w + 4]
+    now, behind = look.plane[place].astype(np.float32), steady[place]
+    now_around, behind_around = _floats(cv2.blur(now, (9, 9))), _floats(cv2.blur(behind, (9, 9)))
+    gain = now_around / np.maximum(behind_around, np.float32(1.0))
+    fine = np.abs((now - now_around) - gain * (behind - behind_around))
     height = _quantile(look.size[y : y + h, x : x + w][inside], 0.9)
     return _quantile(fine.ravel(), 0.98) < SMOOTH * height
+
+
+def _is_displaced(mean: Floats, look: _Look, blob: Blob) -> bool:
+    """Tell whether a blob shows the baseline itself, a little beside its place: what sways, and stays rooted.
+
+    An object that passes hides what is behind it, and no displacement of that looks like the object.
+    """
+    reach = SWAY_PX
+    rows, columns = mean.shape
+    top, left = max(0, blob.y - reach), max(0, blob.x - reach)
+    bottom, right = min(rows, blob.y + blob.h + reach), min(columns, blob.x + blob.w + reach)
+    place = np.s_[blob.y : blob.y + blob.h, blob.x : blob.x + blob.w]
+    changed = look.foreground[place].astype(np.float32)
+    shown = mean[place] + look.difference[place]  # so without what all pixels share
+    left_over = cv2.matchTemplate(mean[top:bottom, left:right], shown, cv2.TM_SQDIFF, mask=changed)
+    unmoved = float(left_over[blob.y - top, blob.x - left])
+    return float(left_over.min()) < DISPLACED * unmoved
 
 
 def _quantile(values: Floats, share: float) -> float:
@@ -601,7 +643,7 @@ def _recalled(state: DetectorState, plane: Gray, t_s: float) -> DetectorState:
     now = float((np.abs(plane[part] - state.mean[part]) < far).mean())
     if alike < ALIKE or alike < now + 0.1:
         return state
-    return replace(state, mean=state.known, known=None, is_guess=False, learned_s=t_s)
+    return replace(state, mean=state.known, steady=state.known, known=None, is_guess=False, learned_s=t_s)
 
 
 def _relearn(state: DetectorState, plane: Gray, t_s: float, noise: float, flat_share: float) -> DetectorState:
@@ -636,6 +678,7 @@ def _learn(state: DetectorState, look: _Look, light: list[tuple[tuple[slice, sli
         state,
         t_s=t_s,
         mean=_mean(state, look, at, light),
+        steady=_steady(state, look),
         variance=_variance(state, look, at),
         onsets_hz=onsets_hz,
         foreground=look.foreground,
@@ -663,6 +706,14 @@ def _mean(
             min(1.0, dt_s / LIGHT_S)
         )
     return mean
+
+
+def _steady(state: DetectorState, look: _Look) -> Floats:
+    """Return the steady baseline after a look: the average since the baseline was made, of STEADY_S at most."""
+    age_s = look.t_s - state.learned_s if state.is_guess else STEADY_S
+    steady = state.steady.copy()
+    cv2.accumulateWeighted(look.plane, steady, look.dt_s / min(max(age_s, 0.0) + look.dt_s, STEADY_S))
+    return steady
 
 
 def _variance(state: DetectorState, look: _Look, at: Places) -> Floats:

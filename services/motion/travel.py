@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -67,16 +67,22 @@ class Track:
 
 
 def follow(
-    tracks: Sequence[Track], boxes: Sequence[Box], t_s: float, size: tuple[int, int], doubt: float = 1.0
+    tracks: Sequence[Track],
+    boxes: Sequence[Box],
+    t_s: float,
+    size: tuple[int, int],
+    doubt: float = 1.0,
+    is_rooted: Callable[[int], bool] = lambda _index: False,
 ) -> tuple[tuple[Track, ...], tuple[Track, ...]]:
     """Return all tracks after the frame at `t_s`, and for each box the track that it belongs to.
 
     `boxes` come largest first; a box continues the track whose last rectangle is nearest, within reach.
     `size`: width and height of the plane. `doubt`: by how much longer a way must be than usual.
+    `is_rooted`: whether the box of an index only sways; asked of those alone that would be believed.
     """
     free = [track for track in tracks if t_s - track.spots[-1].t_s <= KEEP_S]
     found: list[Track] = []
-    for box in boxes:
+    for index, box in enumerate(boxes):
         spot = Spot(t_s, box.x + box.w / 2, box.y + box.h / 2, box.w, box.h)
         apart, nearest = min(
             ((_apart(track.spots[-1], spot), i) for i, track in enumerate(free)), default=(2.0, 0)
@@ -87,7 +93,7 @@ def follow(
         known = free.pop(nearest)
         spots = tuple(s for s in (*known.spots, spot) if t_s - s.t_s <= WINDOW_S)[-MAX_SPOTS:]
         track = replace(known, spots=spots)
-        if _travels(spots, size, doubt):
+        if _travels(spots, size, doubt) and not is_rooted(index):
             since_s = track.since_s if track.is_believed(t_s) else spots[0].t_s
             track = replace(track, travelled_s=t_s, since_s=since_s)
         found.append(track)

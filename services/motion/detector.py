@@ -101,6 +101,7 @@ class DetectorState:
     t_s: float
     mean: Floats  # the baseline, grey levels
     steady: Floats  # the same learned everywhere alike: it has no edges but the scene's
+    steadied_s: float  # when that was last learned
     variance: Floats  # of quiet pixels around it
     onsets_hz: Floats  # how often a pixel begins to differ
     foreground: Mask
@@ -149,7 +150,7 @@ SWAY_HZ = 0.3
 SWAY_PX = 5  # how far beside its place a thing that sways is looked for
 DISPLACED = 0.3  # share of the difference that is left over when it was found there
 ITSELF_S = 0.5  # not looked for so long after a baseline was made of one frame
-STEADY_S = 20.0  # time constant of the steady baseline
+STEADY_S, STEADY_EVERY_S = 20.0, 0.5  # time constant of the steady baseline; how often it is learned
 SPARSE_S = 1.0  # longest time between two looks that can count beginnings
 JUMP_SHARE = (
     0.5  # share of pixels that change at once, in 3 of 4 cells, when a lamp is switched or a shot is cut
@@ -186,6 +187,7 @@ def start(plane: Gray, t_s: float) -> DetectorState:
         t_s=t_s,
         mean=plane.astype(np.float32),
         steady=plane.astype(np.float32),
+        steadied_s=t_s,
         variance=np.full(plane.shape, 4.0, np.float32),
         onsets_hz=zeros,
         foreground=np.zeros(plane.shape, np.bool_),
@@ -673,12 +675,14 @@ def _learn(state: DetectorState, look: _Look, light: list[tuple[tuple[slice, sli
     if t_s - state.t_s <= SPARSE_S:  # single key frames do not tell how often something begins
         onsets_hz = onsets_hz * np.float32(1.0 - dt_s / window_s)
         onsets_hz.ravel()[begun] += np.float32(1.0 / window_s)
+    is_due = t_s - state.steadied_s >= STEADY_EVERY_S
     kept = tuple((t, p) for t, p in state.history if t_s - t <= 2 * LOOK_BACK_S)[-24:]
     return replace(
         state,
         t_s=t_s,
         mean=_mean(state, look, at, light),
-        steady=_steady(state, look),
+        steady=_steady(state, look) if is_due else state.steady,
+        steadied_s=t_s if is_due else state.steadied_s,
         variance=_variance(state, look, at),
         onsets_hz=onsets_hz,
         foreground=look.foreground,
@@ -710,9 +714,10 @@ def _mean(
 
 def _steady(state: DetectorState, look: _Look) -> Floats:
     """Return the steady baseline after a look: the average since the baseline was made, of STEADY_S at most."""
+    elapsed_s = min(look.t_s - state.steadied_s, 1.0)
     age_s = look.t_s - state.learned_s if state.is_guess else STEADY_S
     steady = state.steady.copy()
-    cv2.accumulateWeighted(look.plane, steady, look.dt_s / min(max(age_s, 0.0) + look.dt_s, STEADY_S))
+    cv2.accumulateWeighted(look.plane, steady, elapsed_s / min(age_s + elapsed_s, STEADY_S))
     return steady
 
 

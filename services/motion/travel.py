@@ -16,6 +16,7 @@ from typing import Protocol
 # Tuned on the bench's tuning plan, see docs/design/motion.md; px of the 320 px plane.
 WINDOW_S = 1.5  # positions that are looked at
 KEEP_S = 0.6  # a track that was not seen this long is forgotten
+ROOTED_S = 0.3  # one look in which what sways was not recognised is no proof
 BELIEVED_S = 2.0  # a track that travelled goes on counting this long
 WAY_PX, WAY_SIZES = 5.0, 0.35  # shortest way after 5 looks: px, and shares of the shorter side
 DASH_PX, DASH_SIZES = 16.0, 0.6  # the same after 3 looks
@@ -61,6 +62,7 @@ class Track:
     spots: tuple[Spot, ...]
     travelled_s: float = float("-inf")
     since_s: float = float("inf")  # when the way began that made it believed
+    rooted_s: float = float("-inf")  # when it last was found to sway only
 
     def is_believed(self, t_s: float) -> bool:
         return t_s - self.travelled_s <= BELIEVED_S
@@ -93,9 +95,12 @@ def follow(
         known = free.pop(nearest)
         spots = tuple(s for s in (*known.spots, spot) if t_s - s.t_s <= WINDOW_S)[-MAX_SPOTS:]
         track = replace(known, spots=spots)
-        if _travels(spots, size, doubt) and not is_rooted(index):
-            since_s = track.since_s if track.is_believed(t_s) else spots[0].t_s
-            track = replace(track, travelled_s=t_s, since_s=since_s)
+        if _travels(spots, size, doubt):
+            if is_rooted(index):
+                track = replace(track, rooted_s=t_s)
+            elif t_s - track.rooted_s > ROOTED_S:
+                since_s = track.since_s if track.is_believed(t_s) else spots[0].t_s
+                track = replace(track, travelled_s=t_s, since_s=since_s)
         found.append(track)
     return (*found, *free)[:MAX_TRACKS], tuple(found)
 

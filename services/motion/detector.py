@@ -4,7 +4,8 @@ The origin's method (difference, blur, threshold, dilate, area) against a runnin
 it quiet: a noise level measured per pixel, a rate of change per pixel that swaying things drive up, a baseline that
 starts anew when the scene changes as a whole, and two questions to every blob. Has it moved lately? A ghost (where
 something stood when the baseline was made) and a thing that came to rest have not. Does it keep the structure of the
-background? Light does, an object does not.
+background? Light does, an object does not. And a third to what goes some way: is it the background itself, a little
+beside its place? What sways is, and stays rooted.
 Every array of the state is replaced, never written to.
 """
 

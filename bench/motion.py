@@ -39,7 +39,6 @@ from services.motion.segmenter import End, Segmenter
 from shared.cameras import MotionSettings
 
 VTEST = "opencv-doc/usr/share/doc/opencv-doc/examples/data/vtest.avi"
-MOTION_LIMIT_S = 150
 BAR = {"recall": 0.95, "false_per_hour": 10, "covered": 0.01, "fragments": 1.1, "start_error_s": 0.3}
 
 
@@ -191,14 +190,14 @@ def debian_motion(scenes: list[Scene], program: str) -> dict[str, list[Span]]:
         batch = scenes[first : first + 4]
         with tempfile.TemporaryDirectory() as name:
             running = [(scene, *_start_motion(scene, program, Path(name))) for scene in batch]
+            ends_s = time.monotonic() + max(scene.length_s for scene in batch) + 8
             for scene, process, notes in running:
-                ends_s = time.monotonic() + scene.length_s + 8
                 try:
                     process.wait(max(0.1, ends_s - time.monotonic()))
                 except subprocess.TimeoutExpired:
                     process.terminate()
                     process.wait(10)
-                found[scene.name] = _motion_spans(notes, scene.length_s)
+                found[scene.name] = motion_spans(notes, scene.length_s)
     return found
 
 
@@ -219,7 +218,8 @@ def _start_motion(scene: Scene, program: str, folder: Path) -> tuple[subprocess.
     return process, notes
 
 
-def _motion_spans(notes: Path, length_s: float) -> list[Span]:
+def motion_spans(notes: Path, length_s: float) -> list[Span]:
+    """Return the events of the first time that the scene was played: the program begins it again at its end."""
     opened_s = 0.0
     starts: list[float] = []
     spans: list[Span] = []
@@ -231,7 +231,8 @@ def _motion_spans(notes: Path, length_s: float) -> list[Span]:
             starts.append(float(at) - opened_s)
         elif starts:
             spans.append(Span(starts.pop(), float(at) - opened_s - 4.0))
-    return spans + [Span(start, length_s) for start in starts]
+    spans += [Span(start, length_s) for start in starts]
+    return [Span(span.start_s, min(span.end_s, length_s)) for span in spans if span.start_s < length_s]
 
 
 # -- report

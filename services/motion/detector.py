@@ -4,7 +4,8 @@ The origin's method (difference, blur, threshold, dilate, area) against a runnin
 it quiet: a noise level measured per pixel, a rate of change per pixel that swaying things drive up, a baseline that
 starts anew when the scene changes as a whole, and two questions to every blob. Has it moved lately? A ghost (where
 something stood when the baseline was made) and a thing that came to rest have not. Does it keep the structure of the
-background? Light does, an object does not.
+background? Light does, an object does not. And a third to what goes some way: is it the background itself, a little
+beside its place? What sways is, and stays rooted.
 Every array of the state is replaced, never written to.
 """
 
@@ -101,6 +102,8 @@ class DetectorState:
 
     t_s: float
     mean: Floats  # the baseline, grey levels
+    steady: Floats  # the same learned everywhere alike: it has no edges but the scene's
+    steadied_s: float  # when that was last learned
     variance: Floats  # of quiet pixels around it
     onsets_hz: Floats  # how often a pixel begins to differ
     foreground: Mask
@@ -146,6 +149,10 @@ GHOST_PHASE_S = 8.0
 VARIANCE_S = 4.0
 ONSET_S = 20.0
 SWAY_HZ = 0.3
+SWAY_PX = 5  # how far beside its place a thing that sways is looked for
+DISPLACED = 0.3  # share of the difference that is left over when it was found there
+ITSELF_S = 0.5  # not looked for so long after a baseline was made of one frame
+STEADY_S, STEADY_EVERY_S = 20.0, 0.5  # time constant of the steady baseline; how often it is learned
 SPARSE_S = 1.0  # longest time between two looks that can count beginnings
 JUMP_SHARE = (
     0.5  # share of pixels that change at once, in 3 of 4 cells, when a lamp is switched or a shot is cut
@@ -181,6 +188,8 @@ def start(plane: Gray, t_s: float) -> DetectorState:
     return DetectorState(
         t_s=t_s,
         mean=plane.astype(np.float32),
+        steady=plane.astype(np.float32),
+        steadied_s=t_s,
         variance=np.full(plane.shape, 4.0, np.float32),
         onsets_hz=zeros,
         foreground=np.zeros(plane.shape, np.bool_),
@@ -210,7 +219,7 @@ def start_from(planes: Sequence[Gray], t_s: float, ksize: int) -> DetectorState 
     if max(apart) > 0.35:
         return None
     state = start(blurred[0], t_s - 0.1)
-    return replace(state, mean=median, is_guess=False)
+    return replace(state, mean=median, steady=median, is_guess=False)
 
 
 def step(
@@ -257,8 +266,17 @@ def step(
         foreground = foreground & (cv2.dilate(look.heat, _DISC) > 0)
     blobs, strength, light = _blobs(state, look, foreground, settings)
     is_doubtful = state.is_guess and t_s - state.learned_s < DOUBT_PHASE_S
+    # a baseline just made shows the thing itself, where it was some looks ago
+    is_itself = state.is_guess and t_s - state.learned_s < ITSELF_S
     size_px = (plane.shape[1], plane.shape[0])
-    tracks, owners = follow(state.tracks, blobs, t_s, size_px, DOUBT if is_doubtful else 1.0)
+    tracks, owners = follow(
+        state.tracks,
+        blobs,
+        t_s,
+        size_px,
+        DOUBT if is_doubtful else 1.0,
+        lambda i: not is_itself and _is_displaced(state.mean, look, blobs[i]),
+    )
     travelling = [track for track in owners if track.is_believed(t_s)]
     warm_s = state.started_s + settings.warm_up_s
     is_active = bool(travelling) and t_s >= warm_s
@@ -314,6 +332,7 @@ def _follow_camera(state: DetectorState, plane: Gray) -> DetectorState:
     return replace(
         state,
         mean=mean,
+        steady=np.where(is_new, plane, _moved(state.steady, move)).astype(np.float32),
         variance=_moved(state.variance, move),
         onsets_hz=_moved(state.onsets_hz, move),
         heat=_moved(state.heat, move),
@@ -428,7 +447,9 @@ def _blobs(
     for label in candidates:
         x, y, w, h = (int(stats[label, column]) for column in range(4))
         inside = labels[y : y + h, x : x + w] == label
-        if _keeps_structure(look.plane, state.mean, inside, x, y, w, h) or _is_smooth(look, inside, x, y):
+        if _keeps_structure(look.plane, state.steady, inside, x, y, w, h) or _is_smooth(
+            look, state.steady, inside, x, y
+        ):
             light.append((np.s_[y : y + h, x : x + w], inside))
             continue
         blob = _trimmed(x, y, w, h, settings.dilate_iterations, foreground.shape, float(movement[label]))
@@ -490,14 +511,38 @@ def _keeps_structure(plane: Gray, mean: Floats, inside: Mask, x: int, y: int, w:
     return float(now @ behind) / math.sqrt(now_power * behind_power) > STRUCTURE_KEPT
 
 
-def _is_smooth(look: _Look, inside: Mask, x: int, y: int) -> bool:
-    """Tell whether a blob has no edge anywhere: a cone of light, the rim of a cloud's shadow, on flat ground."""
+def _is_smooth(look: _Look, steady: Floats, inside: Mask, x: int, y: int) -> bool:
+    """Tell whether a blob brings no edge: a cone of light, the rim of a cloud's shadow, on flat ground.
+
+    Edges that the ground has anyway are as much brighter or darker as what lies around them. Asked of the steady
+    baseline: the other was put right in patches, whose borders are edges that nothing in the scene has.
+    """
     h, w = inside.shape
     top, left = max(0, y - 4), max(0, x - 4)
-    place = look.difference[top : y + h + 4, left : x + w + 4]
-    fine = _floats(cv2.absdiff(place, cv2.blur(place, (9, 9))))
+    place = np.s_[top : y + h + 4, left : x + w + 4]
+    now, behind = look.plane[place].astype(np.float32), steady[place]
+    now_around, behind_around = _floats(cv2.blur(now, (9, 9))), _floats(cv2.blur(behind, (9, 9)))
+    gain = now_around / np.maximum(behind_around, np.float32(1.0))
+    fine = np.abs((now - now_around) - gain * (behind - behind_around))
     height = _quantile(look.size[y : y + h, x : x + w][inside], 0.9)
     return _quantile(fine.ravel(), 0.98) < SMOOTH * height
+
+
+def _is_displaced(mean: Floats, look: _Look, blob: Blob) -> bool:
+    """Tell whether a blob shows the baseline itself, a little beside its place: what sways, and stays rooted.
+
+    An object that passes hides what is behind it, and no displacement of that looks like the object.
+    """
+    reach = SWAY_PX
+    rows, columns = mean.shape
+    top, left = max(0, blob.y - reach), max(0, blob.x - reach)
+    bottom, right = min(rows, blob.y + blob.h + reach), min(columns, blob.x + blob.w + reach)
+    place = np.s_[blob.y : blob.y + blob.h, blob.x : blob.x + blob.w]
+    changed = look.foreground[place].astype(np.float32)
+    shown = mean[place] + look.difference[place]  # so without what all pixels share
+    left_over = cv2.matchTemplate(mean[top:bottom, left:right], shown, cv2.TM_SQDIFF, mask=changed)
+    unmoved = float(left_over[blob.y - top, blob.x - left])
+    return float(left_over.min()) < DISPLACED * unmoved
 
 
 def _quantile(values: Floats, share: float) -> float:
@@ -603,7 +648,7 @@ def _recalled(state: DetectorState, plane: Gray, t_s: float) -> DetectorState:
     now = float((np.abs(plane[part] - state.mean[part]) < far).mean())
     if alike < ALIKE or alike < now + 0.1:
         return state
-    return replace(state, mean=state.known, known=None, is_guess=False, learned_s=t_s)
+    return replace(state, mean=state.known, steady=state.known, known=None, is_guess=False, learned_s=t_s)
 
 
 def _relearn(state: DetectorState, plane: Gray, t_s: float, noise: float, flat_share: float) -> DetectorState:
@@ -633,11 +678,14 @@ def _learn(state: DetectorState, look: _Look, light: list[tuple[tuple[slice, sli
     if t_s - state.t_s <= SPARSE_S:  # single key frames do not tell how often something begins
         onsets_hz = onsets_hz * np.float32(1.0 - dt_s / window_s)
         onsets_hz.ravel()[begun] += np.float32(1.0 / window_s)
+    is_due = t_s - state.steadied_s >= STEADY_EVERY_S
     kept = tuple((t, p) for t, p in state.history if t_s - t <= 2 * LOOK_BACK_S)[-24:]
     return replace(
         state,
         t_s=t_s,
         mean=_mean(state, look, at, light),
+        steady=_steady(state, look) if is_due else state.steady,
+        steadied_s=t_s if is_due else state.steadied_s,
         variance=_variance(state, look, at),
         onsets_hz=onsets_hz,
         foreground=look.foreground,
@@ -665,6 +713,15 @@ def _mean(
             min(1.0, dt_s / LIGHT_S)
         )
     return mean
+
+
+def _steady(state: DetectorState, look: _Look) -> Floats:
+    """Return the steady baseline after a look: the average since the baseline was made, of STEADY_S at most."""
+    elapsed_s = min(look.t_s - state.steadied_s, 1.0)
+    age_s = look.t_s - state.learned_s if state.is_guess else STEADY_S
+    steady = state.steady.copy()
+    cv2.accumulateWeighted(look.plane, steady, elapsed_s / min(age_s + elapsed_s, STEADY_S))
+    return steady
 
 
 def _variance(state: DetectorState, look: _Look, at: Places) -> Floats:

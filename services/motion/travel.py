@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 # Tuned on the bench's tuning plan, see docs/design/motion.md; px of the 320 px plane.
 WINDOW_S = 1.5  # positions that are looked at
 KEEP_S = 0.6  # a track that was not seen this long is forgotten
+ROOTED_S = 0.3  # one look in which what sways was not recognised is no proof
 BELIEVED_S = 2.0  # a track that travelled goes on counting this long
 WAY_PX, WAY_SIZES = 5.0, 0.35  # shortest way after 5 looks: px, and shares of the shorter side
 DASH_PX, DASH_SIZES = 16.0, 0.6  # the same after 3 looks
@@ -61,22 +62,29 @@ class Track:
     spots: tuple[Spot, ...]
     travelled_s: float = float("-inf")
     since_s: float = float("inf")  # when the way began that made it believed
+    rooted_s: float = float("-inf")  # when it last was found to sway only
 
     def is_believed(self, t_s: float) -> bool:
         return t_s - self.travelled_s <= BELIEVED_S
 
 
 def follow(
-    tracks: Sequence[Track], boxes: Sequence[Box], t_s: float, size: tuple[int, int], doubt: float = 1.0
+    tracks: Sequence[Track],
+    boxes: Sequence[Box],
+    t_s: float,
+    size: tuple[int, int],
+    doubt: float = 1.0,
+    is_rooted: Callable[[int], bool] = lambda _index: False,
 ) -> tuple[tuple[Track, ...], tuple[Track, ...]]:
     """Return all tracks after the frame at `t_s`, and for each box the track that it belongs to.
 
     `boxes` come largest first; a box continues the track whose last rectangle is nearest, within reach.
     `size`: width and height of the plane. `doubt`: by how much longer a way must be than usual.
+    `is_rooted`: whether the box of an index only sways; asked of those alone that would be believed.
     """
     free = [track for track in tracks if t_s - track.spots[-1].t_s <= KEEP_S]
     found: list[Track] = []
-    for box in boxes:
+    for index, box in enumerate(boxes):
         spot = Spot(t_s, box.x + box.w / 2, box.y + box.h / 2, box.w, box.h)
         apart, nearest = min(
             ((_apart(track.spots[-1], spot), i) for i, track in enumerate(free)), default=(2.0, 0)
@@ -88,8 +96,11 @@ def follow(
         spots = tuple(s for s in (*known.spots, spot) if t_s - s.t_s <= WINDOW_S)[-MAX_SPOTS:]
         track = replace(known, spots=spots)
         if _travels(spots, size, doubt):
-            since_s = track.since_s if track.is_believed(t_s) else spots[0].t_s
-            track = replace(track, travelled_s=t_s, since_s=since_s)
+            if is_rooted(index):
+                track = replace(track, rooted_s=t_s)
+            elif t_s - track.rooted_s > ROOTED_S:
+                since_s = track.since_s if track.is_believed(t_s) else spots[0].t_s
+                track = replace(track, travelled_s=t_s, since_s=since_s)
         found.append(track)
     return (*found, *free)[:MAX_TRACKS], tuple(found)
 

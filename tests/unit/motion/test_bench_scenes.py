@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.motion import motion_spans
 from bench.motion_score import Span, tally, total
 from bench.scenes import FPS, HEIGHT, WIDTH, Actor, Stage
 
@@ -58,6 +61,12 @@ def test_scenes_add_up() -> None:
     both = total([tally(TRUTH, TRUTH, LENGTH_S), tally((), [Span(1, 2)], 10.0)])
     assert (both.n_true, both.n_hit, both.n_false, both.free_s) == (2, 2, 1, 35.0)
     assert both.covered_s == 1.0
+
+
+def test_a_program_that_plays_a_scene_again_is_scored_on_its_first_playing(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("open 100\nstart 113.5\nend 130\nstart 129\nend 150\nstart 144\nend 160\n")
+    assert motion_spans(notes, 32.0) == [Span(13.5, 26), Span(29, 32)]
 
 
 spans = st.lists(st.floats(0, 40), min_size=0, max_size=12).map(

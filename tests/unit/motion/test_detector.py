@@ -242,6 +242,51 @@ def test_what_sways_is_learned() -> None:
     assert n_active(motions[300:]) <= 0.1 * 300
 
 
+ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+
+
+def with_bush(i: int, hz: float, reach_px: float = 4.0) -> Plane:
+    """Return the ground at look `i`; 80x80 px of it are bent to and fro, less towards their border."""
+    t_s = i / FPS
+    place = np.s_[60:140, 180:260]
+    inward = np.minimum(np.arange(80), np.arange(80)[::-1]) / 40
+    swing = (0.6 + 0.4 * np.sin(0.5 * t_s)) * np.sin(2 * np.pi * hz * t_s + np.arange(80)[:, None] / 15)
+    bent = reach_px * swing * np.minimum(1, 2 * inward * inward[:, None])
+    out = GROUND.copy()
+    columns = (COLUMNS[place] + bent).astype(np.float32)
+    out[place] = cv2.remap(GROUND, columns, ROWS[place], cv2.INTER_LINEAR)
+    return out
+
+
+@pytest.mark.parametrize("hz", [0.3, 0.5, 0.8])
+def test_what_sways_is_no_event_from_the_first_look_on(hz: float) -> None:
+    assert n_active(look([noisy(with_bush(i, hz)) for i in range(120)])) == 0
+
+
+def test_a_bush_neither_hides_who_passes_nor_holds_his_event_open() -> None:
+    def frame(i: int) -> Plane:
+        plane = with_bush(i, 0.3)
+        return with_square(plane, 4 * (i - 30)) if 30 <= i < 110 else plane
+
+    motions = look([noisy(frame(i)) for i in range(150)])
+    assert n_dated(motions, 30, 108) >= 75
+    assert n_dated(motions, 0, 29) == n_active(motions[115:]) == 0
+
+
+@pytest.mark.parametrize("px_a_look", [3.0, 5.0])
+@pytest.mark.parametrize("relief", [0.0, 6.0])
+def test_a_clouds_shadow_on_flat_ground_opens_no_event(px_a_look: float, relief: float) -> None:
+    flat = 120 + 25 * np.sin(COLUMNS / 40) * np.cos(ROWS / 30) + relief * np.sin(COLUMNS / 9)
+
+    def shaded(i: int, plane: Plane) -> Plane:
+        edge = (COLUMNS + 0.4 * ROWS - px_a_look * (i - 30)) / 30
+        return to_plane(plane * (1 - 0.4 / (1 + np.exp(edge)) / (1 + np.exp(-edge - 9))))
+
+    assert n_active(look([noisy(shaded(i, to_plane(flat))) for i in range(150)])) == 0
+    walked = [shaded(i, with_square(to_plane(flat), 4 * i - 40, level=40)) for i in range(90)]
+    assert n_active(look([noisy(plane) for plane in walked])[20:88]) >= 55
+
+
 def test_a_ghost_and_a_thing_that_stopped_are_left_alone() -> None:
     stopped = with_square(GROUND, 120)
     frames = (

@@ -63,6 +63,30 @@ def test_a_thing_that_stands_is_believed_no_longer_than_the_limit() -> None:
     assert not any(answers[20 + round(10 * (BELIEVED_S + 1.6)) :])
 
 
+def rooted_walker(is_rooted: Callable[[int], bool]) -> list[bool]:
+    """Return for each look whether a walker is believed, of whom some looks are said to sway only."""
+    tracks: tuple[Track, ...] = ()
+    answers = []
+    for i in range(60):
+        said = is_rooted(i)
+        box = Blob(20 + 4 * i, 100, 20, 40)
+        tracks, owners = follow(tracks, [box], i / 10, SIZE, is_rooted=lambda _index, said=said: said)  # type: ignore[misc]
+        answers.append(owners[0].is_believed(i / 10))
+    return answers
+
+
+def test_what_only_sways_is_neither_believed_nor_goes_on_being_believed() -> None:
+    assert not any(rooted_walker(lambda _i: True))
+    left = rooted_walker(lambda i: i >= 20)
+    assert all(left[5:20])
+    assert not any(left[20 + round(10 * BELIEVED_S) :])
+
+
+def test_one_look_in_which_swaying_was_not_recognised_proves_nothing() -> None:
+    assert not any(rooted_walker(lambda i: i % 4 != 3))
+    assert all(rooted_walker(lambda i: i % 8 == 0)[12:])
+
+
 def test_doubt_asks_for_a_longer_way() -> None:
     def walker(i: int) -> list[Blob]:
         return [Blob(50 + 3 * i, 100, 20, 40)]

@@ -1,4 +1,4 @@
-"""The adapter to open_clip: with int8.py the only file that imports torch. Import it late; it costs seconds.
+"""The adapter to open_clip: only this, int8.py and lanes.py import torch. Import it late; it costs seconds.
 
 Loads a ModelReference, and embeds pictures and texts. Knows no message, label rule or Redis.
 """
@@ -46,6 +46,7 @@ from services.classifier.devices import (
 from services.classifier.families import PIXELS_ARE_MEANT, Pixels, names_pixels, settle_pixels
 from services.classifier.int8 import NO_PRODUCTS, Labels, Proof, can_int8, prove
 from services.classifier.integrity import GOLDEN_PICTURE, GOLDEN_TEXT, Checked, Golden, Record
+from services.classifier.lanes import Lanes
 from services.classifier.model import DeviceLost, ModelFacts
 from services.classifier.model_settings import calibrated_temperature
 from services.classifier.parts import Parts
@@ -58,7 +59,8 @@ from shared.logs import get_logger
 
 log = get_logger(__name__)
 TEXTS_AT_ONCE = 64
-TRIED_PICTURES = 4  # of a forward in _measured: 0.4 s for ViT-B-32 on two old cores
+# of a forward in _measured: 0.4 s for ViT-B-32 on two old cores; too few for lanes, which help all number formats
+TRIED_PICTURES = 4
 # Golden embeddings are written with 5 digits in float32; another build of the same weights differs by rounding only.
 GOLDEN_TOLERANCE = 0.01
 FOLDED_COSINE = (
@@ -177,6 +179,7 @@ class OpenClipModel:
         self._scale = 1 / (255 * std)
         self._shift = -mean / std
         self._parts = Parts(torch.OutOfMemoryError, torch.cuda.empty_cache)
+        self.lanes = Lanes(facts.threads if self._device.type == "cpu" else 1)
         self._encode: Callable[[torch.Tensor], torch.Tensor] = network.encode_image
         self._is_compiled = False
 
@@ -209,10 +212,14 @@ class OpenClipModel:
         pixels = torch.from_numpy(pictures)
         if self._device.type == "cuda":
             pixels = pixels.pin_memory().to(self._device, non_blocking=True)
+        # what is compiled is so at the first call, which is no work for two threads
+        return _unit(self._features(pixels) if self._is_compiled else self.lanes.run(self._features, pixels))
+
+    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
         # one pass over the pixels: 0.45 ms a picture where float(), mul_() and add_() took 1.10 (one thread, 224 px)
         batch = torch.addcmul(self._shift, pixels, self._scale).to(self._dtype)
         batch = batch.contiguous(memory_format=torch.channels_last)
-        return _unit(self._encoded(batch))
+        return self._encoded(batch)
 
     def compile_tower(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Have the image tower compiled when it is first asked, which takes a minute or more; see _encoded()."""

@@ -52,6 +52,7 @@ from services.classifier.model_settings import calibrated_temperature
 from services.classifier.parts import Parts
 from services.classifier.preprocess import Refused, load_picture, stack
 from services.classifier.prompts import SCENES, THINGS, templates_for
+from services.classifier.proofs import KeptProof, Question
 from services.classifier.references import CONFIG_FILE, OURS_FILE, ModelReference, read_json, repository
 from services.classifier.trials import Found, Kept, Machine, fastest, measured, trials_of
 from shared.errors import ConfigError, Transient, redact
@@ -274,8 +275,12 @@ def load_model(
     network, tokenizer = _create(reference, choice, cache_dir)
     golden = _golden(network, tokenizer, reference, checked, record)
     temperature = temperature or float(ours.get("temperature") or network.logit_scale.detach().exp())
-    proved = cache(partial(prove_int8, network, tokenizer, temperature))
-    choice = _tried(network, choice, Kept(cache_dir, _machine(reference)) if cache_dir else None, proved)
+    machine = _machine(reference)
+    kept = Kept(cache_dir, machine) if cache_dir else None
+    made_by = (checked.weights, machine.cpu, machine.torch)
+    kept_proof = KeptProof(kept.path.with_suffix(".int8.npz"), made_by) if kept else None
+    proved = cache(partial(prove_int8, network, tokenizer, temperature, kept_proof))
+    choice = _tried(network, choice, kept, proved)
     if choice.dtype == "int8":
         choice = with_int8(network, choice, proved())
     settle(network, choice.dtype)
@@ -402,17 +407,29 @@ def with_int8(network: Any, choice: Choice, proof: Proof) -> Choice:  # Any: ope
     return choice if said in choice.why else replace(choice, why=f"{choice.why}; int8 {said}")
 
 
-def prove_int8(network: Any, tokenizer: Any, temperature: float) -> Proof:  # Any: open_clip has no types
+def prove_int8(
+    network: Any,  # Any: open_clip has no types
+    tokenizer: Any,
+    temperature: float,
+    kept: KeptProof | None = None,
+) -> Proof:
     """Look how near an image tower, in float32 on a CPU, stays to itself in int8: on pictures and words that ship."""
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     if not can_int8(network.visual):
         return NO_PRODUCTS
     transform = image_transform_v2(PreprocessCfg(**network.visual.preprocess_cfg), is_train=False)
-    with torch.inference_mode():
-        pictures = torch.stack([transform(picture) for picture in proof_pictures()])
-        texts = functional.normalize(network.encode_text(tokenizer([*THINGS, *SCENES])), dim=-1)
-    return prove(network.visual, pictures, Labels(texts, temperature))
+    pictures = torch.stack([transform(picture) for picture in proof_pictures()])
+    words = [*THINGS, *SCENES]
+    question = Question(pictures, words, temperature)
+    proof = kept.read(network.visual, question) if kept else None
+    if proof is None:
+        with torch.inference_mode():
+            texts = functional.normalize(network.encode_text(tokenizer(words)), dim=-1)
+        proof = prove(network.visual, pictures, Labels(texts, temperature))
+        if kept:
+            kept.write(question, proof)
+    return proof
 
 
 def proof_pictures() -> list[Image.Image]:

@@ -40,7 +40,7 @@ class Lanes:
             wait(parts)  # all of them, also when one has failed
             return torch.cat([part.result() for part in parts])
         finally:
-            torch.set_num_threads(self._threads)
+            torch.set_num_threads(self._threads)  # of MKL, and of threads that are new to torch
 
 
 def _run(threads: int, forward: Forward, part: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The adapter to open_clip: only this, int8.py and lanes.py import torch. Import it late; it costs seconds.
+"""The adapter to open_clip: only this, int8.py, lanes.py and proofs.py import torch. Import it late; it costs seconds.
 
 Loads a ModelReference, and embeds pictures and texts. Knows no message, label rule or Redis.
 """

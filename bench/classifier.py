@@ -293,14 +293,14 @@ def flops_of(subject: Subject) -> float:
 
 
 def tower_work(subject: Subject) -> Callable[[], object]:
-    """Return the bare tower: input of its own number format, nothing before and nothing after."""
+    """Return the bare tower: in the worker's lanes, input of its number format, nothing before and nothing after."""
     size = subject.model.facts.image_size
     dtype = next(subject.network.visual.parameters()).dtype
     batch = torch.rand(BATCH, 3, size, size).to(dtype).contiguous(memory_format=torch.channels_last)
 
     def one_batch() -> None:
         with torch.inference_mode():
-            subject.network.encode_image(batch)
+            subject.model.lanes.run(subject.network.encode_image, batch)
 
     return one_batch
 

@@ -36,6 +36,7 @@ LEAST_ROWS = 8  # of a picture: a pooled vector's product costs nothing worth sa
 LEAST_COSINE = 0.9995
 MOST_SHIFT = 0.05  # the margin by which a label has to beat the background, unless it is set
 SHARES = (1.0, 0.85, 0.7, 0.5)  # of the products: with less in int8 there is no gain worth an error
+CHECKED_EVERY = 6  # pictures that a tower made from a recipe is checked on: 4 of the 23 that ship
 # Of a column's largest input against the mean of all: what was still while it was looked at may move later.
 _STILLEST = 0.1
 _TINY = 1e-12
@@ -130,6 +131,18 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a proved tower is made of again, and checked on.
+
+    `inputs` are those of the layers in int8, by name; `features` what float32 gave for every CHECKED_EVERY-th picture,
+    float32[n,D].
+    """
+
+    inputs: Mapping[str, Inputs]
+    features: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """What prove() found. `tower` answers within what was asked, or is None."""
 
@@ -139,6 +152,7 @@ class Proof:
     n_int8: int
     n_products: int
     n_pictures: int
+    recipe: Recipe | None = None  # None as well where there is nothing to replace
 
     def __str__(self) -> str:
         """Say it for the log."""
@@ -161,9 +175,9 @@ def prove(tower: Any, pictures: torch.Tensor, labels: Labels) -> Proof:  # Any: 
     products are replaced, then without those that lose most: SHARES.
     """
     before = tower(pictures)
-    tower = copy.deepcopy(tower)
-    _open_attentions(tower, pictures[:1])
-    layers = int8_layers(tower, pictures[::2])
+    tower = _opened(tower, pictures)
+    seen = _seen_inputs(tower, pictures[::2])
+    layers = {name: Int8Linear(tower.get_submodule(name), inputs) for name, inputs in seen.items()}
     by_loss: list[str] = []
     proof = NO_PRODUCTS
     originals = {name: tower.get_submodule(name) for name in layers}
@@ -175,12 +189,32 @@ def prove(tower: Any, pictures: torch.Tensor, labels: Labels) -> Proof:  # Any: 
             tower.set_submodule(name, layers[name])
         cosine, shift = distance(before, tower(pictures), labels)
         is_near = cosine >= LEAST_COSINE and shift <= MOST_SHIFT  # of what is no number neither is true
-        proof = Proof(tower if is_near else None, cosine, shift, len(chosen), len(layers), len(pictures))
+        recipe = Recipe({name: seen[name] for name in chosen}, before[::CHECKED_EVERY].clone())
+        proof = Proof(
+            tower if is_near else None, cosine, shift, len(chosen), len(layers), len(pictures), recipe
+        )
         if is_near:
             break
         for name in chosen:
             tower.set_submodule(name, originals[name])
     return proof
+
+
+@torch.inference_mode()
+def remake(tower: Any, pictures: torch.Tensor, recipe: Recipe) -> Any:  # Any: open_clip has no types
+    """Return the copy that prove() once made of this tower for these pictures; None if the recipe is not of these."""
+    tower = _opened(tower, pictures)
+    originals = _linear_layers(tower)
+    for name, inputs in recipe.inputs.items():
+        original = originals.get(name)
+        if original is None or inputs.largest.shape != (original.in_features,):
+            return None
+        tower.set_submodule(name, Int8Linear(original, inputs))
+    found = tower(pictures[::CHECKED_EVERY])
+    if found.shape != recipe.features.shape:
+        return None
+    cosine = float(functional.cosine_similarity(found, recipe.features).min())
+    return tower if cosine >= LEAST_COSINE else None
 
 
 def distance(before: torch.Tensor, after: torch.Tensor, labels: Labels) -> tuple[float, float]:
@@ -191,22 +225,6 @@ def distance(before: torch.Tensor, after: torch.Tensor, labels: Labels) -> tuple
     ]
     cosine = functional.cosine_similarity(before, after).min()
     return float(cosine), float((shares[0] - shares[1]).abs().max())
-
-
-def int8_layers(tower: Any, pictures: torch.Tensor) -> dict[str, Int8Linear]:
-    """Run a tower; return the int8 twin of each linear layer that is worth one, by its name."""
-    found: dict[str, Inputs] = {}
-
-    def see(name: str, _layer: Any, inputs: torch.Tensor, _output: torch.Tensor) -> None:
-        rows = inputs.reshape(-1, inputs.shape[-1])
-        if len(rows) < LEAST_ROWS * len(pictures):
-            return
-        spread = (rows.amax(1) - rows.amin(1)) / (2 * rows.abs().amax(1)).clamp_min(_TINY)
-        found[name] = Inputs(rows.abs().amax(0), float(spread.mean()) < SKEWED)
-
-    with _seen(_linear_layers(tower), see):
-        tower(pictures)
-    return {name: Int8Linear(tower.get_submodule(name), seen) for name, seen in found.items()}
 
 
 def can_int8(tower: Any) -> bool:
@@ -236,6 +254,22 @@ def is_exact() -> bool:
         return False
 
 
+def _seen_inputs(tower: Any, pictures: torch.Tensor) -> dict[str, Inputs]:  # Any: open_clip has no types
+    """Run a tower; return what each linear layer that is worth an int8 twin is given, by its name."""
+    found: dict[str, Inputs] = {}
+
+    def see(name: str, _layer: Any, inputs: torch.Tensor, _output: torch.Tensor) -> None:
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        if len(rows) < LEAST_ROWS * len(pictures):
+            return
+        spread = (rows.amax(1) - rows.amin(1)) / (2 * rows.abs().amax(1)).clamp_min(_TINY)
+        found[name] = Inputs(rows.abs().amax(0), float(spread.mean()) < SKEWED)
+
+    with _seen(_linear_layers(tower), see):
+        tower(pictures)
+    return found
+
+
 def _losses(tower: Any, layers: Mapping[str, Int8Linear], pictures: torch.Tensor) -> dict[str, float]:
     """Return how much each twin's output differs from its layer's, relative to that, in the float32 tower."""
     losses: dict[str, float] = {}
@@ -263,8 +297,9 @@ def _linear_layers(tower: Any) -> dict[str, torch.nn.Linear]:
     }
 
 
-def _open_attentions(tower: Any, picture: torch.Tensor) -> None:
-    """Replace torch's attentions of a sequence with itself, which are seen by running the tower."""
+def _opened(tower: Any, pictures: torch.Tensor) -> Any:  # Any: open_clip has no types
+    """Return a copy without torch's attentions of a sequence with itself, which are seen by running it."""
+    tower = copy.deepcopy(tower)
     seen: dict[str, bool] = {}
 
     def before(name: str) -> Callable[..., None]:
@@ -280,12 +315,13 @@ def _open_attentions(tower: Any, picture: torch.Tensor) -> None:
         for name, module in tower.named_modules()
         if isinstance(module, torch.nn.MultiheadAttention)
     ]
-    tower(picture)
+    tower(pictures[:1])
     for hook in hooks:
         hook.remove()
     for name, is_open in seen.items():
         if is_open:
             tower.set_submodule(name, OpenAttention(tower.get_submodule(name)))
+    return tower
 
 
 @contextmanager

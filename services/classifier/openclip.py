@@ -1,4 +1,4 @@
-"""The adapter to open_clip: with int8.py the only file that imports torch. Import it late; it costs seconds.
+"""The adapter to open_clip: only this, int8.py, lanes.py and proofs.py import torch. Import it late; it costs seconds.
 
 Loads a ModelReference, and embeds pictures and texts. Knows no message, label rule or Redis.
 """
@@ -46,11 +46,13 @@ from services.classifier.devices import (
 from services.classifier.families import PIXELS_ARE_MEANT, Pixels, names_pixels, settle_pixels
 from services.classifier.int8 import NO_PRODUCTS, Labels, Proof, can_int8, prove
 from services.classifier.integrity import GOLDEN_PICTURE, GOLDEN_TEXT, Checked, Golden, Record
+from services.classifier.lanes import Lanes
 from services.classifier.model import DeviceLost, ModelFacts
 from services.classifier.model_settings import calibrated_temperature
 from services.classifier.parts import Parts
 from services.classifier.preprocess import Refused, load_picture, stack
 from services.classifier.prompts import SCENES, THINGS, templates_for
+from services.classifier.proofs import KeptProof, Question
 from services.classifier.references import CONFIG_FILE, OURS_FILE, ModelReference, read_json, repository
 from services.classifier.trials import Found, Kept, Machine, fastest, measured, trials_of
 from shared.errors import ConfigError, Transient, redact
@@ -58,7 +60,8 @@ from shared.logs import get_logger
 
 log = get_logger(__name__)
 TEXTS_AT_ONCE = 64
-TRIED_PICTURES = 4  # of a forward in _measured: 0.4 s for ViT-B-32 on two old cores
+# of a forward in _measured: 0.4 s for ViT-B-32 on two old cores; too few for lanes, which help all number formats
+TRIED_PICTURES = 4
 # Golden embeddings are written with 5 digits in float32; another build of the same weights differs by rounding only.
 GOLDEN_TOLERANCE = 0.01
 FOLDED_COSINE = (
@@ -177,6 +180,7 @@ class OpenClipModel:
         self._scale = 1 / (255 * std)
         self._shift = -mean / std
         self._parts = Parts(torch.OutOfMemoryError, torch.cuda.empty_cache)
+        self.lanes = Lanes(facts.threads if self._device.type == "cpu" else 1)
         self._encode: Callable[[torch.Tensor], torch.Tensor] = network.encode_image
         self._is_compiled = False
 
@@ -209,10 +213,14 @@ class OpenClipModel:
         pixels = torch.from_numpy(pictures)
         if self._device.type == "cuda":
             pixels = pixels.pin_memory().to(self._device, non_blocking=True)
+        # what is compiled is so at the first call, which is no work for two threads
+        return _unit(self._features(pixels) if self._is_compiled else self.lanes.run(self._features, pixels))
+
+    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
         # one pass over the pixels: 0.45 ms a picture where float(), mul_() and add_() took 1.10 (one thread, 224 px)
         batch = torch.addcmul(self._shift, pixels, self._scale).to(self._dtype)
         batch = batch.contiguous(memory_format=torch.channels_last)
-        return _unit(self._encoded(batch))
+        return self._encoded(batch)
 
     def compile_tower(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Have the image tower compiled when it is first asked, which takes a minute or more; see _encoded()."""
@@ -267,8 +275,12 @@ def load_model(
     network, tokenizer = _create(reference, choice, cache_dir)
     golden = _golden(network, tokenizer, reference, checked, record)
     temperature = temperature or float(ours.get("temperature") or network.logit_scale.detach().exp())
-    proved = cache(partial(prove_int8, network, tokenizer, temperature))
-    choice = _tried(network, choice, Kept(cache_dir, _machine(reference)) if cache_dir else None, proved)
+    machine = _machine(reference)
+    kept = Kept(cache_dir, machine) if cache_dir else None
+    made_by = (checked.weights, machine.cpu, machine.torch)
+    kept_proof = KeptProof(kept.path.with_suffix(".int8.npz"), made_by) if kept else None
+    proved = cache(partial(prove_int8, network, tokenizer, temperature, kept_proof))
+    choice = _tried(network, choice, kept, proved)
     if choice.dtype == "int8":
         choice = with_int8(network, choice, proved())
     settle(network, choice.dtype)
@@ -395,17 +407,29 @@ def with_int8(network: Any, choice: Choice, proof: Proof) -> Choice:  # Any: ope
     return choice if said in choice.why else replace(choice, why=f"{choice.why}; int8 {said}")
 
 
-def prove_int8(network: Any, tokenizer: Any, temperature: float) -> Proof:  # Any: open_clip has no types
+def prove_int8(
+    network: Any,  # Any: open_clip has no types
+    tokenizer: Any,
+    temperature: float,
+    kept: KeptProof | None = None,
+) -> Proof:
     """Look how near an image tower, in float32 on a CPU, stays to itself in int8: on pictures and words that ship."""
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     if not can_int8(network.visual):
         return NO_PRODUCTS
     transform = image_transform_v2(PreprocessCfg(**network.visual.preprocess_cfg), is_train=False)
-    with torch.inference_mode():
-        pictures = torch.stack([transform(picture) for picture in proof_pictures()])
-        texts = functional.normalize(network.encode_text(tokenizer([*THINGS, *SCENES])), dim=-1)
-    return prove(network.visual, pictures, Labels(texts, temperature))
+    pictures = torch.stack([transform(picture) for picture in proof_pictures()])
+    words = [*THINGS, *SCENES]
+    question = Question(pictures, words, temperature)
+    proof = kept.read(network.visual, question) if kept else None
+    if proof is None:
+        with torch.inference_mode():
+            texts = functional.normalize(network.encode_text(tokenizer(words)), dim=-1)
+        proof = prove(network.visual, pictures, Labels(texts, temperature))
+        if kept:
+            kept.write(question, proof)
+    return proof
 
 
 def proof_pictures() -> list[Image.Image]:

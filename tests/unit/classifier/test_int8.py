@@ -220,7 +220,9 @@ def test_a_tower_of_convolutions_has_no_products_and_measures_nothing(tmp_path: 
     assert "no matrix products" in loaded(folder, INT8).facts.why
 
 
-def test_a_trial_proves_int8_first_and_every_later_start_again(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_trial_proves_int8_first_and_later_starts_have_what_was_chosen(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
     trials = (Trial("float32", 2), Trial("int8", 2))
     choice = replace(FLOAT32, trials=trials)
     first = loaded(tiny_folder, choice, tmp_path)
@@ -235,3 +237,16 @@ def test_a_trial_proves_int8_first_and_every_later_start_again(tiny_folder: Path
         assert again.facts.dtype == trial.dtype
         has_int8 = any(isinstance(module, Int8Linear) for module in again.network.visual.modules())
         assert has_int8 == (trial.dtype == "int8")
+
+
+def test_a_later_start_takes_the_proof_that_was_kept(tiny_folder: Path, tmp_path: Path) -> None:
+    first, kept = loaded(tiny_folder, INT8, tmp_path), tmp_path / "speed" / "tiny.int8.npz"
+    written = kept.stat().st_mtime_ns
+    again = loaded(tiny_folder, INT8, tmp_path)
+    assert kept.stat().st_mtime_ns == written  # what is proved is written
+    assert (again.facts.dtype, again.facts.why) == ("int8", first.facts.why)
+    pictures = stack([again.resize(photo(60, 40, seed)) for seed in range(4)])
+    assert (again.embed_pictures(pictures) == first.embed_pictures(pictures)).all()
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert loaded(tiny_folder, INT8, tmp_path).facts.why == first.facts.why
+    assert kept.stat().st_size > 1000

@@ -149,7 +149,7 @@ def test_a_clip_of_an_open_group_begins_with_its_key_frame(tmp_path: Path) -> No
     assert n_before > 0
     clip = make_clip(facts, later)
     assert clip.starts_s == pytest.approx(later[0].t_s)
-    with av.open(io.BytesIO(clip.mp4)) as container:
+    with av.open(io.BytesIO(clip.mp4), "r") as container:
         frames = list(container.decode(video=0))
     assert len(frames) == len(later) - n_before
     assert not any(frame.is_corrupt for frame in frames)

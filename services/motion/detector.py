@@ -59,7 +59,7 @@ class Motion:
     is_blind: bool = False
     since_s: float = math.inf  # when what moves began to; known only once it has gone some way
     n_looks: int = 0  # in how many frames it was followed since
-    is_sure: bool = False  # this very frame shows something on its way, not what travelled a moment ago
+    is_sure: bool = False  # something has been on its way for a while and is in this very frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +153,7 @@ SWAY_PX = 5  # how far beside its place a thing that sways is looked for
 DISPLACED = 0.3  # share of the difference that is left over when it was found there
 ITSELF_S = 0.5  # not looked for so long after a baseline was made of one frame
 STEADY_S, STEADY_EVERY_S = 20.0, 0.5  # time constant of the steady baseline; how often it is learned
+SURE_S = 1.0  # what has been on its way this long is no dash that every look is needed for
 SPARSE_S = 1.0  # longest time between two looks that can count beginnings
 JUMP_SHARE = (
     0.5  # share of pixels that change at once, in 3 of 4 cells, when a lamp is switched or a shot is cut
@@ -290,7 +291,7 @@ def step(
             boxes=tuple(_scaled(blob, *scale, settings) for blob in blobs),
             since_s=max(warm_s, min(track.since_s for track in travelling)),  # nor does an event begin before
             n_looks=max(len(track.spots) for track in travelling),
-            is_sure=any(track.travelled_s == t_s for track in travelling),
+            is_sure=any(track.travelled_s == t_s and t_s - track.since_s >= SURE_S for track in travelling),
         )
     return replace(
         _learn(state, look, light),

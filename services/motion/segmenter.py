@@ -156,7 +156,7 @@ def step(
 
 def may_rest(state: Segmenter, t_s: float, is_sure: bool) -> bool:
     """Tell whether the look after the one at `t_s` may be left out: the event is old enough to be believed, and what
-    made it travels in this very frame (`is_sure`), so that it goes on for longer than two looks take."""
+    made it was on its way in this look and the one before (`is_sure`): it goes on for longer than two looks take."""
     return is_sure and state.started_s is not None and t_s - state.started_s > SETTLED_S
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -49,6 +50,19 @@ STALLED_AFTER_S = 120
 MULTIPLE = 4
 AHEAD = 2  # chunks decoded ahead of the forward: bounds what decoded pictures occupy
 _T = TypeVar("_T")
+
+
+def chunk_sizes(n_pictures: int, most: int) -> list[int]:
+    """Return how many pictures each forward gets, at most `most`: nearly the same, since a small one wastes a forward,
+    and all but the last a multiple of MULTIPLE, since what is missing to it is paid for as well."""
+    step = MULTIPLE if most >= MULTIPLE else 1
+    n_steps = -(-n_pictures // step)
+    n_chunks = -(-n_steps // (most // step))
+    short, n_long = divmod(n_steps, max(1, n_chunks))
+    sizes = [step * (short + (number < n_long)) for number in range(n_chunks)]
+    if sizes:
+        sizes[-1] -= n_steps * step - n_pictures
+    return sizes
 
 
 class ClassifierMetrics:
@@ -204,9 +218,8 @@ class Classifier:
     async def _look(self, works: list[_Work]) -> None:
         """Embed all pictures of a batch: while the model works on one chunk, the next ones are decoded."""
         pictures = [(work, index) for work in works for index in range(len(work.message.pictures))]
-        n_chunks = -(-len(pictures) // self._settings.batch_pictures)
-        size = -(-len(pictures) // max(1, n_chunks)) or 1  # even chunks: a small last one wastes a forward
-        chunks = [pictures[at : at + size] for at in range(0, len(pictures), size)]
+        ends = list(itertools.accumulate(chunk_sizes(len(pictures), self._settings.batch_pictures)))
+        chunks = [pictures[first:end] for first, end in itertools.pairwise([0, *ends])]
         decoding: list[asyncio.Task[list[NDArray[np.uint8] | Refused]]] = []
         try:
             for number, chunk in enumerate(chunks):

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from services.classifier.app import Classifier, ClassifierMetrics
+from services.classifier.app import MULTIPLE, Classifier, ClassifierMetrics, chunk_sizes
 from services.classifier.preprocess import REASONS
 from services.classifier.settings import ClassifierSettings
 from shared.contract import CLASSIFIERS, LABELS, SNIPPETS, LabelsMessage, SnippetMessage
@@ -246,3 +248,19 @@ async def test_other_labels_act_on_the_next_snippet_and_each_set_is_embedded_onc
         columns = [labels_of(outcome).header.columns[0].text for outcome in outcomes]
         assert columns == ["a person", "a dog", "a person", "a dog"]
         assert registry.get_sample_value("clipwatch_classifier_label_sets_embedded_total") == 2
+
+
+@given(st.integers(0, 600), st.integers(1, 70))
+def test_pictures_are_shared_out_evenly_and_little_is_paid_for_twice(n_pictures: int, most: int) -> None:
+    sizes = chunk_sizes(n_pictures, most)
+    assert sum(sizes) == n_pictures
+    assert all(0 < size <= most for size in sizes)
+    paid = sum(-(-size // MULTIPLE) * MULTIPLE for size in sizes)
+    if most >= MULTIPLE:
+        assert paid - n_pictures < MULTIPLE
+        assert len(sizes) <= -(-n_pictures // (most // MULTIPLE * MULTIPLE))
+        assert not sizes or max(sizes) - min(sizes) < 2 * MULTIPLE
+
+
+def test_nine_snippets_are_seven_forwards_with_two_blank_pictures() -> None:
+    assert chunk_sizes(202, 32) == [32, 32, 28, 28, 28, 28, 26]

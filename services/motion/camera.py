@@ -342,7 +342,7 @@ class FileWorker(Worker):
         try:
             for read in video.read():
                 self._keep(read)
-                if read.packet is not None and read.is_skipped:
+                if read.is_skipped and read.packet is not None:
                     self.status.skipped_frame()
                     self.status.beat()
                     last_s = max(last_s, read.packet.t_s)  # the file goes on, though nobody looks

@@ -15,7 +15,7 @@ class MotionMetrics:
         )
         self.skipped = Counter(
             "clipwatch_camera_skipped_frames_total",
-            "Frames that were not decoded because nothing moved; some are decoded later.",
+            "Frames that were not decoded: nothing moved (some are decoded later), or no look wanted them.",
             ["camera"],
             registry=registry,
         )

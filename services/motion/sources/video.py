@@ -24,9 +24,7 @@ from services.motion.idle import Idler, Wish
 from services.motion.packets import Packet, StreamFacts
 from shared.errors import Transient, redact
 
-ONE_CORE_PX = (
-    2_600_000  # of a recording that plays at its own speed: larger frames may take one core too long
-)
+ONE_CORE_PX = 2_600_000  # of a recording at its own speed: larger frames may take one core too long
 KEY_FRAME_PATIENCE = 600  # packets without a key frame, after which a stream is taken as it is
 
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from tests.integration.camera_rig import live_camera, n_frames_of
 from tests.integration.test_motion_service import Motion, Rig, received
 from tests.servers import ServerError, find_chromium, free_port, spawn, wait_until
 from tests.unit.motion.publisher import FPS, Publisher
+from tests.unit.motion.videos import Plane, scene
 
 TOKEN = "phone-0123456789abcdef"
 SOON = {"first_snippet_s": 1, "longest_snippet_s": 2, "pre_roll_s": 1}
@@ -141,6 +142,17 @@ def test_what_is_no_publisher_is_refused(rig: Rig, publisher: Callable[..., Publ
     assert {name.lower(): value for name, value in headers.items()}["access-control-allow-origin"] == "*"
 
 
+def write_y4m(path: Path, frames: Iterable[Plane], fps: int) -> Path:
+    """Write gray `frames`, of one even size, as Chromium reads them: YUV4MPEG2, 4:2:0."""
+    with path.open("wb") as file:
+        for number, plane in enumerate(frames):
+            height, width = plane.shape
+            if number == 0:
+                file.write(f"YUV4MPEG2 W{width} H{height} F{fps}:1 Ip A1:1 C420jpeg\n".encode())
+            file.write(b"FRAME\n" + plane.tobytes() + bytes([128]) * (width * height // 2))
+    return path
+
+
 PAGE = """<!doctype html><title>publisher</title><script>
 (async () => {
   const media = await navigator.mediaDevices.getUserMedia({video: {width: 640, height: 480}, audio: true});
@@ -170,7 +182,9 @@ def chromium() -> Path:
 
 @pytest.mark.redis
 def test_a_browser_is_a_camera(rig: Rig, chromium: Path) -> None:
+    """Its camera is a file in which a square crosses a wall: what Chromium draws by itself only turns in its place."""
     rig.cameras(PHONE)
+    camera = write_y4m(rig.folder / "camera.y4m", scene(100, 640, 480, 60, range(20, 90)), fps=15)
     motion = rig.start()
     page = rig.folder / "page"
     page.mkdir()
@@ -187,6 +201,7 @@ def test_a_browser_is_a_camera(rig: Rig, chromium: Path) -> None:
             "--headless=new",
             *("--no-sandbox", "--disable-gpu", "--no-proxy-server", "--no-first-run"),
             *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
+            f"--use-file-for-fake-video-capture={camera}",
             f"--user-data-dir={rig.folder / 'profile'}",
             f"http://127.0.0.1:{port}/index.html",
         ],

@@ -100,7 +100,8 @@ def appearances(told: Sequence[Told], database: Path) -> list[Appearance]:
 def start_demo(data_dir: Path) -> tuple[subprocess.Popen[str], str]:
     """Start the demo; return it with its page's address once it is ready."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.local.cli", "demo", "--data-dir", str(data_dir)],
+        # no usual port: a demo that starts beside this one may find it free as well
+        [sys.executable, "-m", "services.local.cli", "demo", "--port", "0", "--data-dir", str(data_dir)],
         cwd=data_dir.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -46,9 +46,6 @@ from services.motion.settings import MotionServiceSettings
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
 
-# A recording plays at its own speed, as a camera does, but nothing is to be measured of the waiting.
-Pace.wait = lambda *_: None  # type: ignore[method-assign]
-
 MIB = 1024 * 1024
 BUSY_S, QUIET_S = 16, 60
 BUSY_TIMES, QUIET_TIMES = 3, 14  # what a file costs once at its start is no part of a frame's cost
@@ -73,6 +70,8 @@ def main() -> int:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     if args.one:
+        # a recording plays at its own speed, as a camera does, but nothing is to be measured of the waiting
+        Pace.wait = lambda *_: None  # type: ignore[method-assign]
         print(json.dumps(METHODS[args.one](args.busy, int((args.cameras or "1").partition(",")[0]))))
         return 0
     is_given = args.busy and args.quiet

@@ -128,7 +128,7 @@ class Run:
         self._settings = settings
         self._segmenter = Segmenter()
         self._spans: list[Span] = []
-        self._rests = self._was_sure = False
+        self._rests = False
         self.cpu_s = 0.0
         self.n_frames = 0
 
@@ -150,8 +150,7 @@ class Run:
             travel=segmenter.Travel(motion.since_s, motion.n_looks),
         )
         self._note(actions)
-        self._rests = segmenter.may_rest(self._segmenter, t_s, self._was_sure and motion.is_sure)
-        self._was_sure = motion.is_sure
+        self._rests = segmenter.may_rest(self._segmenter, t_s, motion.is_sure)
 
     def finish(self, t_s: float) -> list[Span]:
         self._segmenter, actions = segmenter.finish(self._segmenter, t_s, self._settings)

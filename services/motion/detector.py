@@ -59,7 +59,7 @@ class Motion:
     is_blind: bool = False
     since_s: float = math.inf  # when what moves began to; known only once it has gone some way
     n_looks: int = 0  # in how many frames it was followed since
-    is_sure: bool = False  # something has been on its way for a while and is in this very frame
+    is_sure: bool = False  # as in the look before, something is there that has been on its way for SURE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,7 @@ class DetectorState:
     noise: float  # standard deviation of a still pixel, grey levels
     drowned_s: float  # how long most of the picture has differed from the baseline
     is_active: bool
+    is_on_way: bool = False  # the last look showed something that had been on its way for SURE_S
     tracks: tuple[Track, ...] = ()
     known: Floats | None = None  # baseline before the scene last changed as a whole
     known_s: float = 0.0  # when that was
@@ -238,7 +239,7 @@ def step(
         # a decoder's gray: nothing of it is learned. Patience is limited, the scene may have become like that
         drowned_s = state.drowned_s + dt_s
         if drowned_s <= DROWNED_S:
-            damaged = replace(state, t_s=t_s, drowned_s=drowned_s)
+            damaged = replace(state, t_s=t_s, drowned_s=drowned_s, is_on_way=False)
             return damaged, Motion(0.0, is_active=False, is_blind=True)
         return _relearn(state, plane, t_s, state.noise, flat_share), Motion(
             0.0, is_active=False, is_blind=True
@@ -252,7 +253,8 @@ def step(
     noise = state.noise + (min(_noise_of(change), LARGEST_NOISE) - state.noise) * min(1.0, dt_s / 2.0)
     if _is_jump(change, max(10.0, 6.0 * noise)):
         if is_recalled:  # the light is as it was before: what stands there now is no part of the baseline
-            again = replace(state, t_s=t_s, history=((t_s, plane),), heat=np.zeros_like(state.heat))
+            still = np.zeros_like(state.heat)
+            again = replace(state, t_s=t_s, history=((t_s, plane),), heat=still, is_on_way=False)
             return again, Motion(0.0, is_active=False, is_blind=True)
         return _relearn(state, plane, t_s, noise, flat_share), Motion(0.0, is_active=False, is_blind=True)
 
@@ -281,6 +283,9 @@ def step(
     travelling = [track for track in owners if track.is_believed(t_s)]
     warm_s = state.started_s + settings.warm_up_s
     is_active = bool(travelling) and t_s >= warm_s
+    is_on_way = is_active and any(
+        track.travelled_s == t_s and t_s - track.since_s >= SURE_S for track in travelling
+    )
     motion = Motion(0.0, is_active=False)
     if is_active:
         scale = (settings.frame_width / plane.shape[1], settings.frame_height / plane.shape[0])
@@ -291,12 +296,13 @@ def step(
             boxes=tuple(_scaled(blob, *scale, settings) for blob in blobs),
             since_s=max(warm_s, min(track.since_s for track in travelling)),  # nor does an event begin before
             n_looks=max(len(track.spots) for track in travelling),
-            is_sure=any(track.travelled_s == t_s and t_s - track.since_s >= SURE_S for track in travelling),
+            is_sure=is_on_way and state.is_on_way,
         )
     return replace(
         _learn(state, look, light),
         drowned_s=drowned_s,
         is_active=is_active,
+        is_on_way=is_on_way,
         tracks=tracks,
         flat_share=state.flat_share + (flat_share - state.flat_share) * min(1.0, dt_s / 2.0),
     ), motion

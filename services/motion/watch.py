@@ -111,7 +111,6 @@ class Watch:
             max(self._due_s + period_s, frame.t_s - period_s) if self._due_s > 0 else frame.t_s + period_s
         )
         settings = camera.motion
-        was_sure = self.motion.is_sure
         self._state, self.motion = self._step(frame, camera)
         self._remember(frame)
         self._segmenter, actions = segmenter.step(
@@ -124,8 +123,7 @@ class Watch:
             must_cut=must_cut,
             travel=segmenter.Travel(self.motion.since_s, self.motion.n_looks),
         )
-        is_sure = was_sure and self.motion.is_sure
-        if may_rest and segmenter.may_rest(self._segmenter, frame.t_s, is_sure):
+        if may_rest and segmenter.may_rest(self._segmenter, frame.t_s, self.motion.is_sure):
             self._due_s += period_s
         orders = self._orders(actions, camera)
         if not self._segmenter.is_watching:

@@ -386,3 +386,18 @@ def test_head_and_legs_are_one_object_and_distant_people_are_not() -> None:
     assert len(merge_fragments([Blob(10, 10, 12, 20, 200), Blob(11, 32, 10, 20, 180)])) == 1
     assert len(merge_fragments([Blob(10, 10, 12, 40, 400), Blob(60, 12, 12, 40, 400)])) == 2
     assert len(merge_fragments([Blob(10, 10, 12, 40, 400), Blob(12, 90, 12, 40, 400)])) == 2
+
+
+def test_a_look_is_sure_once_two_in_a_row_showed_what_is_on_its_way() -> None:
+    options = DetectorSettings.of(MotionSettings(), WIDTH, 2 * WIDTH, 2 * HEIGHT)
+    frames = [*quiet(30), *(noisy(with_square(GROUND, 6 * index)) for index in range(30)), *quiet(10)]
+    state, looks = None, []
+    for index, frame in enumerate(frames):
+        state, motion = step(state, frame, 1000 + index / FPS, options)
+        looks.append((state.is_on_way, motion.is_sure))
+    on_way = [index for index, (is_on_way, _) in enumerate(looks) if is_on_way]
+    assert on_way[0] >= 30 + FPS  # not before it has been on its way for a second
+    assert [index for index, (_, is_sure) in enumerate(looks) if is_sure] == [
+        index for index in on_way if index - 1 in on_way
+    ]
+    assert not looks[-1][1]

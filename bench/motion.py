@@ -1,6 +1,6 @@
 """How well the motion service finds events, against other methods: `make bench-motion`.
 
-    python -m bench.motion [--plan tuning|held-out] [--methods NAME,…] [--cache FOLDER] [--only KIND,…] [--scenes]
+    python -m bench.motion [--plan tuning|again|held-out] [--methods NAME,…] [--cache FOLDER] [--only KIND,…] [--scenes]
 
 Scenes are drawn once into the cache (bench/scenes.py); their truth is known, bench/motion_score.py counts. Prints one
 JSON object a method on stdout, then a table; `--scenes` tells what each method missed and made up, on stderr.

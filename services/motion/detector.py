@@ -167,6 +167,9 @@ SHAKE_PX = 16.0
 MAX_BLOBS = 16
 CROWD = 14  # patches of change; more than that are weather
 STAYS = 0.6
+SEED_PX = 4  # of a patch: fewer are noise
+WEAK, BESIDE_LARGE = 0.6, 8  # of the limit, near a small patch; not beside one of so many smallest areas
+STRONG = 1.2  # times the limit: a tenth of a patch must differ by this much
 SMOOTH = 0.15  # an object's edge stands out of the local average by 0.3 of its height or more
 DOUBT_PHASE_S, DOUBT = 3.0, 2.0  # a bush grows out of its first place: ways count half at first
 LIGHT_S = 0.3  # time constant of the baseline where only the light changed
@@ -176,6 +179,7 @@ KNOWN_S = 60.0  # how long the baseline before a change is kept
 ALIKE = 0.75  # share of pixels that must be as they were for it to be taken again
 _NEAR = np.ones((3, 3), np.uint8)
 _DISC = np.ones((9, 9), np.uint8)
+_NEARBY = np.ones((7, 7), np.uint8)
 
 
 def plane_size(frame_width: int, frame_height: int) -> tuple[int, int]:
@@ -422,15 +426,24 @@ def _blobs(
     """Return what moves, in px of the plane, largest first, the strength of the strongest, and where only the light
     changed (place and mask). `foreground`: the part of the look's that is asked about."""
     at = np.flatnonzero(foreground)
-    if at.size < 0.3 * settings.min_area_px:
+    if at.size < SEED_PX:
         return (), 0.0, []
     count, labels, stats = _patches(foreground.view(np.uint8), settings.dilate_iterations)
     label_at = labels.ravel()[at]
     changed_px = np.bincount(label_at, minlength=count)
+    is_weak = (changed_px >= SEED_PX) & (changed_px < settings.min_area_px)
+    if is_weak.any() and count <= CROWD and changed_px.max() < BESIDE_LARGE * settings.min_area_px:
+        foreground = foreground | _around(look, foreground & is_weak[labels])
+        at = np.flatnonzero(foreground)
+        count, labels, stats = _patches(foreground.view(np.uint8), settings.dilate_iterations)
+        label_at = labels.ravel()[at]
+        changed_px = np.bincount(label_at, minlength=count)
+    if at.size < 0.3 * settings.min_area_px:
+        return (), 0.0, []
     movement = np.bincount(label_at, weights=look.heat.ravel()[at], minlength=count)
     ratios = np.minimum(look.size.ravel()[at] / look.limit.ravel()[at], 6.0)
     excess = np.bincount(label_at, weights=ratios, minlength=count)
-    strong_px = np.bincount(label_at, weights=ratios > 1.6, minlength=count)
+    strong_px = np.bincount(label_at, weights=ratios > STRONG, minlength=count)
     least = 0.7 if state.is_active else 1.0
     candidates = np.flatnonzero(
         (stats[:, cv2.CC_STAT_AREA] >= least * settings.min_area_px)
@@ -467,6 +480,11 @@ def _blobs(
         )
         strength = max(strength, float(excess[label]) / settings.min_area_px)
     return tuple(merge_fragments(kept)[:MAX_BLOBS]), strength, light
+
+
+def _around(look: _Look, seeds: Mask) -> Mask:
+    """Return what differs by WEAK of the limit near `seeds`: the rest of a thing that is small and pale."""
+    return (cv2.dilate(seeds.view(np.uint8), _NEARBY) > 0) & (look.size > np.float32(WEAK) * look.limit)
 
 
 def _patches(

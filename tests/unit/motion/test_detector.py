@@ -110,6 +110,22 @@ def test_a_slow_small_thing_is_found() -> None:
     assert n_dated(look(frames), 20) >= 50  # believed once it has gone 10 px
 
 
+def far_at_night(i: int) -> Plane:
+    """A thing of 7x14 px whose head and legs stand out by 14 levels, its middle by 5, in noise of 1.5."""
+    thing = np.zeros((HEIGHT, WIDTH))
+    x, y = round(20 + 1.6 * i), 90
+    thing[y : y + 14, x : x + 7] = 5
+    thing[y : y + 4, x + 1 : x + 6] = thing[y + 10 : y + 14, x + 1 : x + 6] = 14
+    return noisy(to_plane(GROUND * 0.2 + 8 + cv2.GaussianBlur(thing, (0, 0), 0.8)), 1.5)
+
+
+def test_a_far_pale_thing_is_found_by_what_differs_around_the_little_that_stands_out() -> None:
+    frames = [noisy(to_plane(GROUND * 0.2 + 8), 1.5) for _ in range(20)]
+    motions = look(frames + [far_at_night(i) for i in range(80)])
+    assert n_active(motions[:20]) == 0
+    assert n_active(motions[20:]) >= 30
+
+
 def test_two_separate_things_are_two_boxes() -> None:
     frames = quiet(10) + [
         noisy(with_square(with_square(GROUND, 5 * i, y=20), 303 - 5 * i, y=124, side=20)) for i in range(40)

@@ -169,7 +169,7 @@ CROWD = 14  # patches of change; more than that are weather
 STAYS = 0.6
 SEED_PX = 4  # of a patch: fewer are noise
 WEAK, BESIDE_LARGE = 0.6, 8  # of the limit, near a small patch; not beside one of so many smallest areas
-STRONG = 1.2  # times the limit: a tenth of a patch must differ by this much
+STRONG, STRONG_WEAK = 1.6, 1.2  # times the limit: a tenth of a patch must differ by this much; in such a look
 SMOOTH = 0.15  # an object's edge stands out of the local average by 0.3 of its height or more
 DOUBT_PHASE_S, DOUBT = 3.0, 2.0  # a bush grows out of its first place: ways count half at first
 LIGHT_S = 0.3  # time constant of the baseline where only the light changed
@@ -432,7 +432,9 @@ def _blobs(
     label_at = labels.ravel()[at]
     changed_px = np.bincount(label_at, minlength=count)
     is_weak = (changed_px >= SEED_PX) & (changed_px < settings.min_area_px)
+    strong = STRONG
     if is_weak.any() and count <= CROWD and changed_px.max() < BESIDE_LARGE * settings.min_area_px:
+        strong = STRONG_WEAK
         foreground = foreground | _around(look, foreground & is_weak[labels])
         at = np.flatnonzero(foreground)
         count, labels, stats = _patches(foreground.view(np.uint8), settings.dilate_iterations)
@@ -443,7 +445,7 @@ def _blobs(
     movement = np.bincount(label_at, weights=look.heat.ravel()[at], minlength=count)
     ratios = np.minimum(look.size.ravel()[at] / look.limit.ravel()[at], 6.0)
     excess = np.bincount(label_at, weights=ratios, minlength=count)
-    strong_px = np.bincount(label_at, weights=ratios > STRONG, minlength=count)
+    strong_px = np.bincount(label_at, weights=ratios > strong, minlength=count)
     least = 0.7 if state.is_active else 1.0
     candidates = np.flatnonzero(
         (stats[:, cv2.CC_STAT_AREA] >= least * settings.min_area_px)

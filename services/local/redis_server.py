@@ -10,6 +10,7 @@ import importlib.util
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,16 +50,17 @@ def find_redis_server() -> Path:
     )
 
 
-def prepare_redis(folder: Path) -> EmbeddedRedis:
+def prepare_redis(folder: Path, choose_port: Callable[[int], int] = free_port) -> EmbeddedRedis:
     """Write the server's configuration into `folder` and return how to start and reach it.
 
+    `choose_port` is given the usual port and says which to take.
     A server that an earlier, killed launcher left behind in the same folder is shut down first (its file is whole).
     """
     binary = find_redis_server()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     password = _password(folder / "password")
     _end_leftover(folder, password)
-    port = free_port(USUAL_PORT)
+    port = choose_port(USUAL_PORT)
     (folder / "port").write_text(str(port))
     conf = folder / "redis.conf"
     lines = [

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +20,7 @@ import httpx
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.local.ports import free_port
+from services.local.ports import claimed_port, free_port
 from services.local.processes import Child, ChildGaveUp, ChildSpec, LineSink, stop_children
 from services.local.redis_server import EmbeddedRedis, prepare_redis
 from shared.contract import LABELS, MEDIA, SNIPPETS
@@ -138,12 +139,13 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
     """
     for folder in (plan.data_dir, plan.media_dir):
         _make_folder(folder)
-    with _locked(plan.data_dir), contextlib.ExitStack() as files:
-        sink = sink or _file_sink(plan.data_dir / "logs", files)
-        embedded = None if plan.redis_url else prepare_redis(plan.data_dir / "redis")
+    with _locked(plan.data_dir), contextlib.ExitStack() as held:
+        sink = sink or _file_sink(plan.data_dir / "logs", held)
+        choose_port = partial(claimed_port, held=held)
+        embedded = None if plan.redis_url else prepare_redis(plan.data_dir / "redis", choose_port)
         redis_url = plan.redis_url or (embedded.url if embedded else "")
         database_url = plan.database_url or f"sqlite+aiosqlite:///{plan.data_dir / 'clipwatch.db'}"
-        ports = {name: free_port(plan.page_port if name == "recorder" else 0) for name in plan.services}
+        ports = {name: choose_port(plan.page_port if name == "recorder" else 0) for name in plan.services}
         children: dict[str, Child] = {}
         if embedded:
             children["redis"] = Child(ChildSpec("redis", embedded.argv, _plain_env()), sink)

@@ -428,18 +428,14 @@ def _blobs(
     at = np.flatnonzero(foreground)
     if at.size < SEED_PX:
         return (), 0.0, []
-    count, labels, stats = _patches(foreground.view(np.uint8), settings.dilate_iterations)
-    label_at = labels.ravel()[at]
-    changed_px = np.bincount(label_at, minlength=count)
+    count, labels, stats, label_at, changed_px = _counted(foreground, at, settings)
     is_weak = (changed_px >= SEED_PX) & (changed_px < settings.min_area_px)
     strong = STRONG
     if is_weak.any() and count <= CROWD and changed_px.max() < BESIDE_LARGE * settings.min_area_px:
         strong = STRONG_WEAK
         foreground = foreground | _around(look, foreground & is_weak[labels])
         at = np.flatnonzero(foreground)
-        count, labels, stats = _patches(foreground.view(np.uint8), settings.dilate_iterations)
-        label_at = labels.ravel()[at]
-        changed_px = np.bincount(label_at, minlength=count)
+        count, labels, stats, label_at, changed_px = _counted(foreground, at, settings)
     if at.size < 0.3 * settings.min_area_px:
         return (), 0.0, []
     movement = np.bincount(label_at, weights=look.heat.ravel()[at], minlength=count)
@@ -482,6 +478,15 @@ def _blobs(
         )
         strength = max(strength, float(excess[label]) / settings.min_area_px)
     return tuple(merge_fragments(kept)[:MAX_BLOBS]), strength, light
+
+
+def _counted(
+    foreground: Mask, at: Places, settings: DetectorSettings
+) -> tuple[int, Any, Any, Places, Places]:
+    """Return the patches of `foreground` as `_patches` does, the patch of each pixel `at`, and how many each has."""
+    count, labels, stats = _patches(foreground.view(np.uint8), settings.dilate_iterations)
+    label_at = labels.ravel()[at]
+    return count, labels, stats, label_at, np.bincount(label_at, minlength=count)
 
 
 def _around(look: _Look, seeds: Mask) -> Mask:

@@ -100,7 +100,7 @@ def appearances(told: Sequence[Told], database: Path) -> list[Appearance]:
 def start_demo(data_dir: Path) -> tuple[subprocess.Popen[str], str]:
     """Start the demo; return it with its page's address once it is ready."""
     process = subprocess.Popen(
-        # no usual port: a demo that starts beside this one may find it free as well
+        # the usual port is left to whoever wants to look at a demo meanwhile
         [sys.executable, "-m", "services.local.cli", "demo", "--port", "0", "--data-dir", str(data_dir)],
         cwd=data_dir.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -167,9 +167,11 @@ SHAKE_PX = 16.0
 MAX_BLOBS = 16
 CROWD = 14  # patches of change; more than that are weather
 STAYS = 0.6
-SEED_PX = 4  # of a patch: fewer are noise
-WEAK, BESIDE_LARGE = 0.6, 8  # of the limit, near a small patch; not beside one of so many smallest areas
-STRONG, STRONG_WEAK = 1.6, 1.2  # times the limit: a tenth of a patch must differ by this much; in such a look
+STRONG = 1.6  # times the limit: a tenth of a patch must differ by this much
+SEED_PX = 4  # a patch smaller than this is noise; one smaller than the smallest area grows,
+WEAK = 0.6  # into what differs by so much of the limit close by,
+BESIDE_LARGE = 8  # unless a patch of so many smallest areas is in the picture;
+STRONG_WHERE_GROWN = 1.2  # STRONG in a look in which patches grew
 SMOOTH = 0.15  # an object's edge stands out of the local average by 0.3 of its height or more
 DOUBT_PHASE_S, DOUBT = 3.0, 2.0  # a bush grows out of its first place: ways count half at first
 LIGHT_S = 0.3  # time constant of the baseline where only the light changed
@@ -428,14 +430,14 @@ def _blobs(
     at = np.flatnonzero(foreground)
     if at.size < SEED_PX:
         return (), 0.0, []
-    count, labels, stats, label_at, changed_px = _counted(foreground, at, settings)
+    count, labels, stats, label_at, changed_px = _patches(foreground, at, settings)
     is_weak = (changed_px >= SEED_PX) & (changed_px < settings.min_area_px)
     strong = STRONG
     if is_weak.any() and count <= CROWD and changed_px.max() < BESIDE_LARGE * settings.min_area_px:
-        strong = STRONG_WEAK
+        strong = STRONG_WHERE_GROWN
         foreground = foreground | _around(look, foreground & is_weak[labels])
         at = np.flatnonzero(foreground)
-        count, labels, stats, label_at, changed_px = _counted(foreground, at, settings)
+        count, labels, stats, label_at, changed_px = _patches(foreground, at, settings)
     if at.size < 0.3 * settings.min_area_px:
         return (), 0.0, []
     movement = np.bincount(label_at, weights=look.heat.ravel()[at], minlength=count)
@@ -480,29 +482,23 @@ def _blobs(
     return tuple(merge_fragments(kept)[:MAX_BLOBS]), strength, light
 
 
-def _counted(
-    foreground: Mask, at: Places, settings: DetectorSettings
-) -> tuple[int, Any, Any, Places, Places]:
-    """Return the patches of `foreground` as `_patches` does, the patch of each pixel `at`, and how many each has."""
-    count, labels, stats = _patches(foreground.view(np.uint8), settings.dilate_iterations)
-    label_at = labels.ravel()[at]
-    return count, labels, stats, label_at, np.bincount(label_at, minlength=count)
-
-
 def _around(look: _Look, seeds: Mask) -> Mask:
     """Return what differs by WEAK of the limit near `seeds`: the rest of a thing that is small and pale."""
     return (cv2.dilate(seeds.view(np.uint8), _NEARBY) > 0) & (look.size > np.float32(WEAK) * look.limit)
 
 
 def _patches(
-    changed: Gray, dilate_iterations: int
-) -> tuple[int, Any, Any]:  # Any: OpenCV's stubs say MatLike
-    """Return how many connected patches there are once `changed` is dilated (the ground is the first), uint16 or
-    int32[H, W] of their numbers, and their statistics."""
-    grown = cv2.dilate(changed, _NEAR, iterations=dilate_iterations) if dilate_iterations else changed
-    kind = cv2.CV_16U if changed.size < 4 * 65535 else cv2.CV_32S  # a patch and its border are 4 px at least
+    foreground: Mask, at: Places, settings: DetectorSettings
+) -> tuple[int, Any, Any, Any, Places]:  # Any: OpenCV's stubs say MatLike
+    """Return the connected patches of `foreground` once dilated: how many there are (the ground is the first), uint16
+    or int32[H, W] of their numbers, their statistics, the patch of each pixel `at`, and how many of those each has."""
+    grown = foreground.view(np.uint8)
+    if settings.dilate_iterations:
+        grown = _gray(cv2.dilate(grown, _NEAR, iterations=settings.dilate_iterations))
+    kind = cv2.CV_16U if grown.size < 4 * 65535 else cv2.CV_32S  # a patch and its border are 4 px at least
     count, labels, stats, _ = cv2.connectedComponentsWithStats(grown, connectivity=8, ltype=kind)
-    return count, labels, stats
+    label_at = labels.ravel()[at]
+    return count, labels, stats, label_at, np.bincount(label_at, minlength=count)
 
 
 def _parts(foreground: Mask, labels: Any, label: int, blob: Blob, settings: DetectorSettings) -> list[Blob]:

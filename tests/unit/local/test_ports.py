@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,12 +24,11 @@ with contextlib.ExitStack() as held:
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Claims of this test alone, also for the processes that it starts."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    yield tmp_path / f"clipwatch-ports-{os.getuid()}"
-    tempfile.tempdir = None
+    monkeypatch.setattr(tempfile, "tempdir", None)  # where it keeps what it found
+    return tmp_path / f"clipwatch-ports-{os.getuid()}"
 
 
 def claim(port: int) -> int:

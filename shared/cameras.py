@@ -93,7 +93,8 @@ class MotionSettings(_Strict):
         Literal["auto", "off"],
         Field(
             description="'auto' decodes key frames only while nothing moves, where packet sizes tell when that ends, "
-            "and at other times no picture between two looks that no other needs; 'off' decodes everything"
+            "and at other times no picture between two looks that no other needs, nor what is left of a group of "
+            "pictures after its last look; 'off' decodes everything"
         ),
     ] = "auto"
     masks: Annotated[

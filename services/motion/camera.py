@@ -153,7 +153,7 @@ class Worker:
         orders = watch.look(frame, self.camera, must_cut=must_cut, may_rest=not self.view.is_watched)
         if self._idler is not None:
             self._tell(self._idler)
-            self._idler.saw(frame.t_s, is_busy=watch.is_busy)
+            self._idler.saw(frame.t_s, is_busy=watch.is_busy, is_sure=watch.is_sure)
             for order in orders:
                 if isinstance(order, Opened):
                     self._idler.opened(order.event_started_s, frame.t_s)

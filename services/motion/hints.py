@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_VCL_FIRST, _VCL_LAST, _NAL_TYPE = 1, 5, 0x1F  # ITU-T H.264 table 7-1: coded slices; 12 is filler
+_VCL_FIRST, _IDR, _NAL_TYPE = 1, 5, 0x1F  # ITU-T H.264 table 7-1: coded slices are 1 to 5; 12 is filler
 RUN = (
     12  # sizes that are looked at together (of 1, 5, 12 and 25 it told a walker best, docs/design/capture.md)
 )
@@ -38,18 +38,21 @@ class Size:
     is_key: bool
     place: int
     is_disposable: bool = False  # no other picture is decoded from it
+    is_fresh: bool = False  # nothing from here on needs what came before
 
 
 def size_of(data: bytes, is_key: bool, place: int, codec: str, length_size: int) -> Size:
     """Measure a packet. Of H.264 only the slices count; `length_size`: of NAL lengths, 0 for start codes."""
     if codec != "h264":
         return Size(len(data), is_key, place)
-    n_bytes, is_disposable = 0, False
+    n_bytes, is_disposable, is_fresh = 0, False, False
     for at, end in _units(data, length_size):
-        if _VCL_FIRST <= data[at] & _NAL_TYPE <= _VCL_LAST:
+        kind = data[at] & _NAL_TYPE
+        if _VCL_FIRST <= kind <= _IDR:
             n_bytes += end - at
             is_disposable = data[at] >> 5 & 3 == 0  # nal_ref_idc
-    return Size(n_bytes or len(data), is_key, place, is_disposable and not is_key)
+            is_fresh = kind == _IDR
+    return Size(n_bytes or len(data), is_key, place, is_disposable and not is_key, is_fresh and is_key)
 
 
 def _units(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:

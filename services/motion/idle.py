@@ -2,12 +2,15 @@
 clock, no decoder; times are the packets' own.
 
     awake   every packet is decoded, but pictures that no other needs and that lie between two looks
+    dozing  what is left of a group when no look is wanted before the next key frame: decoded only if that is late
     asleep  key frames only. A hint (hints.py) has the group so far decoded; a key frame that does not look like the
             scene has the group before it decoded as well, because what is in it came while nothing was looked at
 
 It sleeps only where that is known to be safe: the sizes were learned and would tell, key frames come often, nothing was
 seen for a while, and no event has begun lately that the sizes did not tell of. A group in AUDITED is decoded all the
-same, to see whether they tell. A reader calls `take`, who looks at the frames calls the others: single values pass.
+same, to see whether they tell. It dozes where key frames come at equal distances and need nothing of what was before
+them; while an event is sure, a group's last look may lie further before its end than two looks do from each other.
+A reader calls `take`, who looks at the frames calls the others: single values pass.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ MOST_HINTS = 256
 MOST_GROUPS = 8
 MOST_REORDERED = 17  # pictures that may have to be known at a time (H.264: 16) and one
 LOOKS_APART = 1.25  # periods: a look may come this late
+DOZE_S = 0.6  # in a sure event a group's last look may lie this long before its end,
+DOZE_SHARE = 0.3  # but no more than so much of it
+REGULAR, ON_TIME_S = 3, 0.05  # so many groups were equally long, to this much
 
 
 class Wish(enum.Enum):
@@ -53,6 +59,9 @@ class Idler:
         self._decoded_s: deque[float] = deque(maxlen=MOST_REORDERED)
         self.sizes = Sizes()
         self.is_asleep = False
+        self.is_dozing = False
+        self._is_sure = False
+        self._is_key_fresh = False
         self._name = name
         self._n_keys = 0
         self._started_s: float | None = None
@@ -68,8 +77,10 @@ class Idler:
 
     # -- what was seen in the frames
 
-    def saw(self, t_s: float, *, is_busy: bool) -> None:
-        """A frame of `t_s` was looked at; `is_busy`: there was something in it, or an event is open."""
+    def saw(self, t_s: float, *, is_busy: bool, is_sure: bool = False) -> None:
+        """A frame of `t_s` was looked at; `is_busy`: there was something in it, or an event is open; `is_sure`: an
+        event is, and will be at the next look."""
+        self._is_sure = is_sure
         self._looked_s = t_s
         if is_busy:
             self._busy_s = t_s
@@ -99,23 +110,29 @@ class Idler:
 
     # -- packets
 
-    def take(self, t_s: float, size: Size) -> Wish:
-        """Say what is to be done with the packet of `t_s` (epoch seconds)."""
+    def take(self, t_s: float, size: Size, *, is_in_order: bool = False) -> Wish:
+        """Say what is to be done with the packet of `t_s` (epoch seconds). `is_in_order`: the decoder gives out each
+        picture at once."""
         if self._started_s is None:
             self._started_s = t_s
         if size.is_key:
             if self._key_s is not None:
                 self._groups_s.append(t_s - self._key_s)
-            self._key_s = t_s
+            self._key_s, self._is_key_fresh = t_s, size.is_fresh
             self._n_keys += 1
         surprise = self.sizes.see(size, is_calm=self._is_calm(t_s))
         if surprise >= 1.0:
             self._hints_s.append(t_s)
+        if self.is_dozing:
+            return self._dozing(t_s, size)
         if not self.is_asleep:
             if size.is_key and not self._is_audited and self._may_sleep(t_s):
                 self.is_asleep = True
                 self._is_noticed = False
                 return Wish.PEEK
+            if is_in_order and not size.is_key and self._may_doze(t_s):
+                self.is_dozing = True
+                return Wish.SKIP
             return self._awake(t_s, size)
         return self._asleep(t_s, size, surprise)
 
@@ -132,6 +149,34 @@ class Idler:
         if after_s is None:  # pictures come in the order they are shown: one that others need follows
             return t_s - before_s <= self.period_s / 2
         return after_s - before_s <= LOOKS_APART * self.period_s
+
+    def _may_doze(self, t_s: float) -> bool:
+        """Tell whether the last look is near enough to the next key frame to be the last one of this group."""
+        ends_s = self._group_ends_s
+        if not self.is_on or ends_s is None or t_s >= ends_s or not self._is_key_fresh:
+            return False
+        apart_s = self.period_s
+        if self._is_sure:
+            apart_s = max(apart_s, min(DOZE_S, DOZE_SHARE * self._groups_s[-1]))
+        return ends_s - self._looked_s <= apart_s
+
+    @property
+    def _group_ends_s(self) -> float | None:
+        """When the next key frame is due; None when they come at different distances, or too few came."""
+        recent = tuple(self._groups_s)[-REGULAR:]
+        if self._key_s is None or len(recent) < REGULAR or max(recent) - min(recent) > ON_TIME_S:
+            return None
+        return self._key_s + recent[-1]
+
+    def _dozing(self, t_s: float, size: Size) -> Wish:
+        if size.is_key:
+            self.is_dozing = False
+            return Wish.DECODE if size.is_fresh else Wish.REPLAY
+        ends_s = self._group_ends_s
+        if not self.is_on or ends_s is None or t_s > ends_s + ON_TIME_S:
+            self.is_dozing = False
+            return Wish.REPLAY
+        return Wish.SKIP
 
     def _asleep(self, t_s: float, size: Size, surprise: float) -> Wish:
         if self._is_noticed:

@@ -80,6 +80,7 @@ class Watch:
         self._spare: Frame | None = None
         self._due_s = float("-inf")
         self.event_id: str | None = None
+        self.is_sure = False  # an event is open, and surely goes on until after the next look
         self.motion = Motion(0.0, is_active=False)
 
     @property
@@ -123,7 +124,8 @@ class Watch:
             must_cut=must_cut,
             travel=segmenter.Travel(self.motion.since_s, self.motion.n_looks),
         )
-        if may_rest and segmenter.may_rest(self._segmenter, frame.t_s, self.motion.is_sure):
+        self.is_sure = segmenter.may_rest(self._segmenter, frame.t_s, self.motion.is_sure)
+        if may_rest and self.is_sure:
             self._due_s += period_s
         orders = self._orders(actions, camera)
         if not self._segmenter.is_watching:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.motion.camera import FileWorker, Place
+from services.motion.camera import FileWorker, Pace, Place
 from services.motion.metrics import MotionMetrics
 from services.motion.outbox import Entry, Outbox
 from services.motion.recordings import find_recording
@@ -80,7 +80,7 @@ class Played:
         ]
 
 
-def play(folder: Path, video: Path, idle: str) -> Played:
+def play(folder: Path, video: Path, idle: str, pace: str = "fast") -> Played:
     """Read a recording as the service does."""
     folder.mkdir()
     (folder / "journal").mkdir()
@@ -90,7 +90,7 @@ def play(folder: Path, video: Path, idle: str) -> Played:
             "id": "cam",
             "labels": ["x"],
             "url": str(video),
-            "pace": "fast",
+            "pace": pace,
             "loop": False,
             "motion": {"idle": idle},
         }
@@ -158,6 +158,26 @@ def test_pictures_that_no_other_needs_are_not_decoded_between_two_looks(
     assert not thinned.status.is_truncated
 
 
+@pytest.mark.parametrize("gop_s", [1, GOP_S])
+def test_in_a_sure_event_the_rest_of_a_group_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gop_s: int
+) -> None:
+    """A thing crosses for 12 s: a sixth is left out at least, the event and its clips are the same."""
+    monkeypatch.setattr(Pace, "wait", lambda *_: None)
+    frames = scene(1.0, 1.0, (4.0, 16.0), 21)
+    video = write_video(tmp_path / "in.mp4", frames, fps=FPS, gop=gop_s * FPS, options=CODERS["vbr"])
+    whole = play(tmp_path / "off", video, "off", "realtime")
+    thinned = play(tmp_path / "auto", video, "auto", "realtime")
+    assert whole.status.n_skipped == 0
+    assert 0.6 <= thinned.status.decoded_share <= 0.95
+    assert thinned.begins_s() == whole.begins_s() != []
+    assert len(thinned.snippets) == len(whole.snippets)
+    for one, other in zip(thinned.clips_s(), whole.clips_s(), strict=True):
+        assert one == pytest.approx(other, abs=0.61)
+    for less, more in zip(thinned.snippets, whole.snippets, strict=True):
+        assert len(less.pictures) == pytest.approx(len(more.pictures), abs=4)
+
+
 def test_a_recording_that_ends_while_it_sleeps_is_not_taken_for_cut_off(tmp_path: Path) -> None:
     frames = scene(1.0, 1.0, (90.0, 91.0))
     video = write_video(tmp_path / "in.mp4", frames, fps=FPS, gop=GOP_S * FPS, options=CODERS["vbr"])
@@ -196,3 +216,35 @@ def test_a_network_camera_that_sleeps_sees_what_one_that_is_awake_sees(
         assert abs(apart.total_seconds()) <= 0.25, name
     assert n_frames_of(idle_media)[1] == pytest.approx(n_frames_of(awake_media)[1], abs=2)
     assert len(idle_said.header.pictures) == pytest.approx(len(awake_said.header.pictures), abs=2)
+
+
+@pytest.mark.rtsp
+@pytest.mark.timeout(180)
+def test_a_network_camera_leaves_the_rest_of_groups_in_a_sure_event(
+    rtsp_server: Callable[..., RtspServer], tmp_path: Path
+) -> None:
+    """Two cameras read one stream side by side, on which a thing takes 12 s; only the second may leave anything."""
+    video = tmp_path / "in.mp4"
+    frames = scene(1.0, 1.0, (10.0, 22.0), 28)
+    write_video(video, frames, fps=FPS, gop=GOP_S * FPS, options=CODERS["vbr"])
+    url = rtsp_server("--file", str(video)).url()
+    (tmp_path / "off").mkdir()
+    (tmp_path / "auto").mkdir()
+    with (
+        live_camera(tmp_path / "off", url=url, motion={"idle": "off"}) as awake,
+        live_camera(tmp_path / "auto", url=url, motion={"idle": "auto"}) as thinned,
+    ):
+        for camera in (awake, thinned):
+            camera.wait_for(
+                lambda camera=camera: any(said.header.is_last for _, said in camera.snippets()),  # type: ignore[misc]
+                "the end of the crossing",
+                80,
+            )
+        assert awake.status.n_skipped == 0
+        assert thinned.status.n_skipped >= 2 * FPS
+        whole, less = ([said.header for _, said in camera.snippets()] for camera in (awake, thinned))
+        assert "reader_left_behind" not in thinned.status.as_json()["drops"]
+    assert len({header.event_id for header in less}) == len({header.event_id for header in whole}) == 1
+    assert abs((less[0].event_started_at - whole[0].event_started_at).total_seconds()) <= 0.25
+    assert abs((less[-1].ended_at - whole[-1].ended_at).total_seconds()) <= 0.75
+    assert all(len(header.pictures) >= 8 for header in less)

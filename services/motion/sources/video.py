@@ -131,7 +131,9 @@ class Video:
         self._stream = container.streams.video[0]
         context = self._stream.codec_context
         is_large = context.width * context.height > ONE_CORE_PX
-        if not is_live and (is_hurried or is_large):  # a camera's frames are not to wait in threads
+        # a camera's frames are not to wait in threads
+        self._is_threaded = not is_live and (is_hurried or is_large)
+        if self._is_threaded:
             context.thread_type = "AUTO"
         self.facts = facts_of(self._stream)
         self._times = make_times(self.facts)
@@ -230,12 +232,11 @@ class Video:
             return Wish.DECODE
         self._place = 0 if packet.is_key else self._place + 1
         size = size_of(packet.data, packet.is_key, self._place, self.facts.codec, self._length_size)
-        wish = self.idler.take(packet.t_s, size)
+        is_in_order = not (self._is_threaded or self.codec_context.has_b_frames)
+        wish = self.idler.take(packet.t_s, size, is_in_order=is_in_order)
         if wish is Wish.LEAVE_OUT and not self.facts.has_timestamps:
             wish = Wish.DECODE  # which pictures are its neighbours is not known
-        if (
-            wish is Wish.DECODE and self._skipped
-        ):  # a key frame with which it wakes: nothing before it is needed
+        if wish is Wish.DECODE and self._skipped:  # a key frame that begins anew: nothing before it is needed
             self._skipped, self._skipped_before = [], []
         return wish
 
@@ -266,12 +267,17 @@ class Video:
     def _replay(self, raw: av.Packet[VideoStream], packet: Packet, *, both: bool) -> Iterator[Read]:
         skipped = [*(self._skipped_before if both else ()), *self._skipped]
         self._skipped, self._skipped_before = [], []
-        for earlier in skipped:
-            yield Read(None, self._decoded(earlier, packet.t_s), is_replay=True)
+        yield from self._caught_up(skipped, packet.t_s)
         yield Read(packet, self._decoded(raw, packet.t_s), is_replay=True)
 
+    def _caught_up(self, skipped: list[av.Packet[VideoStream]], now_s: float) -> Iterator[Read]:
+        for earlier in skipped:
+            yield Read(None, self._decoded(earlier, now_s), is_replay=True)
+
     def _rest(self) -> Iterator[Read]:
-        """Yield the frames that the decoder still holds at the end."""
+        """Yield the frames that the decoder still holds at the end, those of packets that were to wait included."""
+        if self.idler is not None and self.idler.is_dozing:
+            yield from self._caught_up(self._skipped, self._last_frame_s or 0.0)
         try:
             images = self.codec_context.decode(None)
         except av.FFmpegError:

@@ -68,6 +68,14 @@ def test_a_picture_that_no_other_needs_is_told_apart() -> None:
     assert not size_of(b"\x00\x00\x01\x61abc", False, 1, "h264", 0).is_disposable
 
 
+def test_only_an_idr_picture_needs_nothing_of_what_came_before() -> None:
+    assert size_of(b"\x00\x00\x01\x67ab\x00\x00\x01\x65abc", True, 0, "h264", 0).is_fresh
+    assert not size_of(
+        b"\x00\x00\x01\x06ab\x00\x00\x01\x61abc", True, 0, "h264", 0
+    ).is_fresh  # a recovery point
+    assert not size_of(b"\x00\x00\x01\x26abc", True, 0, "hevc", 0).is_fresh  # not known
+
+
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x00\x00\x01", b"\xff\xff\xff\xff\x41", bytes(40)])
 def test_broken_packets_are_measured_all_the_same(data: bytes) -> None:
     for length_size in (0, 4):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.motion.hints import Size
-from services.motion.idle import DISTRUST_S, LEARN_S, LONGEST_GROUP_S, Idler, Wish
+from services.motion.idle import DISTRUST_S, DOZE_S, LEARN_S, LONGEST_GROUP_S, ON_TIME_S, Idler, Wish
 
 FPS = 25
 
@@ -204,3 +204,106 @@ def test_at_25_frames_a_second_half_of_them_are_left_out(name: str, share: float
     idler = Idler("cam", period_s=0.1, is_on=False)
     wishes = [idler.take(t_s, Size(2000, False, 1, True)) for t_s, _ in stream(PATTERNS[name], FPS)]
     assert set(wishes) == {Wish.DECODE}
+
+
+PERIOD_S = 0.1
+
+
+@dataclasses.dataclass
+class Busy:
+    """A camera whose pictures come in order, looked at as the service does: half as often while an event is sure."""
+
+    idler: Idler = dataclasses.field(default_factory=lambda: Idler("cam", period_s=PERIOD_S))
+    is_fresh: bool = True
+    is_in_order: bool = True
+    is_sure: bool = True
+    t_s: float = 0.0
+    looked_s: list[float] = dataclasses.field(default_factory=list)
+
+    def send_group(self, n_packets: int = 50) -> list[Wish]:
+        return [self._send(place) for place in range(n_packets)]
+
+    def _send(self, place: int) -> Wish:
+        size = Size(2000, place == 0, place, is_fresh=self.is_fresh and place == 0)
+        wish = self.idler.take(self.t_s, size, is_in_order=self.is_in_order)
+        period_s = PERIOD_S * (1 + self.is_sure)
+        is_due = not self.looked_s or self.t_s >= self.looked_s[-1] + period_s - 1e-6
+        if wish is not Wish.SKIP and is_due:
+            self.idler.saw(self.t_s, is_busy=True, is_sure=self.is_sure)
+            self.looked_s.append(self.t_s)
+        self.t_s += 1 / FPS
+        return wish
+
+
+def test_in_a_sure_event_the_rest_of_a_group_is_left() -> None:
+    camera = Busy()
+    known = [wish for _ in range(3) for wish in camera.send_group()]
+    assert set(known) == {Wish.DECODE}
+    for _ in range(20):
+        wishes = camera.send_group()
+        n_decoded = wishes.index(Wish.SKIP)
+        assert 0.69 <= n_decoded / len(wishes) <= 0.84
+        assert set(wishes[:n_decoded]) == {Wish.DECODE}
+        assert set(wishes[n_decoded:]) == {Wish.SKIP}
+    assert max(later - earlier for earlier, later in itertools.pairwise(camera.looked_s)) <= DOZE_S + 1e-6
+
+
+def test_without_one_a_group_is_left_only_after_its_last_look() -> None:
+    camera = Busy(is_sure=False)
+    wishes = [wish for _ in range(24) for wish in camera.send_group()]
+    assert 0 < wishes.count(Wish.SKIP) / len(wishes) <= 0.04
+    apart_s = max(later - earlier for earlier, later in itertools.pairwise(camera.looked_s))
+    assert apart_s <= PERIOD_S + 1 / FPS + 1e-6
+
+
+@pytest.mark.parametrize("n_packets", [51, 60, 100, 500])
+def test_what_was_left_is_decoded_when_the_key_frame_is_late(n_packets: int) -> None:
+    camera = Busy()
+    for _ in range(6):
+        camera.send_group()
+    ends_s = camera.t_s + 2.0
+    wishes = camera.send_group(n_packets)
+    began = wishes.index(Wish.SKIP)
+    if Wish.REPLAY in wishes:
+        caught_up = wishes.index(Wish.REPLAY)
+        assert set(wishes[began:caught_up]) == {Wish.SKIP}
+        assert set(wishes[caught_up + 1 :]) <= {Wish.DECODE}
+        replayed_s = camera.t_s - (n_packets - caught_up) / FPS
+        assert ends_s < replayed_s <= ends_s + ON_TIME_S + 1 / FPS + 1e-6
+    else:
+        assert n_packets / FPS <= 2.0 + ON_TIME_S + 1e-6
+    again = camera.send_group()
+    assert again.count(Wish.SKIP) == 0 or n_packets == 51
+
+
+def test_a_key_frame_that_needs_what_came_before_has_it_decoded() -> None:
+    camera = Busy()
+    for _ in range(6):
+        camera.send_group()
+    assert camera.idler.is_dozing
+    camera.is_fresh = False
+    wishes = camera.send_group()
+    assert wishes[0] is Wish.REPLAY
+    assert set(wishes[1:]) == {Wish.DECODE}
+    assert set(camera.send_group()) == {Wish.DECODE}
+
+
+def test_a_viewer_has_what_was_left_decoded_at_once() -> None:
+    camera = Busy()
+    for _ in range(6):
+        camera.send_group()
+    camera.send_group(45)
+    assert camera.idler.is_dozing
+    camera.idler.is_on = False
+    wishes = [camera._send(place) for place in range(45, 50)]
+    assert wishes == [Wish.REPLAY, *[Wish.DECODE] * 4]
+
+
+@pytest.mark.parametrize("what", ["reordered", "groups of many lengths", "nobody looks"])
+def test_it_does_not_doze(what: str) -> None:
+    camera = Busy(is_in_order=what != "reordered")
+    for number in range(20):
+        if what == "nobody looks":
+            camera.looked_s = [camera.t_s + 1e6]
+        wishes = camera.send_group(50 + (number * 7 % 20 if what == "groups of many lengths" else 0))
+        assert set(wishes) == {Wish.DECODE}

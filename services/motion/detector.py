@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from services.motion.travel import Track, follow
+from services.motion.travel import Track, bridged, follow
 from shared.cameras import MotionSettings, Point
 
 Gray = npt.NDArray[np.uint8]
@@ -278,6 +278,7 @@ def step(
     # a baseline just made shows the thing itself, where it was some looks ago
     is_itself = state.is_guess and t_s - state.learned_s < ITSELF_S
     size_px = (plane.shape[1], plane.shape[0])
+    bridged_s = bridged(t_s - state.t_s)
     tracks, owners = follow(
         state.tracks,
         blobs,
@@ -285,12 +286,13 @@ def step(
         size_px,
         DOUBT if is_doubtful else 1.0,
         lambda i: not is_itself and _is_displaced(state.mean, look, blobs[i]),
+        bridged_s,
     )
     travelling = [track for track in owners if track.is_believed(t_s)]
     warm_s = state.started_s + settings.warm_up_s
     is_active = bool(travelling) and t_s >= warm_s
     is_on_way = is_active and any(
-        track.travelled_s == t_s and t_s - track.since_s >= SURE_S for track in travelling
+        t_s - track.travelled_s <= bridged_s and t_s - track.since_s >= SURE_S for track in travelling
     )
     motion = Motion(0.0, is_active=False)
     if is_active:

@@ -16,6 +16,7 @@ from typing import Protocol
 # Tuned on the bench's tuning plan, see docs/design/motion.md; px of the 320 px plane.
 WINDOW_S = 1.5  # positions that are looked at
 KEEP_S = 0.6  # a track that was not seen this long is forgotten
+GAP_S = 0.25, 0.7  # nobody looked for so long: tracks are taken up where they will have gone to
 ROOTED_S = 0.3  # one look in which what sways was not recognised is no proof
 BELIEVED_S = 2.0  # a track that travelled goes on counting this long
 WAY_PX, WAY_SIZES = 5.0, 0.35  # shortest way after 5 looks: px, and shares of the shorter side
@@ -75,24 +76,26 @@ def follow(
     size: tuple[int, int],
     doubt: float = 1.0,
     is_rooted: Callable[[int], bool] = lambda _index: False,
+    bridged_s: float = 0.0,
 ) -> tuple[tuple[Track, ...], tuple[Track, ...]]:
     """Return all tracks after the frame at `t_s`, and for each box the track that it belongs to.
 
     `boxes` come largest first; a box continues the track whose last rectangle is nearest, within reach.
     `size`: width and height of the plane. `doubt`: by how much longer a way must be than usual.
     `is_rooted`: whether the box of an index only sways; asked of those alone that would be believed.
+    `bridged_s`: for how long nobody looked, if that is to be bridged (see `bridged`), else 0.
     """
-    free = [track for track in tracks if t_s - track.spots[-1].t_s <= KEEP_S]
+    free = [track for track in tracks if t_s - track.spots[-1].t_s <= KEEP_S + bridged_s]
+    lasts = [_expected(track, t_s) if bridged_s else track.spots[-1] for track in free]
     found: list[Track] = []
     for index, box in enumerate(boxes):
         spot = Spot(t_s, box.x + box.w / 2, box.y + box.h / 2, box.w, box.h)
-        apart, nearest = min(
-            ((_apart(track.spots[-1], spot), i) for i, track in enumerate(free)), default=(2.0, 0)
-        )
+        apart, nearest = min(((_apart(last, spot), i) for i, last in enumerate(lasts)), default=(2.0, 0))
         if apart > 1.0:
             found.append(Track((spot,)))
             continue
         known = free.pop(nearest)
+        del lasts[nearest]
         spots = tuple(s for s in (*known.spots, spot) if t_s - s.t_s <= WINDOW_S)[-MAX_SPOTS:]
         track = replace(known, spots=spots)
         if _travels(spots, size, doubt):
@@ -103,6 +106,21 @@ def follow(
                 track = replace(track, travelled_s=t_s, since_s=since_s)
         found.append(track)
     return (*found, *free)[:MAX_TRACKS], tuple(found)
+
+
+def bridged(unseen_s: float) -> float:
+    """Return the time without a look after which tracks are taken up again, or 0: it is none, or too long."""
+    return unseen_s if GAP_S[0] < unseen_s < GAP_S[1] else 0.0
+
+
+def _expected(track: Track, t_s: float) -> Spot:
+    """Return where a track will be at `t_s`, if it goes on as it did; where it was last, if it went no way."""
+    last = track.spots[-1]
+    if not track.is_believed(t_s) or len(track.spots) < 3:
+        return last
+    velocity, _ = _line(track.spots, [(spot.x, spot.y) for spot in track.spots])
+    ahead_s = t_s - last.t_s
+    return replace(last, x=last.x + velocity[0] * ahead_s, y=last.y + velocity[1] * ahead_s)
 
 
 def _apart(last: Spot, spot: Spot) -> float:

@@ -108,9 +108,8 @@ class Watch:
         `may_rest`: every second look may be left out while an event surely goes on.
         """
         period_s = 1 / camera.motion.detect_fps
-        self._due_s = (
-            max(self._due_s + period_s, frame.t_s - period_s) if self._due_s > 0 else frame.t_s + period_s
-        )
+        is_late = frame.t_s - self._due_s >= period_s  # nothing came for a while: that is not made up for
+        self._due_s = (frame.t_s if is_late else self._due_s) + period_s
         settings = camera.motion
         self._state, self.motion = self._step(frame, camera)
         self._remember(frame)

@@ -417,3 +417,18 @@ def test_a_look_is_sure_once_two_in_a_row_showed_what_is_on_its_way() -> None:
         index for index in on_way if index - 1 in on_way
     ]
     assert not looks[-1][1]
+
+
+def test_a_sure_look_stays_sure_over_half_a_second_in_which_nobody_looked() -> None:
+    options = DetectorSettings.of(MotionSettings(), WIDTH, 2 * WIDTH, 2 * HEIGHT)
+    looks = [(index / FPS, GROUND) for index in range(30)]
+    looks += [
+        (3 + index / FPS, with_square(GROUND, 9 * index)) for index in range(25) if not 18 <= index < 22
+    ]
+    state, sure = None, []
+    for t_s, frame in looks:
+        state, motion = step(state, noisy(frame), 1000 + t_s, options)
+        sure.append((t_s, motion.is_active, motion.is_sure))
+    after = [(is_active, is_sure) for t_s, is_active, is_sure in sure if t_s >= 3 + 22 / FPS]
+    assert after[0] == (True, True)
+    assert all(is_active for is_active, _ in after)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.motion.detector import Blob
-from services.motion.travel import BELIEVED_S, MAX_SPOTS, MAX_TRACKS, Track, follow
+from services.motion.travel import BELIEVED_S, MAX_SPOTS, MAX_TRACKS, Track, bridged, follow
 
 SIZE = (320, 240)
 
@@ -92,6 +92,32 @@ def test_doubt_asks_for_a_longer_way() -> None:
         return [Blob(50 + 3 * i, 100, 20, 40)]
 
     assert believed(walker, 30, doubt=2.0).index(True) > believed(walker, 30).index(True)
+
+
+def after_a_gap(gap_s: float, x: float) -> Track:
+    """Let a thing go 80 px a second for a second, look again `gap_s` later, and return whose box at `x` is."""
+    tracks: tuple[Track, ...] = ()
+    for i in range(11):
+        tracks, _ = follow(tracks, [Blob(40 + 8 * i, 100, 20, 40)], i / 10, SIZE)
+    _, owners = follow(tracks, [Blob(round(x), 100, 20, 40)], 1.0 + gap_s, SIZE, bridged_s=bridged(gap_s))
+    return owners[0]
+
+
+@pytest.mark.parametrize("gap_s", [0.3, 0.6, 0.69])
+def test_what_goes_on_while_nobody_looks_is_taken_up_where_it_went(gap_s: float) -> None:
+    track = after_a_gap(gap_s, 120 + 80 * gap_s)
+    assert track.is_believed(1.0 + gap_s)
+    assert track.since_s == 0.0
+
+
+def test_what_appears_elsewhere_after_a_gap_is_another_thing() -> None:
+    assert len(after_a_gap(0.6, 120 - 80 * 0.6).spots) == 1
+    assert len(after_a_gap(0.6, 120 + 3 * 80 * 0.6).spots) == 1
+
+
+def test_after_a_long_gap_nothing_is_taken_up() -> None:
+    assert len(after_a_gap(0.8, 120 + 80 * 0.8).spots) == 1
+    assert len(after_a_gap(0.8, 120).spots) == 1
 
 
 def test_two_things_that_go_apart_keep_their_tracks() -> None:

@@ -58,3 +58,16 @@ def test_while_an_event_surely_goes_on_every_second_look_is_left_out() -> None:
 def test_whoever_watches_sees_every_look() -> None:
     looked = looks_of(may_rest=False)
     assert abs(per_second(looked, 10.0, 16.0) - CAMERA.motion.detect_fps) <= 0.5
+
+
+def test_looks_that_were_not_possible_are_not_made_up_for() -> None:
+    watch = Watch(FACTS, lambda _t_s: "event")
+    looked = []
+    for frame in frames(3.0):
+        t_s = frame.t_s - 1000.0
+        if not 1.0 < t_s < 1.6 and watch.is_due(frame.t_s):
+            watch.look(frame, CAMERA)
+            looked.append(t_s)
+    after = [t_s for t_s in looked if t_s > 1.59]
+    assert abs(after[0] - 1.6) < 1e-6
+    assert per_second(looked, 1.59, 2.59) <= CAMERA.motion.detect_fps + 0.5

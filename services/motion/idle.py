@@ -35,6 +35,7 @@ MOST_REORDERED = 17  # pictures that may have to be known at a time (H.264: 16) 
 LOOKS_APART = 1.25  # periods: a look may come this late
 DOZE_S = 0.6  # in a sure event a group's last look may lie this long before its end,
 DOZE_SHARE = 0.3  # but no more than so much of it
+SURE_S = 1.0  # an event that was sure counts as sure this long
 REGULAR, ON_TIME_S = 3, 0.05  # so many groups were equally long, to this much
 
 
@@ -60,7 +61,7 @@ class Idler:
         self.sizes = Sizes()
         self.is_asleep = False
         self.is_dozing = False
-        self._is_sure = False
+        self._sure_s = float("-inf")
         self._is_key_fresh = False
         self._name = name
         self._n_keys = 0
@@ -80,7 +81,8 @@ class Idler:
     def saw(self, t_s: float, *, is_busy: bool, is_sure: bool = False) -> None:
         """A frame of `t_s` was looked at; `is_busy`: there was something in it, or an event is open; `is_sure`: an
         event is, and will be at the next look."""
-        self._is_sure = is_sure
+        if is_sure:
+            self._sure_s = t_s
         self._looked_s = t_s
         if is_busy:
             self._busy_s = t_s
@@ -156,7 +158,7 @@ class Idler:
         if not self.is_on or ends_s is None or t_s >= ends_s or not self._is_key_fresh:
             return False
         apart_s = self.period_s
-        if self._is_sure:
+        if self._looked_s - self._sure_s <= SURE_S:
             apart_s = max(apart_s, min(DOZE_S, DOZE_SHARE * self._groups_s[-1]))
         return ends_s - self._looked_s <= apart_s
 

@@ -220,10 +220,10 @@ class Busy:
     t_s: float = 0.0
     looked_s: list[float] = dataclasses.field(default_factory=list)
 
-    def send_group(self, n_packets: int = 50) -> list[Wish]:
-        return [self._send(place) for place in range(n_packets)]
+    def send_group(self, n_packets: int = 50, from_place: int = 0) -> list[Wish]:
+        return [self.send(place) for place in range(from_place, n_packets)]
 
-    def _send(self, place: int) -> Wish:
+    def send(self, place: int) -> Wish:
         size = Size(2000, place == 0, place, is_fresh=self.is_fresh and place == 0)
         wish = self.idler.take(self.t_s, size, is_in_order=self.is_in_order)
         period_s = PERIOD_S * (1 + self.is_sure)
@@ -254,6 +254,17 @@ def test_without_one_a_group_is_left_only_after_its_last_look() -> None:
     assert 0 < wishes.count(Wish.SKIP) / len(wishes) <= 0.04
     apart_s = max(later - earlier for earlier, later in itertools.pairwise(camera.looked_s))
     assert apart_s <= PERIOD_S + 1 / FPS + 1e-6
+
+
+@pytest.mark.parametrize(("n_sure", "n_left"), [(30, 9), (5, 0)])
+def test_an_event_counts_as_sure_for_a_second_after_it_was(n_sure: int, n_left: int) -> None:
+    camera = Busy()
+    for _ in range(6):
+        camera.send_group()
+    camera.send_group(n_sure)
+    camera.is_sure = False
+    wishes = camera.send_group(from_place=n_sure)
+    assert n_left <= wishes.count(Wish.SKIP) <= n_left + 5
 
 
 @pytest.mark.parametrize("n_packets", [51, 60, 100, 500])
@@ -295,7 +306,7 @@ def test_a_viewer_has_what_was_left_decoded_at_once() -> None:
     camera.send_group(45)
     assert camera.idler.is_dozing
     camera.idler.is_on = False
-    wishes = [camera._send(place) for place in range(45, 50)]
+    wishes = camera.send_group(from_place=45)
     assert wishes == [Wish.REPLAY, *[Wish.DECODE] * 4]
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,10 +132,10 @@ def split_of(identity: str, concept: str) -> str:
     return "other" if zlib.crc32(identity.encode()) % 9 == 0 and concept not in TEST else "train"
 
 
-def fetch(cache: Path) -> None:
-    """Download and unpack every package into the cache, unless it is there."""
+def fetch(cache: Path, more: Sequence[str] = ()) -> None:
+    """Download and unpack every package, and `more` of Debian's, into the cache, unless it is there."""
     (cache / "packages").mkdir(parents=True, exist_ok=True)
-    for name in DEBIAN:
+    for name in (*DEBIAN, *more):
         if not (cache / name).is_dir():
             if not list((cache / "packages").glob(f"{name}_*.deb")):
                 run(["apt-get", "download", "-qq", name], cache / "packages")

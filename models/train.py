@@ -102,6 +102,16 @@ class Bridge(nn.Module):
             }
         return {name: tensor.detach().half().contiguous() for name, tensor in found.items()}
 
+    def take(self, state: dict[str, torch.Tensor]) -> None:
+        """Take the weights that another MLP's `state` gave, whatever it was standardised by."""
+        first, last = self.layers
+        weight = state["mlp.fc1.weight"].float()
+        with torch.no_grad():
+            first.weight.copy_(weight * self.deviation)
+            first.bias.copy_(state["mlp.fc1.bias"].float() + weight @ self.mean)
+            last.weight.copy_(state["mlp.fc2.weight"].float())
+            last.bias.copy_(state["mlp.fc2.bias"].float())
+
 
 class Targets:
     """Chooses captions for pictures."""
@@ -225,13 +235,20 @@ class Pseudo:
 
 
 def train(
-    settings: Settings, samples: Samples, towers: Towers, bank: Bank, check: Samples | None = None
+    settings: Settings,
+    samples: Samples,
+    towers: Towers,
+    bank: Bank,
+    check: Samples | None = None,
+    start: dict[str, torch.Tensor] | None = None,
 ) -> Bridge:
-    """Train a bridge."""
+    """Train a bridge, from the weights of `start` on if there are any."""
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
     features = samples.features.float()
     bridge = Bridge(settings, features.mean(0), features.std(0) + 0.05)
+    if start is not None:
+        bridge.take(start)
     targets, pseudo, by_sort = Targets(bank, samples), Pseudo(towers, bank, samples.features), sorts(bank)
     taught = samples.teacher.float()
     has_teacher = (taught.sum(1) > 0.5) & torch.tensor(
@@ -274,6 +291,11 @@ def train(
             log(f"step {step + 1} loss {float(loss):.3f} {found.line()}")
     bridge.load_state_dict(average.module.state_dict())
     return bridge.eval()
+
+
+def named(samples: Samples) -> list[tuple[str, str]]:
+    """Return the exact names of what the pictures show, each with its concept."""
+    return [(n, c) for c, many in zip(samples.concept, samples.names, strict=True) for n in many]
 
 
 def distil_loss(student: torch.Tensor, teacher: torch.Tensor, bank: Bank, settings: Settings) -> torch.Tensor:
@@ -339,8 +361,7 @@ def main() -> int:
     library = functools.cache(lambda: Library(args.cache, log))
     samples = dataset.load(args.cache, "train", towers, library, log)
     validation = dataset.load(args.cache, "validation", towers, library, log)
-    names = [(n, c) for c, many in zip(samples.concept, samples.names, strict=True) for n in many]
-    bank = banks.build(towers, names)
+    bank = banks.build(towers, named(samples))
     log(f"{len(samples.concept)} pictures, {len(bank.texts)} captions")
     bridge = train(Settings(), samples, towers, bank, validation)
     with torch.inference_mode():

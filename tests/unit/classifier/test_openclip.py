@@ -444,9 +444,11 @@ def test_pictures_are_embedded_on_several_threads_as_on_one(tiny_folder: Path) -
     pictures = stack([model.resize(photo(40, 40, seed=seed)) for seed in range(2 * LEAST_PICTURES + 1)])
     threads: set[str] = set()
     encode = model.network.encode_image
+    together = threading.Barrier(2, timeout=60)  # one thread that took both parts would wait in vain
 
     def seen(batch: torch.Tensor) -> torch.Tensor:
         threads.add(threading.current_thread().name)
+        together.wait()
         features: torch.Tensor = encode(batch)
         return features
 

@@ -125,8 +125,9 @@ class Idler:
         surprise = self.sizes.see(size, is_calm=self._is_calm(t_s))
         if surprise >= 1.0:
             self._hints_s.append(t_s)
-        if self.is_dozing:
+        if self.is_dozing and not (size.is_key and size.is_fresh):
             return self._dozing(t_s, size)
+        self.is_dozing = False
         if not self.is_asleep:
             if size.is_key and not self._is_audited and self._may_sleep(t_s):
                 self.is_asleep = True
@@ -171,11 +172,8 @@ class Idler:
         return self._key_s + recent[-1]
 
     def _dozing(self, t_s: float, size: Size) -> Wish:
-        if size.is_key:
-            self.is_dozing = False
-            return Wish.DECODE if size.is_fresh else Wish.REPLAY
         ends_s = self._group_ends_s
-        if not self.is_on or ends_s is None or t_s > ends_s + ON_TIME_S:
+        if not self.is_on or size.is_key or ends_s is None or t_s > ends_s + ON_TIME_S:
             self.is_dozing = False
             return Wish.REPLAY
         return Wish.SKIP

@@ -233,11 +233,15 @@ class Video:
         self._place = 0 if packet.is_key else self._place + 1
         size = size_of(packet.data, packet.is_key, self._place, self.facts.codec, self._length_size)
         is_in_order = not (self._is_threaded or self.codec_context.has_b_frames)
+        was_dozing = self.idler.is_dozing
         wish = self.idler.take(packet.t_s, size, is_in_order=is_in_order)
         if wish is Wish.LEAVE_OUT and not self.facts.has_timestamps:
             wish = Wish.DECODE  # which pictures are its neighbours is not known
-        if wish is Wish.DECODE and self._skipped:  # a key frame that begins anew: nothing before it is needed
-            self._skipped, self._skipped_before = [], []
+        if wish is Wish.DECODE or (was_dozing and wish is Wish.PEEK):
+            self._skipped, self._skipped_before = (
+                [],
+                [],
+            )  # a key frame begins anew: nothing before it is needed
         return wish
 
     def _decoded(self, raw: av.Packet[VideoStream], packet_s: float) -> tuple[Frame, ...]:

@@ -24,6 +24,7 @@ class Camera:
     group: int = 50
     spread: float = 300.0
     n: int = 0
+    is_fresh: bool = False  # its key frames need nothing of what came before, its pictures come in order
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(5)
@@ -35,7 +36,8 @@ class Camera:
             n_bytes = (
                 200_000 if place == 0 else max(1, round(2000 + self.spread * self._rng.normal())) + extra
             )
-            wish = self.idler.take(t_s, Size(n_bytes, is_key=place == 0, place=place))
+            size = Size(n_bytes, is_key=place == 0, place=place, is_fresh=self.is_fresh and place == 0)
+            wish = self.idler.take(t_s, size, is_in_order=self.is_fresh)
             wishes.append(wish)
             if wish in (Wish.DECODE, Wish.REPLAY, Wish.REPLAY_BOTH):
                 self.idler.saw(t_s, is_busy=is_busy)
@@ -308,6 +310,16 @@ def test_a_viewer_has_what_was_left_decoded_at_once() -> None:
     camera.idler.is_on = False
     wishes = camera.send_group(from_place=45)
     assert wishes == [Wish.REPLAY, *[Wish.DECODE] * 4]
+
+
+def test_a_camera_that_dozes_falls_asleep_as_one_that_does_not() -> None:
+    """Between 10 looks a second at 25 frames something is left of most groups."""
+    camera = Camera(Idler("cam", period_s=PERIOD_S), is_fresh=True)
+    wishes = camera.send(LEARN_S + 10)
+    assert Wish.SKIP in wishes[: round(LEARN_S * FPS)]
+    assert Wish.PEEK in wishes
+    assert camera.idler.is_asleep
+    assert wishes[-100:].count(Wish.SKIP) >= 90
 
 
 @pytest.mark.parametrize("what", ["reordered", "groups of many lengths", "nobody looks"])

@@ -70,7 +70,7 @@ def main() -> None:
     Pace.wait = lambda *_: None  # type: ignore[method-assign]  # nothing is to be learned of the waiting
     cache = wanted.cache.resolve()
     fetch(cache)
-    n_scenes = n_events = n_lost = n_new = n_slept = 0
+    n_scenes = n_events = n_lost = n_new = n_spared = 0
     late_s: list[float] = []
     skipped: list[float] = []
     for scene in scenes_of(PLANS[wanted.plan], cache, lambda line: print(line, file=sys.stderr, flush=True)):
@@ -80,7 +80,7 @@ def main() -> None:
         lost, new, late = compared(awake, idle)
         share = 1 - idle.status.decoded_share
         n_scenes, n_events = n_scenes + 1, n_events + len(awake.begins_s())
-        n_lost, n_new, n_slept = n_lost + lost, n_new + new, n_slept + (idle.status.n_skipped > 0)
+        n_lost, n_new, n_spared = n_lost + lost, n_new + new, n_spared + (idle.status.n_skipped > 0)
         late_s.extend(late)
         skipped.append(share)
         if lost or new or max(late, default=0.0) > 0.1:
@@ -91,7 +91,7 @@ def main() -> None:
     said = {
         "plan": wanted.plan,
         "scenes": n_scenes,
-        "slept_in": n_slept,
+        "spared_in": n_spared,
         "skipped_mean": round(sum(skipped) / max(1, len(skipped)), 3),
         "events": n_events,
         "lost": n_lost,

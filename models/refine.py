@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import bank as banks
@@ -57,15 +58,10 @@ def main() -> int:
     bank = banks.build(towers, named(samples))
     log(f"{len(samples.concept)} pictures, {len(bank.texts)} captions")
     start = load_file(args.start / "bridge.safetensors")
-    runs = [train(seeded(seed), samples, towers, bank, start=start) for seed in SEEDS]
+    runs = [train(replace(SETTINGS, seed=seed), samples, towers, bank, start=start) for seed in SEEDS]
     temperature = json.loads((args.start / "settings.json").read_text(encoding="utf-8"))["temperature"]
     write(args.out, averaged(runs), temperature, towers)
     return 0
-
-
-def seeded(seed: int) -> Settings:
-    """Return the settings with a seed."""
-    return Settings(n_steps=SETTINGS.n_steps, rate=SETTINGS.rate, seed=seed)
 
 
 def more(cache: Path, library: Library, towers: Towers) -> list[Samples]:

@@ -10,8 +10,8 @@ median of what neighbouring turns gave.
     seed_loop_ms_per_frame   the origin's loop: transform, tokenise, encode_image, encode_text, forward; one, float32
     tower_ms_per_image       the bare image tower, batch 32, chosen number format
     worker_ms_per_image      from snippets in Redis to labels in Redis: read, decode, resize, normalise, forward, write
-    dtype                    the number format: --dtype, the service's DTYPE without trials; where int8 is not near
-                             enough it is float32, and int8_proof says so
+    dtype                    the number format: --dtype is the service's DTYPE, and auto tries what may be fastest, as
+                             the service does; where int8 is not near enough it is float32, and int8_proof says so
     gemm_gflops              the fastest of GEMM_SHAPES (medians), same number format (int8: float32) and threads
     rss_mb                   of this process after the first, the middle and the last part of the snippets
     *_cpu_ms_per_image       the same work in CPU time of all threads: what a busy machine distorts least
@@ -40,8 +40,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import open_clip
@@ -53,7 +54,7 @@ from redis.asyncio import Redis
 from torch.utils.flop_counter import FlopCounterMode
 
 from services.classifier.app import Classifier, ClassifierMetrics
-from services.classifier.devices import Choice, choose
+from services.classifier.devices import Choice, Dtype, choose
 from services.classifier.model import ModelFacts
 from services.classifier.openclip import (
     OpenClipModel,
@@ -61,11 +62,13 @@ from services.classifier.openclip import (
     probe_hardware,
     prove_int8,
     settle,
+    tried,
     with_int8,
 )
 from services.classifier.process import keep_memory, tune
 from services.classifier.references import resolve_model
 from services.classifier.settings import ClassifierSettings
+from services.classifier.trials import trials_of
 from services.local.redis_server import prepare_redis
 from shared.clock import uuid7
 from shared.contract import (
@@ -161,9 +164,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="how often each side has its turn")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=2 * MOMENTS, help="pictures of a snippet, at most")
-    parser.add_argument("--dtype", default="auto", help="float32, bfloat16, int8; auto: the first that fits")
+    parser.add_argument("--dtype", default="auto", help="float32, bfloat16, int8; auto: the fastest")
     arguments = parser.parse_args()
-    choice = choose("auto", arguments.dtype, arguments.threads, probe_hardware())
+    hardware, wanted = probe_hardware(), (arguments.dtype, arguments.threads)
+    choice = choose("auto", *wanted, hardware)
+    choice = replace(choice, trials=trials_of(choice, *wanted, hardware))
     for name in arguments.models or default_models():
         print(json.dumps(measure(name, choice, arguments)), flush=True)
     return 0
@@ -179,6 +184,8 @@ def measure(name: str, choice: Choice, arguments: argparse.Namespace) -> dict[st
     """Return the figures of one model."""
     load_before = os.getloadavg()[0]
     subject = make(name, choice)
+    facts = subject.model.facts
+    choice = replace(choice, dtype=cast(Dtype, facts.dtype), threads=facts.threads)
     keep_memory()
     torch.set_num_threads(choice.threads)
     is_long = arguments.snippets >= LONG
@@ -205,7 +212,7 @@ def measure(name: str, choice: Choice, arguments: argparse.Namespace) -> dict[st
     return {
         "model": subject.name,
         "dtype": subject.model.facts.dtype,
-        "int8_proof": subject.model.facts.why if choice.dtype == "int8" else None,
+        "int8_proof": subject.model.facts.why if "int8" in subject.model.facts.why else None,
         "threads": choice.threads,
         "seed_loop_ms_per_frame": round(seed_ms, 2),
         "tower_ms_per_image": round(tower_ms, 2),
@@ -253,8 +260,10 @@ def make(name: str, choice: Choice) -> Subject:
     network = open_clip.create_model(name)
     network.eval()
     tokenizer = open_clip.get_tokenizer(name)
+    proved = cache(partial(prove_int8, network, tokenizer, TEMPERATURE))
+    choice = tried(network, choice, None, proved)
     if choice.dtype == "int8":
-        choice = with_int8(network, choice, prove_int8(network, tokenizer, TEMPERATURE))
+        choice = with_int8(network, choice, proved())
     settle(network, choice.dtype)
     size = network.visual.image_size
     facts = ModelFacts(

@@ -280,7 +280,7 @@ def load_model(
     made_by = (checked.weights, machine.cpu, machine.torch)
     kept_proof = KeptProof(kept.path.with_suffix(".int8.npz"), made_by) if kept else None
     proved = cache(partial(prove_int8, network, tokenizer, temperature, kept_proof))
-    choice = _tried(network, choice, kept, proved)
+    choice = tried(network, choice, kept, proved)
     if choice.dtype == "int8":
         choice = with_int8(network, choice, proved())
     settle(network, choice.dtype)
@@ -361,7 +361,7 @@ def _machine(reference: ModelReference) -> Machine:
     return Machine(cpu_name(), usable_cores(), str(torch.__version__), reference.name)
 
 
-def _tried(
+def tried(
     network: Any,  # Any: open_clip has no types
     choice: Choice,
     kept: Kept | None,

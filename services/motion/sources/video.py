@@ -238,10 +238,8 @@ class Video:
         if wish is Wish.LEAVE_OUT and not self.facts.has_timestamps:
             wish = Wish.DECODE  # which pictures are its neighbours is not known
         if wish is Wish.DECODE or (was_dozing and wish is Wish.PEEK):
-            self._skipped, self._skipped_before = (
-                [],
-                [],
-            )  # a key frame begins anew: nothing before it is needed
+            # a key frame begins anew: nothing before it is needed
+            self._skipped, self._skipped_before = [], []
         return wish
 
     def _decoded(self, raw: av.Packet[VideoStream], packet_s: float) -> tuple[Frame, ...]:

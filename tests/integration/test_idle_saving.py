@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from services.motion.settings import MotionServiceSettings
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
 from shared.contract import SnippetHeader, SnippetMessage
-from tests.integration.camera_rig import live_camera, n_frames_of
+from tests.integration.camera_rig import CameraRig, live_camera, n_frames_of
 from tests.servers import RtspServer
 from tests.unit.motion.videos import Plane, write_video
 
@@ -203,22 +204,29 @@ def test_a_recording_that_ends_while_it_sleeps_is_not_taken_for_cut_off(tmp_path
     assert played.snippets == []
 
 
+@contextmanager
+def side_by_side(
+    rtsp_server: Callable[..., RtspServer], folder: Path, frames: Iterator[Plane]
+) -> Iterator[tuple[CameraRig, CameraRig]]:
+    """Let two cameras read one stream; only the second may leave anything undecoded."""
+    video = write_video(folder / "in.mp4", frames, fps=FPS, gop=GOP_S * FPS, options=CODERS["vbr"])
+    url = rtsp_server("--file", str(video)).url()
+    (folder / "off").mkdir()
+    (folder / "auto").mkdir()
+    with (
+        live_camera(folder / "off", url=url, motion={"idle": "off"}) as awake,
+        live_camera(folder / "auto", url=url, motion={"idle": "auto"}) as idle,
+    ):
+        yield awake, idle
+
+
 @pytest.mark.rtsp
 @pytest.mark.timeout(240)
 def test_a_network_camera_that_sleeps_sees_what_one_that_is_awake_sees(
     rtsp_server: Callable[..., RtspServer], tmp_path: Path
 ) -> None:
-    """Two cameras read one stream side by side; only the second may sleep."""
-    video = tmp_path / "in.mp4"
-    frames = scene(1.0, 1.0, (36.4, 37.4), 44)
-    write_video(video, frames, fps=FPS, gop=GOP_S * FPS, options=CODERS["vbr"])
-    url = rtsp_server("--file", str(video)).url()
-    (tmp_path / "off").mkdir()
-    (tmp_path / "auto").mkdir()
-    with (
-        live_camera(tmp_path / "off", url=url, motion={"idle": "off"}) as awake,
-        live_camera(tmp_path / "auto", url=url, motion={"idle": "auto"}) as idle,
-    ):
+    """The second may sleep."""
+    with side_by_side(rtsp_server, tmp_path, scene(1.0, 1.0, (36.4, 37.4), 44)) as (awake, idle):
         idle.wait_for(lambda: idle.status.n_skipped > 4 * FPS, "it sleeps", 60)
         assert idle.status.n_events == 0
         for camera in (awake, idle):
@@ -239,17 +247,8 @@ def test_a_network_camera_that_sleeps_sees_what_one_that_is_awake_sees(
 def test_a_network_camera_leaves_the_rest_of_groups_in_a_sure_event(
     rtsp_server: Callable[..., RtspServer], tmp_path: Path
 ) -> None:
-    """Two cameras read one stream side by side, on which a thing takes 12 s; only the second may leave anything."""
-    video = tmp_path / "in.mp4"
-    frames = scene(1.0, 1.0, (10.0, 22.0), 28)
-    write_video(video, frames, fps=FPS, gop=GOP_S * FPS, options=CODERS["vbr"])
-    url = rtsp_server("--file", str(video)).url()
-    (tmp_path / "off").mkdir()
-    (tmp_path / "auto").mkdir()
-    with (
-        live_camera(tmp_path / "off", url=url, motion={"idle": "off"}) as awake,
-        live_camera(tmp_path / "auto", url=url, motion={"idle": "auto"}) as thinned,
-    ):
+    """A thing takes 12 s to cross."""
+    with side_by_side(rtsp_server, tmp_path, scene(1.0, 1.0, (10.0, 22.0), 28)) as (awake, thinned):
         for camera in (awake, thinned):
             camera.wait_for(
                 lambda camera=camera: any(said.header.is_last for _, said in camera.snippets()),  # type: ignore[misc]

@@ -81,49 +81,71 @@ SELECT * FROM (
     ]
 
 
-def probabilities() -> Json:
-    """Return what the model said of each moment."""
-    zoom = f"/d/{EVENT_UID}?var-event=$event_id&from=$event_from&to=$event_to&${{page:queryparam}}"
-    return panel(
-        "timeseries",
-        "Probabilities, moment by moment: ${event:text}",
-        (0, 0, 14, 13),
-        [
-            query(
-                f"""
-SELECT p.captured_at AS time, {FRAME_LABEL} AS metric, p.probability AS value
+LINES = {
+    "unit": "percentunit",
+    "decimals": 0,
+    "min": 0,
+    "max": 1,
+    "custom": {
+        "drawStyle": "line",
+        "lineInterpolation": "linear",
+        "lineWidth": 2,
+        "showPoints": "always",
+        "pointSize": 6,
+        "spanNulls": True,
+    },
+}
+LINE_OPTIONS = {
+    "legend": {"showLegend": True, "displayMode": "table", "placement": "right", "calcs": ["max", "mean"]},
+    "tooltip": {"mode": "multi", "sort": "desc"},
+}
+SCORES = f"""
+SELECT p.captured_at AS time, p.label AS metric, p.score AS value
 FROM frame_probabilities p JOIN {CHOSEN} chosen ON chosen.id = p.event_id
+WHERE p.score IS NOT NULL
 ORDER BY 1, 2
-""",
-                "time_series",
-            ),
-            query(
-                f"""
-SELECT IF(edge.is_end, s.ended_at, s.started_at) AS time, JSON_VALUE(s.decision, '$.threshold') + 0.0 AS threshold
+"""
+# as shared/decide.py: with fewer moments than a label needs, the threshold rises half-way to 1
+THRESHOLDS = f"""
+SELECT IF(edge.is_end, s.ended_at, s.started_at) AS time,
+  IF((SELECT COUNT(DISTINCT f.moment) FROM frame_probabilities f
+      WHERE f.event_id = s.event_id AND f.snippet = s.snippet) < JSON_VALUE(s.decision, '$.min_moments') + 0,
+    (1 + JSON_VALUE(s.decision, '$.threshold')) / 2, JSON_VALUE(s.decision, '$.threshold') + 0.0) AS threshold
 FROM snippets s JOIN {CHOSEN} chosen ON chosen.id = s.event_id
   JOIN (SELECT 0 AS is_end UNION ALL SELECT 1) edge
 ORDER BY 1
-""",
-                "time_series",
-                "B",
-            ),
+"""
+BACKGROUNDS = f"""
+SELECT p.captured_at AS time, p.background AS background
+FROM frame_probabilities p JOIN {CHOSEN} chosen ON chosen.id = p.event_id
+WHERE p.background IS NOT NULL AND p.label = (
+  SELECT q.label FROM frame_probabilities q WHERE q.event_id = p.event_id AND q.score IS NOT NULL
+  ORDER BY q.score DESC, q.label LIMIT 1)
+ORDER BY 1
+"""
+SHARES = f"""
+SELECT p.captured_at AS time, {FRAME_LABEL} AS metric, p.probability AS value
+FROM frame_probabilities p JOIN {CHOSEN} chosen ON chosen.id = p.event_id
+ORDER BY 1, 2
+"""
+
+
+def scores() -> Json:
+    """Return what decided: each label's score, the background beside the best label, and the threshold."""
+    zoom = f"/d/{EVENT_UID}?var-event=$event_id&from=$event_from&to=$event_to&${{page:queryparam}}"
+    return panel(
+        "timeseries",
+        "Scores, moment by moment: ${event:text}",
+        (0, 0, 14, 13),
+        [
+            query(SCORES, "time_series"),
+            query(THRESHOLDS, "time_series", "B"),
+            query(BACKGROUNDS, "time_series", "C"),
         ],
-        description="What the model said of each moment, before averaging. The link zooms to the event.",
+        description="What decided: a label is accepted when its score, averaged over neighbouring moments, reaches the "
+        "threshold and exceeds the background (shown for the best label). The link zooms to the event.",
         links=link("Zoom to this event", zoom, is_new_tab=False),
-        defaults={
-            "unit": "percentunit",
-            "decimals": 0,
-            "min": 0,
-            "max": 1,
-            "custom": {
-                "drawStyle": "line",
-                "lineInterpolation": "linear",
-                "lineWidth": 2,
-                "showPoints": "always",
-                "pointSize": 6,
-                "spanNulls": True,
-            },
-        },
+        defaults=LINES,
         overrides=[
             override(
                 "threshold",
@@ -131,17 +153,27 @@ ORDER BY 1
                 custom__lineStyle={"fill": "dash", "dash": [8, 8]},
                 custom__lineWidth=1,
                 custom__showPoints="never",
-            )
+            ),
+            override(
+                "background",
+                color={"mode": "fixed", "fixedColor": "text"},
+                custom__lineStyle={"fill": "dash", "dash": [3, 3]},
+            ),
         ],
-        options={
-            "legend": {
-                "showLegend": True,
-                "displayMode": "table",
-                "placement": "right",
-                "calcs": ["max", "mean"],
-            },
-            "tooltip": {"mode": "multi", "sort": "desc"},
-        },
+        options=LINE_OPTIONS,
+    )
+
+
+def shares() -> Json:
+    """Return the detail behind the scores: the model's softmax share of every text."""
+    return panel(
+        "timeseries",
+        "Shares, moment by moment",
+        (0, 31, 24, 9),
+        [query(SHARES, "time_series")],
+        description="The model's share of every text, before averaging; all texts of a moment sum to 100 %.",
+        defaults=LINES,
+        options=LINE_OPTIONS,
     )
 
 
@@ -289,7 +321,7 @@ def event_dashboard() -> Json:
         EVENT_UID,
         "Event",
         "One event: what the model said of each moment, picture, clip and weather.",
-        [probabilities(), picture(), what_it_was(), weather(), its_snippets()],
+        [scores(), picture(), what_it_was(), weather(), its_snippets(), shares()],
         links=[to_dashboards(), to_page("$page/#$event_id")],
         annotations=[annotation("Labels", "green", carried())],
         variables=variables(),

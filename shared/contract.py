@@ -237,13 +237,19 @@ class LabelsHeader(_Part):
 class LabelsMessage:
     """classifier -> recorder.
 
-    probabilities: float16, little-endian, shape [len(moments), len(columns)], C order; rows sum to 1.
-    embeddings:    float16, little-endian, shape [len(snippet.pictures), embedding_dim], C order; unit length.
+    All little-endian, C order. T: the number of targets, which are the first T columns.
+    probabilities: float16[len(moments), len(columns)]; rows sum to 1.
+    embeddings:    float16[len(snippet.pictures), embedding_dim]; unit length.
+    scores:        float32[len(moments), T], averaged over the window: what was compared with the threshold.
+    backgrounds:   float32[len(moments), T], averaged likewise: what each score had to exceed by the margin.
+    The last two are empty where the classifier does not send them yet.
     """
 
     header: LabelsHeader
     probabilities: bytes
     embeddings: bytes = field(default=b"")
+    scores: bytes = field(default=b"")
+    backgrounds: bytes = field(default=b"")
 
     def encode(self) -> Fields:
         """Raise ContractError rather than write what no reader would take."""
@@ -252,6 +258,8 @@ class LabelsMessage:
             b"probabilities": self.probabilities,
             b"embeddings": self.embeddings,
         }
+        if self.scores or self.backgrounds:
+            fields |= {b"scores": self.scores, b"backgrounds": self.backgrounds}
         self._blobs(self.header, fields)
         return fields
 
@@ -262,13 +270,17 @@ class LabelsMessage:
         return cls(header, *cls._blobs(header, fields))
 
     @staticmethod
-    def _blobs(header: LabelsHeader, fields: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
-        probabilities = _halves(fields, b"probabilities", len(header.moments), len(header.columns))
-        if any(not 0 <= share <= 1 for (share,) in struct.iter_unpack("<e", probabilities)):
-            raise ContractError("field 'probabilities' holds a number outside of 0..1")
-        return probabilities, _halves(
-            fields, b"embeddings", len(header.snippet.pictures), header.embedding_dim
-        )
+    def _blobs(header: LabelsHeader, fields: Mapping[bytes, bytes]) -> tuple[bytes, bytes, bytes, bytes]:
+        n_moments = len(header.moments)
+        n_targets = sum(column.kind == "target" for column in header.columns)
+        probabilities = _halves(fields, b"probabilities", n_moments, len(header.columns))
+        _refuse_other_than_shares(b"probabilities", "<e", probabilities)
+        embeddings = _halves(fields, b"embeddings", len(header.snippet.pictures), header.embedding_dim)
+        if not (fields.get(b"scores") or fields.get(b"backgrounds")):
+            return probabilities, embeddings, b"", b""
+        scores = _single_shares(fields, b"scores", n_moments, n_targets)
+        backgrounds = _single_shares(fields, b"backgrounds", n_moments, n_targets)
+        return probabilities, embeddings, scores, backgrounds
 
 
 RequestId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -396,15 +408,33 @@ def _blob(fields: Mapping[bytes, bytes], name: bytes, limit: int) -> bytes:
 
 def _halves(fields: Mapping[bytes, bytes], name: bytes, rows: int, columns: int) -> bytes:
     """Return a field that holds float16[rows, columns], all finite."""
-    value = _blob(fields, name, MAX_PICTURE_BYTES)
-    if len(value) != 2 * rows * columns:
-        raise ContractError(
-            f"field '{name.decode()}' has {len(value)} bytes, wanted {2 * rows * columns} for {rows} x {columns}"
-        )
+    value = _sized(fields, name, 2, rows, columns)
     # an exponent of ones: NaN or infinity (IEEE 754 binary16); translate is 100 times faster than a loop
     if b"\x01" in value[1::2].translate(_IS_NOT_FINITE):
         raise ContractError(f"field '{name.decode()}' holds NaN or infinity")
     return value
+
+
+def _single_shares(fields: Mapping[bytes, bytes], name: bytes, rows: int, columns: int) -> bytes:
+    """Return a field that holds float32[rows, columns], each 0..1."""
+    value = _sized(fields, name, 4, rows, columns)
+    _refuse_other_than_shares(name, "<f", value)
+    return value
+
+
+def _sized(fields: Mapping[bytes, bytes], name: bytes, item_bytes: int, rows: int, columns: int) -> bytes:
+    value = _blob(fields, name, MAX_PICTURE_BYTES)
+    wanted = item_bytes * rows * columns
+    if len(value) != wanted:
+        raise ContractError(
+            f"field '{name.decode()}' has {len(value)} bytes, wanted {wanted} for {rows} x {columns}"
+        )
+    return value
+
+
+def _refuse_other_than_shares(name: bytes, number: str, value: bytes) -> None:
+    if not all(0 <= share <= 1 for (share,) in struct.iter_unpack(number, value)):  # nor is NaN
+        raise ContractError(f"field '{name.decode()}' holds a number outside of 0..1")
 
 
 _IS_NOT_FINITE = bytes((high & 0x7C) == 0x7C for high in range(256))

@@ -12,7 +12,7 @@ threshold is raised half-way to 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -36,11 +36,17 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`accepted` is sorted best first; `reason` says in words why nothing was accepted."""
+    """`accepted` is sorted best first; `reason` says in words why nothing was accepted.
+
+    `scores` and `backgrounds` are the averages that decided, float32[M,T], 0..1: a target's peak is its column's
+    maximum in `scores`.
+    """
 
     accepted: tuple[Accepted, ...]
     peaks: tuple[float, ...]  # averaged peak of each target
     reason: str
+    scores: Floats = field(compare=False)
+    backgrounds: Floats = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,8 @@ class _Wanted:
 def decide(series: Series, labels: Sequence[str], settings: DecisionSettings) -> Decision:
     """Return which of `labels` (one per column of the scores) the snippet shows."""
     if not series.times:
-        return Decision((), (0.0,) * len(labels), "no picture of the snippet could be looked at")
+        none = np.zeros((0, len(labels)), np.float32)
+        return Decision((), (0.0,) * len(labels), "no picture of the snippet could be looked at", none, none)
     wanted = _wanted(settings, len(series.times))
     window = neighbours(series.times, settings.window_s)
     average: Floats = window @ series.scores
@@ -77,10 +84,10 @@ def decide(series: Series, labels: Sequence[str], settings: DecisionSettings) ->
         else:
             reasons.append(found)
     accepted.sort(key=lambda item: (-item.probability, labels[item.target]))
-    peaks = averaged_peaks(series.times, series.scores, settings.window_s)
+    peaks: tuple[float, ...] = tuple(average.max(axis=0).tolist())
     best = max(range(len(labels)), key=lambda index: (peaks[index], labels[index]))
     reason = "" if accepted else f'best was "{labels[best]}" with {peaks[best]:.2f}, {reasons[best]}'
-    return Decision(tuple(accepted), peaks, reason)
+    return Decision(tuple(accepted), peaks, reason, average, behind)
 
 
 def averaged_peaks(times: Sequence[datetime], values: Floats, window_s: float) -> tuple[float, ...]:
@@ -101,11 +108,15 @@ def neighbours(times: Sequence[datetime], window_s: float) -> NDArray[np.float32
     return weights
 
 
+def required_threshold(settings: DecisionSettings, n_moments: int) -> float:
+    """Return the averaged score that a label of a snippet with `n_moments` moments has to reach."""
+    return (1 + settings.threshold) / 2 if n_moments < settings.min_moments else settings.threshold
+
+
 def _wanted(settings: DecisionSettings, n_moments: int) -> _Wanted:
     leave = settings.leave_threshold
     leave = LEAVE_RATIO * settings.threshold if leave is None else min(leave, settings.threshold)
-    is_short = n_moments < settings.min_moments
-    threshold = (1 + settings.threshold) / 2 if is_short else settings.threshold
+    threshold = required_threshold(settings, n_moments)
     return _Wanted(threshold, leave, settings.margin, min(settings.min_moments, n_moments))
 
 

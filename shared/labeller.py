@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared.contract import AcceptedLabel, LabelsHeader, LabelsMessage, PictureInfo, SnippetMessage
 from shared.decide import Decision, Series, averaged_peaks, decide
 from shared.label_texts import LabelTexts
-from shared.probabilities import Groups, Shares, combine, shares
+from shared.probabilities import Floats, Groups, Shares, combine, shares
 
 
 class Facts(Protocol):
@@ -72,7 +72,14 @@ def label(looked: Looked, texts: LabelTexts, facts: Facts, labelled_at: datetime
         ),
         probabilities=moments.probabilities.astype("<f2").tobytes(),
         embeddings=looked.embeddings.astype("<f2").tobytes(),
+        scores=_singles(decision.scores),
+        backgrounds=_singles(decision.backgrounds),
     )
+
+
+def _singles(averages: Floats) -> bytes:
+    """Return float32[M,T] as bytes; a mean of shares may end a hair above 1."""
+    return np.minimum(averages, 1.0).astype("<f4").tobytes()
 
 
 def _accepted(

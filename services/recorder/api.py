@@ -35,6 +35,7 @@ from services.recorder.retention import Forecast, Limits, RetentionRule, forecas
 from services.recorder.weather.words import icon_of
 from shared.access import Caller, refusal
 from shared.clock import epoch_ms, from_epoch_ms, now_utc
+from shared.decide import required_threshold
 from shared.errors import Transient
 from shared.logs import get_logger
 
@@ -176,17 +177,23 @@ class SnippetOut(_Answer):
     reason: str
     peaks: dict[str, float]
     accepted: list[str]
-    threshold: float | None
+    threshold: float
 
 
 class SeriesOut(_Answer):
+    """One label, a number a moment. `scores` (targets only, null in events of older classifiers) were compared with
+    the threshold, and had to exceed `backgrounds` by the margin; `probabilities` are softmax shares before averaging.
+    """
+
     label: str
     kind: Literal["target", "background", "other"]
     probabilities: list[float]
+    scores: list[float] | None
+    backgrounds: list[float] | None
 
 
 class FramesOut(_Answer):
-    """One probability a moment for each series, before averaging."""
+    """What the model said of each moment of a snippet."""
 
     snippet: int
     moments: list[AwareDatetime]
@@ -339,18 +346,22 @@ def _weather_out(weather: Weather | None) -> WeatherOut | None:
     )
 
 
-def _snippet_out(snippet: Snippet) -> SnippetOut:
+def _snippet_out(snippet: Snippet, n_moments: int) -> SnippetOut:
     fields = {name: getattr(snippet, name) for name in Snippet.__dataclass_fields__}
-    del fields["clip_name"], fields["thumbnail_name"]
+    del fields["clip_name"], fields["thumbnail_name"], fields["decision"]
     return SnippetOut(
-        **fields, clip_url=_media_url(snippet.clip_name), thumbnail_url=_media_url(snippet.thumbnail_name)
+        **fields,
+        threshold=required_threshold(snippet.decision, n_moments),
+        clip_url=_media_url(snippet.clip_name),
+        thumbnail_url=_media_url(snippet.thumbnail_name),
     )
 
 
 def _detail_out(event: Event, frames: list[Frames]) -> EventDetailOut:
+    n_moments = {part.snippet: len(part.moments) for part in frames}
     return EventDetailOut(
         **_event_fields(event),
-        snippets=[_snippet_out(snippet) for snippet in event.snippets],
+        snippets=[_snippet_out(snippet, n_moments.get(snippet.snippet, 0)) for snippet in event.snippets],
         frames=[FramesOut.model_validate(part) for part in frames],
         peaks=event.peaks,
     )

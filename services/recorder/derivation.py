@@ -143,6 +143,7 @@ def _probabilities(message: LabelsMessage) -> Sequence[Row]:
         if not 1 <= len(text) <= LABEL_CHARS:
             raise Permanent(f"a label has {len(text)} characters, wanted 1..{LABEL_CHARS}")
     values = struct.unpack(f"<{len(said.moments) * len(texts)}e", message.probabilities)
+    decided = _decided(message)
     rows: dict[tuple[int, str, str], Row] = {}
     for index, value in enumerate(values):
         moment, column = divmod(index, len(texts))
@@ -160,8 +161,25 @@ def _probabilities(message: LabelsMessage) -> Sequence[Row]:
             "label": key[2],
             "captured_at": to_millis(said.moments[moment]),
             "probability": value,
+            **decided.get((moment, column), _UNDECIDED),
         }
     return list(rows.values())
+
+
+_UNDECIDED: Row = {"score": None, "background": None}
+
+
+def _decided(message: LabelsMessage) -> dict[tuple[int, int], Row]:
+    """Return score and background by moment and column; nothing from classifiers that did not send them."""
+    n_targets = sum(column.kind == "target" for column in message.header.columns)
+    singles = f"<{len(message.scores) // 4}f"
+    pairs = zip(
+        struct.unpack(singles, message.scores), struct.unpack(singles, message.backgrounds), strict=True
+    )
+    return {
+        divmod(index, n_targets): {"score": score, "background": background}
+        for index, (score, background) in enumerate(pairs)
+    }
 
 
 def _embeddings(message: LabelsMessage) -> Sequence[Row]:

@@ -21,6 +21,7 @@ from services.recorder.schema import (
     snippets,
     weather_reports,
 )
+from shared.contract import DecisionSettings
 
 _EVENT = tuple(name for name in Event.__dataclass_fields__ if name in events.c)
 _WEATHER = tuple(Weather.__dataclass_fields__)
@@ -142,6 +143,8 @@ async def find_frames(connection: AsyncConnection, event_id: str) -> list[Frames
             table.c.kind,
             table.c.label,
             table.c.probability,
+            table.c.score,
+            table.c.background,
         )
         .where(table.c.event_id == event_id)
         .order_by(table.c.snippet, table.c.moment)
@@ -187,7 +190,7 @@ async def with_snippets(connection: AsyncConnection, found: Sequence[Event]) -> 
     by_event: dict[str, list[Snippet]] = defaultdict(list)
     for ids in _portions([event.id for event in found]):
         query = (
-            select(snippets.c.event_id, snippets.c.decision, *(snippets.c[name] for name in _SNIPPET))
+            select(snippets.c.event_id, *(snippets.c[name] for name in _SNIPPET))
             .where(snippets.c.event_id.in_(ids))
             .order_by(snippets.c.event_id, snippets.c.snippet)
         )
@@ -236,26 +239,37 @@ def _event(row: _Row, reports: Mapping[int, Weather]) -> Event:
 def _snippet(row: _Row) -> Snippet:
     fields = {name: row._mapping[name] for name in _SNIPPET}
     fields["peaks"] = json.loads(fields["peaks"])
-    fields["threshold"] = json.loads(row._mapping["decision"]).get("threshold")
+    fields["decision"] = DecisionSettings.model_validate_json(fields["decision"])
     fields["accepted"] = tuple(said["label"] for said in json.loads(fields["accepted"]))
     return Snippet(**fields)
 
 
 def _frames(snippet: int, rows: Sequence[_Row]) -> Frames:
     moments = {row.moment: row.captured_at for row in rows}
-    columns: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    columns: dict[tuple[str, str], dict[int, _Row]] = defaultdict(dict)
     for row in rows:
-        columns[(row.kind, row.label)][row.moment] = row.probability
+        columns[(row.kind, row.label)][row.moment] = row
     order = {"target": 0, "background": 1, "other": 2}
+    ascending = sorted(moments)
     return Frames(
         snippet,
-        tuple(moments[moment] for moment in sorted(moments)),
+        tuple(moments[moment] for moment in ascending),
         tuple(
-            Series(label, kind, tuple(values.get(moment, 0.0) for moment in sorted(moments)))
-            for (kind, label), values in sorted(
+            _series(kind, label, [of_moment.get(moment) for moment in ascending])
+            for (kind, label), of_moment in sorted(
                 columns.items(), key=lambda c: (order.get(c[0][0], 3), c[0][1])
             )
         ),
+    )
+
+
+def _series(kind: str, label: str, rows: Sequence[_Row | None]) -> Series:
+    probabilities = tuple(0.0 if row is None else row.probability for row in rows)
+    if kind != "target" or any(row is None or row.score is None for row in rows):
+        return Series(label, kind, probabilities)
+    known = [row for row in rows if row is not None]
+    return Series(
+        label, kind, probabilities, tuple(row.score for row in known), tuple(row.background for row in known)
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from shared.contract import DecisionSettings
+
 
 @dataclass(frozen=True, slots=True)
 class Weather:
@@ -52,7 +54,7 @@ class Snippet:
     reason: str
     peaks: Mapping[str, float]  # averaged peak of every target and background text
     accepted: tuple[str, ...]  # labels, best first
-    threshold: float | None  # averaged probability that a label had to reach
+    decision: DecisionSettings  # when a label was accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +99,22 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The probabilities of one label over the moments of a snippet."""
+    """One label over the moments of a snippet: softmax shares, and for a target what decided.
+
+    `scores` are compared with the threshold, `backgrounds` with the scores; both averaged over the window, and None
+    for other kinds and for events of classifiers that did not send them.
+    """
 
     label: str
     kind: str
     probabilities: tuple[float, ...]
+    scores: tuple[float, ...] | None = None
+    backgrounds: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """What the model said of a snippet's moments, before averaging."""
+    """What the model said of a snippet's moments."""
 
     snippet: int
     moments: tuple[datetime, ...]

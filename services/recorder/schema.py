@@ -238,13 +238,15 @@ frame_probabilities = Table(
     Column("label", String(LABEL_CHARS), primary_key=True, comment="the words, or 'other'"),
     Column("captured_at", UtcMillis, nullable=False, comment="capture time of the moment, UTC"),
     Column("probability", Double, nullable=False, comment="softmax share, 0..1; all of a moment sum to 1"),
+    Column("score", Double, comment="target: averaged score, 0..1, that decided; NULL: an older classifier"),
+    Column("background", Double, comment="target: averaged background that the score had to exceed, 0..1"),
     ForeignKeyConstraint(
         ["event_id", "snippet"],
         ["snippets.event_id", "snippets.snippet"],
         ondelete="CASCADE",
         name="fk_frame_probabilities_snippets",
     ),
-    comment="What the model said of each moment, before averaging.",
+    comment="What the model said of each moment: shares before averaging, and the averages that decided.",
     **_MYSQL,
 )
 

@@ -83,17 +83,28 @@ async def test_clips_play_one_after_the_other_and_the_cursor_follows_and_seeks(
     await until(page, NOW, lambda at: at > 1, "it plays by itself")
     await until(page, AHEAD_S, lambda at: abs(at) < 0.2, "the cursor follows")
     assert float(await page.evaluate(NOW)) < 10  # and did so in the first clip
-    await expect(page.get_by_label("Probabilities at the cursor")).to_contain_text("a dog 25%")
+    legend = page.get_by_label("Values at the cursor")
+    await expect(legend).to_contain_text("a dog 90%")  # as its chip says
+    await expect(legend).to_contain_text("background beside a dog 6%")
 
     await page.keyboard.press("Space")
     await until(page, "() => Number(document.querySelector('#detail video').paused)", bool, "it pauses")
-    chart = page.get_by_role("img", name="Probabilities over time")
+    chart = page.get_by_role("img", name="Scores over time")
     box = await chart.bounding_box()
     assert box is not None
     left, across = box["x"] + 36, box["width"] - 44  # the plot without its edges: -3 s to 19 s of the event
     await page.mouse.click(left + across * 8 / 22, box["y"] + 60)
     await until(page, NOW, lambda at: abs(at - 8) < 0.3, "a click in the chart seeks")
     await shot(page, tmp_path, "event")
+    reaches = "() => Math.min(...[...document.querySelectorAll('#detail circle.curve')].map(c => c.getAttribute('cy')))"
+    threshold_y = await page.locator("#detail line.threshold").first.get_attribute("y1")
+    assert await page.evaluate(reaches) < float(
+        threshold_y or 0
+    )  # what was accepted lies above the threshold
+    await page.get_by_role("button", name="Show shares").click()
+    await expect(legend).to_contain_text("an empty path 25%")
+    await expect(page.locator("#detail line.threshold")).to_have_count(0)
+    await page.get_by_role("button", name="Show scores").click()
     await page.mouse.click(left + across * 20 / 22, box["y"] + 60)  # only the second clip shows that time
     await expect(clips.last).to_have_attribute("aria-pressed", "true")
     await until(page, NOW, lambda at: abs(at - 10) < 0.3, "seeking goes to the clip that has the moment")

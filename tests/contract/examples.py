@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -108,6 +109,13 @@ def labels() -> LabelsMessage:
     return LabelsMessage(header, probabilities, struct.pack("<6e", 1, 0, 0, -1, 0.6, 0.8))
 
 
+def scored_labels() -> LabelsMessage:
+    """The same with what decided: averaged scores and backgrounds of the two targets."""
+    scores = struct.pack("<4f", 0.75, 0.125, 0.75, 0.25)
+    backgrounds = struct.pack("<4f", 0.0625, 0.25, 0.125, 0.5)
+    return replace(labels(), scores=scores, backgrounds=backgrounds)
+
+
 def question() -> TextsQuestion:
     return TextsQuestion(
         request_id="00112233445566778899aabbccddeeff",
@@ -143,6 +151,7 @@ def all_encoded() -> dict[str, Fields]:
         SNIPPETS: snippet().encode(),
         MEDIA: media().encode(),
         LABELS: labels().encode(),
+        f"{LABELS}.scored": scored_labels().encode(),
         f"{LABELS}.dead": dead(),
         TEXTS: question().encode(),
         f"{TEXTS}.answer": answer().encode(),

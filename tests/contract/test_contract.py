@@ -87,6 +87,27 @@ def test_golden_files_are_read_today(stream: str) -> None:
     assert KINDS[stream].decode(read_golden(stream)) == EXAMPLES[stream]()
 
 
+def test_labels_are_read_with_and_without_the_scores_that_decided() -> None:
+    assert LabelsMessage.decode(read_golden("labels.v1.scored")) == examples.scored_labels()
+    assert LabelsMessage.decode(read_golden("labels.v1")).scores == b""
+
+
+@pytest.mark.parametrize("name", [b"scores", b"backgrounds"])
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (b"", "has 0 bytes, wanted 16 for 2 x 2"),
+        (struct.pack("<5f", 0, 0, 0, 0, 0), "has 20 bytes"),
+        (struct.pack("<4f", 0, 0, 1.5, 0), "outside of 0..1"),
+        (struct.pack("<4f", 0, 0, math.nan, 0), "outside of 0..1"),
+    ],
+)
+def test_scores_that_do_not_fit_their_moments_are_refused(name: bytes, value: bytes, fault: str) -> None:
+    fields = {**examples.scored_labels().encode(), name: value}
+    with pytest.raises(ContractError, match=f"field '{name.decode()}' .*{fault}"):
+        LabelsMessage.decode(fields)
+
+
 def test_the_least_that_version_1_may_hold_is_read() -> None:
     message = SnippetMessage.decode(read_golden("snippets.v1.least"))
     assert message.header.label_set == LabelSet(labels=("a dog",))

@@ -148,7 +148,10 @@ def snippet_row(seen: Seen) -> Json:
         "model": "mini",
         "reason": "",
         "label_set": json.dumps({"labels": list(seen.labels) or ["a cat"], "background": ["a path"]}),
-        "decision": json.dumps({"threshold": 0.55, "margin": 0.05}),
+        # three moments are recorded of each: too few for the first
+        "decision": json.dumps(
+            {"threshold": 0.55, "margin": 0.05, "min_moments": 4 if seen is SEEN[0] else 2}
+        ),
         "accepted": "[]",
         "peaks": "{}",
         "labelled_at": ended,
@@ -183,6 +186,8 @@ def probability_rows(seen: Seen) -> list[Json]:
             "label": label,
             "captured_at": started(seen) + timedelta(milliseconds=500 * moment),
             "probability": 1 / len(columns),
+            "score": seen.labels[label] if kind == "target" else None,
+            "background": 0.125 if kind == "target" else None,
         }
         for moment in range(3)
         for kind, label in columns
@@ -208,7 +213,7 @@ CHOICES: dict[str, Values] = {
         "event": SEEN[0].id,
     },
 }
-MOMENTS = "Probabilities, moment by moment"
+SCORES, SHARES = "Scores, moment by moment", "Shares, moment by moment"
 QUERIES = [query for dashboard in dashboards().values() for query in sql_queries(dashboard)]
 
 
@@ -341,16 +346,25 @@ def test_weather_stands_beside_the_counts(grafana: Grafana) -> None:
     )
 
 
-def test_probabilities_are_those_of_the_newest_event_or_of_the_chosen_one(grafana: Grafana) -> None:
-    newest = grafana.ask_part("event", f"{MOMENTS} A")
+def test_shares_are_those_of_the_newest_event_or_of_the_chosen_one(grafana: Grafana) -> None:
+    newest = grafana.ask_part("event", f"{SHARES} A")
     assert set(newest.column("metric")) == {"a pedestrian", "a path (background)", "anything else"}
-    chosen = grafana.ask_part("event", f"{MOMENTS} A", {**ALL, "event": SEEN[0].id})
+    chosen = grafana.ask_part("event", f"{SHARES} A", {**ALL, "event": SEEN[0].id})
     assert chosen.column("time")[0] == started(SEEN[0]).replace(tzinfo=None)
     assert len(chosen.rows) == 3 * 4
 
 
+def test_scores_are_the_numbers_that_decided_beside_one_background(grafana: Grafana) -> None:
+    chosen = {**ALL, "event": SEEN[0].id}
+    scores = grafana.ask_part("event", f"{SCORES} A", chosen)
+    assert set(zip(scores.column("metric"), scores.column("value"), strict=True)) == set(
+        SEEN[0].labels.items()
+    )
+    assert grafana.ask_part("event", f"{SCORES} C", chosen).column("background") == [0.125] * 3
+
+
 def test_the_threshold_is_drawn_from_the_snippets_begin_to_its_end(grafana: Grafana) -> None:
-    rows = grafana.ask_part("event", f"{MOMENTS} B")
+    rows = grafana.ask_part("event", f"{SCORES} B")
     begin = started(SEEN[1]).replace(tzinfo=None)
     assert rows.column("time") == [begin - timedelta(seconds=3), begin + timedelta(seconds=7.5)]
     assert [float(value) for value in rows.column("threshold")] == [0.55, 0.55]
@@ -398,7 +412,13 @@ def test_an_event_without_a_name_and_without_weather_is_shown_too(grafana: Grafa
     row = grafana.ask_part("event", "What it was A", chosen)
     assert (row.column("label"), row.column("clip"), row.column("clip_url")) == ([None], [None], [""])
     assert grafana.ask_part("event", "The weather then A", chosen).column("sky") == ["no report"]
-    assert len(grafana.ask_part("event", f"{MOMENTS} A", chosen).rows) == 3 * 2
+    assert len(grafana.ask_part("event", f"{SHARES} A", chosen).rows) == 3 * 2
+    assert grafana.ask_part("event", f"{SCORES} A", chosen).rows == ()
+
+
+def test_the_threshold_of_a_short_snippet_is_raised_as_its_decision_was(grafana: Grafana) -> None:
+    rows = grafana.ask_part("event", f"{SCORES} B", {**ALL, "event": SEEN[0].id})
+    assert {float(value) for value in rows.column("threshold")} == {(1 + 0.55) / 2}
 
 
 def test_the_heat_map_counts_each_hour_of_each_weekday(grafana: Grafana) -> None:

@@ -1,4 +1,5 @@
-// Draws the probabilities of an event's moments as lines over time, with a cursor that follows the video.
+// Draws an event's moments as lines over time, with a cursor that follows the video: the scores that decided, with the
+// background they had to exceed and the threshold they had to reach; or, on request, the model's softmax shares.
 
 import { svg } from "./dom.js";
 import { clock, colour, percent } from "./format.js";
@@ -13,22 +14,28 @@ export class Chart {
     this.onSeek = onSeek;
     this.onPoint = onPoint; // told the values under the cursor
     this.at = null;
+    this.showsShares = false;
     this.resized = new ResizeObserver(() => this.draw());
   }
 
   show(event) {
     const frames = event.frames.filter((part) => part.moments.length);
     this.snippets = event.snippets;
-    this.lines = merged(frames);
+    this.hasScores = frames.some((part) => part.series.some((series) => series.scores));
+    this.lines = this.measure === "share" ? sharesOf(frames) : scoresOf(frames);
     const times = [
       ...event.snippets.flatMap((part) => [Date.parse(part.started_at), Date.parse(part.ended_at)]),
     ];
     this.from = Math.min(...times);
     this.to = Math.max(...times, this.from + 1000);
-    this.threshold = event.snippets.find((part) => part.threshold !== null)?.threshold ?? null;
     this.resized.disconnect();
     this.resized.observe(this.root);
     this.draw();
+  }
+
+  // What is drawn. Events of classifiers that sent no scores have shares only.
+  get measure() {
+    return this.showsShares || !this.hasScores ? "share" : "score";
   }
 
   close() {
@@ -44,7 +51,7 @@ export class Chart {
     const said = this.lines.map((line) => `${line.label} up to ${percent(Math.max(...line.points.map((p) => p.share)))}`);
     const picture = svg("svg", {
       viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img",
-      "aria-label": `Probabilities over time: ${said.join(", ")}`,
+      "aria-label": `${this.measure === "share" ? "Shares" : "Scores"} over time: ${said.join(", ")}`,
       onpointermove: (event) => this.point(this.ms(event.offsetX)),
       onpointerleave: () => this.point(null),
       onclick: (event) => this.onSeek(this.ms(event.offsetX)),
@@ -70,14 +77,19 @@ export class Chart {
       parts.push(svg("line", { class: "rule", x1: EDGE.left, x2: width - EDGE.right, y1: this.y(share), y2: this.y(share) }));
       if (share % 0.5 === 0) parts.push(svg("text", { class: "scale", x: EDGE.left - 6, y: this.y(share) + 4, "text-anchor": "end" }, percent(share)));
     }
-    if (this.threshold !== null) {
-      parts.push(svg("line", { class: "threshold", x1: EDGE.left, x2: width - EDGE.right, y1: this.y(this.threshold), y2: this.y(this.threshold) },
-        svg("title", {}, `A label is accepted from ${percent(this.threshold)}`)));
-    }
+    if (this.measure === "score") parts.push(...this.thresholds());
     for (const [ms, anchor] of [[this.from, "start"], [this.to, "end"]]) {
       parts.push(svg("text", { class: "scale", x: this.x(ms), y: HEIGHT - 6, "text-anchor": anchor }, clock(ms)));
     }
     return parts;
+  }
+
+  // Each clip has the threshold that held for it: it may have been changed meanwhile.
+  thresholds() {
+    return this.snippets.map((part) => svg("line", {
+      class: "threshold", y1: this.y(part.threshold), y2: this.y(part.threshold),
+      x1: this.x(Date.parse(part.started_at)), x2: this.x(Date.parse(part.ended_at)),
+    }, svg("title", {}, `A label is accepted from ${percent(part.threshold)}`)));
   }
 
   curves() {
@@ -119,14 +131,28 @@ export class Chart {
   }
 }
 
-// One line a label over all snippets; where snippets overlap the later one's moments follow in time.
-export function merged(frames) {
+// The model's softmax shares: one line a text, and one for all that nobody named.
+export function sharesOf(frames) {
+  return merged(frames, (series) => [{ key: `${series.kind} ${series.label}`, label: series.label, kind: series.kind, values: series.probabilities }]);
+}
+
+// The averaged score of each label, and the averaged background beside the label that scored best.
+export function scoresOf(frames) {
+  const scores = merged(frames, (series) => (series.scores ? [{ key: series.label, label: series.label, kind: "target", values: series.scores }] : []));
+  const peak = (line) => Math.max(...line.points.map((point) => point.share));
+  if (!scores.length) return scores;
+  const best = scores.reduce((a, b) => (peak(b) > peak(a) ? b : a)).label;
+  const background = merged(frames, (series) => (series.scores && series.label === best ? [{ key: " background", label: `background beside ${best}`, kind: "background", values: series.backgrounds }] : []));
+  return [...scores, ...background];
+}
+
+// Joins what `linesOf` makes of each series over all snippets; where snippets overlap, moments follow in time.
+function merged(frames, linesOf) {
   const lines = new Map();
   for (const part of frames) {
-    for (const series of part.series) {
-      const key = `${series.kind} ${series.label}`;
-      if (!lines.has(key)) lines.set(key, { key, label: series.label, kind: series.kind, points: [] });
-      series.probabilities.forEach((share, index) => lines.get(key).points.push({ ms: Date.parse(part.moments[index]), share }));
+    for (const { key, label, kind, values } of part.series.flatMap(linesOf)) {
+      if (!lines.has(key)) lines.set(key, { key, label, kind, points: [] });
+      values.forEach((share, index) => lines.get(key).points.push({ ms: Date.parse(part.moments[index]), share }));
     }
   }
   for (const line of lines.values()) line.points.sort((a, b) => a.ms - b.ms);

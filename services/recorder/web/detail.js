@@ -93,10 +93,11 @@ export class Detail {
     this.stage = el("div", { class: "stage" });
     this.strip = el("div", { class: "strip", role: "group", "aria-label": "Clips of this event" });
     this.plot = el("div", { class: "plot" });
-    this.legend = el("ul", { class: "legend", "aria-label": "Probabilities at the cursor" });
+    this.legend = el("ul", { class: "legend", "aria-label": "Values at the cursor" });
+    this.measure = el("p", { class: "measure" });
     this.facts = el("div", { class: "facts" });
     this.chips = el("div", { class: "labels" });
-    this.root.replaceChildren(this.head(event.camera, event), this.stage, this.plot, this.legend, this.strip, this.chips, this.facts);
+    this.root.replaceChildren(this.head(event.camera, event), this.stage, this.measure, this.plot, this.legend, this.strip, this.chips, this.facts);
     this.chart = new Chart(this.plot, { onSeek: (ms) => this.seek(ms), onPoint: (values) => this.say(values) });
     this.player();
     this.describe();
@@ -204,12 +205,27 @@ export class Detail {
     this.buttons();
     this.chips.replaceChildren(...(event.detections.length ? event.detections.map(chip) : [el("span", { class: "chip none" }, "no label")]));
     const hasFrames = event.frames.some((part) => part.moments.length);
-    this.plot.hidden = this.legend.hidden = !hasFrames;
-    if (hasFrames) {
-      this.chart.show(event);
-      this.key();
-    }
+    this.measure.hidden = this.plot.hidden = this.legend.hidden = !hasFrames;
+    if (hasFrames) this.draw();
     this.facts.replaceChildren(...this.about());
+  }
+
+  draw() {
+    this.chart.show(this.event);
+    this.key();
+    const isShare = this.chart.measure === "share";
+    const said = isShare
+      ? "Share of each text at each moment: all texts of a moment sum to 100%."
+      : "Score of each label, averaged over neighbouring moments: accepted from the dotted threshold.";
+    const older = "The scores of this event were not kept. ";
+    const toggle = this.chart.hasScores && el("button", {
+      type: "button", class: "quiet", onclick: () => {
+        this.chart.showsShares = !this.chart.showsShares;
+        this.draw();
+        this.measure.querySelector("button").focus();
+      },
+    }, isShare ? "Show scores" : "Show shares");
+    this.measure.replaceChildren(...[this.chart.hasScores ? said : older + said, " ", toggle].filter(Boolean));
   }
 
   key() {

@@ -126,6 +126,19 @@ def test_a_flicker_of_one_moment_is_never_accepted(n_moments: int, data: st.Data
     assert accepted(labelled(moments)) == set()
 
 
+def test_the_scores_sent_are_those_that_decided() -> None:
+    decision = DecisionSettings(window_s=1.5)
+    found = labelled([[("crop", RED if index % 3 else BLUE)] for index in range(9)], decision=decision)
+    scores = np.frombuffer(found.scores, "<f4").reshape(9, 2)
+    backgrounds = np.frombuffer(found.backgrounds, "<f4").reshape(9, 2)
+    for index, text in enumerate(("a person", "a dog")):
+        assert scores[:, index].max() == pytest.approx(found.header.peaks[text], abs=1e-6)
+    (person,) = found.header.accepted
+    run = [person.started_at <= moment <= person.ended_at for moment in found.header.moments]
+    assert scores[run, 0].max() == pytest.approx(person.probability, abs=1e-6)
+    assert (scores[run, 0] >= backgrounds[run, 0] + decision.margin).all()
+
+
 def infos(*kinds: tuple[int, Literal["frame", "crop"]]) -> tuple[PictureInfo, ...]:
     return tuple(
         PictureInfo(moment=moment, kind=kind, captured_at=NOON, width=8, height=8) for moment, kind in kinds

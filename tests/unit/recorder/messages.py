@@ -117,7 +117,13 @@ def labels_message(said: Said, media_id: str = "") -> LabelsMessage:
         ),
         struct.pack(f"<{len(moments) * len(columns)}e", *[share] * (len(moments) * len(columns))),
         struct.pack(f"<{len(pictures) * said.dim}e", *[0.25] * (len(pictures) * said.dim)),
+        _singles([dict(said.accepted).get(text, share) for text in said.labels] * len(moments)),
+        _singles([0.0625] * (len(said.labels) * len(moments))),
     )
+
+
+def _singles(values: Sequence[float]) -> bytes:
+    return struct.pack(f"<{len(values)}f", *values)
 
 
 def media_message(said: Said, clip: bytes = CLIP, thumbnail: bytes = THUMBNAIL) -> MediaMessage:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from services.recorder import database
 from services.recorder.database import make_engine, parse_url
 from shared.errors import ConfigError
 
@@ -37,6 +42,12 @@ def test_other_urls_are_refused_without_showing_the_password(given: str, said: s
         parse_url(given)
     assert said in str(refused.value)
     assert "geheim" not in str(refused.value)
+
+
+def test_revisions_form_one_line() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    assert len(ScriptDirectory.from_config(config).get_heads()) == 1
 
 
 async def test_making_an_engine_connects_to_nothing() -> None:

@@ -122,6 +122,19 @@ def test_probabilities_become_one_row_a_moment_and_column() -> None:
     assert {row["probability"] for row in rows} == {0.25}
 
 
+def test_scores_that_decided_stand_beside_the_shares_of_targets_only() -> None:
+    said = labels_message(Said(n_moments=2, accepted=[("a pedestrian", 0.75)]))
+    found = {(row["label"], row["score"], row["background"]) for row in snippet_rows(said).probabilities}
+    assert found == {
+        ("a dog", 0.25, 0.0625),
+        ("a pedestrian", 0.75, 0.0625),
+        ("an empty path", None, None),
+        ("other", None, None),
+    }
+    older = replace(said, scores=b"", backgrounds=b"")
+    assert {row["score"] for row in snippet_rows(older).probabilities} == {None}
+
+
 def test_embeddings_are_cut_by_picture() -> None:
     rows = snippet_rows(labels_message(Said(n_moments=2, dim=3))).embeddings
     assert [row["picture"] for row in rows] == [0, 1, 2, 3]

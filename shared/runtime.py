@@ -28,6 +28,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from shared.errors import ConfigError, Stopped, redact
+from shared.http_api import make_app
 from shared.logs import configure_logs, get_logger
 from shared.settings import ServiceSettings, load_settings
 from shared.streams import is_away
@@ -133,12 +134,7 @@ async def _checked(settings: _Settings, check: Check[_Settings] | None) -> Seque
 
 
 async def _serve(service: str, settings: _Settings, main: Main[_Settings]) -> int:
-    runtime = Runtime(
-        service,
-        asyncio.Event(),
-        Health(),
-        FastAPI(title=f"clipwatch {service}", docs_url=None, redoc_url=None),
-    )
+    runtime = Runtime(service, asyncio.Event(), Health(), make_app(f"clipwatch {service}"))
     hurry = asyncio.Event()
     _stop_on_signals(runtime.stop, hurry)
     _add_routes(runtime)

@@ -7,8 +7,8 @@
     POST   /api/cameras/{id}/pause, /resume
 
 A change is validated by the camera file's own reader, written, and applied before the answer. With `If-Match` it is
-made only while the file is still the one of that ETag. Faults are answered as {"faults": […]}: 422 the values, 412 the
-file is another one, 409 the file has faults or cannot be written, 404 no such camera; 401, 403, 415: shared/access.py.
+made only while the file is still the one of that ETag. Faults (shared/http_api.py): 422 the values, 412 the file is
+another one, 409 the file has faults or cannot be written, 404 no such camera; 401, 403, 415: shared/access.py.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from shared.access import Caller, refusal
 from shared.camera_file import BrokenFile, Changed, NotWritable, UnknownCamera, Version
 from shared.cameras import Camera
 from shared.errors import ConfigError, redact
+from shared.http_api import Fault, bounded_body, documented
 
 CHANGEABLE = (
     "name",
@@ -41,24 +42,23 @@ CHANGEABLE = (
 )
 LABELS_ONLY = ("labels", "background")
 MAX_BODY_BYTES = 256 * 1024  # 250 labels of 200 characters, and masks
+CHANGE = "change the request"
+CHANGE_FAULTS = documented(401, 403, 404, 409, 412, 413, 415, 422)
 _JSON = dict[str, Any]  # Any: JSON
 
 
-class Refused(Exception):
-    """Ends a request: a status, and the faults to answer."""
-
-    def __init__(self, status: int, *faults: str) -> None:
-        self.status = status
-        self.faults = faults
-        super().__init__(*faults)
-
-
 def admit(request: Request, token: SecretStr | None, content_type: str | None) -> None:
-    """Raise Refused unless the caller may; `content_type` as in shared/access.py."""
+    """Raise Fault unless the caller may; `content_type` as in shared/access.py."""
     caller = Caller.of(request.client.host if request.client else None, request.headers.get)
     found = refusal(caller, token.get_secret_value() if token else None, content_type)
     if found:
-        raise Refused(found.status, found.message)
+        what = "a change of the settings" if content_type else "a look at the camera"
+        raise Fault(found.status, what, "somebody who may do that", found.message)
+
+
+def no_camera(camera_id: str) -> Fault:
+    """Return the fault of an id that the camera file does not have."""
+    return Fault(404, f"camera {redact(camera_id)[:64]!r}", "one of the camera file", "look in /api/cameras")
 
 
 def add_routes(
@@ -73,55 +73,55 @@ def add_routes(
         try:
             version = await roster.change(camera_id, values, _revision(request))
         except UnknownCamera as exc:
-            raise Refused(404, *exc.faults) from exc
+            raise no_camera(camera_id) from exc
         except Changed as exc:
-            raise Refused(412, str(exc)) from exc
+            raise Fault(412, str(exc), "the file that If-Match names", "read the camera again") from exc
         except BrokenFile as exc:
-            raise Refused(409, "the camera file has faults, correct them first", *exc.faults) from exc
+            do = "correct the camera file's faults first"
+            raise Fault.of_lines(409, exc.faults, "a camera file without faults", do) from exc
         except NotWritable as exc:
-            raise Refused(409, str(exc)) from exc
+            raise Fault(409, str(exc), "a file that can be written", "change its permissions") from exc
         except ConfigError as exc:
-            raise Refused(422, *exc.faults) from exc
+            raise Fault.of_lines(422, exc.faults, "settings of a camera", CHANGE) from exc
         return answer(camera_id, version)
 
     def answer(camera_id: str, version: Version) -> Response:
         camera = next((camera for camera in version.cameras.cameras if camera.id == camera_id), None)
         if camera is None:
-            raise Refused(404, f"camera {redact(camera_id)[:64]!r}: is not in the camera file")
+            raise no_camera(camera_id)
         return JSONResponse(_one(camera, status()), headers={"ETag": f'"{version.revision}"'})
-
-    @app.exception_handler(Refused)
-    async def refused(_request: Request, exc: Refused) -> Response:
-        headers = {"WWW-Authenticate": "Bearer"} if exc.status == 401 else None
-        return JSONResponse({"faults": list(exc.faults)}, exc.status, headers)
 
     @app.get("/api/cameras")
     async def cameras() -> _JSON:
         return status()
 
-    @app.get("/api/cameras/{camera_id}")
+    @app.get("/api/cameras/{camera_id}", responses=documented(404))
     async def one(camera_id: str) -> Response:
         return answer(camera_id, roster.version)
 
-    @app.patch("/api/cameras/{camera_id}", openapi_extra=_documented(CHANGEABLE))
+    @app.patch("/api/cameras/{camera_id}", openapi_extra=_documented(CHANGEABLE), responses=CHANGE_FAULTS)
     async def patch(camera_id: str, request: Request) -> Response:
         allow(request)
         return await change(request, camera_id, _known(await read_json(request), CHANGEABLE))
 
-    @app.put("/api/cameras/{camera_id}/labels", openapi_extra=_documented(LABELS_ONLY, ("labels",)))
+    @app.put(
+        "/api/cameras/{camera_id}/labels",
+        openapi_extra=_documented(LABELS_ONLY, ("labels",)),
+        responses=CHANGE_FAULTS,
+    )
     async def labels(camera_id: str, request: Request) -> Response:
         allow(request)
         values = _known(await read_json(request), LABELS_ONLY)
         if not isinstance(values.get("labels"), list):
-            raise Refused(422, 'labels: wanted a list of texts, such as {"labels": ["a dog"]}')
+            raise Fault(422, "labels", "a list of texts", 'send them such as {"labels": ["a dog"]}')
         return await change(request, camera_id, values)
 
-    @app.post("/api/cameras/{camera_id}/pause")
+    @app.post("/api/cameras/{camera_id}/pause", responses=CHANGE_FAULTS)
     async def pause(camera_id: str, request: Request) -> Response:
         allow(request)
         return await change(request, camera_id, {"enabled": False})
 
-    @app.post("/api/cameras/{camera_id}/resume")
+    @app.post("/api/cameras/{camera_id}/resume", responses=CHANGE_FAULTS)
     async def resume(camera_id: str, request: Request) -> Response:
         allow(request)
         return await change(request, camera_id, {"enabled": True})
@@ -185,20 +185,15 @@ def _revision(request: Request) -> str | None:
 
 
 async def read_json(request: Request) -> _JSON:
-    """Return the mapping that was sent; raises Refused."""
-    raw = b""
-    async for piece in request.stream():
-        raw += piece
-        if len(raw) > MAX_BODY_BYTES:
-            raise Refused(413, f"the request is longer than {MAX_BODY_BYTES} bytes")
+    """Return the mapping that was sent; raises Fault."""
+    raw = await bounded_body(request, MAX_BODY_BYTES)
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError) as exc:
-        raise Refused(422, f"the request is not JSON: {exc}") from exc
+        raise Fault(422, f"a body that is not JSON: {exc}", "a mapping", CHANGE) from exc
     if not isinstance(found, dict) or not found:
-        raise Refused(
-            422, f"the request holds no settings, wanted a mapping with any of {', '.join(CHANGEABLE)}"
-        )
+        known = ", ".join(CHANGEABLE)
+        raise Fault(422, "a body that holds no settings", f"a mapping with any of {known}", CHANGE)
     return found
 
 
@@ -206,9 +201,9 @@ def _known(values: _JSON, names: tuple[str, ...]) -> _JSON:
     """Leave typing errors to the file's reader; refuse what is a camera's but not to be changed from outside."""
     fixed = [name for name in values if name in Camera.model_fields and name not in names]
     if fixed:
-        raise Refused(
-            422, *(f"{name}: cannot be changed here, wanted any of {', '.join(names)}" for name in fixed)
-        )
+        known = f"any of {', '.join(names)}"
+        raise Fault.of_lines(422, fixed, known, "change it in the camera file, where it can be changed")
     if isinstance(motion := values.get("motion"), Mapping) and not motion:
-        raise Refused(422, 'motion: holds nothing, wanted a mapping such as {"min_contour_area": 300}')
+        do = 'send settings such as {"min_contour_area": 300}'
+        raise Fault(422, "motion: a mapping that holds nothing", "settings of the detector", do)
     return values

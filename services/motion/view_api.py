@@ -8,7 +8,7 @@
     POST   /api/cameras/{id}/trial             {"lanes": [{"threshold": 10}, …]}: the same for other settings
 
 All of them are for the callers that may change settings (shared/access.py), since they show what a camera sees. Faults
-as in api.py; 503 while the camera gives no picture, or as many watch as may (LIVE_VIEWERS_MAX).
+as everywhere (shared/http_api.py); 503 while the camera gives no picture, or as many watch as may (LIVE_VIEWERS_MAX).
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ from pydantic import SecretStr, ValidationError
 from starlette.types import Receive, Scope, Send
 
 from services.motion import trial
-from services.motion.api import Refused, admit, read_json
+from services.motion.api import CHANGE, admit, no_camera, read_json
 from services.motion.live import Showroom
 from services.motion.roster import Roster
-from services.motion.sources.peer import MAX_SDP_BYTES, BadDescription
+from services.motion.sources.peer import BadDescription
 from services.motion.trial import LANES_MAX, Lane, Plane
 from services.motion.views import Look, NoSeat, Seat, Views
 from services.motion.watch import luma_plane
+from services.motion.whip import bad_offer, busy, no_session, read_sdp
 from shared.cameras import Camera, MotionSettings
-from shared.errors import redact
 from shared.faults import list_faults
+from shared.http_api import Fault, documented
 
 PICTURE_S = 5.0  # how long a picture is waited for
 HEARTBEAT_S = 5.0  # an idle stream says so
 BOUNDARY = "clipwatch-picture"
+LOOK_FAULTS = documented(401, 403, 404, 503)
 _JSON = dict[str, Any]  # Any: JSON
 _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -56,45 +58,51 @@ class Gallery:
     def camera(self, camera_id: str) -> Camera:
         found = self.roster.camera(camera_id)
         if found is None:
-            raise Refused(404, f"camera {redact(camera_id)[:64]!r}: is not in the camera file")
+            raise no_camera(camera_id)
         return found
 
     def seat(self, camera: Camera) -> tuple[Seat, ExitStack]:
-        """Return a seat and what gives it back; raises Refused."""
+        """Return a seat and what gives it back; raises Fault."""
         stack = ExitStack()
         try:
             return stack.enter_context(self.views.of(camera.id).seat()), stack
         except NoSeat as exc:
-            raise Refused(503, str(exc)) from exc
+            raise _no_seat(exc) from exc
+
+
+def _no_seat(exc: NoSeat) -> Fault:
+    return Fault(503, str(exc), "fewer viewers", "try again later")
 
 
 def add_view_routes(app: FastAPI, gallery: Gallery) -> None:
-    """Add the routes; Refused is answered by the handler of add_routes."""
+    """Add the routes."""
     token = gallery.token
 
-    @app.post("/api/cameras/{camera_id}/whep")
+    @app.post(
+        "/api/cameras/{camera_id}/whep", status_code=201, responses=documented(401, 403, 404, 413, 415, 503)
+    )
     async def whep(camera_id: str, request: Request) -> Response:
         admit(request, token, "application/sdp")
         camera = gallery.camera(camera_id)
         try:
-            answer, session = await gallery.showroom.offer(camera.id, await _sdp(request))
+            answer, session = await gallery.showroom.offer(camera.id, await read_sdp(request))
         except BadDescription as exc:
-            raise Refused(400, str(exc)) from exc
+            raise bad_offer(exc) from exc
         except NoSeat as exc:
-            raise Refused(503, str(exc)) from exc
+            raise _no_seat(exc) from exc
         except TimeoutError as exc:
-            raise Refused(503, "busy, try again") from exc
+            raise busy() from exc
         headers = {"Location": f"/api/cameras/{camera.id}/whep/{session}", **_NO_STORE}
         return Response(answer, 201, headers, "application/sdp")
 
-    @app.delete("/api/cameras/{camera_id}/whep/{session}")
+    @app.delete("/api/cameras/{camera_id}/whep/{session}", responses=LOOK_FAULTS)
     async def leave(camera_id: str, session: str, request: Request) -> Response:
         admit(request, token, None)
         if not await gallery.showroom.leave(camera_id, session):
-            raise Refused(404, "no such session")
+            raise no_session()
         return Response(status_code=200)
 
-    @app.get("/api/cameras/{camera_id}/picture.jpg")
+    @app.get("/api/cameras/{camera_id}/picture.jpg", responses=LOOK_FAULTS)
     async def picture(camera_id: str, request: Request) -> Response:
         admit(request, token, None)
         camera = gallery.camera(camera_id)
@@ -102,11 +110,12 @@ def add_view_routes(app: FastAPI, gallery: Gallery) -> None:
         with stack:
             look = await seat.next(PICTURE_S)
             if look is None:
-                raise Refused(503, f"camera '{camera.id}': gave no picture within {PICTURE_S:g} s")
+                found = f"camera '{camera.id}' gave no picture within {PICTURE_S:g} s"
+                raise Fault(503, found, "a running camera", "look at its state in /api/cameras")
             data = await asyncio.to_thread(gallery.views.of(camera.id).jpeg, look)
         return Response(data, 200, _NO_STORE, "image/jpeg")
 
-    @app.get("/api/cameras/{camera_id}/video.mjpeg")
+    @app.get("/api/cameras/{camera_id}/video.mjpeg", responses=LOOK_FAULTS)
     async def mjpeg(camera_id: str, request: Request) -> Response:
         admit(request, token, None)
         camera = gallery.camera(camera_id)
@@ -114,7 +123,7 @@ def add_view_routes(app: FastAPI, gallery: Gallery) -> None:
         kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
         return _Stream(stack, _pictures(gallery, camera.id, seat), kind)
 
-    @app.get("/api/cameras/{camera_id}/looks")
+    @app.get("/api/cameras/{camera_id}/looks", responses=LOOK_FAULTS)
     async def looks(camera_id: str, request: Request) -> Response:
         admit(request, token, None)
         camera = gallery.camera(camera_id)
@@ -128,7 +137,7 @@ def add_view_routes(app: FastAPI, gallery: Gallery) -> None:
 
         return _Stream(stack, _events(seat, say), "text/event-stream")
 
-    @app.post("/api/cameras/{camera_id}/trial")
+    @app.post("/api/cameras/{camera_id}/trial", responses=documented(401, 403, 404, 413, 415, 422, 503))
     async def trials(camera_id: str, request: Request) -> Response:
         admit(request, token, "application/json")
         camera = gallery.camera(camera_id)
@@ -158,7 +167,8 @@ def _settings(own: MotionSettings, body: _JSON) -> Sequence[MotionSettings]:
     """Return the settings of each lane: the camera's own with those that were sent."""
     lanes = body.get("lanes")
     if not isinstance(lanes, list) or not 1 <= len(lanes) <= LANES_MAX or set(body) != {"lanes"}:
-        raise Refused(422, f'wanted {{"lanes": […]}} with 1 to {LANES_MAX} mappings of motion settings')
+        wanted = f'{{"lanes": […]}} with 1 to {LANES_MAX} mappings of motion settings'
+        raise Fault(422, "a body without lanes", wanted, CHANGE)
     made: list[MotionSettings] = []
     faults: list[str] = []
     for number, lane in enumerate(lanes):
@@ -167,13 +177,13 @@ def _settings(own: MotionSettings, body: _JSON) -> Sequence[MotionSettings]:
         except ValidationError as exc:
             faults += (f"lanes[{number}]: {fault}" for fault in list_faults(exc, MotionSettings))
     if faults:
-        raise Refused(422, *faults)
+        raise Fault.of_lines(422, faults, "motion settings", CHANGE)
     return made
 
 
 def _mapping(lane: object) -> _JSON:
     if not isinstance(lane, dict):
-        raise Refused(422, 'lanes: each is a mapping of motion settings, such as {"threshold": 10}')
+        raise Fault(422, "lanes", 'mappings of motion settings, such as {"threshold": 10}', CHANGE)
     return lane
 
 
@@ -210,12 +220,3 @@ class _Stream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._stack:
             await super().__call__(scope, receive, send)
-
-
-async def _sdp(request: Request) -> str:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_SDP_BYTES:
-            raise Refused(413, f"wanted at most {MAX_SDP_BYTES} bytes")
-    return body.decode(errors="replace")

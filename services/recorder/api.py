@@ -12,16 +12,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, SecretStr
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.recorder import queries
@@ -36,10 +33,7 @@ from services.recorder.weather.words import icon_of
 from shared.access import Caller, refusal
 from shared.clock import epoch_ms, from_epoch_ms, now_utc
 from shared.decide import required_threshold
-from shared.errors import Transient
-from shared.logs import get_logger
-
-log = get_logger(__name__)
+from shared.http_api import Fault, IsoTime, documented
 
 TOTALS_S = 1.0  # how long totals that were read are given out
 HEARTBEAT_S = 15.0  # an idle stream says so: proxies keep it, and the page knows that it lives
@@ -99,13 +93,6 @@ class Api:
         if self.database is None:
             raise Fault(503, "the recorder is starting", "a recorder that is ready", "try again in a moment")
         return self.database
-
-
-class Fault(HTTPException):
-    """An answer that is no success, in three parts: what was found, what was wanted, what to do."""
-
-    def __init__(self, status: int, found: str, wanted: str, do: str) -> None:
-        super().__init__(status, {"found": found, "wanted": wanted, "do": do})
 
 
 # -- what is answered
@@ -298,16 +285,6 @@ class RetentionOut(_Answer):
     excess_bytes: int
 
 
-class FaultText(BaseModel):
-    found: str
-    wanted: str
-    do: str
-
-
-class FaultOut(BaseModel):
-    error: FaultText
-
-
 def event_out(event: Event) -> EventOut:
     """Return what a list or the stream says of an event."""
     return EventOut.model_validate(_event_fields(event))
@@ -377,9 +354,6 @@ def _media_url(name: str | None) -> str | None:
 def add_routes(app: FastAPI, api: Api) -> None:
     """Add everything to `app`. Call it before the first request is served: middleware cannot come later."""
     app.add_middleware(_SecurityHeaders)
-    app.add_exception_handler(StarletteHTTPException, _http_fault)
-    app.add_exception_handler(RequestValidationError, _bad_request)
-    app.add_exception_handler(Transient, _away)
     app.include_router(_record_routes(api))
     app.include_router(_media_routes(api))
     app.include_router(_page_routes())
@@ -393,14 +367,7 @@ def _record_routes(api: Api) -> APIRouter:
     router = APIRouter(
         prefix="/api",
         tags=["record"],
-        responses={
-            400: {"model": FaultOut, "description": "a parameter cannot be used"},
-            422: {"model": FaultOut, "description": "not used: see 400"},
-            503: {
-                "model": FaultOut,
-                "description": "the database does not answer, or the recorder is starting",
-            },
-        },
+        responses=documented(503),
     )
 
     @router.get("/events")
@@ -408,8 +375,8 @@ def _record_routes(api: Api) -> APIRouter:
         response: Response,
         camera: Annotated[str | None, Query(max_length=64, description="only this camera")] = None,
         label: Annotated[str | None, Query(max_length=200, description="only events with this label")] = None,
-        since: Annotated[AwareDatetime | None, Query(description="started at this time or later")] = None,
-        until: Annotated[AwareDatetime | None, Query(description="started before this time")] = None,
+        since: Annotated[IsoTime | None, Query(description="started at this time or later")] = None,
+        until: Annotated[IsoTime | None, Query(description="started before this time")] = None,
         accepted_only: Annotated[
             bool, Query(description="leave out events without an accepted label")
         ] = True,
@@ -427,7 +394,7 @@ def _record_routes(api: Api) -> APIRouter:
         following = f"{epoch_ms(found[-1].started_at)}_{found[-1].id}" if len(found) == limit else None
         return EventsOut(events=[event_out(event) for event in found], next=following)
 
-    @router.get("/events/{event_id}", responses={404: {"model": FaultOut}})
+    @router.get("/events/{event_id}", responses=documented(404))
     async def event(event_id: str, response: Response) -> EventDetailOut:
         """One event with its snippets and the probabilities of every moment."""
         async with api.open_database().reading() as connection:
@@ -440,7 +407,7 @@ def _record_routes(api: Api) -> APIRouter:
         response.headers["cache-control"] = "no-store"
         return _detail_out(found, frames)
 
-    @router.put("/events/{event_id}/protected", responses={404: {"model": FaultOut}})
+    @router.put("/events/{event_id}/protected", responses=documented(401, 403, 404, 415))
     async def protect(event_id: str, wanted: ProtectedIn, request: Request) -> ProtectedIn:
         """Keep an event from being removed by retention, or no longer."""
         refuse_strangers(request, api.token)
@@ -605,7 +572,7 @@ def _media_routes(api: Api) -> APIRouter:
         responses={
             200: {"content": {"video/mp4": {}, "image/jpeg": {}}},
             206: {"description": "the bytes that `Range` asks for"},
-            404: {"model": FaultOut},
+            **documented(404),
             416: {"description": "`Range` lies outside the file"},
         },
         operation_id="media",
@@ -660,44 +627,6 @@ def _is_known(if_none_match: str | None, etag: str) -> bool:
         return False
     known = {part.strip().removeprefix("W/") for part in if_none_match.split(",")}
     return etag in known or "*" in known
-
-
-# -- faults, all in one form
-
-
-async def _http_fault(_request: Request, exc: Exception) -> Response:
-    if not isinstance(exc, StarletteHTTPException):
-        raise exc
-    if isinstance(exc.detail, dict):
-        text = FaultText.model_validate(exc.detail)
-    else:
-        text = FaultText(
-            found=str(exc.detail), wanted="an address and method of this service", do="see /api/openapi.json"
-        )
-    return _fault(exc.status_code, text, dict(exc.headers or {}))
-
-
-async def _bad_request(_request: Request, exc: Exception) -> Response:
-    if not isinstance(exc, RequestValidationError):
-        raise exc
-    error = exc.errors()[0]
-    name = str(error["loc"][-1])
-    text = FaultText(
-        found=f"{name}={str(error.get('input'))[:80]!r}",
-        wanted=str(error["msg"]),
-        do=f"change or leave out '{name}'; see /api/openapi.json",
-    )
-    return _fault(400, text)
-
-
-async def _away(_request: Request, exc: Exception) -> Response:
-    log.warning("a request could not be answered", error=exc)
-    text = FaultText(found="the database does not answer", wanted="a database", do="try again in a moment")
-    return _fault(HTTPStatus.SERVICE_UNAVAILABLE, text, {"retry-after": "2"})
-
-
-def _fault(status: int, text: FaultText, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse(FaultOut(error=text).model_dump(), status_code=status, headers=headers)
 
 
 class _SecurityHeaders:

@@ -12,13 +12,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
-from services.recorder.api import Fault, FaultOut, refuse_strangers
+from services.recorder.api import refuse_strangers
 from services.recorder.hindsight import Answered, Compared, Hindsight, HindsightWish, Outcome, wish_faults
 from services.recorder.search_api import texts_fault
 from services.recorder.texts import NoClassifier, TextsRefused
 from shared.clock import now_utc
 from shared.contract import LabelText
 from shared.errors import Permanent, Transient
+from shared.http_api import Fault, FaultText, IsoTime, documented
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -32,8 +33,8 @@ class HindsightIn(BaseModel):
     background: Annotated[list[LabelText], Field(max_length=20)] | None = None
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     camera: Annotated[str, Field(max_length=64)] | None = None
-    since: AwareDatetime
-    until: AwareDatetime | None = None
+    since: IsoTime
+    until: IsoTime | None = None
     mode: Literal["replace", "add"] = "replace"
     apply: bool = False
 
@@ -89,7 +90,7 @@ def hindsight_routes(hindsight: Callable[[], Hindsight | None], token: SecretStr
                 "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
                 "description": "lines of JSON: {done, of} while it runs, last {result} or {error}",
             },
-            **{status: {"model": FaultOut} for status in (400, 401, 403, 409, 415, 503)},
+            **documented(401, 403, 409, 415, 503),
         },
     )
     async def ask(request: Request, asked: HindsightIn) -> StreamingResponse:
@@ -101,7 +102,7 @@ def hindsight_routes(hindsight: Callable[[], Hindsight | None], token: SecretStr
             raise Fault(503, "the recorder is starting", "a recorder that is ready", "try again in a moment")
         wish = _wish(asked)
         if faults := wish_faults(wish):
-            raise Fault(400, "; ".join(faults), "labels and a time", "change the request")
+            raise Fault.of_lines(400, faults, "labels and a time", "change the request")
         if found.gate.locked():
             raise Fault(409, "another look back is running", "one at a time", "wait until it has ended")
         lines = _lines(found, wish, asked.apply)
@@ -153,7 +154,8 @@ async def _lines(found: Hindsight, wish: HindsightWish, is_applied: bool) -> Asy
             if not has_begun:
                 raise
             log.warning("a look back ended early", error=str(exc), events=outcome.n_events)
-            yield _line({"error": {"found": str(exc), "wanted": "all events", "do": "ask the same again"}})
+            text = FaultText(found=str(exc), wanted="all events", do="ask the same again")
+            yield _line({"error": text.model_dump()})
             return
         if is_applied:
             log.info("labels in hindsight were applied", events=outcome.n_events, snippets=outcome.n_written)

@@ -8,10 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel
 
-from services.recorder.api import EventOut, Fault, FaultOut, event_out
+from services.recorder.api import EventOut, event_out
 from services.recorder.search import Found, Hit, Search, SearchWish
 from services.recorder.texts import NoClassifier, TextsRefused
 from services.recorder.vectors import Within
+from shared.http_api import Fault, IsoTime, documented
 
 QUERY_CHARS = 200
 
@@ -45,9 +46,7 @@ class SearchOut(BaseModel):
 
 def search_routes(search: Callable[[], Search | None]) -> APIRouter:
     """Return the routes; `search` gives None until the recorder is ready."""
-    router = APIRouter(
-        prefix="/api", tags=["search"], responses={400: {"model": FaultOut}, 503: {"model": FaultOut}}
-    )
+    router = APIRouter(prefix="/api", tags=["search"], responses=documented(503))
 
     @router.get("/search")
     async def find(
@@ -56,8 +55,8 @@ def search_routes(search: Callable[[], Search | None]) -> APIRouter:
             str, Query(min_length=1, max_length=QUERY_CHARS, description="what is looked for, in words")
         ],
         camera: Annotated[str | None, Query(max_length=64, description="only this camera")] = None,
-        since: Annotated[AwareDatetime | None, Query(description="seen at this time or later")] = None,
-        until: Annotated[AwareDatetime | None, Query(description="seen before this time")] = None,
+        since: Annotated[IsoTime | None, Query(description="seen at this time or later")] = None,
+        until: Annotated[IsoTime | None, Query(description="seen before this time")] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 24,
     ) -> SearchOut:
         """Events whose pictures fit the words best."""

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from services.classifier.prompts import LabelBank
 from shared.contract import LABELS, MEDIA
 from shared.labeller import Looked, label
+from tests.browser.accessible import MISNAMED
 from tests.integration.test_recorder_asked import answering, seen
 from tests.integration.test_recorder_service import Recorder, settled
 from tests.servers import ServerError, find_chromium
@@ -126,6 +127,7 @@ async def test_words_are_searched_and_labels_looked_back_on_and_applied(
         await expect(page.locator(".apply")).to_contain_text("replaces the labels of 5 clips in 5 events")
         await page.get_by_role("button", name="Replace the labels").click()
         await expect(page.locator(".asked .said").last).to_contain_text("Applied: 5 clips have new labels")
+        assert await page.evaluate(MISNAMED) == []
         await page.get_by_role("button", name="Back to all events").click()
         await expect(page.locator("#list .card:not(.ghost)")).to_have_count(2)
         await expect(page.locator("#list .card").first).to_contain_text("a blue wall")

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from shared.clock import now_utc
 from shared.contract import LABELS
+from tests.browser.accessible import MISNAMED
 from tests.browser.test_asked import browser, narrow, recorder, shot
 from tests.browser.test_record_page import opened
 from tests.integration.test_recorder_service import Recorder, settled
@@ -86,6 +87,7 @@ async def test_clips_play_one_after_the_other_and_the_cursor_follows_and_seeks(
     legend = page.get_by_label("Values at the cursor")
     await expect(legend).to_contain_text("a dog 90%")  # as its chip says
     await expect(legend).to_contain_text("background beside a dog 6%")
+    assert await page.evaluate(MISNAMED) == []
 
     await page.keyboard.press("Space")
     await until(page, "() => Number(document.querySelector('#detail video').paused)", bool, "it pauses")

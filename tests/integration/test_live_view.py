@@ -56,7 +56,7 @@ def test_seats_run_out_and_come_back(motion: Motion) -> None:
     try:
         answers = [ask(motion, "POST", WHEP, viewer.offer().encode(), **SDP) for viewer in viewers]
         assert [status for status, _, _ in answers] == [201, 201, 201, 503]
-        assert "LIVE_VIEWERS_MAX" in json.loads(answers[3][2])["faults"][0]
+        assert "LIVE_VIEWERS_MAX" in json.loads(answers[3][2])["error"]["found"]
         for _, headers, _ in answers[:3]:
             assert ask(motion, "DELETE", headers["location"])[0] == 200
         assert ask(motion, "GET", "/api/cameras/cam/picture.jpg")[0] == 200
@@ -109,7 +109,7 @@ def test_a_trial_of_what_is_no_setting_is_refused(motion: Motion, body: object, 
         motion, "POST", "/api/cameras/cam/trial", json.dumps(body).encode(), Content_Type="application/json"
     )
     assert status == 422
-    assert fault in " ".join(json.loads(answer)["faults"])
+    assert fault in " ".join(text for error in json.loads(answer)["errors"] for text in error.values())
 
 
 @pytest.mark.redis

@@ -383,6 +383,16 @@ FAULTS = [
     ("/api/events?before=yesterday", 400),
     ("/api/events?before=999999999999999_01a20737-a13f-7a3f-985f-0c762e23e34a", 200),
     ("/api/events?since=monday", 400),
+    ("/api/events?since=2020", 400),  # no seconds since 1970
+    ("/api/events?since=2026-01-01", 400),
+    ("/api/events?until=1767225600", 400),
+    ("/api/events?until=2026-01-01T00:00:00+01:00", 200),
+    ("/api/events?since=0001-01-01T00:00:00%2B14:00", 400),
+    ("/api/events?labels=a+dog", 400),
+    ("/api/events?camera=gate&camera=yard", 400),
+    ("/api/search?q=a+dog&lable=x", 400),
+    ("/api/stats?x=1", 400),
+    ("/?camera=gate&anything=x", 200),  # the page's own address
     ("/api/events?since=2026-01-01T00:00:00", 400),
     ("/api/events?label=%00", 200),
     ("/api/events/nothing", 404),

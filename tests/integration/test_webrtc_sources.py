@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import json
 import os
 import signal
 import sys
@@ -136,7 +137,10 @@ def test_what_is_no_publisher_is_refused(rig: Rig, publisher: Callable[..., Publ
     assert ask(motion, "POST", f"/whip/cam?token={TOKEN}", offer, Content_Type="text/plain")[0] == 415
     assert ask(motion, "POST", f"/whip/cam?token={TOKEN}", b"a" * 70_000, **sdp)[0] == 413
     status, _, words = ask(motion, "POST", f"/whip/cam?token={TOKEN}", b"v=0\r\n", **sdp)
-    assert (status, words) == (400, "the offer cannot be answered: it offers no video\n")
+    assert (status, json.loads(words)["error"]["found"]) == (
+        400,
+        "the offer cannot be answered: it offers no video",
+    )
     status, headers, _ = ask(motion, "OPTIONS", "/whip/cam")
     assert status == 204
     assert {name.lower(): value for name, value in headers.items()}["access-control-allow-origin"] == "*"

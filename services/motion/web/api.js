@@ -21,8 +21,7 @@ export async function ask(path, { method = "GET", json, body, headers = {}, sign
   });
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
-  const faults = said.faults ?? [];
-  throw new Fault(answer.status, faults);
+  throw new Fault(answer.status, (said.errors ?? []).map(({ found, wanted, do: action }) => `${found}: wanted ${wanted}; ${action}`));
 }
 
 // The events of a stream, until `signal` aborts it; the stream is read by fetch, since EventSource sends no header.

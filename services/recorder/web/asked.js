@@ -1,8 +1,8 @@
 // What is asked of the whole record: search by words, and what other labels would have recorded.
 
 import { el } from "./dom.js";
-import { count, day, duration, percent, time } from "./format.js";
-import { chip } from "./list.js";
+import { count, duration, percent, time } from "./format.js";
+import { cameraName, chip } from "./list.js";
 
 const LIMIT = 24;
 
@@ -80,11 +80,11 @@ export class Asked {
       : el("span", { class: "blank" }, "no picture");
     const share = best > 0 ? Math.max(0, hit.similarity / best) : 0;
     return el("article", { class: "card" },
-      el("button", { type: "button", onclick: () => this.onOpen(event.id), "aria-label": `${event.label ?? "no label"}, camera ${event.camera}, similarity ${hit.similarity.toFixed(2)}` },
+      el("button", { type: "button", onclick: () => this.onOpen(event.id) },
         el("span", { class: "shot" }, picture, el("span", { class: "length" }, `at ${duration(hit.offset_s)} of clip ${hit.snippet + 1}`)),
         el("span", { class: "about" },
           el("span", { class: "labels" }, event.detections.length ? event.detections.map(chip) : el("span", { class: "chip none" }, "no label")),
-          el("span", { class: "line" }, el("span", { class: "camera" }, event.camera), time(hit.captured_at, true),
+          el("span", { class: "line" }, cameraName(event.camera), time(hit.captured_at, true),
             el("span", { class: "sky", title: "cosine of picture and words" }, `fit ${hit.similarity.toFixed(3)} (${percent(share)} of the best)`)))));
   }
 
@@ -164,9 +164,9 @@ export class Asked {
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Events with"), el("th", { scope: "col" }, "recorded"), el("th", { scope: "col" }, "in hindsight"))),
       el("tbody", {}, result.labels.map((row) => el("tr", {}, el("th", { scope: "row" }, row.label), el("td", {}, count(row.recorded)), el("td", {}, count(row.hindsight))))));
     const rows = result.shown.map((one) => el("li", { class: "pair" },
-      el("button", { type: "button", onclick: () => this.onOpen(one.event_id), "aria-label": `Event of ${day(one.started_at)}, camera ${one.camera}` },
+      el("button", { type: "button", onclick: () => this.onOpen(one.event_id) },
         one.thumbnail_url ? el("img", { src: one.thumbnail_url, alt: "", loading: "lazy" }) : el("span", { class: "blank" }, "no picture"),
-        el("span", { class: "line" }, el("span", { class: "camera" }, one.camera), time(one.started_at, true))),
+        el("span", { class: "line" }, cameraName(one.camera), time(one.started_at, true))),
       side("Recorded", one.recorded), side(result.applied ? "Now" : "In hindsight", one.hindsight)));
     const more = result.changed > result.shown.length && el("p", { class: "said" }, `The newest ${result.shown.length} are shown.`);
     const apply = !result.applied && result.events > result.left_out && el("div", { class: "apply" });

@@ -1,7 +1,7 @@
 // The list of events: cards under their days, newest first, one card an event however often it changes.
 
 import { el } from "./dom.js";
-import { clock, colour, day, dayKey, duration, percent, temperature, time, utc } from "./format.js";
+import { colour, day, dayKey, duration, percent, temperature, time, utc } from "./format.js";
 
 export class EventList {
   constructor(root, onOpen, stars) {
@@ -80,17 +80,15 @@ export class EventList {
   }
 
   card(event) {
-    const labels = event.detections.map((found) => `${found.label} ${percent(found.probability)}`).join(", ");
-    const said = `${labels || "No label"}, camera ${event.camera}, ${day(event.started_at)} ${clock(event.started_at)}`;
     const card = el("article", { class: "card", "data-id": event.id, "data-at": event.started_at },
-      el("button", { type: "button", "aria-label": said, "aria-current": "false", onclick: () => this.onOpen(event.id) },
+      el("button", { type: "button", "aria-current": "false", onclick: () => this.onOpen(event.id) },
         shot(event),
         el("span", { class: "about" },
           el("span", { class: "labels" }, event.detections.length
             ? event.detections.map(chip)
             : el("span", { class: "chip none" }, "no label")),
           el("span", { class: "line" },
-            el("span", { class: "camera" }, event.camera),
+            cameraName(event.camera),
             time(event.started_at),
             event.weather && el("span", { class: "sky", title: `${event.weather.words}, observed ${utc(event.weather.observed_at)}` },
               event.weather.icon, " ", temperature(event.weather))))),
@@ -127,6 +125,9 @@ export class EventList {
 function before(data, event) {
   return data.at < event.started_at || (data.at === event.started_at && data.id < event.id);
 }
+
+// A camera's id; whoever hears the page is told what it is.
+export const cameraName = (camera) => el("span", { class: "camera" }, el("span", { class: "unseen" }, "camera "), camera);
 
 export function chip(found) {
   return el("span", { class: `chip ${colour(found.label)}` }, el("b", {}, found.label), el("span", { class: "share" }, percent(found.probability)));

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from pydantic import SecretStr
 
 from services.motion.api import CHANGEABLE, add_routes
@@ -16,6 +15,7 @@ from services.motion.roster import Roster
 from shared.access import Caller, refusal
 from shared.camera_file import CameraFileStore
 from shared.cameras import Camera
+from shared.http_api import make_app
 
 FILE = """\
 defaults: {background: [a wall]}   # for all
@@ -47,7 +47,7 @@ class Rig:
         store = CameraFileStore(self.path, {"PASSWORD": "secret"})
         self.roster = Roster(store, self.workers, store.read())
         self.roster.begin()
-        app = FastAPI()
+        app = make_app("motion")
         self.app = app
         add_routes(app, self.roster, lambda: {"cameras": []}, SecretStr(token) if token else None)
         self.http = httpx.AsyncClient(
@@ -103,8 +103,15 @@ async def test_of_two_editors_the_second_is_told_that_the_file_changed(rig: Rig)
 async def test_all_faults_are_answered_at_once_and_nothing_changes(rig: Rig) -> None:
     answer = await rig.http.patch("/api/cameras/gate", json={"threshold": 7, "margins": 1, "labels": []})
     assert answer.status_code == 422
-    assert len(answer.json()["faults"]) == 3
-    assert any("camera 'gate': threshold=7: " in fault for fault in answer.json()["faults"])
+    errors = answer.json()["errors"]
+    assert len(errors) == 3
+    assert answer.json()["error"] == errors[0]
+    assert {
+        "found": "cameras.yml: camera 'gate': threshold=7",
+        "wanted": "0..1",
+        "do": "change the request",
+    } in errors
+    assert any("did you mean 'margin'?" in error["do"] for error in errors)
     assert (await rig.http.patch("/api/cameras/gate", json={"url": "file:///etc/passwd"})).status_code == 422
     assert rig.path.read_text() == FILE
     assert rig.workers.told == []
@@ -123,7 +130,7 @@ async def test_a_broken_file_is_answered_as_a_conflict(rig: Rig) -> None:
     rig.path.write_text("cameras: [")
     answer = await rig.http.patch("/api/cameras/gate", json={"threshold": 0.7})
     assert answer.status_code == 409
-    assert "correct them first" in answer.json()["faults"][0]
+    assert "correct the camera file's faults first" in answer.json()["error"]["do"]
 
 
 async def test_a_token_is_asked_for_where_there_is_one(tmp_path: Path) -> None:
@@ -138,7 +145,7 @@ async def test_without_a_token_other_machines_may_read_only(tmp_path: Path) -> N
     async with Rig(tmp_path, peer="10.0.0.9").http as http:
         answer = await http.patch("/api/cameras/gate", json={"threshold": 0.7})
         assert answer.status_code == 403
-        assert "set API_TOKEN" in answer.json()["faults"][0]
+        assert "set API_TOKEN" in answer.json()["error"]["do"]
         assert (await http.get("/api/cameras/gate")).status_code == 200
 
 
@@ -177,6 +184,17 @@ async def test_the_api_document_says_what_a_change_may_hold(rig: Rig) -> None:
         assert {"type": "null"} in schema["properties"][name]["anyOf"], name
     motion = schema["properties"]["motion"]["anyOf"][0]
     assert motion["properties"]["min_contour_area"]["description"]
+
+
+async def test_the_api_document_says_what_each_fault_looks_like(rig: Rig) -> None:
+    for path, operations in rig.app.openapi()["paths"].items():
+        for method, operation in operations.items():
+            faults = {status: said for status, said in operation["responses"].items() if status >= "400"}
+            assert {"400", "500"} <= set(faults), (method, path)
+            assert ("404" in faults) == ("{camera_id}" in path), (method, path)
+            for said in faults.values():
+                schema = said["content"]["application/json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/FaultOut"}
 
 
 async def test_the_api_document_says_that_labels_are_wanted(rig: Rig) -> None:

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from shared.cameras import load_cameras
+from tests.browser.accessible import MISNAMED
 from tests.integration.live_rig import watched_service
 from tests.integration.test_motion_service import Motion
 from tests.servers import RedisServer, ServerError, find_chromium, wait_until
@@ -162,6 +163,7 @@ def test_a_mask_by_mouse_and_a_zone_by_keys_are_saved_with_the_files_comments(
     assert (saved.min_contour_area, saved.quiet_s, saved.threshold) == (350, 1, "auto")
     page.reload()
     expect(page.locator("#shapes")).to_contain_text("Zone 1, 3 corners")
+    assert page.evaluate(MISNAMED) == []
     page.get_by_role("button", name="Remove mask 1").click()
     page.get_by_role("button", name="Remove zone 1").click()
     page.locator("#save").click()

@@ -377,7 +377,7 @@ async def test_one_event_comes_with_snippets_and_moments(database: Database) -> 
         frames = await queries.find_frames(connection, Said().event_id)
         assert await queries.find_event(connection, "nothing") is None
     assert event is not None
-    assert [(s.snippet, s.accepted, s.threshold) for s in event.snippets] == [
+    assert [(s.snippet, s.accepted, s.decision.threshold) for s in event.snippets] == [
         (0, ("a dog",), 0.5),
         (1, (), 0.5),
     ]

@@ -215,8 +215,8 @@ export class Detail {
     this.key();
     const isShare = this.chart.measure === "share";
     const said = isShare
-      ? "Share of each text at each moment: all texts of a moment sum to 100%."
-      : "Score of each label, averaged over neighbouring moments: accepted from the dotted threshold.";
+      ? "Shares: all texts of a moment sum to 100%."
+      : "Averaged scores: a label is accepted from the dotted line.";
     const older = "The scores of this event were not kept. ";
     const toggle = this.chart.hasScores && el("button", {
       type: "button", class: "quiet", onclick: () => {

@@ -1,7 +1,11 @@
-"""Time and identity: UTC now, and ids that sort by time. Knows no service and no I/O but the system clock."""
+"""Time and identity: UTC now, the wall clock's steps, and ids that sort by time. No I/O but the system's clocks."""
 
+import functools
 import hashlib
 import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -43,3 +47,63 @@ def uuid7(moment: datetime, seed: str | None = None) -> str:
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 2 << 62
     return str(UUID(int=value))
+
+
+STEP_S = 0.5  # a wall clock that moved by this against the steady one was set; less is followed in silence
+STILL_S = 0.02  # differences up to this are what reading two clocks one after the other takes
+LONGEST_READING_S = 0.005
+
+
+def steady_s() -> float:
+    """Return epoch seconds of a clock that nobody can set: the monotonic one, dated once by the wall clock.
+
+    It does not follow the wall clock afterwards. For what is measured and ordered; see WallClock for what is shown.
+    """
+    return time.monotonic() + _steady_epoch_s()
+
+
+@functools.cache  # the first thread that asks dates it for the whole process
+def _steady_epoch_s() -> float:
+    return _offset_s(time.monotonic, time.time)
+
+
+@dataclass(slots=True)
+class WallClock:
+    """The wall clock as seen from the steady one: it only stamps what people see (docs/design/time.md)."""
+
+    wall_s: Callable[[], float] = time.time
+    base_s: Callable[[], float] = steady_s
+    _offset_s: float | None = None
+    _told_s: float | None = None
+
+    def offset_s(self) -> float:
+        """Return what is to be added to steady seconds to get what the wall clock says, as of now."""
+        now_s = _offset_s(self.base_s, self.wall_s)
+        if self._offset_s is None or abs(now_s - self._offset_s) > STILL_S:
+            self._offset_s = now_s
+        return self._offset_s
+
+    def step_s(self) -> float:
+        """Return by how many seconds the wall clock was set since the last step that was returned; 0: it was not."""
+        now_s = _offset_s(self.base_s, self.wall_s)
+        if self._told_s is None:
+            self._told_s = now_s
+        step_s = now_s - self._told_s
+        if abs(step_s) < STEP_S:
+            return 0.0
+        self._told_s = now_s
+        return step_s
+
+
+def _offset_s(base_s: Callable[[], float], wall_s: Callable[[], float]) -> float:
+    """Return wall minus base; read again when the process was held up in between, which would look like a step."""
+    best_s, offset_s = float("inf"), 0.0
+    for _ in range(5):
+        before_s = base_s()
+        now_s = wall_s()
+        took_s = base_s() - before_s
+        if took_s < best_s:
+            best_s, offset_s = took_s, now_s - before_s - took_s / 2
+        if best_s <= LONGEST_READING_S:
+            break
+    return offset_s

@@ -5,6 +5,20 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
+class ClockMetrics:
+    """What is counted of the wall clock."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.steps = Counter(
+            "clipwatch_clock_steps_total",
+            "Times that the wall clock of this service was set by half a second or more: forward, back.",
+            ["direction"],
+            registry=registry,
+        )
+        for direction in ("forward", "back"):
+            self.steps.labels(direction)
+
+
 class StreamMetrics:
     """What the consumer loop counts."""
 

@@ -27,9 +27,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
+from shared.clock import WallClock
 from shared.errors import ConfigError, Stopped, redact
 from shared.http_api import make_app
 from shared.logs import configure_logs, get_logger
+from shared.metrics import ClockMetrics
 from shared.settings import ServiceSettings, load_settings
 from shared.streams import is_away
 
@@ -37,6 +39,7 @@ log = get_logger(__name__)
 EXIT_STOPPED, EXIT_FAILED, EXIT_CONFIG, EXIT_DRAIN = 0, 1, 2, 3
 _CANCEL_S = 2.0  # for work that the drain left over to clean up
 _LEAVE_S = 3.0  # for threads that still run when all is said and done
+_CLOCK_EVERY_S = 1.0
 _SECOND_SIGNAL_S = 1.0  # a terminal's Ctrl-C and its launcher's SIGTERM come together: they are one
 
 
@@ -138,7 +141,11 @@ async def _serve(service: str, settings: _Settings, main: Main[_Settings]) -> in
     hurry = asyncio.Event()
     _stop_on_signals(runtime.stop, hurry)
     _add_routes(runtime)
-    async with _http_server(runtime, settings), _parent_watch(settings.parent_pid, runtime.stop):
+    async with (
+        _http_server(runtime, settings),
+        _parent_watch(settings.parent_pid, runtime.stop),
+        _clock_watch(ClockMetrics()),
+    ):
         work = asyncio.create_task(_as_coroutine(main, settings, runtime), name=f"{service}.main")
         await _first(work, runtime.stop)
         if not work.done():
@@ -222,6 +229,35 @@ async def _parent_watch(parent_pid: int, stop: asyncio.Event) -> AsyncIterator[N
     finally:
         if task:
             task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _clock_watch(metrics: ClockMetrics) -> AsyncIterator[None]:
+    """Tell and count, once for each step, that the wall clock was set."""
+    clock = WallClock()
+    clock.step_s()
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(_CLOCK_EVERY_S)
+            tell_step(clock, metrics)
+
+    task = asyncio.create_task(watch(), name="wall clock")
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def tell_step(clock: WallClock, metrics: ClockMetrics) -> None:
+    """Log and count a step of the wall clock, if there was one."""
+    step_s = clock.step_s()
+    if step_s:
+        metrics.steps.labels("forward" if step_s > 0 else "back").inc()
+        log.warning(
+            "the wall clock was set: what is recorded from now on has the new time, nothing waits for it",
+            by_s=round(step_s, 1),
+        )
 
 
 def _add_routes(runtime: Runtime) -> None:

@@ -21,12 +21,15 @@ from tests.servers import (
     RtspServer,
     ServerError,
 )
+from tests.wall_clock import SettableClock
 
 # The machine may be busy: how long one example takes says nothing here. Speed is asserted in bench/.
 hypothesis.settings.register_profile("clipwatch", deadline=None)
 hypothesis.settings.load_profile("clipwatch")
 
-_Server = TypeVar("_Server", RedisServer, MariaDBServer, RtspServer, MosquittoServer, PrometheusServer)
+_Server = TypeVar(
+    "_Server", RedisServer, MariaDBServer, RtspServer, MosquittoServer, PrometheusServer, SettableClock
+)
 
 
 @pytest.fixture(scope="session")
@@ -137,6 +140,12 @@ def rtsp_server() -> Iterator[Callable[..., RtspServer]]:
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def settable_clock(tmp_path: Path) -> SettableClock:
+    """A wall clock for a process that is started with its `environment`."""
+    return _made(lambda: SettableClock(tmp_path))
 
 
 @pytest.fixture

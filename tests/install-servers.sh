@@ -1,6 +1,6 @@
 #!/bin/sh
 # Bring what the tests need beside Python: a MariaDB server's binaries, GStreamer's RTSP server, Chromium, the programs
-# mosquitto and prometheus. They are started privately by the tests.
+# mosquitto and prometheus, a C compiler. Servers are started privately by the tests.
 set -eu
 has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
 has_rtsp() {
@@ -10,6 +10,7 @@ missing=
 has mariadbd && has mariadb-install-db || missing="$missing mariadb-server-core mariadb-client-core"
 has_rtsp || missing="$missing python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
 has chromium || has chromium-browser || has google-chrome || missing="$missing chromium"
+has cc || has gcc || missing="$missing gcc libc6-dev"  # tests/wall_clock.c
 # Debian's packages of these two start a service: only the program is taken out of them, and the libraries it needs
 programs=
 has mosquitto || { programs="$programs mosquitto"; missing="$missing libcjson1 libdlt2 libwrap0"; }

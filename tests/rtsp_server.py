@@ -12,8 +12,9 @@ import argparse
 import gi  # type: ignore[import-not-found]  # the system's, not the virtual environment's
 
 gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # type: ignore[import-not-found]  # noqa: E402
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # type: ignore[import-not-found]  # noqa: E402
 
 FAST = "tune=zerolatency speed-preset=ultrafast bitrate=800"
 ENCODERS = {
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--fps", type=int, default=10)
     parser.add_argument("--login", default="", help="user:password")
     parser.add_argument("--first-timestamp", type=int, help="RTP timestamp of the first packet")
+    parser.add_argument("--carried-by", choices=("tcp", "udp"), help="refuse the other transport (461)")
     parser.add_argument("--file", help="an MP4 in H.264, sent as it is, in place of the ball")
     given = parser.parse_args()
     Gst.init(None)
@@ -46,6 +48,9 @@ def main() -> None:
     film = f'filesrc location="{given.file}" ! qtdemux ! h264parse ! rtph264pay config-interval=1'
     factory.set_launch(f"( {film if given.file else ball} name=pay0 pt=96{clock} )")
     factory.set_shared(True)
+    if given.carried_by:
+        wanted = GstRtsp.RTSPLowerTrans
+        factory.set_protocols(wanted.UDP if given.carried_by == "udp" else wanted.TCP)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(given.port)

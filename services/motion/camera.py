@@ -33,7 +33,7 @@ from services.motion.status import CameraStatus
 from services.motion.views import Views
 from services.motion.watch import Opened, Order, Scaler, Wanted, Watch
 from shared.cameras import Camera, kind_of, whip_token
-from shared.clock import from_epoch_ms, uuid7
+from shared.clock import WallClock, from_epoch_ms, steady_s, uuid7
 from shared.errors import ConfigError
 from shared.logs import get_logger
 
@@ -97,6 +97,7 @@ class Worker:
         )
         self.on_end: Callable[[], None] = lambda: None
         self.is_broken = False  # ended by a bug; logged by threading.excepthook
+        self._wall = WallClock()
 
     def start(self) -> None:
         self._thread.start()
@@ -214,6 +215,7 @@ class Worker:
                     opened.starts_s,
                     self.camera,
                     self._clip_facts or watch.facts,
+                    opened.wall_offset_s,
                 )
             )
 
@@ -239,6 +241,7 @@ class Worker:
                         piece.ends_s,
                         self.camera,
                         self._clip_facts or wanted.facts,
+                        wanted.wall_offset_s,
                     )
                 )
         self._maker.take(Job(wanted, packets, done, self._clip_facts))
@@ -304,7 +307,7 @@ class FileWorker(Worker):
         except ConfigError as exc:
             self._failed(str(exc))
             return
-        starts_s = recording.starts_s if recording else time.time()
+        starts_s = recording.starts_s if recording else steady_s()
         if recording:
             recording.begin()
         while not self._stop.is_set():
@@ -321,7 +324,7 @@ class FileWorker(Worker):
                 log.info("file read to its end", camera=self.camera.id, message=self.status.message or None)
             if not repeats:
                 return
-            starts_s = ends_s if self.camera.pace == "fast" else max(ends_s, time.time() - 1.0)
+            starts_s = ends_s if self.camera.pace == "fast" else max(ends_s, steady_s() - 1.0)
 
     def _failed(self, message: str) -> None:
         self.status.last_error = self.status.message = message
@@ -384,7 +387,7 @@ class FileWorker(Worker):
                 video.measure(frame)
                 self._ring.drop_before(frame.t_s)
             state = self._look_ahead(frame.t_s) if watch is None else None
-            watch = Watch(video.facts, self._event_id, state=state)
+            watch = Watch(video.facts, self._event_id, state=state, wall_offset_s=self._wall_offset_s)
             self.status.fps = video.facts.frame_rate
             self.status.become("running")
         self._saw_file_frame(frame, starts_s)
@@ -440,6 +443,10 @@ class FileWorker(Worker):
         if self._recording is not None:
             return self._recording.event_id(event_started_s)
         return uuid7(from_epoch_ms(round(event_started_s * 1000)))
+
+    def _wall_offset_s(self) -> float:
+        """A recording has the times that it has; one that is looped plays now."""
+        return 0.0 if self._recording is not None else self._wall.offset_s()
 
     def _abandon(self) -> None:
         """Leave an open event of a finite file alone: it is read again from its start."""
@@ -599,6 +606,7 @@ class LiveWorker(Worker):
         is_visited = kind_of(camera.url) == "whip"
         self.door = Door(whip_token(camera.url), status.drop) if is_visited else None
         self._readers: list[threading.Thread] = []
+        self._looked_until_s = float("-inf")  # of all connections: what a server sends again was looked at
 
     def _work(self) -> None:
         try:
@@ -658,17 +666,18 @@ class LiveWorker(Worker):
                         video.measure(frame)
                         if kept is None:
                             self._ring.drop_before(frame.t_s)
-                    watch = Watch(video.facts, _random_id, WARM_UP_S)
+                    watch = Watch(video.facts, _random_id, WARM_UP_S, wall_offset_s=self._wall.offset_s)
                 last_s = frame.t_s
                 if taken.is_peek and watch.looked_s > float("-inf"):
                     self._peek(watch, frame)
                 elif watch.is_due(frame.t_s) and not (
-                    taken.is_replay and frame.t_s <= watch.looked_s  # it was looked at before
+                    taken.is_replay and frame.t_s <= max(watch.looked_s, self._looked_until_s)
                 ):
                     self._look(watch, frame)
             return "stopped", 0.0
         finally:
             gone.set()
+            self._looked_until_s = max(self._looked_until_s, last_s or 0.0)
             self._finish(watch, last_s or 0.0)
 
     def _start_reader(

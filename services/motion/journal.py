@@ -5,7 +5,7 @@ write() took survives the death of the process, not of the machine; the outbox i
 snippet's journal is begun before a snippet goes to the outbox, and the old one is deleted after. So a kill at any point
 leaves every packet in one of the two, and of the journals of an event only the last one ends it.
 
-    magic | u32 size, u32 crc, header JSON | (u32 size, u32 crc, f64 epoch seconds, u8 is key, packet)*
+    magic | u32 size, u32 crc, header JSON | (u32 size, u32 crc, f64 seconds, u8 is key, packet)*
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class JournalHeader:
     starts_s: float
     camera: Camera
     facts: StreamFacts
+    wall_offset_s: float = 0.0  # what people are shown beyond the packets' seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ def _to_json(header: JournalHeader) -> dict[str, Any]:  # Any: JSON
         "snippet": header.snippet,
         "event_started_s": header.event_started_s,
         "starts_s": header.starts_s,
+        "wall_offset_s": header.wall_offset_s,
         "camera": camera.model_dump(mode="json"),
         "facts": facts,
     }
@@ -161,4 +163,5 @@ def _from_json(value: dict[str, Any]) -> JournalHeader:  # Any: JSON
         starts_s=float(value["starts_s"]),
         camera=Camera.model_validate(value["camera"]),
         facts=replace(facts, extradata=base64.b64decode(value["facts"]["extradata"])),
+        wall_offset_s=float(value.get("wall_offset_s", 0.0)),  # journals of older versions have none
     )

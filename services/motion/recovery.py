@@ -109,7 +109,8 @@ def rebuild(journal: Found, camera: Camera, *, is_last: bool) -> tuple[Wanted, t
         motion_peak=peak,
         is_last=is_last,
     )
-    return Wanted(header.event_id, piece, moments, replace_url(camera), header.facts), journal.packets
+    wanted = Wanted(header.event_id, piece, moments, replace_url(camera), header.facts, header.wall_offset_s)
+    return wanted, journal.packets
 
 
 def replace_url(camera: Camera) -> Camera:

@@ -41,6 +41,11 @@ def utc_of(t_s: float) -> datetime:
     return to_millis(datetime.fromtimestamp(round(t_s, 3) + 1e-6, UTC))
 
 
+def shown_at(wanted: Wanted, t_s: float) -> datetime:
+    """Return what people are shown for `t_s` of the stream."""
+    return utc_of(t_s + wanted.wall_offset_s)
+
+
 def media_key(secret: bytes, event_id: str, snippet: int) -> str:
     """Return 128 bits that nobody guesses without `secret`, and that a second making of the snippet gets again."""
     return hmac.new(secret, f"{event_id}|{snippet}".encode(), hashlib.sha256).hexdigest()[:32]
@@ -61,7 +66,7 @@ def make_messages(
 def with_pictures_of(wanted: Wanted, facts: StreamFacts, packets: Sequence[Packet]) -> Wanted:
     """Return `wanted` with the frames of `packets` that are nearest to its moments, and the boxes scaled to them.
 
-    The moments are of a smaller stream of the same camera; both streams' times are by the wall clock. Decodes the
+    The moments are of a smaller stream of the same camera; both streams' times are by one clock. Decodes the
     whole snippet once. A moment that has no frame within NEAR_S keeps its small one. Of large frames only as many
     moments are kept, the best, as MOMENTS_MAX_BYTES holds.
     """
@@ -106,8 +111,8 @@ def _media_header(wanted: Wanted, clip: Clip, secret: bytes) -> MediaHeader:
         event_id=wanted.event_id,
         snippet=wanted.piece.number,
         camera=wanted.camera.id,
-        started_at=utc_of(clip.starts_s),
-        ended_at=utc_of(clip.ends_s),
+        started_at=shown_at(wanted, clip.starts_s),
+        ended_at=shown_at(wanted, clip.ends_s),
         media_key=media_key(secret, wanted.event_id, wanted.piece.number),
         width=clip.width,
         height=clip.height,
@@ -121,10 +126,10 @@ def _snippet_header(wanted: Wanted, clip: Clip, infos: Sequence[PictureInfo]) ->
         snippet=piece.number,
         is_last=piece.is_last,
         camera=camera.id,
-        event_started_at=utc_of(piece.event_started_s),
-        event_ended_at=utc_of(piece.last_motion_s),
-        started_at=utc_of(clip.starts_s),
-        ended_at=utc_of(clip.ends_s),
+        event_started_at=shown_at(wanted, piece.event_started_s),
+        event_ended_at=shown_at(wanted, piece.last_motion_s),
+        started_at=shown_at(wanted, clip.starts_s),
+        ended_at=shown_at(wanted, clip.ends_s),
         motion_peak=round(piece.motion_peak, 4),
         latitude=camera.latitude,
         longitude=camera.longitude,
@@ -159,7 +164,7 @@ def _of_moment(
     rotation = wanted.facts.rotation
     pictures = FramePictures(image, rotation)
     whole = pictures.whole(LARGEST_PX)
-    captured_at = utc_of(moment.t_s)
+    captured_at = shown_at(wanted, moment.t_s)
     made = [
         (
             PictureInfo(

@@ -28,8 +28,8 @@ class CameraStatus:
     drops: Counter[str] = field(default_factory=Counter)
     last_error: str = ""
     message: str = ""
-    first_frame_s: float | None = None  # cameras: epoch seconds, first look since it was last connected
-    last_frame_s: float | None = None  # cameras: epoch seconds
+    first_frame_s: float | None = None  # cameras: steady seconds, first look since it was last connected
+    last_frame_s: float | None = None  # cameras: steady seconds
     position_s: float | None = None  # files: seconds from their start
     duration_s: float | None = None
     is_truncated: bool = False

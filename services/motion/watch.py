@@ -41,17 +41,23 @@ class Opened:
     event_id: str
     event_started_s: float
     starts_s: float
+    wall_offset_s: float = 0.0  # see Wanted
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A snippet is to be made: `piece` of the stream, shown by `moments`."""
+    """A snippet is to be made: `piece` of the stream, shown by `moments`.
+
+    `wall_offset_s` is what people are shown beyond the stream's seconds: the same for all snippets of an event, however
+    the wall clock is set meanwhile.
+    """
 
     event_id: str
     piece: Piece
     moments: tuple[Moment[Frame], ...]
     camera: Camera
     facts: StreamFacts
+    wall_offset_s: float = 0.0
 
 
 Order = Opened | Wanted
@@ -67,8 +73,10 @@ class Watch:
         make_event_id: MakeEventId,
         warm_up_s: float = 0.0,
         state: detector.DetectorState | None = None,
+        wall_offset_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`state`: what is known of the scene before the first frame."""
+        """`state`: what is known of the scene before the first frame. `wall_offset_s` is asked once an event; the id
+        is made of the time that people are shown."""
         self._facts = facts
         self._make_event_id = make_event_id
         self._warm_up_s = warm_up_s
@@ -79,6 +87,8 @@ class Watch:
         self._choice: Choice[Frame] = Choice(12, FIRST_STRETCH_S)
         self._spare: Frame | None = None
         self._due_s = float("-inf")
+        self._ask_wall_offset_s = wall_offset_s
+        self._wall_offset_s = 0.0  # of the open event
         self.event_id: str | None = None
         self.is_sure = False  # an event is open, and surely goes on until after the next look
         self.motion = Motion(0.0, is_active=False)
@@ -179,11 +189,16 @@ class Watch:
         orders: list[Order] = []
         for action in actions:
             if isinstance(action, Start):
-                self.event_id = self._make_event_id(action.event_started_s)
-                orders.append(Opened(self.event_id, action.event_started_s, action.starts_s))
+                self._wall_offset_s = self._ask_wall_offset_s()
+                self.event_id = self._make_event_id(action.event_started_s + self._wall_offset_s)
+                times = (action.event_started_s, action.starts_s, self._wall_offset_s)
+                orders.append(Opened(self.event_id, *times))
             elif isinstance(action, Cut | End):
                 assert self.event_id is not None
-                orders.append(Wanted(self.event_id, action.piece, self._moments(), camera, self._facts))
+                moments = self._moments()
+                orders.append(
+                    Wanted(self.event_id, action.piece, moments, camera, self._facts, self._wall_offset_s)
+                )
                 self._reset(camera, None)
                 if isinstance(action, End):
                     self.event_id = None

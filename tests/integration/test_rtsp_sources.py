@@ -7,6 +7,7 @@ import itertools
 import secrets
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from services.motion.sources.rtsp import open_camera
 from services.motion.sources.video import Frame, SourceAway
+from shared.clock import steady_s
 from shared.contract import MediaMessage, SnippetMessage
 from tests.integration.camera_rig import live_camera, n_frames_of
 from tests.servers import RtspServer, free_port
@@ -65,6 +67,29 @@ def test_every_codec_becomes_a_clip_that_browsers_play(
     assert played_codec == "h264"
     assert n_frames == pytest.approx(length_s * 10, abs=2.5)
     assert {picture.kind for picture in snippet.header.pictures} == {"frame", "crop"}
+
+
+def test_the_first_frames_lie_as_far_apart_as_they_were_taken(rtsp_server: Start) -> None:
+    found = frames_of(
+        rtsp_server().url(), N_STEADY
+    )  # some 2 s of them come at once: FFmpeg read them to look
+    steps = [after.t_s - before.t_s for before, after in itertools.pairwise(found)]
+    assert steps == pytest.approx([0.1] * len(steps), abs=0.06)
+    assert steady_s() - found[-1].t_s < 2.0
+
+
+@pytest.mark.parametrize(("carried_by", "asked"), [("udp", "tcp"), ("tcp", "udp")])
+def test_a_camera_that_sends_by_one_transport_only_is_told_by_its_setting(
+    rtsp_server: Start, carried_by: str, asked: Any
+) -> None:  # Any: a Literal of the source's
+    server = rtsp_server("--carried-by", carried_by)
+    with pytest.raises(SourceAway) as caught:
+        open_camera(server.url(), 10, 5, drops()[1], asked)
+    assert str(caught.value) == (
+        f"{server.url()}: the camera does not send by {asked.upper()}, which `transport: {asked}` asks for; "
+        f"set `transport: {carried_by}` for it"
+    )
+    assert len(frames_of(server.url(), 3, carried_by)) >= 3
 
 
 def test_a_clock_that_wraps_around_is_not_seen_in_the_times(rtsp_server: Start) -> None:
@@ -143,6 +168,21 @@ def test_a_frozen_camera_is_away_and_does_not_hold_up_another(rtsp_server: Start
         assert second.status.state == "running"
         frozen.thaw()
         first.wait_for_state("running")
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_silent_camera_is_away_after_read_s(rtsp_server: Start, tmp_path: Path, transport: str) -> None:
+    server, read_s = rtsp_server(), 5.0
+    with live_camera(tmp_path, deadline_s=read_s, url=server.url(), transport=transport) as camera:
+        camera.wait_for_state("running")
+        server.freeze()
+        froze_s = time.monotonic()
+        camera.wait_for_state("away")
+        assert time.monotonic() - froze_s < 1.6 * read_s  # it was twice read_s
+        assert camera.status.last_error == "no answer in time"
+        assert camera.status.drops["reader_left_behind"] == 0
+        server.thaw()
+        camera.wait_for_state("running")
 
 
 def n_shown_large(snippets: list[tuple[MediaMessage, SnippetMessage]]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 
 import av
@@ -11,6 +10,7 @@ import av
 from services.motion.packets import StreamFacts
 from services.motion.sources.timing import LiveTimes
 from services.motion.sources.video import SourceAway, Video, open_container, say
+from shared.clock import steady_s
 
 FORMAT = "v4l2"
 # raw pictures of 640x480 are 18 MB a second: the ring holds 5 s of them
@@ -38,7 +38,7 @@ def open_device(
             fault = fault or exc
             continue
         if container.streams.video:
-            return Video(container, _times, time.time, on_drop, is_live=True)
+            return Video(container, _times, steady_s, on_drop, is_live=True, silence_s=read_s)
         container.close()
     raise SourceAway(f"{path}: {say(fault) if fault else 'is no camera'}") from fault
 

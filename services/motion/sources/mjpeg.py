@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from services.motion.sources.units import Unit, UnitStream
 from services.motion.sources.video import SourceAway
+from shared.clock import steady_s
 from shared.errors import redact
 
 MAX_PART_BYTES = 16 * 1024 * 1024  # a JPEG of 8K at best quality is smaller
@@ -163,7 +164,7 @@ def _units(answer: http.client.HTTPResponse, read_s: float, on_drop: Callable[[s
             raise SourceAway(_say(exc)) from exc
         if not data:
             return
-        arrived_s = time.time()
+        arrived_s = steady_s()
         parts = parser.feed(data)
         if parts:
             due_s = time.monotonic() + read_s

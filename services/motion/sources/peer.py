@@ -30,6 +30,7 @@ from aiortc.exceptions import InvalidAccessError, InvalidStateError
 
 from services.motion.sources.units import Unit, UnitStream, is_key
 from services.motion.sources.video import SourceAway
+from shared.clock import steady_s
 from shared.errors import Permanent
 from shared.logs import get_logger
 
@@ -240,7 +241,7 @@ class Peer:
             self._key_s = now_s
         elif now_s - self._key_s > KEY_EVERY_S and now_s - self._asked_s > ASK_AGAIN_S:
             self.ask_for_key()
-        self.inbox.put(Unit(codec, data, ticks, time.time()))
+        self.inbox.put(Unit(codec, data, ticks, steady_s()))
 
     def _changed(self) -> None:
         state = self._connection.connectionState

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import errno
 from collections.abc import Callable
 from typing import Literal
 
@@ -11,12 +11,15 @@ import av
 from services.motion.packets import StreamFacts
 from services.motion.sources.timing import LiveTimes
 from services.motion.sources.video import SourceAway, Video, open_container, say
+from shared.clock import steady_s
 from shared.errors import redact
 
 OPTIONS = {
     "fflags": "+discardcorrupt",
     "analyzeduration": "3000000",
     "probesize": "2000000",
+    # sound is not asked for: while it came, a camera whose picture had stopped was not silent
+    "allowed_media_types": "video",
 }
 UDP_OPTIONS = {
     "buffer_size": "1048576",  # bytes the kernel holds while we are late: a key frame of 4K comes in one burst
@@ -37,7 +40,7 @@ def open_camera(
     try:
         container = open_container(url, (open_s, read_s), options)
     except (av.FFmpegError, OSError, ValueError) as exc:
-        raise SourceAway(f"{redact(url)}: {say(exc)}") from exc
+        raise SourceAway(f"{redact(url)}: {_why_not(exc, transport)}") from exc
     if not container.streams.video:
         container.close()
         raise SourceAway(f"{redact(url)}: the camera offers no video stream")
@@ -45,4 +48,15 @@ def open_camera(
     def make_times(facts: StreamFacts) -> LiveTimes:
         return LiveTimes(1 / facts.frame_rate)
 
-    return Video(container, make_times, time.time, on_drop, is_live=True)
+    return Video(container, make_times, steady_s, on_drop, is_live=True, silence_s=read_s)
+
+
+def _why_not(exc: Exception, transport: Literal["tcp", "udp"]) -> str:
+    """Say what FFmpeg means; a camera that answers 461, Unsupported Transport, is 'Protocol not supported' to it."""
+    if getattr(exc, "errno", None) != errno.EPROTONOSUPPORT:
+        return say(exc)
+    other = "udp" if transport == "tcp" else "tcp"
+    return (
+        f"the camera does not send by {transport.upper()}, which `transport: {transport}` asks for; "
+        f"set `transport: {other}` for it"
+    )

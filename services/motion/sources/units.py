@@ -11,7 +11,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from services.motion.packets import CLOCK, Packet, StreamFacts
-from services.motion.sources.timing import LiveTimes
+from services.motion.sources.timing import Arrival, LiveTimes, Timed, timed
 from services.motion.sources.video import Frame, Read, SourceAway, measured
 
 _IDR, _NAL_TYPE = 5, 0x1F  # ITU-T H.264 table 7-1
@@ -24,7 +24,7 @@ class Unit:
     codec: str
     data: bytes
     ticks: int | None
-    arrived_s: float  # epoch seconds
+    arrived_s: float  # steady seconds, see shared/clock.py
 
 
 def is_key(codec: str, data: bytes) -> bool:
@@ -42,6 +42,11 @@ def is_key(codec: str, data: bytes) -> bool:
             return False  # a slice of a picture that is no IDR: the others of it are none either
         at = data.find(b"\x00\x00\x01", at + 3)
     return False
+
+
+def _arrival_of(unit: Unit) -> Arrival:
+    pts_s = None if unit.ticks is None else unit.ticks * float(CLOCK)
+    return Arrival(pts_s, unit.arrived_s, dts_s=pts_s)  # WebRTC has no frames out of order
 
 
 class UnitStream:
@@ -73,7 +78,8 @@ class UnitStream:
 
     def read(self) -> Iterator[Read]:
         """Yield the pictures from the first key frame on. Raises SourceAway when the stream breaks off."""
-        for unit in self._units:
+        for each in timed(self._units, _arrival_of, lambda unit: len(unit.data), self._times):
+            unit = each.item
             begins = is_key(unit.codec, unit.data)
             if self._decoder is not None and unit.codec != self.facts.codec:
                 raise SourceAway(
@@ -85,7 +91,7 @@ class UnitStream:
                     self._on_broken()
                     continue
                 self._begin(unit.codec)
-            yield self._one(unit, begins)
+            yield self._one(each, begins)
 
     def _begin(self, codec: str) -> None:
         context = CodecContext.create(codec, "r")
@@ -94,12 +100,12 @@ class UnitStream:
         self._decoder = context
         self.facts = replace(self.facts, codec=codec)
 
-    def _one(self, unit: Unit, begins: bool) -> Read:
-        pts_s = None if unit.ticks is None else unit.ticks * float(CLOCK)
-        packet = Packet(unit.data, self._times.of_packet(pts_s, unit.arrived_s), begins)
+    def _one(self, each: Timed[Unit], begins: bool) -> Read:
+        packet = Packet(each.item.data, each.t_s, begins)
         if self.only_keys and not begins:
             return Read(packet, ())
-        return Read(packet, tuple(self._frame(image, packet.t_s) for image in self._decode(unit)))
+        frames = tuple(self._frame(image, packet.t_s) for image in self._decode(each.item))
+        return Read(packet, frames, is_replay=each.is_late)
 
     def _decode(self, unit: Unit) -> list[VideoFrame]:
         assert self._decoder is not None

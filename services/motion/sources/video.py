@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 from services.motion.hints import size_of
 from services.motion.idle import Idler, Wish
 from services.motion.packets import Packet, StreamFacts
+from services.motion.sources.timing import Arrival, LiveTimes, Timed, timed
 from shared.errors import Transient, redact
 
 ONE_CORE_PX = 2_600_000  # of a recording at its own speed: larger frames may take one core too long
@@ -33,7 +34,7 @@ class SourceAway(Transient):
 
 
 class Times(Protocol):
-    """Stream timestamps to epoch seconds; see timing.py."""
+    """Stream timestamps to seconds; see timing.py."""
 
     def of_packet(self, pts_s: float | None, arrived_s: float, dts_s: float | None = None) -> float: ...
 
@@ -42,7 +43,7 @@ class Times(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A decoded frame; `t_s`: when it was taken, epoch seconds."""
+    """A decoded frame; `t_s`: when it was taken, seconds of the recording or of the steady clock."""
 
     t_s: float
     image: VideoFrame
@@ -55,7 +56,7 @@ class Read:
     packet: Packet | None
     frames: tuple[Frame, ...]
     is_peek: bool = False  # a key frame alone: what lies between it and the one before was skipped
-    is_replay: bool = False  # of packets that were skipped: late, and some may have been looked at
+    is_replay: bool = False  # of packets that were skipped or held back: late, some may have been looked at
     is_skipped: bool = False  # the packet is not decoded, not now at least
 
 
@@ -110,6 +111,14 @@ def measured(facts: StreamFacts, image: VideoFrame) -> StreamFacts:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """A packet of FFmpeg's, and when it was read, by the caller's clock."""
+
+    raw: av.Packet[VideoStream]
+    arrived_s: float
+
+
 class Video:
     """An open stream of FFmpeg's. `read` yields until the end; errors of single packets are counted and passed over."""
 
@@ -122,12 +131,15 @@ class Video:
         *,
         is_live: bool,
         is_hurried: bool = False,
+        silence_s: float = float("inf"),
     ) -> None:
-        """`is_hurried`: read as fast as can be, with all cores, which takes a tenth more CPU a frame."""
+        """`is_hurried`: read as fast as can be, with all cores, which takes a tenth more CPU a frame. `silence_s`: a
+        camera that sent nothing for so long is away."""
         self._container = container
         self._now_s = now_s
         self._on_drop = on_drop
         self._is_live = is_live
+        self._silence_s = silence_s
         self._stream = container.streams.video[0]
         context = self._stream.codec_context
         is_large = context.width * context.height > ONE_CORE_PX
@@ -173,9 +185,33 @@ class Video:
 
     def read(self) -> Iterator[Read]:
         """Yield what arrives. Raises SourceAway when the stream breaks off; returns at its end."""
+        for each in self._timed():
+            for read in self._one(each.item.raw, each.t_s):
+                yield replace(read, is_replay=True) if each.is_late else read
+        yield from self._rest()
+
+    def _timed(self) -> Iterator[Timed[_Raw]]:
+        if isinstance(self._times, LiveTimes):
+            yield from timed(self._packets(), self._arrival_of, lambda each: each.raw.size, self._times)
+            return
+        for each in self._packets():
+            said = self._arrival_of(each)
+            yield Timed(each, self._times.of_packet(said.pts_s, said.arrived_s, said.dts_s), is_late=False)
+
+    def _arrival_of(self, each: _Raw) -> Arrival:
+        raw, time_base = each.raw, float(each.raw.time_base)
+        stamp = raw.pts if raw.pts is not None else raw.dts
+        return Arrival(
+            None if stamp is None else stamp * time_base,
+            each.arrived_s,
+            None if raw.dts is None else raw.dts * time_base,
+        )
+
+    def _packets(self) -> Iterator[_Raw]:
         packets = self._container.demux(self._stream)
         n_broken = 0
         while True:
+            asked_s = self._now_s()
             try:
                 raw = next(packets, None)
             except av.FFmpegError as exc:
@@ -190,17 +226,13 @@ class Video:
             if raw is None or raw.size == 0:
                 break
             n_broken = 0
-            yield from self._one(raw)
-        yield from self._rest()
+            arrived_s = self._now_s()
+            yield _Raw(raw, arrived_s)
+            if self._is_live and arrived_s - asked_s >= self._silence_s:
+                # FFmpeg gave up waiting: this was the rest of its parser, and it would only wait as long again
+                raise SourceAway("no answer in time")
 
-    def _one(self, raw: av.Packet[VideoStream]) -> Iterator[Read]:
-        time_base = float(raw.time_base)
-        stamp = raw.pts if raw.pts is not None else raw.dts
-        packet_s = self._times.of_packet(
-            None if stamp is None else stamp * time_base,
-            self._now_s(),
-            None if raw.dts is None else raw.dts * time_base,
-        )
+    def _one(self, raw: av.Packet[VideoStream], packet_s: float) -> Iterator[Read]:
         is_key = raw.is_keyframe
         if not self._seen_key:
             self._n_waited += 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import random
+import zlib
 from pathlib import Path
 
 import av
@@ -121,3 +123,30 @@ def test_files_that_are_no_journals_are_cleared_away(tmp_path: Path) -> None:
     (tmp_path / f"{EVENT}.1.journal").write_bytes(b"")
     assert find_journals(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_event_has_the_wall_clock_that_it_began_with(tmp_path: Path, video: Path) -> None:
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    facts, packets = read_packets(video, 1000.0)
+    journal = Journal(folder, JournalHeader(EVENT, 0, 1001.0, 1000.0, CAMERA, facts, wall_offset_s=3600.0))
+    journal.append(packets)
+    journal.close()
+    ((media, snippet),) = recovered(folder, tmp_path)
+    assert snippet.header.event_started_at == from_epoch_ms(4_601_000)
+    assert media.header.started_at == snippet.header.started_at == from_epoch_ms(4_600_000)
+
+
+def test_a_journal_of_an_older_version_is_of_the_wall_clock(tmp_path: Path, video: Path) -> None:
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    path = write_journal(folder, video)
+    magic, said = b"clipwatch journal 1\n", path.read_bytes()
+    size = int.from_bytes(said[len(magic) : len(magic) + 4])
+    header = json.loads(said[len(magic) + 8 :][:size])
+    del header["wall_offset_s"]
+    data = json.dumps(header).encode()
+    framed = len(data).to_bytes(4) + zlib.crc32(data).to_bytes(4) + data
+    path.write_bytes(magic + framed + said[len(magic) + 8 + size :])
+    ((_, snippet),) = recovered(folder, tmp_path)
+    assert snippet.header.event_started_at == from_epoch_ms(1_001_000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,16 @@ def test_a_moment_without_a_frame_nearby_keeps_its_small_one(small: Stream, larg
     assert [m.frame.image.width for m in wanted.moments] == [160, 160]
     assert [m.objects[0].blob for m in wanted.moments] == [Blob(40, 60, 24, 24)] * 2
     assert with_pictures_of(wanted_of(small), large[0], []).facts == large[0]
+
+
+def test_all_times_that_people_are_shown_are_moved_by_the_same(small: Stream) -> None:
+    wanted = wanted_of(small)
+    plain_media, plain = make_messages(wanted, small[1], b"s" * 32)
+    media, snippet = make_messages(replace(wanted, wall_offset_s=-0.25), small[1], b"s" * 32)
+    by = timedelta(seconds=-0.25)
+    for name in ("event_started_at", "event_ended_at", "started_at", "ended_at"):
+        assert getattr(snippet.header, name) == getattr(plain.header, name) + by
+    for name in ("started_at", "ended_at"):
+        assert getattr(media.header, name) == getattr(plain_media.header, name) + by
+    moved = [picture.captured_at for picture in snippet.header.pictures]
+    assert moved == [picture.captured_at + by for picture in plain.header.pictures]

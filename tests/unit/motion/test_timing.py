@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.motion.sources.timing import LIVE_JUMP_S, FileTimes, LiveTimes
+from services.motion.sources.timing import (
+    HOLD_MAX_S,
+    LIVE_JUMP_S,
+    SETTLE_S,
+    Arrival,
+    FileTimes,
+    LiveTimes,
+    Timed,
+    timed,
+)
+from services.motion.sources.video import SourceAway
 
 NOW = 1_800_000_000.0
 
@@ -111,3 +122,108 @@ def test_live_times_stay_near_the_arrival(stamps: list[float | None]) -> None:
     for index, stamp in enumerate(stamps):
         arrived_s = NOW + index * 0.04
         assert abs(times.of_packet(stamp, arrived_s) - arrived_s) < 6.0
+
+
+STEPS_S = [-1e6, -3600.0, -1.9, -1.5, -1.0, -0.5, 0.5, 1.5, 4.0, 3600.0, 1e6]
+
+
+def unseen_s(arrived: list[float], shown: list[float]) -> float:
+    """Return the longest time during which no packet was later than all before it."""
+    longest_s, latest_s, seen_s = 0.0, float("-inf"), arrived[0]
+    for at_s, t_s in zip(arrived, shown, strict=True):
+        if t_s > latest_s:
+            longest_s, latest_s, seen_s = max(longest_s, at_s - seen_s), t_s, at_s
+    return longest_s
+
+
+@pytest.mark.parametrize("step_s", STEPS_S)
+@pytest.mark.parametrize("fps", [2, 10, 25])
+@pytest.mark.parametrize("has_dts", [True, False], ids=["dts", "pts only"])
+def test_a_camera_that_sets_its_clock_is_unseen_for_a_second_at_most(
+    step_s: float, fps: int, has_dts: bool
+) -> None:
+    times = LiveTimes(1 / fps)
+    arrived = [NOW + index / fps for index in range(20 * fps)]
+    stamps = [100 + index / fps + (step_s if index >= 10 * fps else 0) for index in range(20 * fps)]
+    rows = zip(stamps, arrived, strict=True)
+    shown = [times.of_packet(pts_s, at_s, pts_s if has_dts else None) for pts_s, at_s in rows]
+    assert unseen_s(arrived, shown) <= 1.0 + 1 / fps
+    assert abs(shown[-1] - arrived[-1]) <= 1.0  # a small step back looks like packets that are late
+
+
+def test_a_burst_after_a_network_that_stood_still_keeps_its_rhythm() -> None:
+    times = LiveTimes(0.04)
+    arrived = [
+        NOW + max(index * 0.04, 18.0 if index >= 250 else 0.0) for index in range(600)
+    ]  # 8 s of nothing
+    shown = [times.of_packet(index * 0.04, at_s) for index, at_s in enumerate(arrived)]
+    assert shown == pytest.approx([NOW + index * 0.04 for index in range(600)], abs=0.05)
+
+
+def test_a_camera_that_stood_still_is_followed_again_after_a_second() -> None:
+    times = LiveTimes(0.04)
+    arrived = [NOW + index * 0.04 + (8.0 if index >= 250 else 0.0) for index in range(600)]
+    shown = [times.of_packet(index * 0.04, at_s) for index, at_s in enumerate(arrived)]
+    assert all(later > earlier for earlier, later in itertools.pairwise(shown))
+    assert shown[280:] == pytest.approx(arrived[280:], abs=0.05)
+
+
+def connection(rows: list[Arrival], fault: Exception | None = None) -> list[Timed[Arrival]]:
+    def packets() -> Iterator[Arrival]:
+        yield from rows
+        if fault is not None:
+            raise fault
+
+    found: list[Timed[Arrival]] = []
+    try:
+        found.extend(timed(packets(), lambda one: one, lambda _: 1000, LiveTimes(0.04)))
+    except SourceAway:
+        assert fault is not None
+    return found
+
+
+@pytest.mark.parametrize("step_s", [0.0, *STEPS_S], ids=lambda step_s: f"first packets {step_s:g} s off")
+def test_the_packets_that_were_kept_for_us_lie_in_the_past(step_s: float) -> None:
+    """2 s of packets come within milliseconds, the others as they are taken; the first five may be of another time."""
+    rows = [
+        Arrival(7 + index * 0.04 + (step_s if index < 5 else 0), NOW + max(index * 0.001, index * 0.04 - 2.0))
+        for index in range(150)
+    ]
+    rows = [Arrival(one.pts_s, one.arrived_s, one.pts_s) for one in rows]
+    found = connection(rows)
+    steps = [after.t_s - before.t_s for before, after in itertools.pairwise(found)]
+    assert steps[5:] == pytest.approx([0.04] * 144, abs=0.005)
+    assert min(steps) > 0
+    assert max(steps) < LIVE_JUMP_S + 0.1
+    assert found[-1].t_s == pytest.approx(rows[-1].arrived_s, abs=0.01)
+    n_late = sum(one.is_late for one in found)
+    assert 50 <= n_late <= 50 + 1.5 * SETTLE_S / 0.04
+
+
+@pytest.mark.parametrize("fps", [2, 12.5, 25, 60])
+def test_pictures_without_a_time_that_were_kept_for_us_lie_in_the_past(fps: float) -> None:
+    n_kept = 20
+    rows = [Arrival(None, NOW + max(i * 0.0005, (i - n_kept) / fps)) for i in range(n_kept + round(5 * fps))]
+    found = connection(rows)
+    steps = [after.t_s - before.t_s for before, after in itertools.pairwise(found)]
+    assert min(steps) > 0.4 / fps
+    assert steps[:n_kept] == pytest.approx([min(1 / fps, 1.0)] * n_kept, rel=0.6)
+    assert found[-1].t_s == pytest.approx(rows[-1].arrived_s, abs=0.01)
+
+
+def test_packets_that_come_as_they_are_taken_keep_their_times() -> None:
+    rows = [Arrival(index * 0.1, NOW + index * 0.1) for index in range(30)]
+    found = connection(rows)
+    assert [one.t_s for one in found] == pytest.approx([one.arrived_s for one in rows], abs=0.01)
+    assert [one.item for one in found] == rows
+
+
+def test_a_burst_without_an_end_is_not_held_for_ever() -> None:
+    rows = [Arrival(index * 0.04, NOW + index * 0.01) for index in range(1000)]  # four times too fast
+    assert sum(one.is_late for one in connection(rows)) == pytest.approx(HOLD_MAX_S / 0.01, abs=2)
+
+
+def test_what_was_held_is_not_lost_when_the_connection_breaks() -> None:
+    rows = [Arrival(index * 0.04, NOW + index * 0.001) for index in range(10)]
+    for fault in (None, SourceAway("gone")):
+        assert [one.item for one in connection(rows, fault)] == rows

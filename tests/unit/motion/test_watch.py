@@ -9,7 +9,7 @@ import numpy as np
 
 from services.motion.packets import StreamFacts
 from services.motion.sources.video import Frame
-from services.motion.watch import Watch
+from services.motion.watch import Opened, Order, Watch
 from shared.cameras import Camera
 
 WIDTH, HEIGHT, FPS = 640, 360, 25
@@ -71,3 +71,23 @@ def test_looks_that_were_not_possible_are_not_made_up_for() -> None:
     after = [t_s for t_s in looked if t_s > 1.59]
     assert abs(after[0] - 1.6) < 1e-6
     assert per_second(looked, 1.59, 2.59) <= CAMERA.motion.detect_fps + 0.5
+
+
+def test_an_event_keeps_the_wall_clock_that_it_began_with() -> None:
+    offsets = iter([100.0, -5000.0])  # the clock is set while the first event is open
+    asked: list[float] = []
+
+    def event_id(started_s: float) -> str:
+        asked.append(started_s)
+        return f"event {len(asked)}"
+
+    watch = Watch(FACTS, event_id, wall_offset_s=lambda: next(offsets))
+    orders: list[Order] = []
+    for frame in frames(14.0):
+        orders += watch.look(frame, CAMERA)
+    orders += watch.finish(1014.0, CAMERA)
+    assert len(orders) >= 3  # it is opened, and has two snippets or more
+    assert {order.wall_offset_s for order in orders} == {100.0}
+    opened = orders[0]
+    assert isinstance(opened, Opened)
+    assert asked == [opened.event_started_s + 100.0]

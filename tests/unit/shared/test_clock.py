@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.clock import epoch_ms, from_epoch_ms, now_utc, to_millis, uuid7
+from shared.clock import WallClock, epoch_ms, from_epoch_ms, now_utc, steady_s, to_millis, uuid7
 from shared.contract import PictureInfo, SnippetHeader
 
 FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -76,3 +77,66 @@ def test_the_contract_takes_the_ids_that_are_made_here() -> None:
         PictureInfo(moment=0, kind="frame", captured_at=now_utc(), width=1, height=1).captured_at.tzinfo
         == UTC
     )
+
+
+class Clocks:
+    """A steady clock and a wall clock that a test moves; `held_up_s` passes between two readings, once each."""
+
+    def __init__(self) -> None:
+        self.base, self.offset = 5000.0, 1_800_000_000.0
+        self.held_up_s: list[float] = []
+        self.wall = WallClock(self.wall_s, lambda: self.base)
+
+    def wall_s(self) -> float:
+        read = self.base + self.offset
+        self.base += self.held_up_s.pop() if self.held_up_s else 0.0
+        return read
+
+
+def test_the_steady_clock_has_the_date_and_keeps_it() -> None:
+    assert abs(steady_s() - time.time()) < 1.0
+    before = steady_s()
+    assert 0.0 <= steady_s() - before < 1.0
+
+
+@pytest.mark.parametrize("step_s", [-1e9, -3600.0, -1.0, 0.6, 7200.0, 1e9])
+def test_a_step_of_the_wall_clock_is_returned_once(step_s: float) -> None:
+    clocks = Clocks()
+    assert clocks.wall.step_s() == 0.0
+    clocks.base += 60.0
+    assert clocks.wall.step_s() == 0.0
+    clocks.offset += step_s
+    assert clocks.wall.step_s() == pytest.approx(step_s)
+    assert clocks.wall.step_s() == 0.0
+    clocks.offset -= step_s
+    assert clocks.wall.step_s() == pytest.approx(-step_s)
+
+
+def test_a_slow_correction_is_followed_and_told_when_it_comes_to_half_a_second() -> None:
+    clocks = Clocks()
+    clocks.wall.step_s()
+    steps = []
+    for _ in range(100):
+        clocks.offset -= 0.013
+        steps.append(clocks.wall.step_s())
+    assert [round(step, 1) for step in steps if step] == [-0.5, -0.5]
+    assert clocks.wall.offset_s() == pytest.approx(clocks.offset)
+
+
+def test_a_process_that_was_held_up_between_two_readings_takes_it_for_no_step() -> None:
+    clocks = Clocks()
+    clocks.wall.step_s()
+    offset_s = clocks.wall.offset_s()
+    clocks.held_up_s = [3.0, 2.0]
+    assert clocks.wall.step_s() == 0.0
+    clocks.held_up_s = [3.0]
+    assert clocks.wall.offset_s() == offset_s
+
+
+def test_what_reading_the_clocks_takes_moves_no_time() -> None:
+    clocks = Clocks()
+    before = clocks.wall.offset_s()
+    clocks.offset += 0.01
+    assert clocks.wall.offset_s() == before
+    clocks.offset += 0.02
+    assert clocks.wall.offset_s() == pytest.approx(clocks.offset)

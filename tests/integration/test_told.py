@@ -284,6 +284,22 @@ async def test_only_one_of_two_recorders_tells_and_the_other_takes_over(
     assert len(hooks.taken) == 2
 
 
+@pytest.mark.parametrize("kind", ["webhook", "mqtt"])
+async def test_a_recorder_that_lost_its_lease_and_holds_it_again_tells(
+    request: pytest.FixtureRequest, database: Database, hooks: Hooks, tmp_path: Path, kind: str
+) -> None:
+    target = hook_target(hooks) if kind == "webhook" else mqtt_target(request.getfixturevalue("broker"))
+    delivery = delivery_of(target, database, tmp_path)
+    await record(database, DOG, target)
+    await told(delivery)
+    await delivery.address.channel.close()  # what the loop does when another recorder took the lease
+    await delivery.address.channel.close()  # and again at its stop
+    await record(database, replace(DOG, event=1), target)
+    await told(delivery)
+    assert await waiting(database) == 0
+    await delivery.address.channel.close()
+
+
 async def test_an_event_that_changes_while_it_is_told_is_told_again(
     either_database: Database, hooks: Hooks, tmp_path: Path
 ) -> None:

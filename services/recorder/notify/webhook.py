@@ -31,10 +31,8 @@ class Webhook:
         self._target = target
         self._page = page
         self._key = signing_key(target.secret.get_secret_value())
-        self._client = httpx.AsyncClient(
-            timeout=target.timeout_s,
-            limits=httpx.Limits(max_connections=1),
-            headers={"user-agent": "clipwatch", "content-type": "application/json"},
+        self._client: httpx.AsyncClient | None = (
+            None  # from `prepare` to `close`, which may follow each other
         )
 
     def digest(self, notice: Notice) -> str | None:
@@ -49,9 +47,16 @@ class Webhook:
         return hashlib.sha256(state.encode()).hexdigest()[:32]
 
     async def prepare(self) -> None:
-        """Nothing is kept open."""
+        """Open a client unless there is one: a recorder that had lost its lease may hold it again."""
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                timeout=self._target.timeout_s,
+                limits=httpx.Limits(max_connections=1),
+                headers={"user-agent": "clipwatch", "content-type": "application/json"},
+            )
 
     async def send(self, notice: Notice, now: datetime) -> None:
+        assert self._client is not None, "prepare() comes first"
         said = self.digest(notice)
         body = json.dumps(
             {
@@ -84,7 +89,9 @@ class Webhook:
             raise NoticeRefused(f"status {status}")
 
     async def close(self) -> None:
-        await self._client.aclose()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
 
 def signature(key: bytes, identity: str, seconds: str, body: bytes) -> str:

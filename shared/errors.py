@@ -14,6 +14,8 @@ this tree once, in the adapter that meets them.
 import re
 from collections.abc import Sequence
 
+_REASON_MAX = 300
+
 
 class ClipwatchError(Exception):
     """Root of all errors that clipwatch raises on purpose."""
@@ -53,6 +55,14 @@ _SECRET_PARAMETERS = re.compile(
     r"(?P<name>[?&](?:appid|api_?key|access_token|auth|key|pass|password|passwd|pwd|secret|sig|token)=)[^&\s'\"]+",
     re.IGNORECASE,
 )
+
+
+def reason(exc: BaseException) -> str:
+    """Return what an error says, in one line without secrets; its kind when it says nothing, as TimeoutError() does.
+
+    The one way to put an error into a text for people: readiness, health, log lines, answers.
+    """
+    return redact(" ".join(str(exc).split()))[:_REASON_MAX] or type(exc).__name__
 
 
 def redact(text: str) -> str:

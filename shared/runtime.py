@@ -28,12 +28,13 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from shared.clock import WallClock
-from shared.errors import ConfigError, Stopped, redact
+from shared.errors import ConfigError, Stopped, reason, redact
 from shared.http_api import make_app
 from shared.logs import configure_logs, get_logger
 from shared.metrics import ClockMetrics
 from shared.settings import ServiceSettings, load_settings
 from shared.streams import is_away
+from shared.waits import pause, unless_stopped
 
 log = get_logger(__name__)
 EXIT_STOPPED, EXIT_FAILED, EXIT_CONFIG, EXIT_DRAIN = 0, 1, 2, 3
@@ -340,42 +341,21 @@ async def wait_for_service(
     has_waited = False
     while True:
         try:
-            answer = await _unless_stopped(attempt(), stop, max(0.0, ends_at - time.monotonic()))
+            answer = await unless_stopped(attempt(), stop, max(0.0, ends_at - time.monotonic()))
         except Exception as exc:
             if not (isinstance(exc, TimeoutError) or is_away(exc)):
                 raise
             if time.monotonic() + pause_s > ends_at:
                 raise ConfigError(
-                    f"{name}: no answer within {settings.connect_s:g} s: {_short(exc)}"
+                    f"{name}: no answer within {settings.connect_s:g} s: {reason(exc)}"
                 ) from exc
             if not has_waited:
-                log.warning("waiting at the start", of=name, error=_short(exc))
+                log.warning("waiting at the start", of=name, error=reason(exc))
                 has_waited = True
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause_s)
+            await pause(pause_s, stop)
             pause_s = min(2 * pause_s, 2.0)
         else:
             return answer
-
-
-async def _unless_stopped(awaitable: Awaitable[_Answer], stop: asyncio.Event, timeout_s: float) -> _Answer:
-    work = asyncio.ensure_future(awaitable)
-    waiting = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({work, waiting}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            return work.result()
-        if stop.is_set():
-            raise Stopped("told to stop before it was ready")
-        raise TimeoutError("still waiting for the answer")
-    finally:
-        waiting.cancel()
-        work.cancel()
-        await asyncio.wait({work, waiting}, timeout=1)
-
-
-def _short(exc: BaseException) -> str:
-    return redact(" ".join(str(exc).split()))[:300] or type(exc).__name__
 
 
 async def connect_redis(settings: ServiceSettings, stop: asyncio.Event) -> Redis:
@@ -398,7 +378,7 @@ async def connect_redis(settings: ServiceSettings, stop: asyncio.Event) -> Redis
         await wait_for_service(name, client.ping, _is_redis_away, settings, stop)
     except RedisError as exc:
         await client.aclose()
-        raise ConfigError(f"{name}: refused: {_short(exc)}") from exc
+        raise ConfigError(f"{name}: refused: {reason(exc)}") from exc
     except BaseException:
         await client.aclose()
         raise

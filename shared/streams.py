@@ -13,6 +13,7 @@ Rules, each seen to matter (docs/design/delivery.md says why and how it was trie
 - Settling is one script (shared/stream_scripts.py): outputs are written if and only if this consumer's
   acknowledgement counted, so an entry that another replica took over meanwhile leaves no second output.
 - What a handler raises is the handler's, whatever its type; only our own calls tell whether Redis is there.
+- A stop charges nothing: what is in hand has `finish_s`, then it is given back as it was taken.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.clock import now_utc
-from shared.errors import Permanent, Transient, redact
+from shared.errors import Permanent, Transient, reason, redact
 from shared.logs import get_logger
 from shared.metrics import StreamMetrics
 from shared.stream_scripts import FORGET, SETTLE, TOUCH
+from shared.waits import pause
 
 log = get_logger(__name__)
 
@@ -58,6 +60,7 @@ _PAGE = 100  # pending entries looked at together
 _FORGET_AT_ONCE = 100
 _SETTLE_TRIES = 8  # about 25 s: Redis may be restarting; the work in hand is worth the wait
 _LONGEST_PAUSE_S = 5.0
+_GIVE_BACK_S = 0.5  # after `finish_s`: for Redis to take back what is in hand
 _ENTRY_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
@@ -109,11 +112,13 @@ class Retry:
     """Not now: leave it pending; it comes back after `min_idle_s`, to whichever replica is free.
 
     With `is_charged` the attempt counts towards `max_attempts`: the fault may be the item's. Without, it waits for
-    as long as it takes: the fault is surely elsewhere (what raising Transient means).
+    as long as it takes: the fault is surely elsewhere (what raising Transient means). `is_alone`: the next entry may
+    fare better, so the loop does not slow down.
     """
 
     reason: str
     is_charged: bool = True
+    is_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +150,7 @@ class ConsumerSettings:
     forget_after_s: float = (
         3600.0  # a consumer with nothing in hand that asked for nothing this long is removed
     )
+    finish_s: float = 10.0  # after a stop: time for the batch in hand, which is then given back
 
     def __post_init__(self) -> None:
         if not (self.stream and self.group and self.consumer):
@@ -170,7 +176,9 @@ class _State:
     handling: set[str] = field(default_factory=set)
     outcomes: list[Outcome] = field(default_factory=list)  # of the batch in hand
     hindered_since: float | None = None  # every outcome since then was an uncharged Retry
+    hindrance: str = ""  # the reason of the last one
     pause_s: float = 0.0
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)  # stopped, and `finish_s` is over
 
 
 class Consumer:
@@ -199,6 +207,11 @@ class Consumer:
         return self._state.is_connected
 
     @property
+    def hindrance(self) -> str:
+        """Why nothing can be done for any entry; '' while something can."""
+        return self._state.hindrance if self._is_hindered else ""
+
+    @property
     def _is_hindered(self) -> bool:
         return self._state.hindered_since is not None
 
@@ -207,12 +220,38 @@ class Consumer:
         return 1 if self._is_hindered else self._settings.batch_max
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None] = lambda: None) -> None:
-        """Consume until `stop`; then finish the batch in hand and return.
+        """Consume until `stop`; then finish the batch in hand, or give it back after `finish_s`, and return.
 
         `beat` is called at every turn of the loop and for every entry that was settled.
         Raises only what a wait cannot cure: a key of another type, a command that Redis does not allow us.
         """
         self._beat = beat
+        work = asyncio.create_task(self._consume(stop, beat), name=f"consume {self._settings.stream}")
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                await asyncio.wait({work}, timeout=self._settings.finish_s)
+                self._state.hurry.set()
+                await asyncio.wait({work}, timeout=_GIVE_BACK_S)
+            if work.done():
+                await work
+        finally:
+            stopping.cancel()
+            if not work.done():  # Redis does not answer: what is in hand is pending, and delivered again
+                work.cancel()
+                await asyncio.wait({work}, timeout=_GIVE_BACK_S)
+
+    async def uncharge(self, delivery: Delivery) -> None:
+        """Take a delivery's attempt back while its handler waits for something that is not the entry's fault.
+
+        To be called once the entry has shown itself to be sound: a process that is killed again and again while it
+        waits for a database must not make a dead letter of it. Nothing happens while Redis is away.
+        """
+        with contextlib.suppress(RedisError, OSError):
+            await self._put_back(delivery, is_charged=False)
+
+    async def _consume(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         backoff_s = 0.1
         while not stop.is_set():
             try:
@@ -223,13 +262,14 @@ class Consumer:
                     raise
                 self._went(exc)
                 beat()
-                await _pause(stop, backoff_s)
+                await pause(backoff_s, stop)
                 backoff_s = min(backoff_s * 2, _LONGEST_PAUSE_S)
                 continue
             self._returned()
             beat()
             backoff_s = 0.1
-            await _pause(stop, self._state.pause_s)
+            if self._state.pause_s:
+                await pause(self._state.pause_s, stop)
 
     async def _turn_or_group(self, stop: asyncio.Event) -> bool:
         try:
@@ -382,22 +422,31 @@ class Consumer:
         return await self._outcomes(deliveries[-1:])
 
     async def _call(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+        """Return the handler's outcomes; all goes back when it needs too long after a stop."""
+        handling = asyncio.ensure_future(self._handler(deliveries))
+        hurry = asyncio.create_task(self._state.hurry.wait())
         try:
-            outcomes = await self._handler(deliveries)
-        except asyncio.CancelledError as exc:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise RuntimeError("the handler let a cancellation out that was not ours") from exc
+            await asyncio.wait({handling, hurry}, return_when=asyncio.FIRST_COMPLETED)
+            if not handling.done():
+                log.info("gave back at the stop", stream=self._settings.stream, entries=len(deliveries))
+                return [Retry("stopping", is_charged=False)] * len(deliveries)
+        finally:
+            hurry.cancel()
+            if not handling.done():
+                handling.cancel()
+                await asyncio.wait({handling}, timeout=_GIVE_BACK_S / 2)
+        if handling.cancelled():
+            raise RuntimeError("the handler let a cancellation out that was not ours")
+        outcomes = handling.result()
         if len(outcomes) != len(deliveries):
             raise ValueError(f"handler answered {len(outcomes)} outcomes for {len(deliveries)} deliveries")
         return outcomes
 
     def _outcome_of(self, exc: Exception) -> Outcome:
         if isinstance(exc, Transient):
-            return Retry(str(exc), is_charged=False)
+            return Retry(reason(exc), is_charged=False)
         if isinstance(exc, Permanent):
-            return Dead(str(exc))
+            return Dead(reason(exc))
         log.error("handler failed: this is a bug", stream=self._settings.stream, exc_info=exc)
         return Retry(f"{type(exc).__name__}: {exc}")
 
@@ -422,7 +471,7 @@ class Consumer:
     async def _freshen(self, ended: asyncio.Event) -> None:
         s = self._settings
         while True:
-            await _pause(ended, s.min_idle_s / 3)
+            await pause(s.min_idle_s / 3, ended)
             if ended.is_set():
                 return
             ids = sorted(self._state.handling)
@@ -433,12 +482,13 @@ class Consumer:
     def _judge(self) -> None:
         """Slow down while nothing can be done for a reason outside of the items; told once each way."""
         state, outcomes = self._state, self._state.outcomes
-        if all(isinstance(outcome, Retry) and not outcome.is_charged for outcome in outcomes):
+        hindrances = [o.reason for o in outcomes if isinstance(o, Retry) and not (o.is_charged or o.is_alone)]
+        if outcomes and len(hindrances) == len(outcomes):
+            state.hindrance = hindrances[-1]
             state.pause_s = min(max(0.5, state.pause_s * 2), _LONGEST_PAUSE_S, self._settings.min_idle_s)
             if state.hindered_since is None:
                 state.hindered_since = time.monotonic()
-                reason = next(outcome.reason for outcome in outcomes if isinstance(outcome, Retry))
-                log.warning("hindered, going slowly", stream=self._settings.stream, reason=reason)
+                log.warning("hindered, going slowly", stream=self._settings.stream, reason=state.hindrance)
         elif state.hindered_since is not None:
             log.info(
                 "no longer hindered",
@@ -457,7 +507,8 @@ class Consumer:
         self._state.outcomes.append(outcome)
         name = {Done: "done", Retry: "retry", Dead: "dead"}[type(outcome)]
         if isinstance(outcome, Retry):
-            await self._put_back(delivery, outcome)
+            log.debug("will be tried again", stream=s.stream, id=delivery.id, reason=outcome.reason)
+            await self._put_back(delivery, outcome.is_charged)
         elif not await self._settle_for_good(delivery, outcome):
             name = "already"
             log.info("was settled before", stream=s.stream, id=delivery.id)
@@ -468,17 +519,10 @@ class Consumer:
         if self._metrics:
             self._metrics.settled.labels(s.stream, name).inc()
 
-    async def _put_back(self, delivery: Delivery, outcome: Retry) -> None:
+    async def _put_back(self, delivery: Delivery, is_charged: bool) -> None:
         s = self._settings
-        log.debug(
-            "will be tried again",
-            stream=s.stream,
-            id=delivery.id,
-            attempts=delivery.attempts,
-            reason=outcome.reason,
-        )
-        count = "" if outcome.is_charged else str(delivery.attempts - 1)
-        await self._touch(keys=[s.stream], args=[s.group, s.consumer, count, delivery.id])
+        count = delivery.attempts if is_charged else delivery.attempts - 1
+        await self._touch(keys=[s.stream], args=[s.group, s.consumer, str(count), delivery.id])
 
     async def _settle_for_good(self, delivery: Delivery, outcome: Done | Dead) -> bool:
         """Settle in one step; return whether it was this call that did it."""
@@ -508,10 +552,10 @@ class Consumer:
             try:
                 settled, trimmed = await self._settle(keys=keys, args=arguments)
             except Exception as exc:
-                if not left or not is_away(exc):
+                if not left or not is_away(exc) or self._state.hurry.is_set():
                     raise
                 self._went(exc)
-                await asyncio.sleep(backoff_s)
+                await pause(backoff_s, self._state.hurry)
                 backoff_s = min(backoff_s * 2, 8.0)
             else:
                 return int(settled), int(trimmed)
@@ -523,7 +567,7 @@ class Consumer:
         if self._state.is_connected:
             self._state.is_connected = False
             self._state.away_since = time.monotonic()
-            log.warning("Redis is away, waiting for it", stream=self._settings.stream, error=redact(str(exc)))
+            log.warning("Redis is away, waiting for it", stream=self._settings.stream, error=reason(exc))
         if self._metrics:
             self._metrics.connected.set(0)
 
@@ -549,12 +593,6 @@ def dead_letter(delivery: Delivery, reason: str, died_at: datetime | None = None
         "died_at": (died_at or now_utc()).isoformat(),
     }
     return Output(f"{delivery.stream}:dead", {**delivery.fields, b"dead": json.dumps(note).encode()})
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    if seconds:
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(stop.wait(), seconds)
 
 
 def _pairs(answer: Any) -> list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]:

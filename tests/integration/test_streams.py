@@ -486,6 +486,70 @@ async def test_stop_finishes_the_batch_in_hand_and_takes_no_more(redis_client: R
     assert await pending(redis_client) == 0
 
 
+async def test_a_stop_gives_back_what_takes_too_long_and_charges_nothing(redis_client: Redis) -> None:
+    async def answer(_: Delivery) -> Outcome:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    handler = Handler(answer)
+    ids = await add(redis_client, 1, 2)
+    for _ in range(QUICK.max_attempts + 1):
+        async with running(redis_client, handler, finish_s=0.05) as consumer:
+            n_before = len(handler.batches)
+            await until(lambda n=n_before: len(handler.batches) > n)  # type: ignore[misc]  # bound in the loop
+            consumer.stop.set()
+            await until(consumer.task.done, limit_s=2)
+        rows = await redis_client.xpending_range(STREAM, GROUP, "-", "+", 9)
+        assert [row["times_delivered"] for row in rows] == [0, 0]
+    async with running(redis_client, Handler()):
+        await until(lambda: have(redis_client, 1, 2))
+    assert await dead(redis_client) == []
+    assert len(ids) == 2
+
+
+async def test_an_entry_whose_handler_waits_for_something_else_survives_any_number_of_kills(
+    redis_client: Redis,
+) -> None:
+    waiting = asyncio.Event()
+
+    async def wait(deliveries: Sequence[Delivery]) -> list[Outcome]:
+        await consumer.uncharge(deliveries[0])  # it is sound
+        waiting.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await add(redis_client, 1)
+    for _ in range(QUICK.max_attempts + 2):
+        waiting.clear()
+        consumer = Consumer(redis_client, QUICK, wait)
+        task = asyncio.create_task(consumer.run(asyncio.Event()))
+        async with asyncio.timeout(10):
+            await waiting.wait()
+        task.cancel()  # as a kill: nothing is given back
+        await asyncio.wait({task})
+    async with running(redis_client, Handler()):
+        await until(lambda: have(redis_client, 1))
+    assert await dead(redis_client) == []
+
+
+async def test_an_entry_that_waits_alone_does_not_slow_the_others_down(redis_client: Redis) -> None:
+    def answer(delivery: Delivery) -> Outcome:
+        if delivery.fields[b"n"] == b"0":
+            return Retry("its own disk is full", is_charged=False, is_alone=True)
+        return done(delivery)
+
+    handler = Handler(answer)
+    await add(redis_client, 0)
+    with capture_logs() as logs:
+        async with running(redis_client, handler, min_idle_s=0.1):
+            await until(lambda: len(handler.seen(0)) >= 5)
+            await add(redis_client, *range(1, 30))
+            await until(lambda: have(redis_client, *range(1, 30)))
+    assert set(handler.seen(0)) == {1}
+    assert max(len(batch) for batch in handler.batches) > 1  # not one at a time
+    assert not [line for line in logs if "hindered" in line["event"]]
+
+
 async def test_a_cancelled_batch_stays_pending(redis_client: Redis) -> None:
     async def answer(_: Delivery) -> Outcome:
         await asyncio.Event().wait()

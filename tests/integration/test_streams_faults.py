@@ -159,6 +159,24 @@ async def test_stop_while_redis_is_away_ends_at_once(own_redis: RedisServer, cli
             assert time.monotonic() - started < 1
 
 
+async def test_stop_while_redis_is_frozen_ends_within_the_time_to_finish(
+    own_redis: RedisServer, client: Redis, look: Redis
+) -> None:
+    gate = Gate()
+    await add(look, 1)
+    async with running(client, gate, finish_s=0.2) as consumer:
+        await gate.entered.wait()
+        own_redis.freeze()
+        gate.open.set()  # settling hangs, for as long as the socket's deadline
+        started = time.monotonic()
+        consumer.stop.set()
+        await until(consumer.task.done)
+        assert time.monotonic() - started < 2
+        own_redis.thaw()
+    async with running(look, Handler()):  # delivered again, unless it was settled when Redis thawed
+        await until(lambda: is_settled(look))
+
+
 # -- full
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.errors import ConfigError, ContractError, Permanent, redact
+from shared.errors import ConfigError, ContractError, Permanent, Transient, reason, redact
 
 # a mark that no other part of a sentence holds, inside of whatever else a password may be
 MARK = "S3cr3t"
@@ -101,3 +101,17 @@ def test_config_errors_keep_their_faults_apart() -> None:
 
 def test_a_broken_message_is_given_up_for_good() -> None:
     assert issubclass(ContractError, Permanent)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError(), "TimeoutError"),
+        (ConnectionResetError(), "ConnectionResetError"),
+        (Transient(" \n"), "Transient"),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (ValueError(f"redis://:{MARK}@host\nis  away"), "redis://***@host is away"),
+    ],
+)
+def test_every_error_has_a_reason(error: Exception, said: str) -> None:
+    assert reason(error) == said

@@ -11,6 +11,7 @@ import contextlib
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,6 +28,7 @@ from services.motion.recordings import Recording
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.file import open_file
 from services.motion.sources.live import Limits, Visit, open_live
+from services.motion.sources.timing import HOLE_S, LONGEST_HOLE_S, Hole
 from services.motion.sources.video import Frame, Read, SourceAway, Stream, Video, measured
 from services.motion.sources.whip import Door
 from services.motion.status import CameraStatus
@@ -46,6 +48,7 @@ WARM_UP_S = 1.0
 TRUNCATED_S = 1.0
 REPLAY_WAIT_S = 5.0  # a frame that is decoded late waits this long for the detector, so that none is left out
 LOOK_AHEAD_FRAMES = 20
+LONGEST_PAUSE_S = 5.0  # more than a group of pictures of which the key frames alone are decoded
 MOST_KEYS_AHEAD = 40  # of a file whose every frame is a key frame all frames are as cheap
 
 
@@ -286,6 +289,8 @@ class FileWorker(Worker):
         super().__init__(camera, place, status)
         self._recording = recording
         self._url = camera.url
+        self._holes: deque[Hole] = deque()  # of what is read now; those that no frame has passed yet
+        self._closed_s = 0.0
 
     @property
     def recordings(self) -> Sequence[Recording]:
@@ -334,12 +339,23 @@ class FileWorker(Worker):
     def _play(self, starts_s: float) -> float:
         """Read the file once; return when it ended, epoch seconds."""
         is_hurried = self.camera.pace == "fast"
-        video = open_file(self._url, starts_s, self.status.drop, is_hurried=is_hurried)
+        self._holes.clear()
+        self._closed_s = 0.0
+        video = open_file(
+            self._url,
+            starts_s,
+            self.status.drop,
+            is_hurried=is_hurried,
+            longest_hole_s=LONGEST_HOLE_S
+            if self._recording
+            else HOLE_S,  # looped, it is as late as it is now
+            on_hole=self._note_hole,
+        )
         self._begin_idling(video)
         self.status.duration_s = video.duration_s
         self._ring.clear()
         watch: Watch | None = None
-        pace = Pace(starts_s)
+        pace = Pace(starts_s, time.monotonic())
         last_s = starts_s
         n_frames = 0
         try:
@@ -354,6 +370,7 @@ class FileWorker(Worker):
                         break
                     if read.is_replay and watch is not None and frame.t_s <= watch.looked_s:
                         continue  # looked at before it slept, or as a key frame
+                    self._pass_holes(watch, frame.t_s, last_s)
                     if self.camera.pace == "realtime":
                         pace.wait(frame.t_s, self._stop, self.status.beat)
                     last_s = max(last_s, frame.t_s)
@@ -377,8 +394,23 @@ class FileWorker(Worker):
             raise ConfigError(f"{self._url}: no frame of it can be decoded")
         ends_s = last_s + 1 / video.facts.frame_rate
         if not self._stop.is_set():
-            self._judge_end(ends_s - starts_s, video.duration_s)
+            self._judge_end(ends_s - starts_s + self._closed_s, video.duration_s)
         return ends_s
+
+    def _note_hole(self, hole: Hole) -> None:
+        self._holes.append(hole)
+        self._closed_s += hole.closed_s
+
+    def _pass_holes(self, watch: Watch | None, t_s: float, last_s: float) -> None:
+        """End the event and forget the packets before a hole that the frame of `t_s` lies behind."""
+        while self._holes and t_s >= self._holes[0].t_s - 1e-6:
+            hole = self._holes.popleft()
+            log.debug("a hole in the recording", camera=self.camera.id, closed_s=round(hole.closed_s, 3))
+            if watch is None:
+                continue
+            self._execute(watch.pass_hole(last_s, hole.t_s, self.camera), watch)
+            self._ring.need_from(None)
+            self._ring.drop_before(hole.t_s)
 
     def _see(self, watch: Watch | None, video: Video, frame: Frame, starts_s: float) -> Watch:
         if watch is None or not watch.fits(frame):
@@ -532,22 +564,28 @@ def _length_s(path: Path) -> float:
 
 @dataclass(slots=True)
 class Pace:
-    """Holds a recording back to its own speed. A reader that fell behind by more than 2 s is not made to catch up."""
+    """Holds a recording back to its own speed. A reader that fell behind by more than 2 s is not made to catch up; at a
+    hole it waits LONGEST_PAUSE_S.
+    """
 
     _media_s: float
-    _wall_s: float = field(default_factory=time.monotonic)
+    _wall_s: float
+    _now_s: Callable[[], float] = time.monotonic
 
     def wait(self, t_s: float, stop: threading.Event, beat: Callable[[], None]) -> None:
         ahead_s = self._ahead_s(t_s)
         if ahead_s < -2.0:
             self._wall_s += -ahead_s
+        if ahead_s > LONGEST_PAUSE_S:
+            self._wall_s -= ahead_s - LONGEST_PAUSE_S
+            ahead_s = LONGEST_PAUSE_S
         while ahead_s > 0 and not stop.is_set():
             stop.wait(min(ahead_s, 1.0))
             beat()
             ahead_s = self._ahead_s(t_s)
 
     def _ahead_s(self, t_s: float) -> float:
-        return (t_s - self._media_s) - (time.monotonic() - self._wall_s)
+        return (t_s - self._media_s) - (self._now_s() - self._wall_s)
 
 
 @dataclass(frozen=True, slots=True)

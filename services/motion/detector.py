@@ -230,6 +230,11 @@ def start_from(planes: Sequence[Gray], t_s: float, ksize: int) -> DetectorState 
     return replace(state, mean=median, steady=median, is_guess=False)
 
 
+def after_hole(state: DetectorState) -> DetectorState:
+    """Keep what is known of the scene, and forget what was on its way: a time passed of which there are no frames."""
+    return replace(state, tracks=(), is_active=False, is_on_way=False)
+
+
 def step(
     state: DetectorState | None, luma: Gray, t_s: float, settings: DetectorSettings
 ) -> tuple[DetectorState, Motion]:

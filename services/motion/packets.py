@@ -24,6 +24,10 @@ from shared.errors import Permanent
 
 CLOCK = Fraction(1, 90_000)
 LARGEST_ENCODED_WIDTH_PX = 1920
+SHOWN_LEAD_S = (
+    2.0  # a copied clip shows so much of what comes before it, back to its key frame; of more nothing,
+)
+CARRIED_LEAD_S = 30.0  # and it carries no more than this: beyond, what it shows is encoded
 PLAYABLE_PIXELS = ("yuv420p", "yuvj420p")
 
 
@@ -159,18 +163,20 @@ class Clip:
 def make_clip(facts: StreamFacts, packets: Sequence[Packet], starts_s: float = float("-inf")) -> Clip:
     """Return `packets` (from a key frame on, decoding order) as MP4: copied when they can be, else encoded.
 
-    A copy begins with the first packet; what is encoded begins at `starts_s`. Raises Permanent when no clip can be
-    made of them.
+    A copy begins with the first packet when that is SHOWN_LEAD_S before `starts_s` at most. Where key frames are rarer,
+    it carries what is before `starts_s`, up to CARRIED_LEAD_S, but does not show it. What is encoded begins at
+    `starts_s`. Raises Permanent when no clip can be made of them.
     """
     if not packets:
         raise Permanent("no packets to make a clip of")
     # of an open group: pictures before its key frame need the group before, which is not there
     packets = [packet for packet in packets if packet.t_s >= packets[0].t_s]
-    if facts.can_be_copied:
+    lead_s = starts_s - packets[0].t_s
+    if facts.can_be_copied and lead_s <= CARRIED_LEAD_S:
         with contextlib.suppress(
             av.FFmpegError, ValueError, IndexError, struct.error
         ):  # it only looked well-formed
-            return _copied(facts, packets)
+            return _copied(facts, packets, starts_s if lead_s > SHOWN_LEAD_S else packets[0].t_s)
     try:
         return _encoded(facts, packets, starts_s)
     except (av.FFmpegError, ValueError) as exc:
@@ -209,8 +215,14 @@ def decode(facts: StreamFacts, packets: Sequence[Packet]) -> Iterator[tuple[floa
             )
 
 
-def _copied(facts: StreamFacts, packets: Sequence[Packet]) -> Clip:
-    starts_s = min(packet.t_s for packet in packets)
+def _copied(facts: StreamFacts, packets: Sequence[Packet], wanted_s: float) -> Clip:
+    """Return a copy that shows what is from `wanted_s` on.
+
+    What comes before has negative times. The muxer then writes an edit list (ISO/IEC 14496-12 §8.6.6) that begins at 0,
+    and players decode what is before it without showing it.
+    """
+    times_s = sorted(packet.t_s for packet in packets)
+    starts_s = next((t_s for t_s in times_s if t_s >= wanted_s - 1e-3), times_s[-1])
     shown = _spread([round((packet.t_s - starts_s) / CLOCK) for packet in packets])
     decoded = sorted(shown)
     delay = max(d - p for d, p in zip(decoded, shown, strict=True))

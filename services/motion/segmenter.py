@@ -91,6 +91,7 @@ class Segmenter:
     peak: float = 0.0
     last_seen_s: float = float("-inf")
     ended_s: float = float("-inf")  # end of the event before: the next one cannot begin earlier
+    floor_s: float = float("-inf")  # end of the last hole in a recording: no clip begins earlier
 
     @property
     def is_open(self) -> bool:
@@ -163,8 +164,13 @@ def may_rest(state: Segmenter, t_s: float, is_sure: bool) -> bool:
 def finish(state: Segmenter, t_s: float, settings: MotionSettings) -> tuple[Segmenter, tuple[Action, ...]]:
     """End what is open: the source ended at `t_s`, or the service stops."""
     if not state.is_open:
-        return Segmenter(last_seen_s=state.last_seen_s, ended_s=state.ended_s), ()
+        return Segmenter(last_seen_s=state.last_seen_s, ended_s=state.ended_s, floor_s=state.floor_s), ()
     return _end(state, min(max(t_s, state.last_motion_s), state.last_motion_s + settings.post_roll_s))
+
+
+def after_hole(state: Segmenter, t_s: float) -> Segmenter:
+    """Go on at `t_s`, after a time of which there are no frames: neither events nor clips reach back over it."""
+    return Segmenter(last_seen_s=state.last_seen_s, ended_s=t_s, floor_s=t_s)
 
 
 def _idle(
@@ -180,7 +186,7 @@ def _idle(
         started_s = min(started_s, max(travel.since_s, t_s - BACKDATED_S, state.ended_s))
     if run < settings.min_frames:
         return replace(state, run=run, run_started_s=started_s, run_peak=peak), ()
-    starts_s = started_s - settings.pre_roll_s
+    starts_s = max(started_s - settings.pre_roll_s, min(state.floor_s, started_s))
     opened = Segmenter(
         started_s=started_s,
         piece_starts_s=starts_s,
@@ -188,13 +194,15 @@ def _idle(
         last_motion_s=t_s,
         peak=peak,
         last_seen_s=t_s,
+        floor_s=state.floor_s,
     )
     return opened, (Start(started_s, starts_s),)
 
 
 def _end(state: Segmenter, ends_s: float) -> tuple[Segmenter, tuple[Action, ...]]:
     piece = _piece(state, max(ends_s, state.piece_starts_s), is_last=True)
-    return Segmenter(last_seen_s=state.last_seen_s, ended_s=piece.ends_s), (End(piece),)
+    ended = Segmenter(last_seen_s=state.last_seen_s, ended_s=piece.ends_s, floor_s=state.floor_s)
+    return ended, (End(piece),)
 
 
 def _piece(state: Segmenter, ends_s: float, *, is_last: bool) -> Piece:

@@ -175,6 +175,16 @@ class Watch:
         self._segmenter, actions = segmenter.finish(self._segmenter, t_s, camera.motion)
         return self._orders(actions, camera)
 
+    def pass_hole(self, last_s: float, next_s: float, camera: Camera) -> list[Order]:
+        """End what is open at `last_s`: the recording goes on at `next_s`, and nobody knows what was between."""
+        orders = self.finish(last_s, camera)
+        self._segmenter = segmenter.after_hole(self._segmenter, next_s)
+        if self._state is not None:
+            self._state = detector.after_hole(self._state)
+        self._tracks = Tracks()
+        self._due_s = float("-inf")
+        return orders
+
     def _remember(self, frame: Frame) -> None:
         motion = self.motion
         if not motion.boxes:

@@ -7,15 +7,22 @@ from collections.abc import Callable
 import av
 
 from services.motion.packets import StreamFacts
-from services.motion.sources.timing import FileTimes
+from services.motion.sources.timing import LONGEST_HOLE_S, FileTimes, Hole
 from services.motion.sources.video import Video, open_container, say
 from shared.errors import ConfigError
 
 
 def open_file(
-    path: str, starts_s: float, on_drop: Callable[[str], None], *, is_hurried: bool = False
+    path: str,
+    starts_s: float,
+    on_drop: Callable[[str], None],
+    *,
+    is_hurried: bool = False,
+    longest_hole_s: float = LONGEST_HOLE_S,
+    on_hole: Callable[[Hole], None] = lambda _hole: None,
 ) -> Video:
     """Open `path`; its first frame is taken to be of `starts_s`, epoch seconds. `is_hurried`: decode with all cores.
+    `longest_hole_s`, `on_hole`: what becomes of holes in it, see FileTimes.
 
     Raises ConfigError, one line, when there is no video in it.
     """
@@ -27,7 +34,12 @@ def open_file(
         container.close()
         raise ConfigError(f"{path}: has no video stream")
 
-    def make_times(facts: StreamFacts) -> FileTimes:
-        return FileTimes(starts_s, 1 / facts.frame_rate)
+    def tell(hole: Hole) -> None:
+        video.is_interrupted = True
+        on_hole(hole)
 
-    return Video(container, make_times, lambda: 0.0, on_drop, is_live=False, is_hurried=is_hurried)
+    def make_times(facts: StreamFacts) -> FileTimes:
+        return FileTimes(starts_s, 1 / facts.frame_rate, longest_hole_s, tell)
+
+    video = Video(container, make_times, lambda: 0.0, on_drop, is_live=False, is_hurried=is_hurried)
+    return video

@@ -27,45 +27,81 @@ REMEMBERED = 1024
 SETTLE_S, HOLD_MAX_S = 0.5, 3.0
 MOST_HELD, MOST_HELD_BYTES = 1024, 32 * 1024 * 1024
 AT_ONCE_S = 0.005  # packets nearer than this came together
+HOLE_S = 10.0  # a recording without a picture for longer has a hole: what was before it is over
+LONGEST_HOLE_S = 12 * 3600.0  # of a longer one the clock jumped: a night's pause is believed, a day's is not
+WRAP_S = 2**33 / 90_000  # MPEG-TS counts 33 bits at 90 kHz (ISO/IEC 13818-1 §2.4.3.7)
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Where a recording was interrupted: its next picture is of `t_s`. `closed_s`: what was taken out of its times."""
+
+    t_s: float
+    closed_s: float = 0.0
 
 
 @dataclass(slots=True)
 class FileTimes:
-    """A recording: the first frame is at `starts_s`, the others where their timestamps put them."""
+    """A recording: the first frame is at `starts_s`, the others where their timestamps put them.
+
+    A hole of up to `longest_hole_s` stays as it is. A longer one, and a clock that falls back, are closed: the next
+    frame is then shown `frame_s` after the last one. `on_hole` is told of each of them.
+    """
 
     starts_s: float
     frame_s: float  # usual distance of two frames, for those without a timestamp
+    longest_hole_s: float = LONGEST_HOLE_S
+    on_hole: Callable[[Hole], None] = lambda _hole: None
     _offset_s: float | None = None
     _latest_s: float = 0.0
     _clock_s: float = 0.0
     _started: bool = False
+    _known: OrderedDict[float, float] = field(default_factory=OrderedDict)
 
     def of_packet(self, pts_s: float | None, arrived_s: float, dts_s: float | None = None) -> float:  # noqa: ARG002  # one port for both
         """Return when the packet with presentation time `pts_s` is shown."""
         if pts_s is None:
-            return self._next()
+            self._latest_s = self._next_s
+            self._started = True
+            return self._latest_s
         if self._offset_s is None:
-            self._offset_s = self.starts_s - pts_s
+            self._offset_s = self._next_s - pts_s
+            self._clock_s = pts_s if dts_s is None else dts_s
+        # decoding times never go back, however far frames are reordered
+        self._follow(pts_s, pts_s if dts_s is None else dts_s)
         shown_s = pts_s + self._offset_s
-        clock_s = (
-            pts_s if dts_s is None else dts_s
-        )  # decoding times never go back, however far frames are reordered
-        if self._started and clock_s < self._clock_s - REORDER_S:
-            self._offset_s += self._latest_s + self.frame_s - shown_s
-            shown_s = pts_s + self._offset_s
         self._started = True
-        self._clock_s = clock_s
         self._latest_s = max(self._latest_s, shown_s)
+        self._known[pts_s] = shown_s
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
         return shown_s
 
     def of_frame(self, pts_s: float | None) -> float | None:
-        """Return the same for a decoded frame; None when it has no timestamp."""
-        return None if pts_s is None or self._offset_s is None else pts_s + self._offset_s
+        """Return the same for a decoded frame; None when it has no timestamp.
 
-    def _next(self) -> float:
-        self._latest_s = self._latest_s + self.frame_s if self._started else self.starts_s
-        self._started = True
-        return self._latest_s
+        A decoder gives out frames late: the clock may have jumped since their packets came.
+        """
+        if pts_s is None or self._offset_s is None:
+            return None
+        return self._known.get(pts_s, pts_s + self._offset_s)
+
+    @property
+    def _next_s(self) -> float:
+        return self._latest_s + self.frame_s if self._started else self.starts_s
+
+    def _follow(self, pts_s: float, clock_s: float) -> None:
+        """Take the clock's next value; close a gap in it that is no time that passed."""
+        assert self._offset_s is not None
+        gap_s, self._clock_s = clock_s - self._clock_s, clock_s
+        if not self._started or -REORDER_S <= gap_s <= HOLE_S:
+            return
+        closed_s = 0.0
+        if not 0 < gap_s <= self.longest_hole_s:
+            closed_s = pts_s + self._offset_s - self._next_s
+            self._offset_s -= closed_s
+        if abs(gap_s + WRAP_S) > HOLE_S:  # a counter that ran over is no interruption
+            self.on_hole(Hole(pts_s + self._offset_s, closed_s))
 
 
 @dataclass(frozen=True, slots=True)

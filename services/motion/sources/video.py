@@ -86,8 +86,9 @@ def quiet_ffmpeg() -> None:
 def facts_of(stream: VideoStream, rotation: int = 0) -> StreamFacts:
     """Return what a later decoder must know of `stream`."""
     context = stream.codec_context
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    frame_rate = float(rate) if rate and 0.1 <= float(rate) <= 240 else 25.0
+    # a hole spoils the average, so that it may be no rate at all
+    rates = (float(rate or 0) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate))
+    frame_rate = next((rate for rate in rates if 0.1 <= rate <= 240), 25.0)
     return StreamFacts(
         codec=context.name if context.name != "libdav1d" else "av1",
         width=context.width,
@@ -150,6 +151,7 @@ class Video:
         self.facts = facts_of(self._stream)
         self._times = make_times(self.facts)
         self.only_keys = False
+        self.is_interrupted = False  # the next packet comes after a hole in the recording
         self.idler: Idler | None = None  # says which packets are decoded; None: all
         self._skipped: list[av.Packet[VideoStream]] = []  # since the last key frame, that one included
         self._skipped_before: list[av.Packet[VideoStream]] = []  # the group before
@@ -199,12 +201,12 @@ class Video:
             yield Timed(each, self._times.of_packet(said.pts_s, said.arrived_s, said.dts_s), is_late=False)
 
     def _arrival_of(self, each: _Raw) -> Arrival:
-        raw, time_base = each.raw, float(each.raw.time_base)
+        raw, time_base = each.raw, each.raw.time_base  # a fraction: a frame is known by the very number
         stamp = raw.pts if raw.pts is not None else raw.dts
         return Arrival(
-            None if stamp is None else stamp * time_base,
+            None if stamp is None else float(stamp * time_base),
             each.arrived_s,
-            None if raw.dts is None else raw.dts * time_base,
+            None if raw.dts is None else float(raw.dts * time_base),
         )
 
     def _packets(self) -> Iterator[_Raw]:
@@ -243,6 +245,10 @@ class Video:
             if raw.pts is None and raw.dts is not None and self.codec_context.has_b_frames:
                 self.facts = replace(self.facts, has_timestamps=False)
         packet = Packet(bytes(raw), packet_s, is_key)
+        was_interrupted, self.is_interrupted = self.is_interrupted, False
+        if was_interrupted and is_key:
+            # frames of before the hole come first, while their packets are remembered
+            yield Read(None, self._drained(self._last_frame_s or packet_s))
         if self.only_keys and not is_key:
             yield Read(packet, ())
             return

@@ -210,3 +210,41 @@ def test_decoded_frames_carry_the_times_of_their_packets(tmp_path: Path) -> None
 def test_moving_the_index_of_a_broken_file_raises() -> None:
     with pytest.raises(ValueError, match="broken mp4 box"):
         index_in_front(b"\x00\x00\xff\xffmdat1234")
+
+
+def clip_times(mp4: bytes) -> list[float]:
+    """Return when a player shows each frame of a clip, seconds from its beginning."""
+    with av.open(io.BytesIO(mp4), "r") as container:
+        return [frame.time or 0.0 for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_a_copy_shows_nothing_of_a_long_group_before_the_wanted_time(tmp_path: Path, b_frames: int) -> None:
+    path = write_video(tmp_path / "a.mp4", scene(200), gop=400, options={"bf": str(b_frames)})
+    facts, packets = read_packets(path)
+    clip = make_clip(facts, packets, 1012.0)
+    assert clip.starts_s == pytest.approx(1012.0, abs=1e-3)
+    assert clip.ends_s == pytest.approx(1020.0, abs=0.01)
+    times = clip_times(clip.mp4)
+    assert len(times) == 80
+    assert (times[0], times[-1]) == pytest.approx((0.0, 7.9), abs=1e-3)
+    with av.open(io.BytesIO(clip.mp4), "r") as container:
+        assert (container.duration or 0) / 1e6 == pytest.approx(8.0, abs=0.05)
+
+
+def test_a_copy_shows_a_short_group_from_its_key_frame_on(tmp_path: Path) -> None:
+    facts, packets = read_packets(write_video(tmp_path / "a.mp4", scene(60), gop=20))
+    clip = make_clip(facts, packets[20:], 1003.9)
+    assert clip.starts_s == pytest.approx(1002.0)
+    assert len(clip_times(clip.mp4)) == 40
+
+
+def test_a_clip_carries_no_more_than_its_bound_of_what_it_does_not_show(tmp_path: Path) -> None:
+    facts, packets = read_packets(write_video(tmp_path / "a.mp4", scene(400), gop=1000))
+    carried = make_clip(facts, packets, 1029.0)
+    encoded = make_clip(facts, packets, 1031.0)
+    with av.open(io.BytesIO(carried.mp4), "r") as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 400
+    with av.open(io.BytesIO(encoded.mp4), "r") as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 90
+    assert encoded.starts_s == pytest.approx(1031.0, abs=1e-3)

@@ -15,6 +15,7 @@ from services.motion.sources.timing import (
     SETTLE_S,
     Arrival,
     FileTimes,
+    Hole,
     LiveTimes,
     Timed,
     timed,
@@ -46,6 +47,67 @@ def test_a_files_clock_that_falls_back_goes_on_where_it_was() -> None:
     times = FileTimes(NOW, 0.1)
     shown = [times.of_packet(s, 0) - NOW for s in (50.0, 50.1, 0.0, 0.1)]
     assert shown == pytest.approx([0, 0.1, 0.2, 0.3], abs=1e-5)
+
+
+def times_of(stamps: list[float], longest_hole_s: float = 43_200.0) -> tuple[list[float], list[Hole]]:
+    """Return the shown times of a file's stamps from its start, and the holes that were told."""
+    holes: list[Hole] = []
+    times = FileTimes(NOW, 0.1, longest_hole_s, holes.append)
+    shown = [times.of_packet(stamp, 0) - NOW for stamp in stamps]
+    return shown, [Hole(hole.t_s - NOW, hole.closed_s) for hole in holes]
+
+
+@pytest.mark.parametrize("gap_s", [60.0, 7200.0, 43_000.0])
+def test_a_pause_in_a_file_stays_as_long_as_it_was(gap_s: float) -> None:
+    shown, holes = times_of([5.0, 5.1, 5.1 + gap_s, 5.2 + gap_s])
+    assert shown == pytest.approx([0, 0.1, 0.1 + gap_s, 0.2 + gap_s], abs=1e-5)
+    assert [(hole.t_s, hole.closed_s) for hole in holes] == [pytest.approx((0.1 + gap_s, 0.0), abs=1e-5)]
+
+
+@pytest.mark.parametrize("jump_s", [72_000.0, 93_600.0, 1e9, -3600.0])
+def test_a_files_clock_that_jumps_is_closed_up_and_told(jump_s: float) -> None:
+    shown, holes = times_of([5.0, 5.1, 5.2 + jump_s, 5.3 + jump_s])
+    assert shown == pytest.approx([0, 0.1, 0.2, 0.3], abs=1e-5)
+    assert [hole.t_s for hole in holes] == [pytest.approx(0.2, abs=1e-5)]
+    assert holes[0].closed_s == pytest.approx(jump_s, abs=1e-5)
+
+
+def test_several_jumps_to_and_fro_are_closed_up_one_by_one() -> None:
+    shown, holes = times_of([0.0, 9e4, 9e4 + 0.1, 10.0, 10.1, 2e5, 2e5 + 0.1])
+    assert shown == pytest.approx([i / 10 for i in range(7)], abs=1e-5)
+    assert len(holes) == 3
+
+
+def test_whoever_plays_a_file_as_a_camera_has_every_hole_closed() -> None:
+    shown, holes = times_of([0.0, 0.1, 60.1, 60.2], longest_hole_s=10.0)
+    assert shown == pytest.approx([0.0, 0.1, 0.2, 0.3], abs=1e-5)
+    assert len(holes) == 1
+
+
+def test_frames_that_a_decoder_still_holds_at_a_jump_keep_their_times() -> None:
+    times = FileTimes(NOW, 0.1)
+    for stamp in (0.0, 0.1, 0.2, 90_000.0):
+        times.of_packet(stamp, 0)
+    shown = [times.of_frame(stamp) or 0.0 for stamp in (0.1, 0.2, 90_000.0)]
+    assert [t_s - NOW for t_s in shown] == pytest.approx([0.1, 0.2, 0.3], abs=1e-5)
+
+
+def test_the_first_stamps_of_a_file_may_be_missing_huge_or_negative() -> None:
+    for first in (0.0, -3.5, 8e9):
+        times = FileTimes(NOW, 0.1)
+        shown = [times.of_packet(stamp, 0) - NOW for stamp in (None, None, first, first + 0.1, None)]
+        assert shown == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4], abs=1e-5)
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=60))
+def test_a_played_file_never_stands_still_for_longer_than_a_pause(stamps: list[float | None]) -> None:
+    times = FileTimes(NOW, 0.1, 10.0)
+    latest_s = NOW
+    for stamp in stamps:
+        shown_s = times.of_packet(stamp, 0)
+        assert shown_s <= latest_s + 10.1
+        latest_s = max(latest_s, shown_s)
 
 
 def test_a_gap_between_reordered_frames_is_no_jump() -> None:
@@ -109,10 +171,12 @@ def test_a_live_clock_that_stands_still_is_replaced_by_the_arrival() -> None:
 
 
 def test_a_files_clock_of_33_bits_wraps_without_a_gap() -> None:
-    times = FileTimes(NOW, 0.04)
+    holes: list[Hole] = []
+    times = FileTimes(NOW, 0.04, on_hole=holes.append)
     ticks = [(2**33 - 5 * 3600 + index * 3600) % 2**33 for index in range(10)]
     shown = [times.of_packet(tick / 90_000, 0) - NOW for tick in ticks]
     assert shown == pytest.approx([index * 0.04 for index in range(10)], abs=1e-4)
+    assert not holes  # it is no interruption: an event goes on
 
 
 @settings(deadline=None)

@@ -27,6 +27,7 @@ from record import (
     MARGIN_MS,
     SHOWN_DETECTIONS,
     SHOWN_EVENTS,
+    gap_marks,
     marks,
     media_url,
     page,
@@ -354,6 +355,9 @@ def events_dashboard() -> Json:
         "What clipwatch saw, when, and in which weather.",
         panels,
         links=[to_dashboards(), to_page("$page")],
-        annotations=[annotation("Events", "light-blue", marks(SHOWN_EVENTS))],
+        annotations=[
+            annotation("Events", "light-blue", marks(SHOWN_EVENTS)),
+            annotation("Gaps", "red", gap_marks(f"(g.camera IS NULL OR {CAMERAS.format(table='g')})")),
+        ],
         variables=variables(),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model import METRICS, Json, annotation, dashboard, panel, promql, to_dashboards
-from record import marks
+from record import gap_marks, marks
 
 UID = "clipwatch-pipeline"
 ACCEPTED = "e.is_accepted = 1\n  AND $__timeFilter(e.started_at)"
@@ -141,7 +141,10 @@ def pipeline_dashboard() -> Json:
         "How clipwatch itself is doing.",
         [lines(number, graph) for number, graph in enumerate(GRAPHS)],
         links=[to_dashboards()],
-        annotations=[annotation("Events", "light-blue", marks(ACCEPTED))],
+        annotations=[
+            annotation("Events", "light-blue", marks(ACCEPTED)),
+            annotation("Gaps", "red", gap_marks("g.id IS NOT NULL")),
+        ],
     )
 
 

@@ -63,6 +63,19 @@ ORDER BY e.started_at DESC LIMIT 200
 """
 
 
+def gap_marks(condition: str) -> str:
+    """Return the query of an annotation: the newest 200 gaps that reach into the time range and meet `condition`."""
+    return f"""
+SELECT g.started_at AS time, COALESCE(g.ended_at, UTC_TIMESTAMP(3)) AS timeend,
+  CONCAT(g.kind, ', ', g.subject, ': ', g.reason) AS text, CONCAT_WS(',', g.kind, g.camera) AS tags
+FROM gaps g
+WHERE g.started_at <= $__timeTo()
+  AND (g.ended_at IS NULL OR g.ended_at >= $__timeFrom())
+  AND {condition}
+ORDER BY g.started_at DESC LIMIT 200
+"""
+
+
 def page() -> Json:
     """Return the variable that holds the address of clipwatch's page."""
     return typed(

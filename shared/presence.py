@@ -1,9 +1,11 @@
 """Who is there: each service says so in one hash of Redis every few seconds, and what it looks after.
 
     presence.v1   field '<service> <name>' -> '<milliseconds since 1970, Redis's clock> <Presence as JSON>'
+    presence.v1   (channel) the field, published when what `mark` returns has changed: `follow_changes` wakes on it
 
-Only for people to look at: no service acts on it. What is away stays in the hash as long as FORGET_S, so that a page
-can say who fell silent, and since when.
+What people look at and what others are told of follow it; the record of events does not. A published change that is
+lost costs its promptness only: the hash holds the whole state. What is away stays in the hash as long as FORGET_S, so
+that a page can say who fell silent, and since when.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ log = get_logger(__name__)
 
 KEY = "presence.v1"
 EVERY_S = 5.0
+LOOK_S = 0.2  # how often a process looks whether something changed that is to be told at once
+RETRY_S = 1.0
 SILENT_S = 20.0  # after this long without a word a service is taken for gone
 FORGET_S = 3600.0
 CAMERAS_MAX = 500
@@ -33,18 +37,22 @@ Service = Literal["motion", "classifier"]
 _SAY = """
 local time = redis.call('TIME')
 redis.call('HSET', KEYS[1], ARGV[1], time[1] .. string.format('%03d', math.floor(time[2] / 1000)) .. ' ' .. ARGV[2])
-return redis.call('EXPIRE', KEYS[1], 86400)
+redis.call('EXPIRE', KEYS[1], 86400)
+if ARGV[3] == '1' then redis.call('PUBLISH', KEYS[1], ARGV[1]) end
+return 1
 """
 
 
 class CameraSeen(BaseModel):
-    """How a camera is; `state` is one of connecting, running, away, ended, failed."""
+    """How a camera is; `state` is one of connecting, running, away, ended, failed, disabled."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str
     state: str
     message: str = Field(default="", max_length=500)
+    name: str = Field(default="", max_length=200)  # the camera's name for people; empty: its id
+    is_moving: bool | None = None  # whether an event is open; None: a motion service that does not say
 
 
 class Presence(BaseModel):
@@ -56,6 +64,10 @@ class Presence(BaseModel):
     name: str = Field(min_length=1, max_length=128, pattern=r"^\S+$")
     about: str = Field(default="", max_length=300)
     cameras: tuple[CameraSeen, ...] = Field(default=(), max_length=CAMERAS_MAX)
+    owner: str = Field(
+        default="", max_length=128
+    )  # motion's data directory: stays when the process is another
+    is_complete: bool = True  # false: there are, or may be, more cameras than `cameras`
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +82,57 @@ class Heard:
         return self.age_s > SILENT_S
 
 
-async def announce(redis: Redis, say: Callable[[], Presence], stop: asyncio.Event) -> None:
-    """Say who is there until `stop`, then leave. Redis being away delays nobody and is told elsewhere."""
+async def announce(
+    redis: Redis,
+    say: Callable[[], Presence],
+    stop: asyncio.Event,
+    mark: Callable[[], object] = lambda: None,
+) -> None:
+    """Say who is there until `stop`, then leave. Redis being away delays nobody and is told elsewhere.
+
+    Said every EVERY_S, and within LOOK_S when `mark` returns something else than before.
+    """
     script = redis.register_script(_SAY)
-    field = ""
+    field, marked, due_s = "", None, 0.0
     while not stop.is_set():
-        said = say()
-        field = f"{said.service} {said.name}"
-        try:
-            await script(keys=[KEY], args=[field, said.model_dump_json()])
-        except (RedisError, OSError) as exc:
-            log.debug("presence could not be told", error=exc)
+        found, now_s = mark(), asyncio.get_running_loop().time()
+        if found != marked or now_s >= due_s:
+            said = say()
+            field = f"{said.service} {said.name}"
+            try:
+                await script(keys=[KEY], args=[field, said.model_dump_json(), int(found != marked)])
+                marked, due_s = found, now_s + EVERY_S
+            except (RedisError, OSError) as exc:
+                log.debug("presence could not be told", error=exc)
+                due_s, marked = now_s + RETRY_S, found  # whoever looks finds it then
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), EVERY_S)
+            await asyncio.wait_for(stop.wait(), LOOK_S)
     if field:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(1):
                 await cast("Any", redis.hdel(KEY, field))  # Any: redis-py's unions of both clients
 
 
+async def follow_changes(redis: Redis, stop: asyncio.Event, wake: Callable[[], None]) -> None:
+    """Call `wake` at each published change, until `stop`; whoever waits looks now and then all the same."""
+    while not stop.is_set():
+        try:
+            async with redis.pubsub(ignore_subscribe_messages=True) as channel:
+                await channel.subscribe(KEY)
+                while not stop.is_set():
+                    if await channel.get_message(timeout=RETRY_S) is not None:
+                        wake()
+        except (RedisError, OSError) as exc:
+            log.debug("changes of presence cannot be followed", error=exc)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), RETRY_S)
+
+
 async def who_is_there(redis: Redis) -> list[Heard]:
-    """Return every process that was heard within FORGET_S, by service and name; raises what the client raises."""
+    """Return every process that was heard within FORGET_S, by service and name; raises what the client raises.
+
+    A silent one is left out when a process with the same `owner` took its place.
+    """
     seconds, micros = await redis.time()
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     said: dict[bytes, bytes] = await cast("Any", redis.hgetall(KEY))  # Any: as above
@@ -101,7 +143,9 @@ async def who_is_there(redis: Redis) -> list[Heard]:
             await cast("Any", redis.hdel(KEY, field))
         else:
             found.append(heard)
-    return sorted(found, key=lambda one: (one.presence.service, one.presence.name))
+    owners = {one.presence.owner for one in found if not one.is_silent}
+    there = [one for one in found if not (one.is_silent and one.presence.owner in owners - {""})]
+    return sorted(there, key=lambda one: (one.presence.service, one.presence.name))
 
 
 def _heard(value: bytes, now_ms: int) -> Heard | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -105,6 +106,15 @@ def own_mariadb() -> Iterator[MariaDBServer]:
 def broker() -> Iterator[MosquittoServer]:
     """A running MQTT broker (nothing persisted) that the test may kill, freeze and start again."""
     server = _made(MosquittoServer)
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def closed_broker() -> Iterator[MosquittoServer]:
+    """A running MQTT broker that refuses every login."""
+    server = _made(partial(MosquittoServer, is_closed=True))
     server.start()
     yield server
     server.close()

@@ -429,19 +429,23 @@ class RtspServer(_Server):
 
 
 class MosquittoServer(_Server):
-    """An MQTT broker; with `is_persistent` retained messages and sessions outlive `restart`."""
+    """An MQTT broker; with `is_persistent` retained messages and sessions outlive `restart`.
+
+    With `is_closed` it lets nobody in.
+    """
 
     name = "mosquitto"
 
-    def __init__(self, is_persistent: bool = False) -> None:
+    def __init__(self, is_persistent: bool = False, is_closed: bool = False) -> None:
         self.binary = find_mosquitto()
         self.is_persistent = is_persistent
+        self.is_closed = is_closed
         super().__init__()
 
     def _command(self) -> list[str | Path]:
         # written anew at each start: the port may have changed
         (self.folder / "mosquitto.conf").write_text(
-            f"listener {self.port} {HOST}\nallow_anonymous true\n"
+            f"listener {self.port} {HOST}\nallow_anonymous {'false' if self.is_closed else 'true'}\n"
             f"persistence {'true' if self.is_persistent else 'false'}\npersistence_location {self.folder}/\n"
             "autosave_on_changes true\nautosave_interval 1\n" + ("user root\n" if os.geteuid() == 0 else "")
         )

@@ -99,14 +99,16 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     add_whip_routes(runtime.app, crew.door_of)
     _log_thread_bugs()
     redis = _redis(settings)
-    publisher = Publisher(outbox, redis, settings.backlog_max, owner_of(secret), metrics)
+    owner = owner_of(secret)
+    publisher = Publisher(outbox, redis, settings.backlog_max, owner, metrics)
     sending_ends = asyncio.Event()
     sending = asyncio.create_task(
         publisher.run(sending_ends, runtime.health.expect("publisher", STALLED_S)), name="publisher"
     )
     watching = asyncio.create_task(_watch_file(roster, runtime.stop), name="camera file")
     told = asyncio.create_task(
-        announce(redis, partial(_presence, crew, settings.instance), sending_ends), name="presence"
+        announce(redis, partial(_presence, crew, roster, owner), sending_ends, partial(_mark, crew, roster)),
+        name="presence",
     )
     try:
         await asyncio.to_thread(recover, journals, outbox, secret, cameras.get, metrics)
@@ -270,21 +272,42 @@ def _status_of(crew: Crew) -> dict[str, object]:
     }
 
 
-def _presence(crew: Crew, instance: str) -> Presence:
-    """Return what the record's page shows of this process and its cameras."""
-    statuses = [worker.status for worker in list(crew.workers.values())][:CAMERAS_MAX]
-    cameras = tuple(
-        CameraSeen(id=one.id, state=one.state, message=redact(one.message or one.last_error)[:500])
-        for one in statuses
-    )
-    n_spooled = crew.place.outbox.n_entries
-    about = f"{n_spooled} snippets wait on its disk" if n_spooled else ""
+def _presence(crew: Crew, roster: Roster, owner: str) -> Presence:
+    """Return what the record's page shows of this process and its cameras, the disabled ones among them."""
+    workers = {worker.camera.id: worker for worker in list(crew.workers.values())}
+    known = {camera.id: camera for camera in roster.version.cameras.cameras}
+    known |= {worker.camera.id: worker.camera for worker in workers.values()}
+    cameras = [_camera_seen(camera, workers.get(camera.id)) for camera in known.values()]
+    n_spooled, instance = crew.place.outbox.n_entries, crew.place.settings.instance
     return Presence(
         service="motion",
         name=instance or f"{socket.gethostname()}-{os.getpid()}",
-        about=about,
-        cameras=cameras,
+        about=f"{n_spooled} snippets wait on its disk" if n_spooled else "",
+        cameras=tuple(cameras[:CAMERAS_MAX]),
+        owner=owner,
+        is_complete=roster.has_begun and len(cameras) <= CAMERAS_MAX,
     )
+
+
+def _camera_seen(camera: Camera, worker: Worker | None) -> CameraSeen:
+    if worker is None:
+        state = "connecting" if camera.enabled else "disabled"
+        return CameraSeen(id=camera.id, name=camera.name, state=state, is_moving=False)
+    status = worker.status
+    return CameraSeen(
+        id=camera.id,
+        name=camera.name,
+        state=status.state,
+        message=redact(status.message or status.last_error)[:500],
+        is_moving=status.open_event is not None,
+    )
+
+
+def _mark(crew: Crew, roster: Roster) -> object:
+    """Return what is told at once when it changes."""
+    statuses = [worker.status for worker in list(crew.workers.values())]
+    moving = tuple((one.id, one.state, one.open_event is not None) for one in statuses)
+    return roster.version.revision, roster.has_begun, moving
 
 
 def _redis(settings: MotionServiceSettings) -> Redis:

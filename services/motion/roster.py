@@ -40,6 +40,10 @@ class Roster:
         """The workers run: versions may be applied."""
         self._begun.set()
 
+    @property
+    def has_begun(self) -> bool:
+        return self._begun.is_set()
+
     def camera(self, camera_id: str) -> Camera | None:
         """Return a camera of the file in force, enabled or not."""
         return next((camera for camera in self.version.cameras.cameras if camera.id == camera_id), None)

@@ -387,7 +387,7 @@ def _record_routes(api: Api) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
     ) -> EventsOut:
         """Events, newest first."""
-        wanted = EventFilter(camera, label, since, until, is_open, accepted_only, _cursor(before))
+        wanted = EventFilter(camera, label, since, until, is_open, accepted_only, parse_cursor(before))
         async with api.open_database().reading() as connection:
             found = await queries.find_events(connection, wanted, limit)
         response.headers["cache-control"] = "no-store"
@@ -454,7 +454,7 @@ def _record_routes(api: Api) -> APIRouter:
     async def health(response: Response) -> HealthOut:
         """How the pipeline is: cameras, services, queues, disk, and what is wrong; some seconds old."""
         response.headers["cache-control"] = "no-store"
-        disk = await asyncio.to_thread(_disk, api)
+        disk = await asyncio.to_thread(disk_of, api)
         return _health_out(api.pipeline or Pipeline(), disk, api.is_ready())
 
     @router.get(
@@ -487,7 +487,8 @@ def refuse_strangers(request: Request, token: SecretStr | None) -> None:
         raise Fault(refused.status, "a change of the record", "somebody who may change it", refused.message)
 
 
-def _disk(api: Api) -> Disk | None:
+def disk_of(api: Api) -> Disk | None:
+    """Return the media folder's disk; None when it cannot be looked at."""
     if api.media is None:
         return None
     try:
@@ -551,7 +552,7 @@ async def _stream(api: Api) -> AsyncIterator[str]:
         yield "retry: 30000\nevent: full\ndata: {}\n\n"
 
 
-def _cursor(before: str | None) -> tuple[datetime, str] | None:
+def parse_cursor(before: str | None) -> tuple[datetime, str] | None:
     if before is None:
         return None
     found = _CURSOR.fullmatch(before)

@@ -8,16 +8,20 @@ import os
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.recorder.api import Api, add_routes
+from services.recorder.api import Api, add_routes, disk_of
 from services.recorder.backlog import Backlog
 from services.recorder.database import Database, open_database, parse_url
 from services.recorder.feed import Feed
+from services.recorder.gaps.api import gap_routes
+from services.recorder.gaps.tracker import Tracker
+from services.recorder.gaps.watch import GapWatch, LiveState
 from services.recorder.hindsight import Hindsight
 from services.recorder.hindsight_api import hindsight_routes
 from services.recorder.index import EmbeddingIndex
@@ -25,6 +29,7 @@ from services.recorder.intake import Intake
 from services.recorder.media import MediaFolder
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.build import deliveries
+from services.recorder.notify.delivery import Delivery
 from services.recorder.notify.file import NotifyFile, load_notify
 from services.recorder.notify.outbox import Outbox
 from services.recorder.orphans import remove_orphans
@@ -123,6 +128,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     asked = _Asked()
     add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
     runtime.app.include_router(search_routes(lambda: asked.search))
+    runtime.app.include_router(gap_routes(lambda: api))
     runtime.app.include_router(hindsight_routes(lambda: asked.hindsight, settings.api_token))
     metrics = RecorderMetrics()
     notify = _notify_file(settings)
@@ -174,7 +180,8 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
     pipeline = api.pipeline = Pipeline(backlog=Backlog())
     api.database, api.media, api.feed, api.stop = parts.database, parts.media, feed, runtime.stop
     weather = _weather(parts, feed)
-    told = deliveries(parts.notify, parts.database, parts.media, parts.metrics, parts.name[-64:])
+    live = LiveState()
+    told = deliveries(parts.notify, parts.database, parts.media, parts.metrics, parts.name[-64:], live)
 
     def changed() -> None:
         feed.kick()
@@ -197,6 +204,7 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
         "index": index.run(runtime.stop, runtime.health.expect("index", 300)),
         "housekeeping": _keep_house(parts, changed, runtime.health.expect("housekeeping", 120)),
         "readiness": _watch(parts, consumer, pipeline),
+        "gaps": _gap_watch(parts, api, told, live).run(runtime.stop, runtime.health.expect("gaps", 120)),
     }
     if weather:
         tasks["weather"] = weather.run(runtime.stop, runtime.health.expect("weather", 120))
@@ -210,6 +218,35 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
     async with asyncio.TaskGroup() as group:  # one that fails ends the others, and the service
         for name, coroutine in tasks.items():
             group.create_task(coroutine, name=name)
+
+
+def _gap_watch(parts: _Parts, api: Api, told: Sequence[Delivery], live: LiveState) -> GapWatch:
+    pipeline = api.pipeline
+    assert pipeline is not None
+
+    def target_faults() -> dict[str, str | None]:
+        known = [delivery for delivery in told if delivery.is_holder and delivery.fault is not None]
+        pipeline.target_faults = {one.address.name: one.fault for one in known if one.fault}
+        return {one.address.name: one.fault or None for one in known}
+
+    def changed() -> None:
+        for delivery in told:
+            delivery.kick()
+
+    after_s = parts.settings.gap_after_s
+    return GapWatch(
+        parts.redis,
+        parts.database,
+        pipeline,
+        parts.metrics,
+        live,
+        Tracker(after_s, back_s=after_s / 2),
+        parts.outbox.targets,
+        target_faults,
+        partial(disk_of, api),
+        changed,
+        kept_days=parts.settings.retention_days,
+    )
 
 
 def _provider(settings: RecorderSettings, metrics: RecorderMetrics) -> WeatherProvider | None:

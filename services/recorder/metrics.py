@@ -108,6 +108,17 @@ class RecorderMetrics:
             ["channel"],
             registry=registry,
         )
+        self.gaps_open = Gauge(
+            "clipwatch_gaps_open",
+            "Gaps that last: cameras away, services gone, a full disk, targets that take no notice.",
+            ["kind"],
+            registry=registry,
+        )
+        self.gaps_dropped = Counter(
+            "clipwatch_gaps_dropped_total",
+            "Begins and ends of gaps that were not written: the database was away for too long.",
+            registry=registry,
+        )
         for channel in ("mqtt", "webhook"):
             self.notices_sent.labels(channel)
             self.notices_dropped.labels(channel)

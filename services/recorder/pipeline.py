@@ -47,6 +47,9 @@ class Pipeline:
     heard: tuple[Heard, ...] = ()
     queues: tuple[Queue, ...] = ()
     dropped_clips: dict[str, int] = field(default_factory=dict)
+    target_faults: dict[str, str] = field(
+        default_factory=dict
+    )  # of those who are to be told: why they are not
     backlog: Backlog | None = None  # None: nothing is looked at yet
     is_known: bool = False  # queues and processes were looked at
 
@@ -71,6 +74,10 @@ def problems(pipeline: Pipeline, disk: Disk | None) -> list[Problem]:
         *(_of_services(pipeline.heard, pipeline.queues) if pipeline.is_known else ()),
         *_of_cameras(pipeline.heard),
         *_of_queues(pipeline.queues),
+        *(
+            Problem("bad", f"'{name}' is not told: {fault}.")
+            for name, fault in pipeline.target_faults.items()
+        ),
         *_of_disk(disk, pipeline.dropped_clips.get("full", 0)),
     ]
     return sorted(found, key=lambda one: one.severity != "bad")

@@ -33,6 +33,11 @@ _ORDER = (
     "notice_holders",
     "removals",
     "day_totals",
+    "cameras",
+    "gaps",
+    "gap_notices",
+    "installation",
+    "announcements",
 )
 
 

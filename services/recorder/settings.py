@@ -77,6 +77,14 @@ class RecorderSettings(ServiceSettings):
     notify_file: Annotated[
         Path | None, Field(description="who is told by MQTT or webhook, of what; unset: nobody")
     ] = None
+    gap_after_s: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=3600,
+            description="a camera away, a service gone or a disk full for this long is a gap, and told",
+        ),
+    ] = 10
     cameras_url: Annotated[
         str,
         Field(

@@ -88,6 +88,7 @@ def record(server: SqlServer) -> Iterator[str]:
             if seen.labels:
                 connection.execute(insert(schema.detections), detection_rows(seen))
             connection.execute(insert(schema.frame_probabilities), probability_rows(seen))
+        connection.execute(insert(schema.gaps), gap_rows())
     engine.dispose()
     yield database
     server.drop_database(database)
@@ -95,6 +96,19 @@ def record(server: SqlServer) -> Iterator[str]:
 
 def started(seen: Seen) -> datetime:
     return BEGIN + timedelta(minutes=seen.minute)
+
+
+def gap_rows() -> list[Json]:
+    ended = {"kind": "camera.away", "subject": "gate", "camera": "gate", "reason": "no route to host"}
+    lasts = {"kind": "motion.gone", "subject": "motion", "camera": None, "reason": "gone"}
+    return [
+        ended
+        | {"id": uuid7(BEGIN, "e"), "started_at": started(SEEN[0]), "open_key": None}
+        | {"ended_at": started(SEEN[0]) + timedelta(seconds=30)},
+        lasts
+        | {"id": uuid7(BEGIN, "f"), "started_at": started(SEEN[1]), "open_key": "motion.gone motion"}
+        | {"ended_at": None},
+    ]
 
 
 def weather_row() -> Json:
@@ -448,6 +462,16 @@ def test_events_are_marked_on_the_graphs(grafana: Grafana) -> None:
         assert marks.column("timeend")[0] == marks.column("time")[0] + timedelta(seconds=7.5)
         assert marks.column("text")[0] == "a pedestrian, yard"
         assert marks.column("tags")[0] == "a pedestrian,yard"
+
+
+def test_gaps_are_marked_on_the_graphs(grafana: Grafana) -> None:
+    for dashboard in ("events", "pipeline"):
+        marks = grafana.ask_part(dashboard, "annotation Gaps")
+        assert marks.column("time") == [started(seen).replace(tzinfo=None) for seen in (SEEN[1], SEEN[0])]
+        assert marks.column("text") == ["motion.gone, motion: gone", "camera.away, gate: no route to host"]
+        assert marks.column("timeend")[1] == marks.column("time")[1] + timedelta(seconds=30)
+        assert marks.column("timeend")[0] > marks.column("time")[0], "one that lasts reaches to the present"
+        assert marks.column("tags") == ["motion.gone", "camera.away,gate"]
 
 
 def test_labels_are_marked_on_the_graph_of_the_event(grafana: Grafana) -> None:

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import presence
-from shared.presence import KEY, CameraSeen, Heard, Presence, announce, who_is_there
+from shared.presence import KEY, CameraSeen, Heard, Presence, announce, follow_changes, who_is_there
 
 pytestmark = [pytest.mark.redis]
 MOTION = Presence(
@@ -66,3 +66,37 @@ async def test_redis_being_away_ends_nothing() -> None:
     stop.set()
     await asyncio.wait_for(speaking, 10)
     await nobody.aclose()
+
+
+async def test_a_change_is_published_at_once_and_wakes_who_follows(redis_client: Redis) -> None:
+    stop, woken, said = asyncio.Event(), asyncio.Event(), MOTION
+    async with asyncio.timeout(30):
+        following = asyncio.create_task(follow_changes(redis_client, stop, woken.set))
+        while not (await redis_client.pubsub_numsub(KEY))[0][1]:
+            await asyncio.sleep(0.02)
+        speaking = asyncio.create_task(announce(redis_client, lambda: said, stop, lambda: said.cameras))
+        await woken.wait()
+        woken.clear()
+        moving = MOTION.cameras[0].model_copy(update={"is_moving": True})
+        said = MOTION.model_copy(update={"cameras": (moving,)})
+        await woken.wait()
+        [heard] = await who_is_there(redis_client)
+        assert heard.presence.cameras[0].is_moving
+        stop.set()
+        await asyncio.gather(speaking, following)
+
+
+async def test_a_process_that_took_the_place_of_a_silent_one_hides_it(redis_client: Redis) -> None:
+    seconds, _ = await redis_client.time()
+    for name, age_s, owner in (("m1", 60, "disk-1"), ("m2", 1, "disk-1"), ("m3", 60, "disk-2")):
+        said = MOTION.model_copy(update={"name": name, "owner": owner})
+        value = f"{(int(seconds) - age_s) * 1000} {said.model_dump_json()}"
+        await cast("Any", redis_client.hset(KEY, f"motion {name}", value))
+    assert [one.presence.name for one in await who_is_there(redis_client)] == ["m2", "m3"]
+
+
+def test_what_an_older_motion_service_says_is_read() -> None:
+    said = Presence.model_validate_json(
+        '{"service": "motion", "name": "m1", "cameras": [{"id": "gate", "state": "running"}]}'
+    )
+    assert (said.owner, said.is_complete, said.cameras[0].is_moving) == ("", True, None)

@@ -359,6 +359,16 @@ async def listening(broker: MosquittoServer) -> tuple[Listener, asyncio.Task[Non
     return listener, task
 
 
+def configs_of(listener: Listener, camera: str) -> dict[tuple[str, str], dict[str, Any]]:  # Any: JSON
+    """Return the discovery configs of a camera, by kind and part of its entity."""
+    found = {}
+    for topic, payload in listener.last.items():
+        prefix, *levels = topic.split("/")
+        if prefix == "homeassistant" and levels[1].endswith(f"_home_{camera}") and payload:
+            found[levels[0], levels[2]] = json.loads(payload)
+    return found
+
+
 async def ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -376,17 +386,23 @@ async def test_home_assistant_finds_a_label_a_motion_and_a_picture_a_camera(
     await told(delivery)
     listener, task = await listening(broker)  # comes later: all it sees is retained
     await listener.has("clipwatch/status", b"online")
-    node = "homeassistant/{}/clipwatch_home_gate/{}/config"
-    configs = {
-        part: json.loads(listener.last[node.format(kind, part)])
-        for kind, part in (("sensor", "label"), ("binary_sensor", "motion"), ("image", "picture"))
+    configs = configs_of(listener, "gate")
+    assert {part: kind for kind, part in configs} == {
+        "label": "sensor",
+        "motion": "binary_sensor",
+        "picture": "image",
+        "detection": "event",
     }
-    assert len({config["unique_id"] for config in configs.values()}) == 3
-    for config in configs.values():
-        assert config["availability_topic"] == "clipwatch/status"
-        assert config["device"]["identifiers"] == ["clipwatch_home_gate"]
+    assert len({config["unique_id"] for config in configs.values()}) == 4
+    for (_, part), config in configs.items():
+        assert [one["topic"] for one in config["availability"]] == [
+            "clipwatch/status",
+            "clipwatch/gate/availability",
+        ]
+        assert config["availability_mode"] == "all"
+        assert len(config["device"]["identifiers"]) == 1
         topic = config.get("state_topic") or config["image_topic"]
-        assert topic in listener.last
+        assert (topic in listener.last) is (part != "detection")  # an event is no state: nothing is retained
     assert json.loads(listener.last["clipwatch/gate/label"])["label"] == "a dog"
     assert listener.last["clipwatch/gate/motion"] == b"ON"
     assert listener.last["clipwatch/gate/picture"] == THUMBNAIL
@@ -411,7 +427,8 @@ async def test_what_does_not_pass_the_filter_moves_only_the_motion_sensor(
     await listener.has("clipwatch/gate/motion", b"ON")
     assert "clipwatch/gate/label" not in listener.last
     assert "clipwatch/events" not in listener.last
-    assert not [topic for topic in listener.last if "yard" in topic]
+    # but for the one pass over what older versions announced, which only empties
+    assert not [topic for topic, payload in listener.all if "yard" in topic and payload]
     assert await waiting(database) == 0
     await delivery.address.channel.close()
     await ended(task)
@@ -436,7 +453,7 @@ async def test_a_broker_that_is_killed_loses_nothing_and_knows_all_again(
     assert await waiting(database) == 0
     assert json.loads(listener.last["clipwatch/gate/label"])["label"] == "a pedestrian"
     assert json.loads(listener.last["clipwatch/events"])["id"] == replace(DOG, event=1).event_id
-    assert "homeassistant/sensor/clipwatch_home_gate/label/config" in listener.last
+    assert ("sensor", "label") in configs_of(listener, "gate")
     await delivery.address.channel.close()
     await ended(task)
 
@@ -451,6 +468,143 @@ async def test_the_broker_says_offline_for_a_recorder_that_is_gone(
     client = delivery.address.channel._client  # type: ignore[attr-defined]  # the wire is cut below the adapter
     client._client.socket().close()
     await listener.has("clipwatch/status", b"offline")
+    await ended(task)
+
+
+async def test_each_event_fires_once_for_each_label_and_nothing_after_a_restart(
+    database: Database, broker: MosquittoServer, tmp_path: Path
+) -> None:
+    target = mqtt_target(broker)
+    delivery = delivery_of(target, database, tmp_path)
+    listener, task = await listening(broker)
+    await record(database, DOG, target)
+    await told(delivery)
+    await record(
+        database, replace(DOG, snippet=1, accepted=[("a dog", 0.9)]), target
+    )  # the same event, no news
+    await told(delivery)
+    await record(database, replace(DOG, snippet=2, accepted=[("a pedestrian", 0.8)]), target)
+    await told(delivery)
+    await delivery.address.channel.close()
+    second = delivery_of(target, database, tmp_path)  # a restart
+    await told(second)
+    await record(database, replace(DOG, event=1), target)  # another event, with a label that was seen before
+    await told(second)
+    await listener.has("clipwatch/status", b"online")
+    await second.address.channel.close()
+    await listener.has("clipwatch/status", b"offline")
+    fired = [json.loads(payload) for topic, payload in listener.all if topic == "clipwatch/gate/event"]
+    assert [(said["label"], said["id"]) for said in fired] == [
+        ("a dog", DOG.event_id),
+        ("a pedestrian", DOG.event_id),
+        ("a dog", replace(DOG, event=1).event_id),
+    ]
+    types = configs_of(listener, "gate")["event", "detection"]["event_types"]
+    assert all(said["event_type"] in types for said in fired)
+    late, task_of_late = await listening(broker)  # Home Assistant that is started again
+    await late.has("clipwatch/status", b"offline")
+    assert "clipwatch/gate/event" not in late.last
+    await ended(task)
+    await ended(task_of_late)
+
+
+async def test_what_was_noted_long_ago_is_recorded_and_fires_no_automation(
+    database: Database, broker: MosquittoServer, tmp_path: Path
+) -> None:
+    target = mqtt_target(broker)
+    delivery = delivery_of(target, database, tmp_path)
+    listener, task = await listening(broker)
+    await record(database, DOG, target, now_utc() - timedelta(minutes=11))
+    await told(delivery)
+    await delivery.address.channel.close()
+    await listener.has("clipwatch/status", b"offline")
+    assert json.loads(listener.last["clipwatch/events"])["id"] == DOG.event_id
+    assert "clipwatch/gate/event" not in listener.last
+    await ended(task)
+
+
+async def test_a_picture_is_published_once_however_often_its_event_changes(
+    database: Database, broker: MosquittoServer, tmp_path: Path
+) -> None:
+    target = mqtt_target(broker)
+    delivery = delivery_of(target, database, tmp_path)
+    media = MediaFolder(tmp_path)
+    media.prepare()
+    media.keep(media_message(DOG))
+    listener, task = await listening(broker)
+    for number in range(8):
+        await record(database, replace(DOG, snippet=number, is_last=number == 7), target)
+        await told(delivery)
+    await listener.has("clipwatch/gate/motion", b"OFF")
+    topics = [topic for topic, _ in listener.all]
+    assert topics.count("clipwatch/gate/picture") == 1
+    assert topics.count("clipwatch/gate/motion") == 2  # ON and OFF
+    assert topics.count("clipwatch/events") == 8
+    await delivery.address.channel.close()
+    await ended(task)
+
+
+async def test_two_installations_with_the_same_names_do_not_share_entities(
+    database: Database, broker: MosquittoServer, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/other.db"
+    other = await open_database(url, asyncio.Event(), connect_s=30, transaction_s=60)
+    first = mqtt_target(broker)
+    assert first.mqtt is not None
+    second = first.model_copy(update={"mqtt": first.mqtt.model_copy(update={"topic": "cabin"})})
+    listener, task = await listening(broker)
+    for target, place in ((first, database), (second, other)):
+        await record(place, DOG, target)
+        delivery = delivery_of(target, place, tmp_path)
+        await told(delivery)
+        await delivery.address.channel.close()
+    await listener.has("cabin/status", b"offline")
+    states = [
+        json.loads(payload)["state_topic"]
+        for topic, payload in listener.last.items()
+        if topic.startswith("homeassistant/sensor/") and payload
+    ]
+    assert sorted(states) == ["cabin/gate/label", "clipwatch/gate/label"]
+    await ended(task)
+    await other.close()
+
+
+async def test_what_older_versions_announced_is_taken_back_once(
+    database: Database, broker: MosquittoServer, tmp_path: Path
+) -> None:
+    target = mqtt_target(broker)
+    old = "homeassistant/sensor/clipwatch_home_gate/label/config"
+    async with aiomqtt.Client(HOST, broker.port, timeout=30) as client:
+        await client.publish(old, b'{"unique_id": "clipwatch_home_gate_label"}', qos=1, retain=True)
+    await record(database, DOG, target)
+    for _ in range(2):
+        listener, task = await listening(broker)
+        delivery = delivery_of(target, database, tmp_path)
+        await told(delivery)
+        await delivery.address.channel.close()
+        await listener.has("clipwatch/status", b"offline")
+        await ended(task)
+        emptied = [topic for topic, payload in listener.all if topic == old and not payload]
+        if _ == 0:
+            assert emptied == [old]
+    assert emptied == []
+    assert ("sensor", "label") in configs_of(listener, "gate")
+
+
+async def test_another_topic_takes_back_what_stood_under_the_old_one(
+    database: Database, broker: MosquittoServer, tmp_path: Path
+) -> None:
+    target = mqtt_target(broker)
+    await record(database, DOG, target)
+    assert target.mqtt is not None
+    for mqtt in (target.mqtt, target.mqtt.model_copy(update={"topic": "cabin", "discovery": "ha"})):
+        delivery = delivery_of(target.model_copy(update={"mqtt": mqtt}), database, tmp_path)
+        await told(delivery)
+        await delivery.address.channel.close()
+    listener, task = await listening(broker)
+    await listener.has("cabin/status", b"offline")
+    assert not [topic for topic in listener.last if topic.startswith(("homeassistant/", "clipwatch/gate/"))]
+    assert [topic for topic in listener.last if topic.startswith("ha/sensor/")]
     await ended(task)
 
 

@@ -22,6 +22,7 @@ page: http://page.lan
 targets:
   - name: hook
     webhook: {url: "${HOOK_URL}", secret: "${HOOK_SECRET}"}
+    gaps: false                                      # it would also be told of the target below
   - name: home
     mqtt: {host: 127.0.0.1, port: 9, timeout_s: 1}   # nobody listens there: it must not matter
 """

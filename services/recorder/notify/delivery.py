@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 
 from services.recorder import queries
 from services.recorder.database import Database
+from services.recorder.gaps import rows as gap_rows
+from services.recorder.gaps.rows import DueGap
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify import outbox
 from services.recorder.notify.filters import Filter
@@ -42,6 +44,7 @@ class Address:
     filter: Filter
     channel: Channel
     timeout_s: float
+    wants_gaps: bool = True
 
 
 @dataclass(slots=True)
@@ -54,6 +57,9 @@ class Delivery:
     holder: str
     give_up_h: float
     clock: Callable[[], datetime] = now_utc
+    fault: str | None = field(
+        default=None, init=False
+    )  # why nothing can be told; empty: it can; None: not tried
     _kick: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _renew_at: float = field(default=0, init=False)
     _is_holder: bool = field(default=False, init=False)
@@ -64,6 +70,11 @@ class Delivery:
     @property
     def lease_s(self) -> float:
         return max(LEASE_S, 4 * self.address.timeout_s)
+
+    @property
+    def is_holder(self) -> bool:
+        """Whether this recorder tells the target, so that `fault` means something."""
+        return self._is_holder
 
     def kick(self) -> None:
         """Say that something changed."""
@@ -107,12 +118,17 @@ class Delivery:
             return False
         await self.address.channel.prepare()
         self._returned()
+        if self.address.channel.is_proven_by_prepare:
+            self.fault = ""
+        await self.address.channel.refresh()
+        await self._tell_gaps(stop, beat)
         async with self.database.reading() as connection:
             found = await outbox.find_due(connection, self.address.name, self.clock(), BATCH)
             events = await queries.find_events_by_id(connection, [due.event_id for due in found])
         for due in found:
             if stop.is_set() or not await self._hold():
                 return False
+            await self.address.channel.refresh()
             await self._tell(due, events.get(due.event_id))
             beat()
         return len(found) == BATCH
@@ -133,14 +149,12 @@ class Delivery:
         try:
             await address.channel.send(notice, now)
         except NoticeRefused as exc:
-            self.metrics.notice_failures.labels(address.kind, "refused").inc()
-            log.warning("a notice was refused", target=address.name, event_id=event.id, error=exc)
+            self._refused(exc, event_id=event.id)
             async with self.database.writing() as connection:
                 until = now + timedelta(seconds=_backoff_s(due.attempts))
                 await outbox.postpone(connection, address.name, due, until)
             return
-        self._n_failures = 0
-        self.metrics.notices_sent.labels(address.kind).inc()
+        self._sent()
         label = notice.match.label if notice.match is not None else None
         await self._settle(due, Sent(said, now, event.camera, label))
 
@@ -153,11 +167,56 @@ class Delivery:
                 is_cooling = await outbox.is_cooling(
                     connection, self.address.name, event.camera, match.label, since
                 )
-        return Notice(event, match, due.version, due.said, is_cooling)
+        passing = self.address.filter.passing(event)
+        return Notice(event, match, due.version, due.said, passing, due.noted_at, is_cooling)
 
     async def _settle(self, due: Due, sent: Sent | None = None) -> None:
         async with self.database.writing() as connection:
             await outbox.settle(connection, self.address.name, due, sent)
+
+    # -- gaps
+
+    async def _tell_gaps(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
+        name = self.address.name
+        async with self.database.reading() as connection:
+            found = await gap_rows.find_due(connection, name, self.clock(), BATCH)
+        for due in found:
+            if stop.is_set() or not await self._hold():
+                return
+            await self._tell_gap(due)
+            beat()
+        if len(found) == BATCH:
+            self._kick.set()
+
+    async def _tell_gap(self, due: DueGap) -> None:
+        address, gap, now = self.address, due.gap, self.clock()
+        said = gap_rows.BEGAN if gap.ended_at is None else gap_rows.ENDED
+        camera = gap.key.camera
+        is_wanted = address.wants_gaps and (camera is None or address.filter.takes_camera(camera))
+        if not is_wanted or said == due.said:
+            async with self.database.writing() as connection:
+                await gap_rows.settle(connection, address.name, due, None)
+            return
+        try:
+            await address.channel.send_gap(gap, now)
+        except NoticeRefused as exc:
+            self._refused(exc, gap_id=gap.id)
+            async with self.database.writing() as connection:
+                until = now + timedelta(seconds=_backoff_s(due.attempts))
+                await gap_rows.postpone(connection, address.name, due, until)
+            return
+        self._sent()
+        async with self.database.writing() as connection:
+            await gap_rows.settle(connection, address.name, due, said)
+
+    def _sent(self) -> None:
+        self._n_failures, self.fault = 0, ""
+        self.metrics.notices_sent.labels(self.address.kind).inc()
+
+    def _refused(self, exc: NoticeRefused, **facts: str) -> None:
+        self.metrics.notice_failures.labels(self.address.kind, "refused").inc()
+        self.fault = f"it refused a notice: {exc}"
+        log.warning("a notice was refused", target=self.address.name, error=exc, **facts)
 
     # -- who tells
 
@@ -172,7 +231,9 @@ class Delivery:
             is_holder = await outbox.take_lease(connection, name, self.holder, now, until)
             dropped = 0
             if is_holder:
-                dropped = await outbox.give_up(connection, name, now - timedelta(hours=self.give_up_h))
+                before = now - timedelta(hours=self.give_up_h)
+                dropped = await outbox.give_up(connection, name, before)
+                dropped += await gap_rows.give_up(connection, name, before)
             if is_holder and now_s >= self._prune_at:
                 await outbox.prune(connection, now)
                 self._prune_at = now_s + PRUNE_EVERY_S
@@ -190,6 +251,7 @@ class Delivery:
     def _went(self, exc: ChannelAway) -> float:
         """Return how long to wait."""
         self.metrics.notice_failures.labels(self.address.kind, "away").inc()
+        self.fault = str(exc)
         if self._away_since is None:
             self._away_since = asyncio.get_running_loop().time()
             log.warning("a target does not answer, notices wait", target=self.address.name, error=exc)

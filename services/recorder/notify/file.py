@@ -12,6 +12,7 @@
         probability: 0.7
         between: ["22:00", "06:00"]
         zone: Europe/Berlin                # of `between`; UTC when left out
+        gaps: true                         # also cameras that are away, services that are gone, a full disk
 
 `${NAME}` is replaced from the environment, so that no secret has to stand in the file.
 """
@@ -112,6 +113,10 @@ class Target(_Strict):
     probability: Ratio = 0.0
     between: tuple[Clock, Clock] | None = None
     zone: str = "UTC"
+    gaps: Annotated[
+        bool,
+        Field(description="also tell of cameras, services, disks and targets that fail, and their return"),
+    ] = True
 
     @field_validator("zone")
     @classmethod

@@ -25,19 +25,20 @@ class Filter:
         return not self.cameras or camera in self.cameras
 
     def match(self, event: Event) -> Detection | None:
-        """Return the likeliest accepted label that passes; None when the event is not wanted.
+        """Return the likeliest accepted label that passes; None when the event is not wanted."""
+        return next(iter(self.passing(event)), None)
 
-        The time of day is that of the event's start.
-        """
+    def passing(self, event: Event) -> tuple[Detection, ...]:
+        """Return the accepted labels that pass, the likeliest first. The time of day is that of the event's start."""
         if not (self.takes_camera(event.camera) and self._takes_time(event.started_at)):
-            return None
+            return ()
         passing = [
             detection
             for detection in event.detections
             if detection.probability >= self.probability
             and (not self.labels or detection.label in self.labels)
         ]
-        return min(passing, key=lambda d: (-d.probability, d.label), default=None)
+        return tuple(sorted(passing, key=lambda d: (-d.probability, d.label)))
 
     def _takes_time(self, moment: datetime) -> bool:
         if self.between is None:

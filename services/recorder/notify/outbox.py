@@ -29,6 +29,7 @@ class Due:
     version: int
     attempts: int
     said: str | None
+    noted_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,13 @@ class Outbox:
 async def find_due(connection: AsyncConnection, target: str, now: datetime, limit: int) -> list[Due]:
     """Return what is due for a target, the longest waiting first."""
     query = (
-        select(notices.c.event_id, notices.c.version, notices.c.attempts, notices.c.said)
+        select(
+            notices.c.event_id,
+            notices.c.version,
+            notices.c.attempts,
+            notices.c.said,
+            notices.c.noted_at,
+        )
         .where(notices.c.target == target, notices.c.due_at <= now)
         .order_by(notices.c.due_at)
         .limit(limit)

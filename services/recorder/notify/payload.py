@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.recorder.gaps.values import Gap
 from services.recorder.notify.port import Notice
 from services.recorder.records import Event
 
@@ -45,4 +46,25 @@ def notice_json(notice: Notice, page: str) -> dict[str, Any]:  # Any: JSON
     return {
         **event_json(notice.event, page),
         "matched": None if match is None else {"label": match.label, "probability": match.probability},
+    }
+
+
+def gap_type(gap: Gap) -> str:
+    """Return the type of what is told: camera.away when it began, camera.back when it ended."""
+    return gap.key.kind if gap.ended_at is None else gap.key.kind.partition(".")[0] + ".back"
+
+
+def gap_json(gap: Gap, page: str) -> dict[str, Any]:  # Any: JSON
+    """Return the gap; `version` rises when a field changes its meaning."""
+    return {
+        "version": 1,
+        "id": gap.id,
+        "kind": gap.key.kind,
+        "subject": gap.key.subject,
+        "camera": gap.key.camera,
+        "reason": gap.reason,
+        "started_at": gap.started_at.isoformat(),
+        "ended_at": None if gap.ended_at is None else gap.ended_at.isoformat(),
+        "duration_s": gap.duration_s,
+        "urls": {"page": f"{page}/"},
     }

@@ -1,6 +1,6 @@
 """What a channel is, for the delivery loop; the adapters are mqtt.py and webhook.py.
 
-ChannelAway     (Transient)  nobody answers: the whole target waits
+ChannelAway     (Transient)  nobody answers, or our login is refused: the whole target waits
 NoticeRefused   (Transient)  this one notice was turned down: it is tried again later, others go on
 """
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from services.recorder.gaps.values import Gap
 from services.recorder.records import Detection, Event
 from shared.errors import Transient
 
@@ -30,6 +31,8 @@ class Notice:
     match: Detection | None  # the label that passed the target's filter; None: none did
     version: int  # rises with the event's changes
     said: str | None  # what the target was last told of this event, as `Channel.digest` gave it
+    passing: tuple[Detection, ...] = ()  # every label that passes the filter, `match` among them
+    noted_at: datetime | None = None  # when the event last changed
     is_cooling: bool = False  # the target heard of the same camera and label less than its cooldown ago
 
 
@@ -37,6 +40,7 @@ class Channel(Protocol):
     """The way to one target. Methods are called one at a time."""
 
     cooldown_s: float
+    is_proven_by_prepare: bool  # whether `prepare` shows that the other side takes notices
 
     def digest(self, notice: Notice) -> str | None:
         """Return what would be told, in at most 64 characters; None: nothing is to be told."""
@@ -46,6 +50,12 @@ class Channel(Protocol):
 
     async def send(self, notice: Notice, now: datetime) -> None:
         """Return once the other side has it. Raises ChannelAway or NoticeRefused."""
+
+    async def refresh(self) -> None:
+        """Bring the state that is shown up to date; called often, costs nothing without news. Raises ChannelAway."""
+
+    async def send_gap(self, gap: Gap, now: datetime) -> None:
+        """Tell that a gap began or, with its `ended_at`, ended. Raises ChannelAway or NoticeRefused."""
 
     async def close(self) -> None:
         """Say good-bye; raises nothing."""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import delete, select, update
 
 from services.recorder import queries
-from services.recorder.database import Database
+from services.recorder.database import Database, insert_or_keep
+from services.recorder.gaps.values import CameraNow
+from services.recorder.gaps.watch import LiveState, OpenGap
 from services.recorder.media import MediaFolder
 from services.recorder.notify.filters import Filter
+from services.recorder.notify.homeassistant import Announced
 from services.recorder.notify.mqtt import PICTURE_MAX_BYTES, CameraState
 from services.recorder.queries import EventFilter
+from services.recorder.schema import announcements, installation
 
 CAMERAS_MAX = 1000  # announced at a connection at most
 LOOKED_AT = 50  # accepted events of a camera among which one that passes the filter is looked for
@@ -18,16 +26,60 @@ LOOKED_AT = 50  # accepted events of a camera among which one that passes the fi
 
 @dataclass(frozen=True, slots=True)
 class StateOfRecord:
-    """Reads what mqtt.RecordView asks for."""
+    """Implements mqtt.RecordView for one target."""
 
     database: Database
     media: MediaFolder
     filter: Filter
+    target: str
+    live: LiveState = field(default_factory=LiveState)
 
-    async def cameras(self) -> list[str]:
+    async def installation(self) -> str:
+        table = installation
+        async with self.database.writing() as connection:
+            row = {"number": 1, "id": secrets.token_hex(4)}
+            await connection.execute(insert_or_keep(connection.dialect.name, table, "number").values(row))
+            return str(await connection.scalar(select(table.c.id).where(table.c.number == 1)))
+
+    async def recorded_cameras(self) -> list[str]:
         async with self.database.reading() as connection:
             seen = [named.name for named in await queries.seen_cameras(connection)]
         return [camera for camera in seen if self.filter.takes_camera(camera)][:CAMERAS_MAX]
+
+    async def announced(self) -> list[Announced]:
+        table = announcements
+        columns = (table.c.camera, table.c.topic, table.c.discovery, table.c.node)
+        query = select(*columns).where(table.c.target == self.target).order_by(table.c.camera)
+        async with self.database.reading() as connection:
+            return [Announced(*row) for row in await connection.execute(query)]
+
+    async def remember(self, said: Announced) -> None:
+        table = announcements
+        row = {"topic": said.topic, "discovery": said.discovery, "node": said.node}
+        key = {"target": self.target, "camera": said.camera}
+        async with self.database.writing() as connection:
+            await connection.execute(
+                insert_or_keep(connection.dialect.name, table, "target").values(key | row)
+            )
+            mine = (table.c.target == self.target, table.c.camera == said.camera)
+            await connection.execute(update(table).where(*mine).values(row))
+
+    async def forget(self, camera: str) -> None:
+        table = announcements
+        mine = (table.c.target == self.target, table.c.camera == camera)
+        async with self.database.writing() as connection:
+            await connection.execute(delete(table).where(*mine))
+
+    def live_cameras(self) -> Mapping[str, CameraNow] | None:
+        if self.live.cameras is None:
+            return None
+        taken = [one for one in self.live.cameras.values() if self.filter.takes_camera(one.id)]
+        return {one.id: one for one in taken[:CAMERAS_MAX]}
+
+    def open_gaps(self) -> list[OpenGap]:
+        return [
+            gap for gap in self.live.gaps if gap[0].camera is None or self.filter.takes_camera(gap[0].camera)
+        ]
 
     async def state(self, camera: str) -> CameraState:
         async with self.database.reading() as connection:

@@ -1,6 +1,6 @@
 """Webhooks: a signed POST. Signature and headers are those of Standard Webhooks 1.0.0 (standardwebhooks.com):
 
-    webhook-id: <event id>.<digest>        the same for every repetition: the receiver drops what it has
+    webhook-id: <id>.<digest>              of event or gap; the same at every repetition: the receiver drops it
     webhook-timestamp: <seconds since 1970>
     webhook-signature: v1,<base64 of HMAC-SHA256(secret, "<id>.<timestamp>.<body>")>
 
@@ -15,16 +15,21 @@ import hashlib
 import hmac
 import json
 from datetime import datetime
+from typing import Any
 
 import httpx
 
+from services.recorder.gaps.rows import BEGAN, ENDED
+from services.recorder.gaps.values import Gap
 from services.recorder.notify.file import WebhookTarget, signing_key
-from services.recorder.notify.payload import notice_json
+from services.recorder.notify.payload import gap_json, gap_type, notice_json
 from services.recorder.notify.port import ChannelAway, Notice, NoticeRefused
 
 
 class Webhook:
     """The adapter; implements Channel."""
+
+    is_proven_by_prepare = False
 
     def __init__(self, target: WebhookTarget, page: str) -> None:
         self.cooldown_s = target.cooldown_s
@@ -55,18 +60,22 @@ class Webhook:
                 headers={"user-agent": "clipwatch", "content-type": "application/json"},
             )
 
+    async def refresh(self) -> None:
+        """No state is shown."""
+
     async def send(self, notice: Notice, now: datetime) -> None:
+        kind = "event.ended" if not notice.event.is_open else "event.seen"
+        identity = f"{notice.event.id}.{self.digest(notice)}"
+        await self._post(identity, kind, notice_json(notice, self._page), now)
+
+    async def send_gap(self, gap: Gap, now: datetime) -> None:
+        identity = f"{gap.id}.{BEGAN if gap.ended_at is None else ENDED}"
+        await self._post(identity, gap_type(gap), gap_json(gap, self._page), now)
+
+    async def _post(self, identity: str, kind: str, data: dict[str, Any], now: datetime) -> None:  # Any: JSON
         assert self._client is not None, "prepare() comes first"
-        said = self.digest(notice)
-        body = json.dumps(
-            {
-                "type": "event.ended" if not notice.event.is_open else "event.seen",
-                "timestamp": now.isoformat(),
-                "data": notice_json(notice, self._page),
-            },
-            ensure_ascii=False,
-        ).encode()
-        identity, seconds = f"{notice.event.id}.{said}", str(int(now.timestamp()))
+        document = {"type": kind, "timestamp": now.isoformat(), "data": data}
+        body, seconds = json.dumps(document, ensure_ascii=False).encode(), str(int(now.timestamp()))
         headers = {
             "webhook-id": identity,
             "webhook-timestamp": seconds,
@@ -84,14 +93,24 @@ class Webhook:
             # not the message: it may hold the address, which is a secret
             raise ChannelAway(f"no answer: {type(exc).__name__}") from None
         if status >= 500 or status in (408, 425, 429):
-            raise ChannelAway(f"status {status}")
+            raise ChannelAway(_said(status))
         if not 200 <= status < 300:
-            raise NoticeRefused(f"status {status}")
+            raise NoticeRefused(_said(status))
 
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+
+def _said(status: int) -> str:
+    meaning = {
+        401: "our login is refused",
+        403: "we may not post there",
+        404: "nothing is at its address",
+        410: "its address is gone for good",
+    }.get(status)
+    return f"status {status}" + (f", {meaning}" if meaning else "")
 
 
 def signature(key: bytes, identity: str, seconds: str, body: bytes) -> str:

@@ -1,11 +1,12 @@
 // How the pipeline is: a lamp in the head, and a panel with cameras, services, queue and disk. Asks again and again.
 
 import { el } from "./dom.js";
-import { bytes, count } from "./format.js";
+import { bytes, clock, count, day, duration } from "./format.js";
 
 const OPEN_MS = 3000;
 const SHUT_MS = 15000;
 const DEADLINE_MS = 8000;
+const GAPS = { "camera.away": "away", "motion.gone": "gone", "classifier.gone": "gone", "disk.full": "full", "recorder.unready": "not ready", "target.away": "not told" };
 const STREAMS = { "snippets.v1": "for the classifier", "labels.v1": "for the recorder", "media.v1": "clips of both" };
 
 export class Health {
@@ -13,6 +14,7 @@ export class Health {
     this.button = button;
     this.panel = panel;
     this.said = null; // the last answer
+    this.gaps = null; // the newest, read while the panel is shown
     this.fault = ""; // why there is no newer one
     this.drawn = ""; // what is on the page: only news is drawn, and said by screen readers
     this.timer = 0;
@@ -39,6 +41,7 @@ export class Health {
       const answer = await fetch("api/health", { signal: AbortSignal.timeout(DEADLINE_MS) });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       this.said = await answer.json();
+      if (!this.panel.hidden) this.gaps = (await newestGaps()) ?? this.gaps;
       this.fault = "";
     } catch (fault) {
       this.fault = fault.name === "TimeoutError" ? "no answer in time" : fault.message;
@@ -63,7 +66,7 @@ export class Health {
 
   draw() {
     const [state, text] = this.summary();
-    const drawn = JSON.stringify([this.said, this.fault]);
+    const drawn = JSON.stringify([this.said, this.fault, this.gaps]);
     if (drawn === this.drawn) return;
     this.drawn = drawn;
     this.button.dataset.state = state;
@@ -100,18 +103,30 @@ export class Health {
           row("free", bytes(disk.free_bytes), problems.some((one) => one.text.startsWith("The disk")) ? "bad" : "good", `of ${bytes(disk.total_bytes)}`),
           el("meter", { min: "0", max: String(disk.total_bytes), value: String(disk.total_bytes - disk.free_bytes), "aria-label": "Used of the clips' disk" }),
           ...lost(this.said.dropped_clips),
-        ] : [none("The disk cannot be looked at.")])),
+        ] : [none("The disk cannot be looked at.")]),
+        tile("Latest gaps", this.gaps?.length ? this.gaps.map(gapRow) : [none(this.gaps ? "Nothing was missed." : "Not read yet.")])),
     ].filter(Boolean);
   }
 }
 
-const cameraLamp = (state) => ({ running: "good", ended: "good", connecting: "warn" })[state] ?? "bad";
+const cameraLamp = (state) => ({ running: "good", ended: "good", connecting: "warn", disabled: "warn" })[state] ?? "bad";
 const tile = (name, parts) => el("section", { class: "tile", "aria-label": name }, el("h3", {}, name), parts);
 const none = (text) => el("p", { class: "soft" }, text);
 
 function row(name, said, lamp, more = "") {
   return el("div", { class: "row" }, el("span", { class: `lamp ${lamp}`, "aria-hidden": "true" }),
     el("span", { class: "name" }, name), el("span", { class: "what" }, said), more && el("span", { class: "more-said" }, more));
+}
+
+async function newestGaps() {
+  const answer = await fetch("api/gaps?limit=8", { signal: AbortSignal.timeout(DEADLINE_MS) });
+  return answer.ok ? (await answer.json()).gaps : null;
+}
+
+function gapRow(gap) {
+  const length = gap.duration_s === null ? "lasts" : `for ${duration(gap.duration_s)}`;
+  return row(gap.subject, `${GAPS[gap.kind] ?? gap.kind} ${length}`, gap.duration_s === null ? "bad" : "warn",
+    `${day(gap.started_at)}, ${clock(gap.started_at)}: ${gap.reason}`);
 }
 
 function lost(dropped) {

@@ -1,0 +1,196 @@
+"""The rows of `gaps`, `cameras` and `gap_notices`. Knows the tables, no channel and no clock.
+
+A gap and the notes of whom to tell are written in one transaction. Several recorders see the same gap: `open_key` lets
+one of them write its begin and one its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, and_, delete, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.recorder.database import insert_or_keep
+from services.recorder.gaps.tracker import Change
+from services.recorder.gaps.values import Gap, GapKey, KnownCamera
+from services.recorder.schema import cameras, gap_notices, gaps
+from shared.clock import uuid7
+
+OPEN_MAX = 2000  # as many gaps are looked at as are open at most: cameras, and a few more
+PRUNED_AT_ONCE = 1000
+BEGAN, ENDED = "began", "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class GapFilter:
+    """Which gaps are asked for; `camera` also finds those that are of no single camera."""
+
+    camera: str | None = None
+    kind: str | None = None
+    since: datetime | None = None  # lasted at this time or later
+    until: datetime | None = None  # began before
+    is_open: bool | None = None
+    before: tuple[datetime, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueGap:
+    """A gap that a target is to be told of."""
+
+    gap: Gap
+    attempts: int
+    said: str | None
+    noted_at: datetime
+
+
+async def write(connection: AsyncConnection, change: Change, targets: Sequence[str], now: datetime) -> bool:
+    """Write a begin or an end and whom to tell; return False when another recorder did, or there is nothing to end."""
+    if change.ended_at is not None:
+        return await _end(connection, change.key, change.ended_at, now)
+    gap_id = uuid7(change.started_at)
+    row = {
+        "id": gap_id,
+        "kind": change.key.kind,
+        "subject": change.key.subject,
+        "camera": change.key.camera,
+        "reason": change.reason,
+        "started_at": change.started_at,
+        "open_key": change.key.text,
+    }
+    await connection.execute(insert_or_keep(connection.dialect.name, gaps, "open_key").values(row))
+    written = await connection.scalar(select(gaps.c.id).where(gaps.c.open_key == change.key.text))
+    if written != gap_id:
+        return False
+    notes = [
+        {"target": target, "gap_id": gap_id, "due_at": now, "noted_at": now, "attempts": 0}
+        for target in targets
+    ]
+    if notes:
+        await connection.execute(insert(gap_notices), notes)
+    return True
+
+
+async def _end(connection: AsyncConnection, key: GapKey, ended_at: datetime, now: datetime) -> bool:
+    query = select(gaps.c.id, gaps.c.started_at).where(gaps.c.open_key == key.text).with_for_update()
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return False
+    ended_at = max(ended_at, row.started_at)
+    await connection.execute(update(gaps).where(gaps.c.id == row.id).values(ended_at=ended_at, open_key=None))
+    # only who was to be told of its begin: a target that was added since knows nothing of it
+    await connection.execute(
+        update(gap_notices).where(gap_notices.c.gap_id == row.id).values(due_at=now, noted_at=now, attempts=0)
+    )
+    return True
+
+
+async def open_gaps(connection: AsyncConnection) -> list[Gap]:
+    """Return the gaps that last."""
+    return await find(connection, GapFilter(is_open=True), OPEN_MAX)
+
+
+async def find(connection: AsyncConnection, wanted: GapFilter, limit: int) -> list[Gap]:
+    """Return gaps, the newest begin first."""
+    query = select(gaps)
+    if wanted.camera is not None:
+        query = query.where(or_(gaps.c.camera == wanted.camera, gaps.c.camera.is_(None)))
+    if wanted.kind is not None:
+        query = query.where(gaps.c.kind == wanted.kind)
+    if wanted.since is not None:
+        query = query.where(or_(gaps.c.ended_at.is_(None), gaps.c.ended_at >= wanted.since))
+    if wanted.until is not None:
+        query = query.where(gaps.c.started_at < wanted.until)
+    if wanted.is_open is not None:
+        query = query.where(gaps.c.ended_at.is_(None) if wanted.is_open else gaps.c.ended_at.is_not(None))
+    if wanted.before is not None:
+        at, gap_id = wanted.before
+        query = query.where(or_(gaps.c.started_at < at, and_(gaps.c.started_at == at, gaps.c.id < gap_id)))
+    rows = await connection.execute(query.order_by(gaps.c.started_at.desc(), gaps.c.id.desc()).limit(limit))
+    return [_gap(row) for row in rows]
+
+
+async def prune(connection: AsyncConnection, before: datetime) -> int:
+    """Forget gaps that ended before `before`; return how many."""
+    query = select(gaps.c.id).where(gaps.c.ended_at < before).limit(PRUNED_AT_ONCE)
+    found = (await connection.scalars(query)).all()
+    if found:
+        await connection.execute(delete(gaps).where(gaps.c.id.in_(found)))
+    return len(found)
+
+
+# -- whom to tell
+
+
+async def find_due(connection: AsyncConnection, target: str, now: datetime, limit: int) -> list[DueGap]:
+    """Return what is due for a target, the longest waiting first."""
+    columns = (gap_notices.c.attempts, gap_notices.c.said, gap_notices.c.noted_at)
+    query = (
+        select(gaps, *columns)
+        .join(gap_notices, gap_notices.c.gap_id == gaps.c.id)
+        .where(gap_notices.c.target == target, gap_notices.c.due_at <= now)
+        .order_by(gap_notices.c.due_at, gaps.c.id)
+        .limit(limit)
+    )
+    rows = await connection.execute(query)
+    return [DueGap(_gap(row), row.attempts, row.said, row.noted_at) for row in rows]
+
+
+async def settle(connection: AsyncConnection, target: str, due: DueGap, said: str | None) -> None:
+    """Close a row, unless its gap ended since it was read; None: there was nothing to tell."""
+    values: dict[str, object] = {"attempts": 0} if said is None else {"attempts": 0, "said": said}
+    await connection.execute(update(gap_notices).where(_key(target, due)).values(values))
+    seen = and_(_key(target, due), gap_notices.c.noted_at == due.noted_at)
+    await connection.execute(update(gap_notices).where(seen).values(due_at=None))
+
+
+async def postpone(connection: AsyncConnection, target: str, due: DueGap, until: datetime) -> None:
+    """Try this row again at `until`."""
+    values = {"attempts": due.attempts + 1, "due_at": until}
+    await connection.execute(update(gap_notices).where(_key(target, due)).values(values))
+
+
+async def give_up(connection: AsyncConnection, target: str, before: datetime) -> int:
+    """Close rows that wait since before `before`; return how many."""
+    old = and_(gap_notices.c.due_at.is_not(None), gap_notices.c.noted_at < before)
+    done = await connection.execute(
+        update(gap_notices).where(gap_notices.c.target == target, old).values(due_at=None)
+    )
+    return int(done.rowcount)
+
+
+def _key(target: str, due: DueGap) -> Any:  # Any: SQLAlchemy's condition
+    return and_(gap_notices.c.target == target, gap_notices.c.gap_id == due.gap.id)
+
+
+# -- configured cameras
+
+
+async def known_cameras(connection: AsyncConnection) -> dict[str, KnownCamera]:
+    """Return the configured cameras by id, as they were last said."""
+    rows = await connection.execute(select(cameras.c.id, cameras.c.name, cameras.c.owner))
+    return {row.id: KnownCamera(*row) for row in rows}
+
+
+async def change_cameras(
+    connection: AsyncConnection, changed: Sequence[KnownCamera], removed: Sequence[str]
+) -> None:
+    """Write what motion services said of their cameras."""
+    for camera in sorted(changed, key=lambda one: one.id):
+        row = {"id": camera.id, "name": camera.name, "owner": camera.owner}
+        await connection.execute(insert_or_keep(connection.dialect.name, cameras, "id").values(row))
+        await connection.execute(update(cameras).where(cameras.c.id == camera.id).values(row))
+    for camera_id in removed:
+        await connection.execute(delete(cameras).where(cameras.c.id == camera_id))
+
+
+def before_of(now: datetime, days: float) -> datetime:
+    """Return the time before which gaps are forgotten."""
+    return now - timedelta(days=days)
+
+
+def _gap(row: Row[Any]) -> Gap:  # Any: columns of every type
+    return Gap(row.id, GapKey(row.kind, row.subject), row.reason, row.started_at, row.ended_at)

@@ -1,0 +1,152 @@
+"""PURE: which cameras are configured, and what is wrong now, from what services say of themselves.
+
+A subject has a fault, or none (None), or is left out: then nothing is known of it, and no gap of it begins or ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from services.recorder.gaps.values import CameraNow, Fault, GapKey, Kind, KnownCamera
+from services.recorder.pipeline import NO_BYTES, Disk
+from shared.presence import CameraSeen, Heard, Presence
+
+CAMERA_CHARS = 64  # longer ids are no camera file's: the record cannot hold them
+START_GRACE_S = 120.0  # services start one after another, and a model takes time to load
+_SERVICES: dict[str, tuple[Kind, str]] = {
+    "motion": ("motion.gone", "no motion service is there: no camera is watched"),
+    "classifier": ("classifier.gone", "no classifier is there: snippets wait, and nothing is recorded"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known at one moment; None: it could not be looked at."""
+
+    up_s: float  # since this recorder looks
+    heard: Sequence[Heard] | None = None
+    were_there: frozenset[str] = frozenset()  # services that were there since this recorder looks
+    cameras: Mapping[str, KnownCamera] = field(default_factory=dict)
+    disk: Disk | None = None
+    recorder_fault: str | None = None
+    targets: Mapping[str, str | None] = field(
+        default_factory=dict
+    )  # name: fault or None; those that are known
+
+
+def owner_of(presence: Presence) -> str:
+    """Return what a motion service's cameras belong to, whatever its process is called."""
+    return presence.owner or presence.name
+
+
+def there(heard: Iterable[Heard], service: str) -> list[Presence]:
+    """Return the processes of a service that are not silent."""
+    return [one.presence for one in heard if not one.is_silent and one.presence.service == service]
+
+
+def configured(
+    known: Mapping[str, KnownCamera], heard: Sequence[Heard]
+) -> tuple[dict[str, KnownCamera], list[KnownCamera], list[str]]:
+    """Return the configured cameras, those of them that are new or other than in `known`, and ids that are no more.
+
+    A camera is no more when the motion service that had it names all its cameras and not this one. A service that is
+    gone takes none with it.
+    """
+    listed: dict[str, KnownCamera] = {}
+    complete: set[str] = set()
+    for presence in there(heard, "motion"):
+        owner = owner_of(presence)
+        if presence.is_complete:
+            complete.add(owner)
+        named = [one for one in presence.cameras if len(one.id) <= CAMERA_CHARS]
+        listed |= {one.id: KnownCamera(one.id, one.name, owner) for one in named}
+    changed = [camera for camera in listed.values() if known.get(camera.id) != camera]
+    removed = [one.id for one in known.values() if one.owner in complete and one.id not in listed]
+    kept = {id_: camera for id_, camera in known.items() if id_ not in removed}
+    return kept | listed, changed, removed
+
+
+def faults(seen: Seen, open_keys: Collection[GapKey]) -> dict[GapKey, Fault | None]:
+    """Return what is known to be wrong (a fault) and known to be right (None)."""
+    found: dict[GapKey, Fault | None] = {}
+    if seen.heard is not None:
+        for service in _SERVICES:
+            _add_service(found, seen, seen.heard, service)
+        _add_cameras(found, seen, seen.heard)
+    if seen.disk is not None:
+        is_full = seen.disk.free_bytes < NO_BYTES
+        full = Fault("the disk is full: events are recorded without their clips")
+        found[GapKey("disk.full", "media")] = full if is_full else None
+    if seen.recorder_fault is not None:
+        found[GapKey("recorder.unready", "recorder")] = (
+            Fault(seen.recorder_fault) if seen.recorder_fault else None
+        )
+    for name, fault in seen.targets.items():
+        found[GapKey("target.away", name)] = Fault(fault) if fault else None
+    for key in open_keys:  # what is no longer configured is nowhere missed
+        if key.kind == "camera.away" and seen.heard is not None and key.subject not in seen.cameras:
+            found[key] = None
+    return found
+
+
+def _add_service(found: dict[GapKey, Fault | None], seen: Seen, heard: Sequence[Heard], service: str) -> None:
+    kind, reason = _SERVICES[service]
+    if there(heard, service):
+        found[GapKey(kind, service)] = None
+        return
+    silent = [one.age_s for one in heard if one.presence.service == service]
+    if silent or service in seen.were_there or seen.up_s >= START_GRACE_S:
+        found[GapKey(kind, service)] = Fault(reason, min(silent, default=0.0))
+
+
+def _add_cameras(found: dict[GapKey, Fault | None], seen: Seen, heard: Sequence[Heard]) -> None:
+    said = cameras_said(heard)
+    is_watched = bool(there(heard, "motion"))  # else one gap says it for all cameras
+    silent = {owner_of(one.presence): one.age_s for one in heard if one.is_silent}
+    for camera in seen.cameras.values():
+        key = GapKey("camera.away", camera.id)
+        one = said.get(camera.id)
+        if one is not None and one.state in ("running", "ended", "disabled"):
+            found[key] = None
+        elif one is not None and one.state in ("away", "failed"):
+            found[key] = Fault(one.message or f"the camera is {one.state}")
+        elif one is None and is_watched and (camera.owner in silent or seen.up_s >= START_GRACE_S):
+            found[key] = Fault("the motion service that watches it is gone", silent.get(camera.owner, 0.0))
+
+
+def cameras_said(heard: Iterable[Heard]) -> dict[str, CameraSeen]:
+    """Return what is said of each camera; of two that say something, who sees it running."""
+    said: dict[str, CameraSeen] = {}
+    for presence in there(heard, "motion"):
+        for camera in presence.cameras:
+            if camera.id not in said or camera.state == "running":
+                said[camera.id] = camera
+    return said
+
+
+def cameras_now(
+    seen: Seen, open_keys: Collection[GapKey], before: Mapping[str, CameraNow]
+) -> dict[str, CameraNow]:
+    """Return each configured camera as others are shown it.
+
+    A camera is available while it was seen running and no gap is open that hides it: what counts as away is said in one
+    place, the gaps.
+    """
+    said = cameras_said(seen.heard or ())
+    is_blind = GapKey("motion.gone", "motion") in open_keys
+    now: dict[str, CameraNow] = {}
+    for camera in seen.cameras.values():
+        one, was = said.get(camera.id), before.get(camera.id)
+        is_hidden = is_blind or GapKey("camera.away", camera.id) in open_keys
+        was_available = was is not None and was.is_available
+        is_seen = was_available if one is None or one.state in ("away", "failed") else _is_usable(one, was)
+        is_moving = one.is_moving if one is not None else (was.is_moving if was else None)
+        now[camera.id] = CameraNow(camera.id, camera.name, is_seen and not is_hidden, is_moving)
+    return now
+
+
+def _is_usable(one: CameraSeen, was: CameraNow | None) -> bool:
+    if one.state == "connecting":
+        return was is not None and was.is_available
+    return one.state in ("running", "ended")

@@ -1,0 +1,77 @@
+"""PURE: what a gap is, a configured camera, and what is seen of them now. Knows no database and no channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Kind = Literal[
+    "camera.away", "motion.gone", "classifier.gone", "disk.full", "recorder.unready", "target.away"
+]
+KINDS: tuple[Kind, ...] = (
+    "camera.away",
+    "motion.gone",
+    "classifier.gone",
+    "disk.full",
+    "recorder.unready",
+    "target.away",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GapKey:
+    """What a gap is about; at most one gap of a key is open."""
+
+    kind: Kind
+    subject: str
+
+    @property
+    def camera(self) -> str | None:
+        return self.subject if self.kind == "camera.away" else None
+
+    @property
+    def text(self) -> str:
+        return f"{self.kind} {self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which something was not watched, recorded or told; `ended_at` None: it lasts."""
+
+    id: str
+    key: GapKey
+    reason: str
+    started_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def duration_s(self) -> float | None:
+        return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a subject now; `age_s`: for how long it already was when it was first looked at."""
+
+    reason: str
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCamera:
+    """A camera that is configured; `owner` is the data directory of the motion service that has it."""
+
+    id: str
+    name: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class CameraNow:
+    """A configured camera as others are shown it; `is_moving` None: the record has to say."""
+
+    id: str
+    name: str
+    is_available: bool
+    is_moving: bool | None

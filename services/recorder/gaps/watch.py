@@ -1,0 +1,186 @@
+"""Looks at services, cameras, disk and targets; writes gaps down and says that something changed. Knows no channel.
+
+Motion publishes changes of its cameras, so that a look follows within milliseconds; every LOOK_S there is one anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.recorder.database import Database
+from services.recorder.gaps import rows
+from services.recorder.gaps.seen import Seen, cameras_now, configured, faults
+from services.recorder.gaps.tracker import Change, Tracker
+from services.recorder.gaps.values import KINDS, CameraNow, GapKey, KnownCamera
+from services.recorder.metrics import RecorderMetrics
+from services.recorder.pipeline import Disk, Pipeline
+from shared.clock import now_utc
+from shared.errors import Transient, redact
+from shared.logs import get_logger
+from shared.presence import Heard, follow_changes, who_is_there
+
+log = get_logger(__name__)
+
+LOOK_S = 1.0
+REDIS_S = 3.0  # a Redis that needs longer counts as away
+PENDING_MAX = 1000  # changes that wait for the database; beyond it the oldest are dropped, logged and counted
+PRUNE_EVERY_S = 3600.0
+UNLIMITED_DAYS = 400.0  # gaps are forgotten after this long where events are kept for good
+OpenGap = tuple[GapKey, str, datetime]  # what, why, since when
+
+
+@dataclass(slots=True)
+class LiveState:
+    """How cameras and gaps stand now, for channels that show state; `cameras` None: not known yet."""
+
+    cameras: Mapping[str, CameraNow] | None = None
+    gaps: tuple[OpenGap, ...] = ()
+
+
+@dataclass(slots=True)
+class GapWatch:
+    """Keeps `live` and the rows of gaps as things are."""
+
+    redis: Redis
+    database: Database
+    pipeline: Pipeline
+    metrics: RecorderMetrics
+    live: LiveState
+    tracker: Tracker
+    targets: tuple[str, ...]  # who is told
+    target_faults: Callable[[], Mapping[str, str | None]]
+    disk: Callable[[], Disk | None]
+    changed: Callable[[], None]  # called when `live` or a gap changed
+    kept_days: float = 0  # 0: UNLIMITED_DAYS
+    clock: Callable[[], datetime] = now_utc
+    _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _cameras: dict[str, KnownCamera] | None = field(default=None, init=False)
+    _were_there: set[str] = field(default_factory=set, init=False)
+    _pending: list[Change] = field(default_factory=list, init=False)
+    _since_s: float = field(default=0, init=False)
+    _prune_at_s: float = field(default=0, init=False)
+
+    async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
+        """Look until `stop`."""
+        following = asyncio.create_task(follow_changes(self.redis, stop, self._wake.set), name="presence")
+        try:
+            while not stop.is_set():
+                self._wake.clear()
+                try:
+                    await self.look()
+                except Transient as exc:
+                    log.debug("gaps wait for the database", error=exc)
+                beat()
+                await self._pause(stop)
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    async def _pause(self, stop: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(event.wait()) for event in (stop, self._wake)]
+        try:
+            await asyncio.wait(waits, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def look(self) -> None:
+        """Look once. Raises Transient of the database; what could not be written is written with the next look."""
+        now_s = asyncio.get_running_loop().time()
+        known = await self._known(now_s)
+        heard = await self._heard()
+        if heard is not None:
+            known = await self._configured(known, heard)
+        seen = Seen(
+            up_s=now_s - self._since_s,
+            heard=heard,
+            were_there=frozenset(self._were_there),
+            cameras=known,
+            disk=await asyncio.to_thread(self.disk),
+            recorder_fault=None if self.pipeline.fault == "starting" else self.pipeline.fault,
+            targets=self.target_faults(),
+        )
+        changes = self.tracker.step(faults(seen, self.tracker.open_keys), self.clock(), now_s)
+        self._note(changes)
+        before = self.live.cameras
+        self.live.cameras = cameras_now(seen, self.tracker.open_keys, before or {})
+        self.live.gaps = self.tracker.open_gaps
+        if self.live.cameras != before:
+            self.changed()
+        await self._write()
+        if now_s >= self._prune_at_s:
+            await self._prune()
+            self._prune_at_s = now_s + PRUNE_EVERY_S
+
+    # -- what is known
+
+    async def _known(self, now_s: float) -> dict[str, KnownCamera]:
+        if self._cameras is None:
+            async with self.database.reading() as connection:
+                found = await rows.known_cameras(connection)
+                self.tracker.restore(await rows.open_gaps(connection), now_s)
+            self._cameras, self._since_s = found, now_s
+        return self._cameras
+
+    async def _heard(self) -> tuple[Heard, ...] | None:
+        try:
+            async with asyncio.timeout(REDIS_S):
+                heard = tuple(await who_is_there(self.redis))
+        except (RedisError, OSError, TimeoutError):  # told by readiness
+            return None
+        self.pipeline.heard = heard
+        self._were_there |= {one.presence.service for one in heard}
+        return heard
+
+    async def _configured(
+        self, known: dict[str, KnownCamera], heard: tuple[Heard, ...]
+    ) -> dict[str, KnownCamera]:
+        cameras, changed, removed = configured(known, heard)
+        if changed or removed:
+            async with self.database.writing() as connection:
+                await rows.change_cameras(connection, changed, removed)
+            if removed:
+                log.info("cameras are no longer configured", cameras=removed[:20], n=len(removed))
+        self._cameras = cameras
+        return cameras
+
+    # -- what is written
+
+    def _note(self, changes: list[Change]) -> None:
+        for change in changes:
+            facts = {"kind": change.key.kind, "subject": change.key.subject, "reason": redact(change.reason)}
+            if change.ended_at is None:
+                log.warning("a gap began", **facts)
+                continue
+            lasted_s = (change.ended_at - change.started_at).total_seconds()
+            log.info("a gap ended", **facts, lasted_s=round(lasted_s, 1))
+        self._pending += changes
+        if (n_dropped := len(self._pending) - PENDING_MAX) > 0:
+            del self._pending[:n_dropped]
+            self.metrics.gaps_dropped.inc(n_dropped)
+            log.error("gaps were dropped: the database is away", gaps=n_dropped)
+        open_kinds = [key.kind for key in self.tracker.open_keys]
+        for kind in KINDS:
+            self.metrics.gaps_open.labels(kind).set(open_kinds.count(kind))
+
+    async def _write(self) -> None:
+        if not self._pending:
+            return
+        async with self.database.writing() as connection:
+            for change in self._pending:
+                await rows.write(connection, change, self.targets, self.clock())
+        self._pending.clear()
+        self.changed()
+
+    async def _prune(self) -> None:
+        with contextlib.suppress(Transient):
+            async with self.database.writing() as connection:
+                before = rows.before_of(self.clock(), self.kept_days or UNLIMITED_DAYS)
+                await rows.prune(connection, before)

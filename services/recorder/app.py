@@ -31,7 +31,7 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.build import deliveries
 from services.recorder.notify.delivery import Delivery
 from services.recorder.notify.file import NotifyFile, load_notify
-from services.recorder.notify.outbox import Outbox
+from services.recorder.notify.outbox import Outbox, introduce
 from services.recorder.orphans import remove_orphans
 from services.recorder.pipeline import Pipeline, counted
 from services.recorder.record import close_quiet_events
@@ -52,7 +52,7 @@ from shared.contract import LABELS, RECORDERS
 from shared.errors import ConfigError, Transient
 from shared.logs import get_logger
 from shared.metrics import StreamMetrics
-from shared.runtime import Runtime, connect_redis, run
+from shared.runtime import Runtime, connect_redis, run, wait_for_service
 from shared.streams import Consumer, ConsumerSettings
 
 log = get_logger(__name__)
@@ -142,6 +142,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
             settings.database_url.get_secret_value(), runtime.stop, settings.connect_s, settings.transaction_s
         )
         resources.push_async_callback(database.close)
+        await _introduce_targets(settings, runtime, database, notify)
         if provider:
             resources.push_async_callback(provider.close)
         index_dir = (settings.index_dir or media.root / ".index").absolute()
@@ -154,6 +155,18 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
 
 def _notify_file(settings: RecorderSettings) -> NotifyFile:
     return load_notify(settings.notify_file) if settings.notify_file else NotifyFile()
+
+
+async def _introduce_targets(
+    settings: RecorderSettings, runtime: Runtime, database: Database, notify: NotifyFile
+) -> None:
+    async def attempt() -> None:
+        async with database.writing() as connection:
+            await introduce(connection, [target.name for target in notify.targets], now_utc())
+
+    await wait_for_service(
+        "the database", attempt, lambda exc: isinstance(exc, Transient), settings, runtime.stop
+    )
 
 
 def _database_name(settings: RecorderSettings) -> str:

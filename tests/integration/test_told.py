@@ -28,7 +28,7 @@ from services.recorder.notify.file import MqttTarget, NotifyFile, Target, Webhoo
 from services.recorder.notify.outbox import Outbox
 from services.recorder.notify.port import ChannelAway
 from services.recorder.notify.webhook import signature
-from services.recorder.record import record_snippet
+from services.recorder.record import close_quiet_events, record_snippet
 from services.recorder.schema import notices
 from shared.clock import now_utc
 from tests.integration.hook_server import Hooks, hook_server
@@ -111,6 +111,20 @@ async def record(database: Database, said: Said, target: Target, at: datetime | 
         await Outbox((target.name,)).note(connection, [said.event_id], at)
 
 
+async def starts(database: Database, *targets: Target) -> None:
+    """Make the targets known, as a recorder does at its start."""
+    async with database.writing() as connection:
+        await outbox.introduce(connection, [target.name for target in targets], now_utc())
+
+
+async def close_quiet(database: Database, *targets: Target) -> list[str]:
+    """Close what an earlier run left open, as housekeeping does."""
+    async with database.writing() as connection:
+        closed = await close_quiet_events(connection, now_utc(), 60)
+        await Outbox(tuple(target.name for target in targets)).note(connection, closed, now_utc())
+    return closed
+
+
 async def told(delivery: Delivery) -> None:
     """Let one round run."""
     await delivery.round(asyncio.Event(), lambda: None)
@@ -158,6 +172,39 @@ async def test_the_first_match_is_told_once_however_the_event_grows(
         await record(either_database, replace(DOG, snippet=number), target)
         await told(delivery)
     assert hooks.events == [DOG.event_id]
+
+
+async def test_a_target_that_is_added_later_is_not_told_of_an_event_that_was_left_open(
+    either_database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    old, new = hook_target(hooks, "old", when="end"), hook_target(hooks, "new", when="end")
+    an_hour_ago = now_utc() - timedelta(hours=1)
+    await starts(either_database, old)
+    await record(either_database, DOG, old, an_hour_ago)  # killed with the event open
+    await starts(either_database, old, new)
+    assert await close_quiet(either_database, old, new) == [DOG.event_id]
+    await told(delivery_of(new, either_database, tmp_path))
+    assert hooks.taken == []
+    await told(delivery_of(old, either_database, tmp_path))
+    assert hooks.events == [DOG.event_id]  # it was there before the event
+    later = replace(DOG, event=1, is_last=True)
+    await record(either_database, later, new)
+    await told(delivery_of(new, either_database, tmp_path))
+    assert hooks.events == [DOG.event_id, later.event_id]
+
+
+async def test_a_target_that_was_taken_out_of_the_file_is_new_when_it_comes_back(
+    database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    old, other = hook_target(hooks, "old", when="end"), hook_target(hooks, "other", when="end")
+    await starts(database, old)
+    await starts(database, other)
+    await record(database, DOG, other, now_utc() - timedelta(hours=1))
+    await starts(database, old, other)
+    await close_quiet(database, old, other)
+    await told(delivery_of(old, database, tmp_path))
+    assert hooks.taken == []
+    assert await waiting(database) == 1  # of the other one
 
 
 async def test_changes_and_ends_are_told_to_who_wants_them(

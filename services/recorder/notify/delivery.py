@@ -19,7 +19,7 @@ from services.recorder.gaps.rows import DueGap
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify import outbox
 from services.recorder.notify.filters import Filter
-from services.recorder.notify.outbox import Due, Sent
+from services.recorder.notify.outbox import BEFORE, Due, Sent
 from services.recorder.notify.port import Channel, ChannelAway, Notice, NoticeRefused
 from services.recorder.records import Event
 from shared.clock import now_utc
@@ -159,6 +159,8 @@ class Delivery:
         await self._settle(due, Sent(said, now, event.camera, label))
 
     async def _notice(self, due: Due, event: Event) -> Notice:
+        if due.said == BEFORE:  # it changes what MQTT's retained topics say, and is no news
+            return Notice(event, None, due.version, None)
         match, cooldown_s = self.address.filter.match(event), self.address.channel.cooldown_s
         is_cooling = False
         if match is not None and cooldown_s and due.said is None:

@@ -15,10 +15,12 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.database import insert_or_keep
-from services.recorder.schema import notice_holders, notices
+from services.recorder.schema import events, notice_holders, notices
 
 KEPT_DAYS = 30  # how long it is known what was sent: longer than any cooldown, and than any event lasts
 PRUNED_AT_ONCE = 1000
+ROWS_AT_ONCE = 500  # SQLite takes 32,766 values a statement
+BEFORE = "before"  # in `said`: the event is older than the target, which is never told of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +67,50 @@ class Outbox:
         if not rows:
             return
         again = {"version": notices.c.version + 1, "due_at": now, "noted_at": now, "attempts": 0}
-        if connection.dialect.name == "sqlite":
-            await connection.execute(
-                sqlite.insert(notices).on_conflict_do_update(
-                    index_elements=[notices.c.target, notices.c.event_id], set_=again
-                ),
-                rows,
-            )
-        else:
-            await connection.execute(mysql.insert(notices).on_duplicate_key_update(again), rows)
+        for first in range(0, len(rows), ROWS_AT_ONCE):
+            # one statement of many rows: of many statements aiomysql's executemany cannot bind what follows the rows
+            part = rows[first : first + ROWS_AT_ONCE]
+            if connection.dialect.name == "sqlite":
+                upsert = sqlite.insert(notices).values(part)
+                await connection.execute(
+                    upsert.on_conflict_do_update(
+                        index_elements=[notices.c.target, notices.c.event_id], set_=again
+                    )
+                )
+            else:
+                await connection.execute(mysql.insert(notices).values(part).on_duplicate_key_update(again))
+
+
+async def introduce(connection: AsyncConnection, targets: Sequence[str], now: datetime) -> None:
+    """Make targets known. The events that are open now are marked as older than those that were not known yet.
+
+    Call it before the first `note`: closing an event that an earlier run left open changes it, and would tell a new
+    target of it. A target that is gone from the file, and that no recorder tells any more, is new when it comes back.
+    """
+    table, dialect = notice_holders, connection.dialect.name
+    gone = and_(table.c.target.not_in(targets), table.c.held_until < now)
+    await connection.execute(delete(table).where(gone))
+    known = set((await connection.execute(select(table.c.target))).scalars())
+    new = [target for target in targets if target not in known]
+    if not new:
+        return
+    opened = (await connection.execute(select(events.c.id).where(events.c.is_open))).scalars().all()
+    marks = [
+        {
+            "target": target,
+            "event_id": event_id,
+            "version": 0,
+            "noted_at": now,
+            "attempts": 0,
+            "said": BEFORE,
+        }
+        for target in new
+        for event_id in opened
+    ]
+    if marks:
+        await connection.execute(insert_or_keep(dialect, notices, "target"), marks)
+    holders = [{"target": target, "holder": "", "held_until": now} for target in new]
+    await connection.execute(insert_or_keep(dialect, table, "target"), holders)
 
 
 async def find_due(connection: AsyncConnection, target: str, now: datetime, limit: int) -> list[Due]:
@@ -116,7 +153,7 @@ async def settle(connection: AsyncConnection, target: str, due: Due, sent: Sent 
         "due_at": case((notices.c.version == due.version, None), else_=notices.c.due_at),
         "attempts": 0,
     }
-    if sent is not None:
+    if sent is not None and due.said != BEFORE:
         values["said"] = sent.said
         if due.said is None:
             values |= {"sent_at": sent.at, "camera": sent.camera, "label": sent.label}

@@ -26,7 +26,7 @@ class CameraStatus:
     n_frames: int = 0
     n_skipped: int = 0  # packets that were not decoded because nothing moved
     drops: Counter[str] = field(default_factory=Counter)
-    last_error: str = ""
+    last_error: str = ""  # why it does not run; empty while it does
     message: str = ""
     first_frame_s: float | None = None  # cameras: steady seconds, first look since it was last connected
     last_frame_s: float | None = None  # cameras: steady seconds
@@ -40,6 +40,9 @@ class CameraStatus:
     away_since_s: float | None = None
 
     def become(self, state: State) -> None:
+        """Change the state. What was said of the state before ends with it, once pictures come."""
+        if state == "running" and self.state != "running":
+            self.last_error = self.message = ""
         self.state = state
         self.metrics.up.labels(self.id).set(1 if state == "running" else 0)
 

@@ -121,6 +121,7 @@ def test_a_camera_that_dies_is_told_once_and_taken_up_again(rtsp_server: Start, 
         server.arguments = ("--size", "480x352")
         server.start()
         camera.wait_for_state("running")
+        assert camera.status.last_error == ""
         camera.wait_for(lambda: camera.status.n_events >= 2, "an event of the returned camera")
         camera.wait_for(lambda: any(m.header.width == 480 for m, _ in camera.snippets()), "a larger snippet")
         found = camera.snippets()

@@ -11,7 +11,8 @@
         threshold: 0.6
         motion: {threshold: auto, min_contour_area: 300}
 
-`${NAME}` is replaced from the environment, so that no password has to stand in the file.
+`${NAME}` is replaced from the environment, so that no password has to stand in the file; in a URL it is quoted for its
+place (shared/urls.py).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes
 
 from pydantic import (
     AwareDatetime,
@@ -38,6 +39,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from shared.contract import CameraId, DecisionSettings, LabelSet, LabelText, Ratio
 from shared.errors import ConfigError, redact
 from shared.faults import Fault, list_faults, near
+from shared.urls import VARIABLE, fill_in, scheme_of, url_fault
 
 Point = tuple[Ratio, Ratio]
 MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -128,29 +130,50 @@ class MotionSettings(_Strict):
 
 SourceKind = Literal["file", "device", "rtsp", "http", "whip", "whep"]
 _KINDS: dict[str, SourceKind] = {
-    "": "file",
-    "file": "file",
     "rtsp": "rtsp",
     "rtsps": "rtsp",
     "http": "http",
     "https": "http",
-    "whip": "whip",
     "whep": "whep",
     "wheps": "whep",
+    "whip": "whip",
+    "file": "file",
 }
+_SCHEMES = "rtsp://, rtsps://, http://, https://, whip:, whep://, wheps:// or a file"
+MOST_LOGIN_BYTES = (
+    127  # FFmpeg's RTSP client keeps that much of user:password (libavformat/rtsp.h: auth[128])
+)
 
 
 def kind_of(url: str) -> SourceKind:
-    """Return what `url` leads to; raise ValueError when it is of no known kind."""
-    try:
-        scheme = urlsplit(url).scheme
-    except ValueError as exc:  # brackets of an IPv6 address that do not close
-        raise ValueError(f"is not a URL: {exc}") from exc
-    kind = _KINDS.get(scheme)
-    if kind is None:
-        wanted = "rtsp://, rtsps://, http://, https://, whip:, whep://, wheps:// or a file"
-        raise ValueError(f"scheme '{scheme}' is not known, wanted {wanted}")
-    return "device" if kind == "file" and url.startswith("/dev/") else kind
+    """Return what `url` leads to; raise ValueError when it is of no known kind.
+
+    A name with a colon is a file, unless `://` follows or what stands before it is a scheme of ours.
+    """
+    scheme = scheme_of(url)
+    if scheme:
+        kind = _KINDS.get(scheme)
+        if kind is None:
+            raise ValueError(f"scheme '{scheme}' is not known, wanted {_SCHEMES}")
+        return kind
+    start = url.partition(":")[0].lower() if ":" in url else ""
+    if start in ("whip", "file"):
+        return _KINDS[start]
+    if start in _KINDS:
+        raise ValueError(f"wanted {start}://host/…; a file of this name is written ./{start}:…")
+    return "device" if url.startswith("/dev/") else "file"
+
+
+def _stream_fault(url: str) -> str | None:
+    """Say why the address of a stream would be read wrongly."""
+    if (fault := url_fault(url)) is not None:
+        return fault
+    login = url.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    if kind_of(url) == "rtsp" and len(login.encode()) > MOST_LOGIN_BYTES:
+        return (
+            f"user name and password take more than {MOST_LOGIN_BYTES} bytes in the URL, choose shorter ones"
+        )
+    return None
 
 
 def whip_token(url: str) -> str:
@@ -244,8 +267,11 @@ class Camera(_Strict):
     @field_validator("url")
     @classmethod
     def _known_scheme(cls, value: str) -> str:
-        kind_of(value)
-        if (fault := _whip_fault(value)) is not None:
+        kind = kind_of(value)
+        fault = _whip_fault(value) if kind in ("whip", "file", "device") else _stream_fault(value)
+        if "\0" in value:
+            fault = "holds a NUL character, which no file name has"
+        if fault is not None:
             raise ValueError(fault)
         return value
 
@@ -254,6 +280,8 @@ class Camera(_Strict):
     def _live_scheme(cls, value: str | None) -> str | None:
         if value is not None and kind_of(value) not in ("rtsp", "http", "whep"):
             raise ValueError("must be a stream: rtsp://, rtsps://, http://, https://, whep:// or wheps://")
+        if value is not None and (fault := _stream_fault(value)) is not None:
+            raise ValueError(fault)
         return value
 
     @model_validator(mode="after")
@@ -424,7 +452,7 @@ def _camera(
         camera = Camera.model_validate(merged)
     except ValidationError as exc:
         found = [fault for fault in list_faults(exc, Camera) if fault.path]
-        faults.extend(str(fault) for fault in found if not (fault.value and _VARIABLE.search(fault.value)))
+        faults.extend(str(fault) for fault in found if not (fault.value and VARIABLE.search(fault.value)))
         return None, [*faults, *_cross_faults(merged)]
     return (None if faults else camera), faults
 
@@ -464,15 +492,15 @@ def describe_fault(error: Mapping[str, Any]) -> str:  # Any: pydantic's own erro
 
 
 _UNION_PARTS = ("literal[", "constrained-", "function-")
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+URL_FIELDS = frozenset({"url", "detect_url"})
 
 
 def _expand(value: Any, environment: Mapping[str, str]) -> tuple[Any, list[str]]:  # Any: YAML values
     if isinstance(value, str):
-        missing = [name for name in _VARIABLE.findall(value) if name not in environment]
-        return _VARIABLE.sub(lambda match: environment.get(match.group(1), match.group(0)), value), missing
+        missing = [name for name in VARIABLE.findall(value) if name not in environment]
+        return VARIABLE.sub(lambda match: environment.get(match.group(1), match.group(0)), value), missing
     if isinstance(value, dict):
-        pairs = {key: _expand(item, environment) for key, item in value.items()}
+        pairs = {key: _expand_field(key, item, environment) for key, item in value.items()}
         return {key: item for key, (item, _) in pairs.items()}, [
             name for _, names in pairs.values() for name in names
         ]
@@ -480,6 +508,18 @@ def _expand(value: Any, environment: Mapping[str, str]) -> tuple[Any, list[str]]
         items = [_expand(item, environment) for item in value]
         return [item for item, _ in items], [name for _, names in items for name in names]
     return value, []
+
+
+def _expand_field(
+    key: Any, value: Any, environment: Mapping[str, str]
+) -> tuple[Any, list[str]]:  # Any: YAML values
+    filled, missing = _expand(value, environment)
+    return (fill_in(value, environment) if key in URL_FIELDS and isinstance(value, str) else filled), missing
+
+
+def expand_all(value: Any, environment: Mapping[str, str]) -> Any:  # Any: YAML values
+    """Return a value of the file with every known `${NAME}` replaced; fields that hold URLs are quoted."""
+    return _expand(value, environment)[0]
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:
@@ -495,7 +535,11 @@ def _merge(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, A
 
 
 def _file_path(url: str, folder: Path) -> Path:
-    path = Path(urlsplit(url).path if url.startswith("file:") else url).expanduser()
+    name = url
+    if kind_of(url) == "file" and url[:5].lower() == "file:":
+        rest = url[5:]
+        name = os.fsdecode(unquote_to_bytes("/" + rest[2:].partition("/")[2] if rest[:2] == "//" else rest))
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises for the file ~x.mp4
     return path if path.is_absolute() else (folder / path).resolve()
 
 

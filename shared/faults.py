@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from shared.errors import redact
+from shared.urls import shown_url
 
 _SHOWN_CHARACTERS = 80
 # Any in this module: types, metadata and inputs are whatever a model declares and a user writes
@@ -121,6 +122,8 @@ def _shown(error: Mapping[str, Any], spot: _Spot) -> str | None:
         return None
     if not (isinstance(value, str | int | float) or value is None):
         return None
+    if spot.path and spot.path[-1].endswith("url") and isinstance(value, str):
+        value = shown_url(value)
     shown = "nothing" if value is None else redact(repr(value))  # first: a cut URL is no longer known as one
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 1]}…"
 

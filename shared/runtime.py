@@ -32,6 +32,7 @@ from shared.errors import ConfigError, Stopped, reason, redact
 from shared.http_api import make_app
 from shared.logs import configure_logs, get_logger
 from shared.metrics import ClockMetrics
+from shared.redis_client import make_redis, redis_faults
 from shared.settings import ServiceSettings, load_settings
 from shared.streams import is_away
 from shared.waits import pause, unless_stopped
@@ -134,7 +135,7 @@ def _run(
 
 
 async def _checked(settings: _Settings, check: Check[_Settings] | None) -> Sequence[str]:
-    return await check(settings) if check else ()
+    return [*redis_faults(settings.redis_address), *(await check(settings) if check else ())]
 
 
 async def _serve(service: str, settings: _Settings, main: Main[_Settings]) -> int:
@@ -364,16 +365,13 @@ async def connect_redis(settings: ServiceSettings, stop: asyncio.Event) -> Redis
     Bytes in, bytes out. Sockets have deadlines, longer than any BLOCK (10 s against 1 s). The client does not try
     again by itself: the loops that use it do, and say so.
     """
-    url = settings.redis_url.get_secret_value()
+    url = settings.redis_address
+    if faults := redis_faults(url):
+        raise ConfigError(faults)
     name = f"REDIS_URL={redact(url)}"
-    try:
-        client: Redis = Redis.from_url(
-            url, socket_timeout=10, socket_connect_timeout=3, socket_keepalive=True, health_check_interval=15
-        )
-    except (ValueError, TypeError) as exc:  # without its text, which may quote a piece of the password
-        raise ConfigError(
-            f"{name}: wanted redis://host:port/0, rediss:// or unix://; @ : / in a password as %40 %3A %2F"
-        ) from exc
+    client = make_redis(
+        url, socket_timeout=10, socket_connect_timeout=3, socket_keepalive=True, health_check_interval=15
+    )
     try:
         await wait_for_service(name, client.ping, _is_redis_away, settings, stop)
     except RedisError as exc:

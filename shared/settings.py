@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigError, redact
 from shared.faults import list_faults
+from shared.urls import with_password
 
 
 class ServiceSettings(BaseSettings):
@@ -20,6 +21,9 @@ class ServiceSettings(BaseSettings):
     redis_url: Annotated[
         SecretStr, Field(description="redis://, rediss:// or unix://; the queue between services")
     ] = SecretStr("redis://127.0.0.1:6379/0")
+    redis_password: Annotated[
+        SecretStr, Field(description="password of REDIS_URL, as it is, where the URL has none")
+    ] = SecretStr("")
     instance: Annotated[
         str,
         Field(
@@ -42,6 +46,11 @@ class ServiceSettings(BaseSettings):
     parent_pid: Annotated[
         int, Field(ge=0, description="stop when this process is no longer the parent; 0: never")
     ] = 0
+
+    @property
+    def redis_address(self) -> str:
+        """REDIS_URL with REDIS_PASSWORD in it: a secret."""
+        return with_password(self.redis_url.get_secret_value(), self.redis_password.get_secret_value())
 
 
 class CameraSettings(ServiceSettings):

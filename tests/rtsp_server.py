@@ -55,7 +55,7 @@ def main() -> None:
     server.set_address("127.0.0.1")
     server.set_service(given.port)
     if given.login:
-        user, password = given.login.split(":")
+        user, _, password = given.login.partition(":")
         auth = GstRtspServer.RTSPAuth()
         token = GstRtspServer.RTSPToken()
         token.set_string("media.factory.role", "viewer")

@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from shared.clock import now_utc
-from shared.errors import ClipwatchError, ConfigError
+from shared.errors import ClipwatchError, ConfigError, redact
+from shared.urls import scheme_of, shown_url, url_fault
 
 CONNECT_S = 5.0
 ANSWER_S = 60.0  # between two pieces of an answer
@@ -76,11 +77,20 @@ def relabel(url: str, asked: Json, progress: Callable[[str, float], None]) -> Js
                 progress("looking back", said["done"] / max(said["of"], 1))
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise NotAnswered(_unreachable(url, exc)) from exc
-    raise NotAnswered(f"{url}: the answer broke off; ask the same again")
+    raise NotAnswered(f"{shown_url(url)}: the answer broke off; ask the same again")
+
+
+def url_faults(url: str) -> list[str]:
+    """Say what is wrong with --url."""
+    if scheme_of(url) not in ("http", "https"):
+        return [f"--url {shown_url(url)}: wanted an address such as http://127.0.0.1:8080"]
+    fault = url_fault(url)
+    return [f"--url {shown_url(url)}: {fault}"] if fault else []
 
 
 def _unreachable(url: str, exc: Exception) -> str:
-    return f"{url}: no recorder answers ({exc or type(exc).__name__}); start clipwatch run, or name another with --url"
+    said = redact(str(exc)) or type(exc).__name__
+    return f"{shown_url(url)}: no recorder answers ({said}); start clipwatch run, or name another with --url"
 
 
 def _document(url: str, answer: httpx.Response) -> Json:
@@ -89,7 +99,7 @@ def _document(url: str, answer: httpx.Response) -> Json:
         fault = _fault(said["error"]) if answer.status_code != 200 else ""
     except (ValueError, KeyError, TypeError) as exc:
         raise NotAnswered(
-            f"{url}: status {answer.status_code}, not clipwatch's page; name it with --url"
+            f"{shown_url(url)}: status {answer.status_code}, not clipwatch's page; name it with --url"
         ) from exc
     if answer.status_code in (400, 401, 403, 415):
         raise ConfigError(fault)

@@ -20,9 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from services.classifier import hub
 from services.classifier.references import resolve_model
 from services.motion.probe import probe_source
+from services.recorder.database import parse_url
 from shared.cameras import CameraFile, parse_cameras, read_yaml
-from shared.errors import ConfigError, redact
+from shared.errors import ConfigError
 from shared.faults import list_faults
+from shared.redis_client import redis_faults
+from shared.urls import with_password
 
 PAGE_PORT = 8080
 OFFLINE_MODEL = "mini"
@@ -93,8 +96,8 @@ def load_run_config(path: Path, environment: Mapping[str, str] | None = None) ->
         settings=settings,
         cameras=cameras,
         data_dir=(path.parent / data_dir).resolve(),
-        redis_url=environment.get("REDIS_URL") or None,
-        database_url=environment.get("DATABASE_URL") or None,
+        redis_url=_redis_url(environment),
+        database_url=_database_url(environment),
     )
 
 
@@ -130,22 +133,22 @@ def _file_faults(cameras: CameraFile, filename: str) -> list[str]:
     return faults
 
 
-_SCHEMES = {
-    "REDIS_URL": ("redis://", "rediss://", "unix://"),
-    "DATABASE_URL": (
-        "mysql://",
-        "mysql+aiomysql://",
-        "mariadb://",
-        "mariadb+aiomysql://",
-        "sqlite+aiosqlite://",
-        "sqlite://",
-    ),
-}
-
-
 def _url_faults(environment: Mapping[str, str]) -> list[str]:
-    return [
-        f"environment: {name}={redact(environment[name])}: wanted {' or '.join(schemes)}"
-        for name, schemes in _SCHEMES.items()
-        if environment.get(name) and not environment[name].startswith(schemes)
-    ]
+    redis_url, database_url = _redis_url(environment), _database_url(environment)
+    faults = redis_faults(redis_url) if redis_url else []
+    if database_url:
+        try:
+            parse_url(database_url)
+        except ConfigError as exc:
+            faults.extend(exc.faults)
+    return [f"environment: {fault}" for fault in faults]
+
+
+def _redis_url(environment: Mapping[str, str]) -> str | None:
+    return with_password(environment.get("REDIS_URL", ""), environment.get("REDIS_PASSWORD", "")) or None
+
+
+def _database_url(environment: Mapping[str, str]) -> str | None:
+    return (
+        with_password(environment.get("DATABASE_URL", ""), environment.get("DATABASE_PASSWORD", "")) or None
+    )

@@ -23,8 +23,10 @@ from redis.exceptions import RedisError
 from services.local.ports import claimed_port, free_port
 from services.local.processes import Child, ChildGaveUp, ChildSpec, LineSink, stop_children
 from services.local.redis_server import EmbeddedRedis, prepare_redis
+from services.recorder.database import sqlite_address
 from shared.contract import LABELS, MEDIA, SNIPPETS
 from shared.errors import ConfigError, redact
+from shared.redis_client import make_redis
 
 SERVICES = ("motion", "classifier", "recorder")
 SERVICES_STOP_S = 3.2  # with Redis after them everything ends within 5 s
@@ -144,7 +146,7 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
         choose_port = partial(claimed_port, held=held)
         embedded = None if plan.redis_url else prepare_redis(plan.data_dir / "redis", choose_port)
         redis_url = plan.redis_url or (embedded.url if embedded else "")
-        database_url = plan.database_url or f"sqlite+aiosqlite:///{plan.data_dir / 'clipwatch.db'}"
+        database_url = plan.database_url or sqlite_address(plan.data_dir / "clipwatch.db")
         ports = {name: choose_port(plan.page_port if name == "recorder" else 0) for name in plan.services}
         children: dict[str, Child] = {}
         if embedded:
@@ -161,7 +163,7 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
         tasks = [
             asyncio.create_task(_watch(child, failure), name=child.spec.name) for child in children.values()
         ]
-        redis: Redis = Redis.from_url(redis_url, socket_timeout=3, socket_connect_timeout=1)
+        redis = make_redis(redis_url, socket_timeout=3, socket_connect_timeout=1)
         async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
             try:
                 yield Stack(

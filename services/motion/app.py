@@ -44,6 +44,7 @@ from shared.cameras import Camera, load_cameras
 from shared.errors import ConfigError, Permanent, redact
 from shared.logs import get_logger
 from shared.presence import CAMERAS_MAX, CameraSeen, Presence, announce
+from shared.redis_client import make_redis, redis_faults
 from shared.runtime import Runtime
 
 log = get_logger(__name__)
@@ -312,17 +313,12 @@ def _mark(crew: Crew, roster: Roster) -> object:
 
 def _redis(settings: MotionServiceSettings) -> Redis:
     """Return a client; nobody waits for Redis here: what is cut while it is away waits in the outbox."""
-    try:
-        client: Redis = Redis.from_url(
-            settings.redis_url.get_secret_value(),
-            socket_timeout=10,
-            socket_connect_timeout=3,
-            socket_keepalive=True,
-            health_check_interval=15,
-        )
-    except ValueError as exc:
-        raise ConfigError(f"REDIS_URL: {redact(str(exc))}; wanted redis://, rediss:// or unix://") from exc
-    return client
+    url = settings.redis_address
+    if faults := redis_faults(url):
+        raise ConfigError(faults)
+    return make_redis(
+        url, socket_timeout=10, socket_connect_timeout=3, socket_keepalive=True, health_check_interval=15
+    )
 
 
 def _ice(settings: MotionServiceSettings) -> IceServers:

@@ -103,7 +103,7 @@ async def check(settings: RecorderSettings) -> Sequence[str]:
     """Return what is wrong with settings that can each be read; nothing is connected."""
     faults: list[str] = []
     try:
-        parse_url(settings.database_url.get_secret_value())
+        parse_url(settings.database_address)
     except ConfigError as exc:
         faults.extend(exc.faults)
     try:
@@ -139,7 +139,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         redis = await connect_redis(settings, runtime.stop)
         resources.push_async_callback(redis.aclose)
         database = await open_database(
-            settings.database_url.get_secret_value(), runtime.stop, settings.connect_s, settings.transaction_s
+            settings.database_address, runtime.stop, settings.connect_s, settings.transaction_s
         )
         resources.push_async_callback(database.close)
         await _introduce_targets(settings, runtime, database, notify)
@@ -171,7 +171,7 @@ async def _introduce_targets(
 
 def _database_name(settings: RecorderSettings) -> str:
     """Return what tells one database from another, without its password."""
-    url = parse_url(settings.database_url.get_secret_value())
+    url = parse_url(settings.database_address)
     return f"{url.get_backend_name()}://{url.host or ''}:{url.port or ''}/{url.database or ''}"
 
 

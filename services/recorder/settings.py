@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr
 
 from services.recorder.retention import GB, Limits, RetentionRule
 from shared.settings import ServiceSettings
+from shared.urls import with_password
 
 
 class RecorderSettings(ServiceSettings):
@@ -18,6 +19,9 @@ class RecorderSettings(ServiceSettings):
         SecretStr,
         Field(description="mysql://user:password@host/database, mariadb://… or sqlite:///path/of/file.db"),
     ] = SecretStr("sqlite+aiosqlite:///data/clipwatch.db")
+    database_password: Annotated[
+        SecretStr, Field(description="password of DATABASE_URL, as it is, where the URL has none")
+    ] = SecretStr("")
     media_dir: Annotated[Path, Field(description="folder of the clips and thumbnails")] = Path("data/media")
     index_dir: Annotated[
         Path | None,
@@ -95,6 +99,11 @@ class RecorderSettings(ServiceSettings):
     streams_max: Annotated[
         int, Field(ge=1, le=1000, description="pages that may follow the events at the same time")
     ] = 64
+
+    @property
+    def database_address(self) -> str:
+        """DATABASE_URL with DATABASE_PASSWORD in it: a secret."""
+        return with_password(self.database_url.get_secret_value(), self.database_password.get_secret_value())
 
     @property
     def limits(self) -> Limits:

@@ -18,6 +18,7 @@ from services.motion.sources.rtsp import open_camera
 from services.motion.sources.video import Frame, SourceAway
 from shared.clock import steady_s
 from shared.contract import MediaMessage, SnippetMessage
+from shared.urls import fill_in
 from tests.integration.camera_rig import live_camera, n_frames_of
 from tests.servers import RtspServer, free_port
 
@@ -108,6 +109,13 @@ def test_a_wrong_password_is_named_but_not_shown(rtsp_server: Start) -> None:
         f"rtsp://***@127.0.0.1:{server.port}/cam: user name or password is wrong, or may not see this stream "
         "(Server returned 401 Unauthorized (authorization failed))"
     )
+
+
+@pytest.mark.parametrize("password", ["a#b/c?d@e:f", "100%41x", "p w'ü"])
+def test_a_password_by_variable_is_the_one_that_the_camera_gets(rtsp_server: Start, password: str) -> None:
+    server = rtsp_server("--login", f"viewer:{password}")
+    url = fill_in(server.url("viewer:${PASSWORD}"), {"PASSWORD": password})
+    assert len(frames_of(url, 3)) >= 3
 
 
 def test_a_camera_that_dies_is_told_once_and_taken_up_again(rtsp_server: Start, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from services.motion.sources.units import Unit, UnitStream
 from services.motion.sources.video import SourceAway
 from shared.clock import steady_s
 from shared.errors import redact
+from shared.urls import HOW_TO_QUOTE, shown_url
 
 MAX_PART_BYTES = 16 * 1024 * 1024  # a JPEG of 8K at best quality is smaller
 MAX_HEADER_BYTES = 8 * 1024
@@ -145,8 +146,10 @@ def open_mjpeg(url: str, open_s: float, read_s: float, on_drop: Callable[[str], 
             "user name or password is wrong" if exc.code in (401, 403) else f"answers {exc.code} {exc.reason}"
         )
         raise SourceAway(f"{redact(url)}: {words}") from exc
-    except (OSError, ValueError, http.client.HTTPException) as exc:
-        raise SourceAway(f"{redact(url)}: {_say(exc)}") from exc
+    except (ValueError, http.client.InvalidURL):  # without the text, which may quote a piece of the password
+        raise SourceAway(f"{shown_url(url)}: this address cannot be asked; {HOW_TO_QUOTE}") from None
+    except (OSError, http.client.HTTPException) as exc:
+        raise SourceAway(f"{shown_url(url)}: {_say(exc)}") from exc
     kind = answer.headers.get_content_type()
     if not kind.startswith("multipart/"):
         answer.close()

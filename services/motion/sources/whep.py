@@ -17,6 +17,7 @@ from services.motion.sources.peer import CLOSE_S, MAX_SDP_BYTES, BadDescription,
 from services.motion.sources.units import UnitStream
 from services.motion.sources.video import SourceAway
 from shared.errors import redact
+from shared.urls import HOW_TO_QUOTE, shown_url
 
 MOST_REDIRECTS = 3
 
@@ -57,6 +58,9 @@ def open_whep(url: str, open_s: float, read_s: float, on_drop: Callable[[str], N
         raise
     except (OSError, ValueError, http.client.HTTPException, BadDescription) as exc:
         close()
+        if isinstance(exc, ValueError | http.client.InvalidURL) and not isinstance(exc, BadDescription):
+            # without its text, which may quote a piece of the password
+            raise SourceAway(f"{shown_url(url)}: this address cannot be asked; {HOW_TO_QUOTE}") from None
         words = "no answer in time" if isinstance(exc, TimeoutError) else str(exc) or type(exc).__name__
         raise SourceAway(f"{redact(url)}: {redact(words)}") from exc
     return stream_of(peer, read_s, on_drop, close)

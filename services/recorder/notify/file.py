@@ -14,7 +14,8 @@
         zone: Europe/Berlin                # of `between`; UTC when left out
         gaps: true                         # also cameras that are away, services that are gone, a full disk
 
-`${NAME}` is replaced from the environment, so that no secret has to stand in the file.
+`${NAME}` is replaced from the environment, so that no secret has to stand in the file; in a URL it is quoted for its
+place (shared/urls.py).
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ from pydantic import (
 
 from services.recorder.notify.filters import Filter
 from shared.camera_file import placeholders
-from shared.cameras import expand, read_yaml
+from shared.cameras import expand_all, read_yaml
 from shared.contract import CameraId, LabelText, Ratio
 from shared.errors import ConfigError, redact
 from shared.faults import list_faults, near
+from shared.urls import url_fault
 
 TARGETS_MAX = 32
 WHSEC = "whsec_"  # how Standard Webhooks marks a secret in base64
@@ -59,7 +61,10 @@ class _Strict(BaseModel):
 class MqttTarget(_Strict):
     """An MQTT broker, with discovery for Home Assistant."""
 
-    host: Annotated[str, Field(min_length=1, max_length=255)]
+    host: Annotated[
+        str,
+        Field(pattern=r"^[^\s/@]{1,255}$", description="name or address alone, without mqtt:// and login"),
+    ]
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     tls: bool = False
     user: Annotated[str, Field(max_length=200)] = ""
@@ -91,8 +96,10 @@ class WebhookTarget(_Strict):
     @classmethod
     def _http(cls, value: SecretStr) -> SecretStr:
         scheme, _, rest = value.get_secret_value().partition("://")
-        if scheme not in ("http", "https") or not rest.strip("/") or " " in rest:
+        if scheme not in ("http", "https") or not rest.strip("/"):
             raise ValueError("must be an address such as https://host/path")
+        if (fault := url_fault(value.get_secret_value())) is not None:
+            raise ValueError(fault)
         return value
 
     @field_validator("secret")
@@ -197,7 +204,7 @@ def load_notify(path: Path, environment: Mapping[str, str] | None = None) -> Not
 def _target(entry: Any, environment: Mapping[str, str]) -> tuple[Target | None, list[str]]:  # Any: YAML
     if not isinstance(entry, dict):
         return None, ["wanted a mapping with name and mqtt or webhook"]
-    expanded = _expanded(entry, environment)
+    expanded = expand_all(entry, environment)
     missing = [f"{name} is not set in the environment" for name in dict.fromkeys(placeholders(expanded))]
     try:
         target = Target.model_validate(expanded)
@@ -205,13 +212,3 @@ def _target(entry: Any, environment: Mapping[str, str]) -> tuple[Target | None, 
         found = [str(fault) for fault in list_faults(exc, Target)]
         return None, [*missing, *(fault for fault in found if "${" not in fault)]
     return (None if missing else target), missing
-
-
-def _expanded(value: Any, environment: Mapping[str, str]) -> Any:  # Any: YAML
-    if isinstance(value, str):
-        return expand(value, environment)
-    if isinstance(value, dict):
-        return {key: _expanded(item, environment) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expanded(item, environment) for item in value]
-    return value

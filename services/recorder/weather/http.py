@@ -55,7 +55,9 @@ class WeatherHttp:
                 status, retry_after, body = await self._get(path, query)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as exc:
             self._count("away")
-            said = self._clean(str(exc)) or type(exc).__name__
+            is_url_quoted = isinstance(exc, httpx.InvalidURL | httpx.UnsupportedProtocol)
+            said = "" if is_url_quoted else self._clean(str(exc))
+            said = said or type(exc).__name__
             raise WeatherAway(f"no answer within {self.timeout_s:g} s: {said}") from exc
         self._raise_for(status, retry_after, body)
         try:

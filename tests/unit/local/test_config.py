@@ -69,7 +69,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     text = "\n".join(faults)
     assert "clipwatch.yml: settings.page_port=70000" in text
     assert "camera 'gate': motion.threshold=300" in text
-    assert "environment: DATABASE_URL=postgres://***@db/x: wanted" in text
+    assert "environment: DATABASE_URL=postgres://***@db/x: 'postgres' is not known; wanted" in text
     assert "hunter2" not in text
     assert len(faults) == 3, text  # a file is only opened once the cameras themselves are right
 

@@ -1,0 +1,41 @@
+"""Makes clients of the Redis that REDIS_URL names; its faults are told without a piece of the password."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import Redis
+
+from shared.errors import ConfigError
+from shared.urls import NO_HOST, scheme_of, shown_url, url_fault
+
+SCHEMES = ("redis", "rediss", "unix")
+
+
+def redis_faults(url: str) -> list[str]:
+    """Say what is wrong with REDIS_URL; nothing is connected."""
+    scheme = scheme_of(url)
+    if scheme not in SCHEMES:
+        return [f"REDIS_URL={shown_url(url)}: wanted redis://host:port/0, rediss:// or unix://"]
+    fault = url_fault(url)
+    if fault is not None and not (scheme == "unix" and fault == NO_HOST):
+        return [f"REDIS_URL={shown_url(url)}: {fault}; or give the password as REDIS_PASSWORD"]
+    try:
+        make_redis(url).connection_pool.make_connection()
+    except ConfigError as exc:
+        return list(exc.faults)
+    except (TypeError, ValueError):  # an option behind ? that the client does not have
+        return [f"REDIS_URL={shown_url(url)}: an option behind the ? is not known, or its value is none"]
+    return []
+
+
+def make_redis(url: str, **options: Any) -> Redis:  # Any: options of redis-py
+    """Return a client; raise ConfigError when the URL cannot be used."""
+    try:
+        client: Redis = Redis.from_url(url, **options)
+    except (ValueError, TypeError):  # without its text, which may quote a piece of the password
+        raise ConfigError(
+            f"REDIS_URL={shown_url(url)}: wanted redis://host:port/0, rediss:// or unix://; @ : / # in a password as "
+            "%40 %3A %2F %23, or give it as REDIS_PASSWORD"
+        ) from None
+    return client

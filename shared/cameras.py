@@ -183,7 +183,7 @@ def whip_token(url: str) -> str:
 
 def _whip_fault(url: str) -> str | None:
     """Say what is wrong with a `whip:` url. The characters are those of a bearer token (RFC 6750 §2.1)."""
-    if kind_of(url) != "whip" or _WHIP.fullmatch(url):
+    if kind_of(url) != "whip" or _WHIP.fullmatch(url) or VARIABLE.search(url):
         return None
     return "wanted whip:?token= and at least 16 of A-Z a-z 0-9 - . _ ~ + / ="
 

@@ -70,4 +70,6 @@ def redact(text: str) -> str:
 
     The one redaction function: used by every sink (logs, messages of FFmpeg, API, metrics, database).
     """
+    if not text.isascii():  # bytes of a file's name that are no UTF-8 can be written nowhere
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return _SECRET_PARAMETERS.sub(r"\g<name>***", _CREDENTIALS.sub(r"\g<scheme>***@", text))

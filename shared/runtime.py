@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -116,6 +117,9 @@ def run(
 def _run(
     service: str, settings_kind: type[_Settings], main: Main[_Settings], check: Check[_Settings] | None
 ) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may hold bytes that are no UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         settings = load_settings(settings_kind)
         configure_logs(service, settings.log_level, settings.log_format)

@@ -63,7 +63,7 @@ def _filled(text: str, environment: Mapping[str, str], safe: str | None) -> str:
 
     def value(match: re.Match[str]) -> str:
         known = environment.get(match[1])
-        if known is None:
+        if known is None or known == match[0]:  # not set, or not needed (`clipwatch labels`)
             return match[0]
         return known if safe is None else quote(known, safe=safe, errors="surrogateescape")
 
@@ -72,7 +72,7 @@ def _filled(text: str, environment: Mapping[str, str], safe: str | None) -> str:
 
 def _filled_pair(user: str, environment: Mapping[str, str]) -> str:
     pair = environment.get(VARIABLE.findall(user)[0])
-    if pair is None:
+    if pair is None or pair == user:
         return user
     return ":".join(quote(part, safe=_USER) for part in pair.split(":", 1))
 
@@ -90,6 +90,7 @@ def with_password(url: str, password: str) -> str:
 
 def url_fault(url: str) -> str | None:
     """Say why a URL with `://` would not be read as it is meant, without showing any of it; None: it is fine."""
+    url = VARIABLE.sub("1", url)  # not filled in: whatever it is, it fits
     if _NOT_PRINTED.search(url):
         return "holds a space or a control character; write a space as %20"
     try:

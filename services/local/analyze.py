@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from services.classifier import hub
 from services.classifier.references import resolve_model
-from services.local.config import models_dir
+from services.local.config import folder_faults, models_dir
 from services.local.records import EventRow, Records, SnippetRow
 from services.local.stack import Stack, StackPlan, running
 from services.motion.probe import FileFacts, probe
@@ -94,8 +94,7 @@ def check_wish(wish: AnalyzeWish) -> tuple[Recording, ...]:
         hub.require(resolve_model(wish.model, models_dir()), models_dir())
     except ConfigError as exc:
         faults.extend(fault.replace("MODEL=", "--model ", 1) for fault in exc.faults)
-    if wish.out.exists() and not wish.out.is_dir():
-        faults.append(f"--out {wish.out}: is a file, wanted a folder")
+    faults.extend(folder_faults("--out", wish.out))
     if not faults:
         try:
             parse_cameras(_document(wish, recordings), "command line", Path.cwd(), {})
@@ -187,7 +186,7 @@ def _document(wish: AnalyzeWish, recordings: Sequence[Recording]) -> dict[str, A
         "cameras": [
             {
                 "id": recording.camera,
-                "url": str(recording.path),
+                "url": recording.path.as_uri(),  # whatever its name: nothing of it is taken for ${NAME} or a scheme
                 "labels": list(wish.labels),
                 "background": list(wish.background),
                 "threshold": wish.threshold,

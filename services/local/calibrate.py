@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +21,12 @@ from services.motion.sources.video import Frame, SourceAway, Stream, quiet_ffmpe
 from services.motion.survey import Proposal, Survey, propose
 from services.motion.watch import luma_plane
 from shared.camera_file import CameraFileStore, NotWritable, UnknownCamera
-from shared.cameras import Camera, kind_of
+from shared.cameras import Camera, kind_of, parse_cameras
 from shared.errors import ClipwatchError, ConfigError, redact
+from shared.urls import scheme_of, shown_url
 
 OPEN_S, READ_S = 10.0, 10.0
+DEFAULT_CONFIG = Path("clipwatch.yml")
 SHORTEST_S = 5.0
 Progress = Callable[[str, float], None]
 
@@ -100,18 +103,23 @@ def lines_of(found: Calibration, camera: str, config: Path) -> list[str]:
             "[" + ", ".join(f"[{x:g}, {y:g}]" for x, y in mask) + "]" for mask in proposal.masks
         )
         motion += f", masks: [{masks}]"
-    end = (
-        f"written to {config}; what runs takes it at once"
-        if found.is_written
-        else f"to keep it: clipwatch calibrate {camera} --write, or copy the line above"
-    )
     return [
         f"watched {found.watched_s:.0f} s, {found.n_looks} looks",
         motion + "}",
         *(f"  {reason}" for reason in proposal.reasons),
         f"picture: {found.picture}",
-        end,
+        _keeping(found, camera, config),
     ]
+
+
+def _keeping(found: Calibration, camera: str, config: Path) -> str:
+    """Say how the proposal is kept, by a command only where one would do it; a URL is not repeated."""
+    if found.is_written:
+        return f"written to {config}; what runs takes it at once"
+    if is_source(camera):
+        return "to keep it: copy the line with motion: into this camera's entry of the configuration"
+    file = "" if config == DEFAULT_CONFIG else f" --config {shlex.quote(str(config))}"
+    return f"to keep it: clipwatch calibrate {shlex.quote(camera)}{file} --write, or copy the line above"
 
 
 def _plain(polygons: tuple[tuple[tuple[float, float], ...], ...]) -> list[list[list[float]]]:
@@ -120,17 +128,12 @@ def _plain(polygons: tuple[tuple[tuple[float, float], ...], ...]) -> list[list[l
 
 def _camera(wish: CalibrateWish) -> tuple[Camera, CameraFileStore | None]:
     """Return the camera, and the file that it stands in (None: a URL or a file of its own)."""
-    is_source = "://" in wish.camera or wish.camera.startswith("/") or Path(wish.camera).exists()
-    if is_source:
+    if is_source(wish.camera):
         if wish.is_written:
             raise ConfigError(
-                f"--write: {redact(wish.camera)} is no camera of a configuration, wanted its id"
+                f"--write: {shown_url(wish.camera)} is no camera of a configuration, wanted its id"
             )
-        try:
-            camera = Camera(id="camera", url=wish.camera, labels=("anything",))
-        except ValueError as exc:
-            raise ConfigError(f"{redact(wish.camera)}: is no camera, wanted a URL, a file or an id") from exc
-        return _usable(camera), None
+        return _usable(_source(wish.camera)), None
     store = CameraFileStore(wish.config, Unset(os.environ))  # other cameras' passwords are not needed
     version = store.read()
     known = {camera.id: camera for camera in version.cameras.cameras}
@@ -139,6 +142,24 @@ def _camera(wish: CalibrateWish) -> tuple[Camera, CameraFileStore | None]:
             f"{wish.config}: camera {wish.camera!r}: is not there, wanted one of {', '.join(known)}"
         )
     return _usable(known[wish.camera]), store
+
+
+def is_source(camera: str) -> bool:
+    """Whether a URL or a file is named, and not a camera of the configuration."""
+    return "://" in camera or camera.startswith("/") or os.path.exists(camera)  # noqa: PTH110 - raises nothing
+
+
+def _source(name: str) -> Camera:
+    document = {"id": "camera", "url": name, "labels": ["anything"]}
+    if scheme_of(name) == "" and not name.startswith("/dev/"):
+        document["url"] = Path(name).resolve().as_uri()  # whatever its name
+    try:
+        [camera] = parse_cameras({"cameras": [document]}, "command line", Path.cwd(), {}).cameras
+    except ConfigError as exc:
+        said = [fault.removeprefix("command line: camera 'camera': ") for fault in exc.faults]
+        wanted = f"{shown_url(name)}: is no camera, wanted a URL, a file or an id of the configuration"
+        raise ConfigError([wanted, *said]) from exc
+    return camera
 
 
 def _usable(camera: Camera) -> Camera:

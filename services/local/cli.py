@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import signal
@@ -42,6 +43,9 @@ _T = TypeVar("_T")
 
 def main() -> None:
     """Run the command line; a fault is told in one line each, never as a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may hold bytes that are no UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ConfigError as exc:

@@ -90,15 +90,34 @@ def load_run_config(path: Path, environment: Mapping[str, str] | None = None) ->
     faults.extend(_url_faults(environment))
     if faults or cameras is None:
         raise ConfigError(faults)
-    data_dir = settings.data_dir.expanduser()
     return RunConfig(
         file=path.resolve(),
         settings=settings,
         cameras=cameras,
-        data_dir=(path.parent / data_dir).resolve(),
+        data_dir=_data_dir(settings, path),
         redis_url=_redis_url(environment),
         database_url=_database_url(environment),
     )
+
+
+def folder_faults(option: str, folder: Path) -> list[str]:
+    """Say why nothing could be written into a folder, which need not be there yet."""
+    try:
+        nearest = folder.absolute()
+        while not nearest.exists():
+            nearest = nearest.parent
+        if not nearest.is_dir():
+            return [f"{option} {folder}: {nearest} is a file, wanted a folder"]
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            return [f"{option} {folder}: {nearest} cannot be written; choose another folder"]
+    except (OSError, ValueError) as exc:  # a name that is too long, or holds a NUL
+        return [f"{option} {folder}: cannot be used: {getattr(exc, 'strerror', None) or exc}"]
+    return []
+
+
+def _data_dir(settings: RunSettings, file: Path) -> Path:
+    name = os.path.expanduser(settings.data_dir)  # noqa: PTH111 - Path's own raises for a folder named ~x
+    return (file.parent / name).resolve()
 
 
 def _settings(section: Any, filename: str) -> RunSettings:  # Any: what a YAML file can hold

@@ -44,7 +44,7 @@ def write_camera_file(path: Path, wish: DemoWish, now: datetime) -> CameraFile:
             "background": list(wish.background or BACKGROUND),
         },
         "cameras": [
-            {"id": sample.stem, "url": str(sample), "pace": "realtime", **once} for sample in samples
+            {"id": sample.stem, "url": sample.as_uri(), "pace": "realtime", **once} for sample in samples
         ],
     }
     cameras = parse_cameras(document, path.name, path.parent, {})

@@ -265,7 +265,7 @@ def _camera(plan: Plan, name: str, clip: Clip) -> dict[str, Any]:  # Any: a YAML
     decision = {key: value for key, value in plan.wish.decision.model_dump().items() if value is not None}
     return {
         "id": name,
-        "url": str(clip.path.resolve()),
+        "url": clip.path.resolve().as_uri(),
         "labels": list(plan.label_set.labels),
         "background": list(plan.label_set.background),
         "pace": "fast",

@@ -65,14 +65,14 @@ def write_page(folder: Path, evaluation: Evaluation, seen: Sequence[Seen]) -> Pa
                 pictures[one.clip.name] = name
         links = {one.clip.name: _link(folder, one.clip.path) for one in seen}
         page = folder / PAGE
-        page.write_text(html_of(evaluation, pictures, links, messages), encoding="utf-8")
+        page.write_text(html_of(evaluation, pictures, links, messages), encoding="utf-8", errors="replace")
     except OSError as exc:
         raise ConfigError(f"--out {folder}: cannot be written: {exc.strerror}") from exc
     return page
 
 
 def _link(folder: Path, clip: Path) -> str:
-    return quote(Path(os.path.relpath(clip.resolve(), folder.resolve())).as_posix())
+    return quote(os.fsencode(os.path.relpath(clip.resolve(), folder.resolve())))
 
 
 def html_of(

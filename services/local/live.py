@@ -124,7 +124,7 @@ async def _closing_words(console: Console, records: Records, stack: Stack, since
 
 def _say_what_runs(console: Console, stack: Stack, wanted_port: int) -> None:
     redis = (
-        f"embedded, {stack.embedded.argv[0]}, port {stack.embedded.port}"
+        f"embedded, {stack.embedded.binary}, port {stack.embedded.port}"
         if stack.embedded
         else redact(stack.redis_url)
     )

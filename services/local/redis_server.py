@@ -32,6 +32,7 @@ class EmbeddedRedis:
     url: str
     port: int
     pid_file: Path
+    binary: Path
 
 
 def find_redis_server() -> Path:
@@ -67,8 +68,8 @@ def prepare_redis(folder: Path, choose_port: Callable[[int], int] = free_port) -
         "bind 127.0.0.1",
         f"port {port}",
         f"requirepass {password}",
-        f'dir "{folder}"',
-        f'pidfile "{folder / "redis.pid"}"',
+        f"dir {_quoted(folder)}",
+        f"pidfile {_quoted(folder / 'redis.pid')}",
         "daemonize no",
         "appendonly yes",
         "appendfsync everysec",
@@ -79,7 +80,24 @@ def prepare_redis(folder: Path, choose_port: Callable[[int], int] = free_port) -
     ]
     conf.touch(mode=0o600)
     conf.write_text("\n".join(lines) + "\n")
-    return EmbeddedRedis((str(binary), str(conf)), _url(password, port), port, folder / "redis.pid")
+    return EmbeddedRedis(_argv(binary, conf), _url(password, port), port, folder / "redis.pid", binary)
+
+
+def _argv(binary: Path, conf: Path) -> tuple[str, ...]:
+    if not any(sign in str(conf) for sign in "*?["):
+        return (str(binary), str(conf))
+    # Redis 7 takes the file's name for a pattern, Redis 6 does not: a name without a folder is no pattern
+    folder, name = str(conf.parent), conf.name
+    return ("/bin/sh", "-c", 'cd "$0" && exec "$1" "$2"', folder, str(binary.absolute()), name)
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as a word of redis.conf: every byte that is not plain as \\xHH."""
+    plain = (
+        chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}"
+        for byte in os.fsencode(path)
+    )
+    return f'"{"".join(plain)}"'
 
 
 def _url(password: str, port: int) -> str:
@@ -102,7 +120,7 @@ def _end_leftover(folder: Path, password: str) -> None:
     try:
         if Path(str(client.config_get("dir")["dir"])).resolve() == folder.resolve():
             client.shutdown(save=False, nosave=True)
-    except (RedisError, OSError, KeyError):
+    except (RedisError, OSError, KeyError, UnicodeDecodeError):
         return  # nobody there, or somebody else's server
     finally:
         client.close()

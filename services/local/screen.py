@@ -22,7 +22,7 @@ COLUMNS = ("time", "camera", "label", "probability", "weather", "clip")
 
 def wide_console(is_stderr: bool = False) -> Console:
     """Return a console that does not break lines for a file or a pipe, whose width nobody knows."""
-    console = Console(stderr=is_stderr, highlight=False)
+    console = Console(stderr=is_stderr, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = 160
     return console
@@ -137,6 +137,7 @@ def clock_text(seconds: float) -> str:
 
 def print_faults(faults: Sequence[str]) -> None:
     """Print one line a fault on stderr, without colour codes when it is no terminal."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
     for fault in faults:
-        console.print(f"clipwatch: {redact(fault)}", markup=False)
+        line = redact(fault).replace("\n", "\\n")  # names of files hold what they like
+        console.print(f"clipwatch: {line}", markup=False)

@@ -39,7 +39,11 @@ class Clip:
 
 def read_folder(folder: Path, labels: Sequence[str]) -> tuple[Clip, ...]:
     """Return the folder's clips by name; `labels` may be empty. Raises ConfigError with every fault at once."""
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError as exc:  # a name that is too long
+        raise ConfigError(f"{folder}: cannot be read: {exc.strerror}") from exc
+    if not is_folder:
         raise ConfigError(f"{folder}: no such folder, wanted one with clips and their true labels")
     lists = [folder / name for name in LISTS if (folder / name).is_file()]
     if len(lists) > 1:

@@ -12,7 +12,7 @@ import av
 from av.container.input import InputContainer
 from av.video.stream import VideoStream
 
-from services.motion.sources.video import facts_of, open_container, say
+from services.motion.sources.video import facts_of, open_recording, say
 from shared.errors import ConfigError
 
 PROBED_PACKETS = 300
@@ -45,7 +45,7 @@ def probe(path: Path) -> FileFacts:
     """
     _check_path(path)
     try:
-        container = open_container(str(path), (30.0, 30.0), {})
+        container = open_recording(str(path))
     except (av.FFmpegError, OSError) as exc:
         raise ConfigError(_why_not(path, exc)) from exc
     with contextlib.closing(container):
@@ -80,10 +80,10 @@ def videos_in(folder: Path) -> list[Path]:
 
 def probe_source(path: Path) -> None:
     """Raise ConfigError unless `path` is a video file, or a folder that holds some."""
-    if not path.is_dir():
-        probe(path)
-        return
     try:
+        if not path.is_dir():
+            probe(path)
+            return
         if not videos_in(path):
             wanted = " ".join(sorted(VIDEO_SUFFIXES))
             raise ConfigError(f"{path}: the folder holds no video file, wanted some that end in {wanted}")
@@ -92,11 +92,11 @@ def probe_source(path: Path) -> None:
 
 
 def _check_path(path: Path) -> None:
-    if path.is_dir():
-        raise ConfigError(f"{path}: is a directory, wanted a video file")
-    if not path.exists():
-        raise ConfigError(f"{path}: no such file")
     try:
+        if path.is_dir():
+            raise ConfigError(f"{path}: is a directory, wanted a video file")
+        if not path.exists():
+            raise ConfigError(f"{path}: no such file")
         with path.open("rb") as file:
             if not file.read(1):
                 raise ConfigError(f"{path}: is empty, wanted a video file")

@@ -8,7 +8,7 @@ import av
 
 from services.motion.packets import StreamFacts
 from services.motion.sources.timing import LONGEST_HOLE_S, FileTimes, Hole
-from services.motion.sources.video import Video, open_container, say
+from services.motion.sources.video import Video, open_recording, say
 from shared.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ def open_file(
     Raises ConfigError, one line, when there is no video in it.
     """
     try:
-        container = open_container(path, (30.0, 30.0), {})
+        container = open_recording(path)
     except (av.FFmpegError, OSError) as exc:
         raise ConfigError(f"{path}: cannot be opened as a video: {say(exc)}") from exc
     if not container.streams.video:

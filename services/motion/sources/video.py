@@ -351,6 +351,11 @@ def say(exc: BaseException) -> str:
     return redact(str(text))
 
 
+def open_recording(path: str) -> InputContainer:
+    """Open a file for reading, whatever its name: of "2026-11-28T22:57:44.mp4" FFmpeg would make a protocol."""
+    return open_container(f"file:{path}", (30.0, 30.0), {})
+
+
 def open_container(
     url: str, timeout: tuple[float, float], options: dict[str, str], format_name: str | None = None
 ) -> InputContainer:

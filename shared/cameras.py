@@ -45,6 +45,7 @@ Point = tuple[Ratio, Ratio]
 MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_VALUES = 300_000  # 10,000 cameras with 30 each; a few aliases of aliases make a short file endless
 MAX_DEPTH = 40
+LEAST_LOOKS_HZ = 0.5  # motion cannot be told from fewer pictures a second
 _SECTIONS = ("defaults", "cameras", "settings")  # settings: for `clipwatch run`, not for a service
 _NOT_FOR_ALL = ("id", "url", "detect_url")
 
@@ -73,7 +74,8 @@ class MotionSettings(_Strict):
         int, Field(ge=1, le=50, description="consecutive frames with motion before an event starts")
     ] = 3
     detect_fps: Annotated[
-        float, Field(gt=0, le=60, description="frames a second that the detector looks at, at most")
+        float,
+        Field(ge=LEAST_LOOKS_HZ, le=60, description="frames a second that the detector looks at, at most"),
     ] = 10
     pre_roll_s: Annotated[float, Field(ge=0, le=30, description="what a clip shows before the motion")] = 3
     post_roll_s: Annotated[float, Field(ge=0, le=30, description="what a clip shows after the motion")] = 2

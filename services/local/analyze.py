@@ -173,7 +173,7 @@ async def _until_done(stack: Stack, stop: asyncio.Event, progress: Callable[[str
             await asyncio.wait_for(stop.wait(), POLL_S)
     progress("done", 1.0)
     states = await asyncio.to_thread(stack.last_cameras) or states
-    return [f"{s['id']}: {s['message']}" for s in states if s.get("truncated") or s.get("state") == "failed"]
+    return [f"{s['id']}: {s['message']}" for s in states if s.get("message")]
 
 
 def _last_words(lines: Sequence[str]) -> list[str]:

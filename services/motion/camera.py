@@ -34,7 +34,7 @@ from services.motion.sources.whip import Door
 from services.motion.status import CameraStatus
 from services.motion.views import Views
 from services.motion.watch import Opened, Order, Scaler, Wanted, Watch
-from shared.cameras import Camera, kind_of, whip_token
+from shared.cameras import LEAST_LOOKS_HZ, Camera, kind_of, whip_token
 from shared.clock import WallClock, from_epoch_ms, steady_s, uuid7
 from shared.errors import ConfigError
 from shared.logs import get_logger
@@ -93,6 +93,7 @@ class Worker:
             is_lossless=camera.is_file,
             is_stopping=self._stop.is_set,
         )
+        self._is_too_rare = False  # pictures come too rarely to tell motion
         self._idler: Idler | None = None  # of the stream that is looked at; None: all of it is decoded
         self._thread = threading.Thread(target=self._run, name=f"camera {camera.id}", daemon=True)
         self._clip_facts: StreamFacts | None = (
@@ -162,7 +163,23 @@ class Worker:
                 if isinstance(order, Opened):
                     self._idler.opened(order.event_started_s, frame.t_s)
         self._execute(orders, watch)
+        self._judge_rate(watch.too_rare_hz)
         self.view.show(frame, watch.motion, watch.scene)
+
+    def _judge_rate(self, too_rare_hz: float | None) -> None:
+        """Say once that pictures come too rarely to tell motion, and once that they come often enough again."""
+        if (too_rare_hz is not None) == self._is_too_rare:
+            return
+        self._is_too_rare = too_rare_hz is not None
+        if too_rare_hz is None:
+            self.status.message = ""
+            log.info("pictures come often enough again", camera=self.camera.id)
+            return
+        self.status.message = (
+            f"{too_rare_hz:.2g} pictures a second come, wanted {LEAST_LOOKS_HZ} at least to tell motion: "
+            "raise the frame rate of the source"
+        )
+        log.warning("nothing can become an event", camera=self.camera.id, why=self.status.message)
 
     def _peek(self, watch: Watch, frame: Frame) -> None:
         """Look at a key frame for which the camera was not woken."""

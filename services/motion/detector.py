@@ -59,6 +59,7 @@ class Motion:
     is_blind: bool = False
     since_s: float = math.inf  # when what moves began to; known only once it has gone some way
     n_looks: int = 0  # in how many frames it was followed since
+    period_s: float = 0.0  # the usual time between two looks; 0: not known
     is_sure: bool = False  # as in the look before, something is there that has been on its way for SURE_S
 
 
@@ -120,6 +121,20 @@ class DetectorState:
     known: Floats | None = None  # baseline before the scene last changed as a whole
     known_s: float = 0.0  # when that was
     flat_share: float = 0.0  # largest share of pixels of one level, in the last good frame
+    gaps_s: tuple[float, ...] = ()  # between the last looks
+
+    @property
+    def period_s(self) -> float:
+        """The usual time between two looks, the shortest of late, LONGEST_PERIOD_S at most; 0 before the second."""
+        gaps_s = [gap_s for gap_s in self.gaps_s if gap_s >= SHORTEST_PERIOD_S]
+        return min(*gaps_s, LONGEST_PERIOD_S) if gaps_s else 0.0
+
+    @property
+    def too_rare_hz(self) -> float | None:
+        """How many looks a second there are, when that is too few to tell motion; else None."""
+        if len(self.gaps_s) < PERIODS // 2 or min(self.gaps_s) < LONGEST_PERIOD_S:
+            return None
+        return 1 / min(self.gaps_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +169,11 @@ SWAY_PX = 5  # how far beside its place a thing that sways is looked for
 DISPLACED = 0.3  # share of the difference that is left over when it was found there
 ITSELF_S = 0.5  # not looked for so long after a baseline was made of one frame
 STEADY_S, STEADY_EVERY_S = 20.0, 0.5  # time constant of the steady baseline; how often it is learned
+PERIODS = 8  # looks whose distances are remembered
+SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.01, 2.2  # motion is told from 0.5 looks a second on
 SURE_S = 1.0  # what has been on its way this long is no dash that every look is needed for
-SPARSE_S = 1.0  # longest time between two looks that can count beginnings
+SPARSE_S = 1.0  # longest time between two looks that can count beginnings, unless looks are that rare;
+SWAY_SHARE = 0.25  # then so many beginnings a look are swaying
 JUMP_SHARE = (
     0.5  # share of pixels that change at once, in 3 of 4 cells, when a lamp is switched or a shot is cut
 )
@@ -235,6 +253,16 @@ def after_hole(state: DetectorState) -> DetectorState:
     return replace(state, tracks=(), is_active=False, is_on_way=False)
 
 
+def after_rest(state: DetectorState) -> DetectorState:
+    """Count the last look as two: one was left out on purpose."""
+    return replace(state, gaps_s=(*state.gaps_s[:-1], *(gap_s / 2 for gap_s in state.gaps_s[-1:])))
+
+
+def after_peek(state: DetectorState, before: DetectorState | None) -> DetectorState:
+    """Forget how long ago the last look was: a single key frame does not tell how often looks come."""
+    return replace(state, gaps_s=() if before is None else before.gaps_s)
+
+
 def step(
     state: DetectorState | None, luma: Gray, t_s: float, settings: DetectorSettings
 ) -> tuple[DetectorState, Motion]:
@@ -244,6 +272,7 @@ def step(
     if state is None or state.mean.shape != plane.shape:
         return start(_gray(plane), t_s), Motion(0.0, is_active=False)
     dt_s = _elapsed(state, t_s)
+    state = replace(state, gaps_s=(*state.gaps_s, t_s - state.t_s)[-PERIODS:])
     plane = _gray(plane)
     flat_share = _flat_share(luma)
     if flat_share > state.flat_share + DAMAGED_SHARE:
@@ -292,14 +321,15 @@ def step(
         DOUBT if is_doubtful else 1.0,
         lambda i: not is_itself and _is_displaced(state.mean, look, blobs[i]),
         bridged_s,
+        state.period_s,
     )
-    travelling = [track for track in owners if track.is_believed(t_s)]
+    travelling = [track for track in owners if track.is_believed(t_s, state.period_s)]
     warm_s = state.started_s + settings.warm_up_s
     is_active = bool(travelling) and t_s >= warm_s
     is_on_way = is_active and any(
         t_s - track.travelled_s <= bridged_s and t_s - track.since_s >= SURE_S for track in travelling
     )
-    motion = Motion(0.0, is_active=False)
+    motion = Motion(0.0, is_active=False, period_s=state.period_s)
     if is_active:
         scale = (settings.frame_width / plane.shape[1], settings.frame_height / plane.shape[0])
         motion = Motion(
@@ -309,6 +339,7 @@ def step(
             boxes=tuple(_scaled(blob, *scale, settings) for blob in blobs),
             since_s=max(warm_s, min(track.since_s for track in travelling)),  # nor does an event begin before
             n_looks=max(len(track.spots) for track in travelling),
+            period_s=state.period_s,
             is_sure=is_on_way and state.is_on_way,
         )
     return replace(
@@ -408,7 +439,7 @@ def _look(state: DetectorState, plane: Gray, t_s: float, noise: float, settings:
 
 def _elapsed(state: DetectorState, t_s: float) -> float:
     """Return for how long a look at `t_s` counts, seconds."""
-    return min(max(t_s - state.t_s, 1e-3), 1.0)
+    return min(max(t_s - state.t_s, 1e-3), max(1.0, state.period_s))
 
 
 def _limit(state: DetectorState, noise: float, settings: DetectorSettings) -> Floats:
@@ -420,9 +451,10 @@ def _limit(state: DetectorState, noise: float, settings: DetectorSettings) -> Fl
         np.maximum(limit, np.float32(max(FLOOR_LEVELS, 6.0 * noise)), out=limit)
     else:
         limit = np.full(state.mean.shape, settings.threshold, np.float32)
-    swaying = np.flatnonzero(state.onsets_hz > SWAY_HZ)
+    sway_hz = min(SWAY_HZ, SWAY_SHARE / state.period_s) if state.period_s else SWAY_HZ
+    swaying = np.flatnonzero(state.onsets_hz > sway_hz)
     if swaying.size:
-        sway = np.minimum((state.onsets_hz.ravel()[swaying] - SWAY_HZ) / SWAY_HZ, 4.0)
+        sway = np.minimum((state.onsets_hz.ravel()[swaying] - sway_hz) / sway_hz, 4.0)
         limit.ravel()[swaying] *= 1.0 + 2.0 * sway
     if state.is_active:
         limit *= np.float32(0.85)  # hysteresis: what moves is followed a little further
@@ -699,6 +731,7 @@ def _relearn(state: DetectorState, plane: Gray, t_s: float, noise: float, flat_s
         known=state.mean if is_settled else state.known,
         known_s=t_s if is_settled else state.known_s,
         flat_share=flat_share,
+        gaps_s=state.gaps_s,
     )
 
 
@@ -710,7 +743,9 @@ def _learn(state: DetectorState, look: _Look, light: list[tuple[tuple[slice, sli
     begun = at[~state.foreground.ravel()[at]]
     window_s = min(max(t_s - state.started_s, 5.0), ONSET_S)
     onsets_hz = state.onsets_hz
-    if t_s - state.t_s <= SPARSE_S:  # single key frames do not tell how often something begins
+    if t_s - state.t_s <= max(
+        SPARSE_S, 1.2 * state.period_s
+    ):  # single key frames do not tell how often something begins
         onsets_hz = onsets_hz * np.float32(1.0 - dt_s / window_s)
         onsets_hz.ravel()[begun] += np.float32(1.0 / window_s)
     is_due = t_s - state.steadied_s >= STEADY_EVERY_S
@@ -752,7 +787,7 @@ def _mean(
 
 def _steady(state: DetectorState, look: _Look) -> Floats:
     """Return the steady baseline after a look: the average since the baseline was made, of STEADY_S at most."""
-    elapsed_s = min(look.t_s - state.steadied_s, 1.0)
+    elapsed_s = min(look.t_s - state.steadied_s, max(1.0, state.period_s))
     age_s = look.t_s - state.learned_s if state.is_guess else STEADY_S
     steady = state.steady.copy()
     cv2.accumulateWeighted(look.plane, steady, elapsed_s / min(age_s + elapsed_s, STEADY_S))

@@ -19,7 +19,7 @@ import enum
 import zlib
 from collections import deque
 
-from services.motion.hints import SEPARATES, Size, Sizes
+from services.motion.hints import RUN, SEPARATES, Size, Sizes
 
 LEARN_S = 20.0  # decoded fully after a start or a reconnect
 CALM_S = 3.0  # without anything seen, before it sleeps
@@ -30,6 +30,7 @@ TOLD_BEFORE_S, TOLD_AFTER_S = 1.0, 1.5  # a hint this near an event's beginning 
 DISTRUST_S = 300.0  # everything is decoded this long after an event that no hint told of; doubles with each further one
 LONGEST_DISTRUST_S = 3600.0
 MOST_HINTS = 256
+RUN_S = 2.6  # packets of a hint may take so long; where they come more rarely nothing would be told in time
 MOST_GROUPS = 8
 MOST_REORDERED = 17  # pictures that may have to be known at a time (H.264: 16) and one
 LOOKS_APART = 1.25  # periods: a look may come this late
@@ -69,6 +70,7 @@ class Idler:
         self._key_s: float | None = None
         self._groups_s: deque[float] = deque(maxlen=MOST_GROUPS)
         self._hints_s: deque[float] = deque(maxlen=MOST_HINTS)
+        self._packets_s: deque[float] = deque(maxlen=RUN)
         self._woke_s = float("-inf")
         self._looked_s = float("-inf")
         self._busy_s = float("-inf")
@@ -117,6 +119,7 @@ class Idler:
         picture at once."""
         if self._started_s is None:
             self._started_s = t_s
+        self._packets_s.append(t_s)
         if size.is_key:
             if self._key_s is not None:
                 self._groups_s.append(t_s - self._key_s)
@@ -228,5 +231,6 @@ class Idler:
             and t_s - max(self._busy_s, self._woke_s) >= CALM_S
             and t_s - self._looked_s <= LATE_S
             and t_s >= self._distrusted_until_s
+            and max(self._packets_s) - min(self._packets_s) <= RUN_S
             and self._would_tell
         )

@@ -118,9 +118,14 @@ class Tracks:
     next_number: int = 0
 
 
-def follow(tracks: Tracks, blobs: Sequence[Blob], t_s: float) -> tuple[Tracks, tuple[Tracked, ...]]:
-    """Give each blob the number of the object that it continues (best overlap of grown rectangles), or a new one."""
-    free = [entry for entry in tracks.seen if t_s - entry[2] <= 1.0]
+def follow(
+    tracks: Tracks, blobs: Sequence[Blob], t_s: float, period_s: float = 0.0
+) -> tuple[Tracks, tuple[Tracked, ...]]:
+    """Give each blob the number of the object that it continues (best overlap of grown rectangles), or a new one.
+
+    `period_s`: the usual time between two looks.
+    """
+    free = [entry for entry in tracks.seen if t_s - entry[2] <= max(1.0, 2.5 * period_s)]
     stale: list[tuple[int, Blob, float, int]] = []
     found: list[Tracked] = []
     seen: list[tuple[int, Blob, float, int]] = []

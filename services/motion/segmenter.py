@@ -27,6 +27,9 @@ SHORTEST_FORCED_S = 1.0
 SETTLED_S = 3.0
 # The ring of packets holds 5 s more than the pre-roll.
 BACKDATED_S = 2.0
+# Where looks are rare, an event begins as many looks back as it took to believe it, and outlasts a look that missed it.
+BACKDATED_LOOKS, LONGEST_BACKDATED_S = 3.0, 4.5
+HOLD_LOOKS = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Travel:
 
     since_s: float = math.inf
     n_looks: int = 0
+    period_s: float = 0.0  # the usual time between two looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ def step(
     state = replace(state, last_seen_s=t_s)
     if state.started_s is None:
         return _idle(state, t_s, is_active and not is_blind, score, settings, travel)
-    hold_s = max(settings.quiet_s, settings.post_roll_s)
+    hold_s = max(settings.quiet_s, settings.post_roll_s, HOLD_LOOKS * travel.period_s)
     quiet_from_s = max(state.last_motion_s, min(state.blind_s, state.last_motion_s + BLIND_HOLDS * hold_s))
     if t_s - quiet_from_s >= hold_s:
         ended, actions = _end(state, state.last_motion_s + settings.post_roll_s)
@@ -183,7 +187,8 @@ def _idle(
     run = state.run + 1
     if travel.n_looks > run:
         run = travel.n_looks
-        started_s = min(started_s, max(travel.since_s, t_s - BACKDATED_S, state.ended_s))
+        back_s = max(BACKDATED_S, min(BACKDATED_LOOKS * travel.period_s, LONGEST_BACKDATED_S))
+        started_s = min(started_s, max(travel.since_s, t_s - back_s, state.ended_s))
     if run < settings.min_frames:
         return replace(state, run=run, run_started_s=started_s, run_peak=peak), ()
     starts_s = max(started_s - settings.pre_roll_s, min(state.floor_s, started_s))

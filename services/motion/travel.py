@@ -2,6 +2,9 @@
 
 Blobs are followed from frame to frame. A track is believed once its middle went one way: a straight line fitted to
 its last positions explains a way of several px, and what the line leaves over is small against that way.
+
+Times are in seconds, for looks that come often. Where they come rarely (`period_s` between two), each lasts so many
+looks: a thing that is seen once a second is known again after two seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +19,9 @@ from typing import Protocol
 # Tuned on the bench's tuning plan, see docs/design/motion.md; px of the 320 px plane.
 WINDOW_S = 1.5  # positions that are looked at
 KEEP_S = 0.6  # a track that was not seen this long is forgotten
+WINDOW_LOOKS, KEEP_LOOKS, ROOTED_LOOKS, BELIEVED_LOOKS = 5.5, 2.5, 1.5, 1.5  # the same, at least, in looks
+RARE_S = 0.4  # between two looks further apart than this a thing goes beyond the usual reach:
+REACH_A_SECOND = 0.6  # so much further a second, in shares of the usual one
 GAP_S = 0.25, 0.7  # nobody looked for so long: tracks are taken up where they will have gone to
 ROOTED_S = 0.3  # one look in which what sways was not recognised is no proof
 BELIEVED_S = 2.0  # a track that travelled goes on counting this long
@@ -30,6 +36,7 @@ FOLLOWED = 0.3  # how far one end must come along, in shares of the other's way
 NEAR_LOOKS, NEAR_SIZES = 10, 0.25  # growth of what comes near
 MAX_TRACKS = 24
 MAX_SPOTS = 32
+SPOTS_APART_S = 0.07  # positions nearer in time than this are one: 60 looks a second say no more than 14
 
 
 class Box(Protocol):
@@ -65,8 +72,8 @@ class Track:
     since_s: float = float("inf")  # when the way began that made it believed
     rooted_s: float = float("-inf")  # when it last was found to sway only
 
-    def is_believed(self, t_s: float) -> bool:
-        return t_s - self.travelled_s <= BELIEVED_S
+    def is_believed(self, t_s: float, period_s: float = 0.0) -> bool:
+        return t_s - self.travelled_s <= max(BELIEVED_S, BELIEVED_LOOKS * period_s)
 
 
 def follow(
@@ -77,6 +84,7 @@ def follow(
     doubt: float = 1.0,
     is_rooted: Callable[[int], bool] = lambda _index: False,
     bridged_s: float = 0.0,
+    period_s: float = 0.0,
 ) -> tuple[tuple[Track, ...], tuple[Track, ...]]:
     """Return all tracks after the frame at `t_s`, and for each box the track that it belongs to.
 
@@ -84,28 +92,41 @@ def follow(
     `size`: width and height of the plane. `doubt`: by how much longer a way must be than usual.
     `is_rooted`: whether the box of an index only sways; asked of those alone that would be believed.
     `bridged_s`: for how long nobody looked, if that is to be bridged (see `bridged`), else 0.
+    `period_s`: the usual time between two looks.
     """
-    free = [track for track in tracks if t_s - track.spots[-1].t_s <= KEEP_S + bridged_s]
-    lasts = [_expected(track, t_s) if bridged_s else track.spots[-1] for track in free]
+    keep_s = max(KEEP_S, KEEP_LOOKS * period_s) + bridged_s
+    free = [track for track in tracks if t_s - track.spots[-1].t_s <= keep_s]
+    is_rare = period_s > RARE_S
+    lasts = [_expected(track, t_s) if bridged_s or is_rare else track.spots[-1] for track in free]
+    reach = 1.0 + REACH_A_SECOND * (period_s - RARE_S) if is_rare else 1.0
     found: list[Track] = []
     for index, box in enumerate(boxes):
         spot = Spot(t_s, box.x + box.w / 2, box.y + box.h / 2, box.w, box.h)
-        apart, nearest = min(((_apart(last, spot), i) for i, last in enumerate(lasts)), default=(2.0, 0))
+        apart, nearest = min(
+            ((_apart(last, spot) / reach, i) for i, last in enumerate(lasts)), default=(2.0, 0)
+        )
         if apart > 1.0:
             found.append(Track((spot,)))
             continue
         known = free.pop(nearest)
         del lasts[nearest]
-        spots = tuple(s for s in (*known.spots, spot) if t_s - s.t_s <= WINDOW_S)[-MAX_SPOTS:]
+        window_s = max(WINDOW_S, WINDOW_LOOKS * period_s)
+        spots = tuple(s for s in (*_thinned(known.spots), spot) if t_s - s.t_s <= window_s)[-MAX_SPOTS:]
         track = replace(known, spots=spots)
         if _travels(spots, size, doubt):
             if is_rooted(index):
                 track = replace(track, rooted_s=t_s)
-            elif t_s - track.rooted_s > ROOTED_S:
-                since_s = track.since_s if track.is_believed(t_s) else spots[0].t_s
+            elif t_s - track.rooted_s > max(ROOTED_S, ROOTED_LOOKS * period_s):
+                since_s = track.since_s if track.is_believed(t_s, period_s) else spots[0].t_s
                 track = replace(track, travelled_s=t_s, since_s=since_s)
         found.append(track)
     return (*found, *free)[:MAX_TRACKS], tuple(found)
+
+
+def _thinned(spots: tuple[Spot, ...]) -> tuple[Spot, ...]:
+    """Leave out the last position when the one before is nearly as new: a track is to reach back WINDOW_S."""
+    is_near = len(spots) > 1 and spots[-1].t_s - spots[-2].t_s < SPOTS_APART_S
+    return spots[:-1] if is_near else spots
 
 
 def bridged(unseen_s: float) -> float:

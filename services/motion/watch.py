@@ -31,6 +31,7 @@ from services.motion.zones import only_in
 from shared.cameras import Camera
 
 FIRST_STRETCH_S = 0.25
+REST_PERIOD_S = 0.21  # looks further apart than this are all taken
 _LUMA_FIRST = ("yuv4", "yuvj4", "nv12", "nv21", "gray")
 
 
@@ -90,6 +91,7 @@ class Watch:
         self._ask_wall_offset_s = wall_offset_s
         self._wall_offset_s = 0.0  # of the open event
         self.event_id: str | None = None
+        self._is_rested = False  # the next look comes later because one is left out
         self.is_sure = False  # an event is open, and surely goes on until after the next look
         self.motion = Motion(0.0, is_active=False)
 
@@ -122,6 +124,8 @@ class Watch:
         self._due_s = (frame.t_s if is_late else self._due_s) + period_s
         settings = camera.motion
         self._state, self.motion = self._step(frame, camera)
+        if self._is_rested:
+            self._state = detector.after_rest(self._state)
         self._remember(frame)
         self._segmenter, actions = segmenter.step(
             self._segmenter,
@@ -131,10 +135,11 @@ class Watch:
             settings,
             is_blind=self.motion.is_blind,
             must_cut=must_cut,
-            travel=segmenter.Travel(self.motion.since_s, self.motion.n_looks),
+            travel=segmenter.Travel(self.motion.since_s, self.motion.n_looks, self.motion.period_s),
         )
         self.is_sure = segmenter.may_rest(self._segmenter, frame.t_s, self.motion.is_sure)
-        if may_rest and self.is_sure:
+        self._is_rested = may_rest and self.is_sure and self._state.period_s <= REST_PERIOD_S
+        if self._is_rested:
             self._due_s += period_s
         orders = self._orders(actions, camera)
         if not self._segmenter.is_watching:
@@ -149,7 +154,7 @@ class Watch:
         state, motion = self._step(frame, camera)
         if motion.is_active or _is_anything(state, motion):
             return True
-        self._state = state
+        self._state = detector.after_peek(state, self._state)
         self._due_s = max(self._due_s, frame.t_s + 1 / camera.motion.detect_fps)
         return False
 
@@ -157,6 +162,11 @@ class Watch:
     def is_busy(self) -> bool:
         """Whether the last look saw anything at all, believed or not, or an event is open."""
         return self._segmenter.is_watching or self._state is None or _is_anything(self._state, self.motion)
+
+    @property
+    def too_rare_hz(self) -> float | None:
+        """How many looks a second there are, when that is too few to tell motion; else None."""
+        return None if self._state is None else self._state.too_rare_hz
 
     @property
     def looked_s(self) -> float:
@@ -191,7 +201,7 @@ class Watch:
             if self._spare is None:
                 self._spare = frame
             return
-        self._tracks, objects = follow(self._tracks, motion.boxes, frame.t_s)
+        self._tracks, objects = follow(self._tracks, motion.boxes, frame.t_s, motion.period_s)
         quality = quality_of(motion.boxes, frame.image.width, frame.image.height)
         self._choice = choose(self._choice, Moment(frame.t_s, quality, objects, frame))
 

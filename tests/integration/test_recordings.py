@@ -95,6 +95,22 @@ def test_a_looped_recording_goes_on_at_once_behind_a_pause(tmp_path: Path) -> No
     assert no_clip_spans_a_hole(played)
 
 
+def test_a_recording_with_too_few_pictures_to_tell_motion_says_so(tmp_path: Path) -> None:
+    frames = [(5.0 * i, plane) for i, plane in enumerate(scene(12, 320, 180))]
+    played = play(tmp_path, write_at(tmp_path / "a.mp4", frames))
+    assert played.clips == []
+    assert played.status.message == (
+        "0.2 pictures a second come, wanted 0.5 at least to tell motion: raise the frame rate of the source"
+    )
+
+
+def test_a_walk_at_one_picture_a_second_is_an_event_with_clips_of_whole_seconds(tmp_path: Path) -> None:
+    frames = [(float(i), plane) for i, plane in enumerate(scene(40, 320, 180, 30, moves=range(15, 27)))]
+    played = play(tmp_path, write_at(tmp_path / "a.mp4", frames))
+    assert played.events_s() == [(pytest.approx(15.0, abs=1.5), pytest.approx(26.0, abs=1.5))]
+    assert played.status.message == ""
+
+
 def test_playback_waits_a_few_seconds_at_a_pause() -> None:
     now_s = [50.0]
 

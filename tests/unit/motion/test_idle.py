@@ -24,6 +24,7 @@ class Camera:
     group: int = 50
     spread: float = 300.0
     n: int = 0
+    fps: int = FPS
     is_fresh: bool = False  # its key frames need nothing of what came before, its pictures come in order
 
     def __post_init__(self) -> None:
@@ -31,8 +32,8 @@ class Camera:
 
     def send(self, seconds: float, extra: int = 0, is_busy: bool = False) -> list[Wish]:
         wishes = []
-        for _ in range(round(seconds * FPS)):
-            place, t_s = self.n % self.group, self.n / FPS
+        for _ in range(round(seconds * self.fps)):
+            place, t_s = self.n % self.group, self.n / self.fps
             n_bytes = (
                 200_000 if place == 0 else max(1, round(2000 + self.spread * self._rng.normal())) + extra
             )
@@ -46,7 +47,7 @@ class Camera:
 
     @property
     def t_s(self) -> float:
-        return self.n / FPS
+        return self.n / self.fps
 
 
 def asleep() -> Camera:
@@ -93,6 +94,11 @@ def test_a_key_frame_that_shows_something_has_the_group_before_decoded_too() -> 
 
 def test_sizes_that_would_not_tell_keep_the_camera_awake() -> None:
     assert set(Camera(Idler("cam"), spread=8000.0).send(120)) == {Wish.DECODE}
+
+
+def test_pictures_that_come_too_rarely_to_tell_in_time_keep_the_camera_awake() -> None:
+    assert Wish.SKIP in Camera(Idler("cam"), group=10, fps=5).send(300)
+    assert set(Camera(Idler("cam"), group=8, fps=4).send(300)) == {Wish.DECODE}
 
 
 def test_rare_key_frames_keep_the_camera_awake() -> None:

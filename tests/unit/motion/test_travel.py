@@ -94,6 +94,34 @@ def test_doubt_asks_for_a_longer_way() -> None:
     assert believed(walker, 30, doubt=2.0).index(True) > believed(walker, 30).index(True)
 
 
+def believed_at(hz: float, boxes_at: Callable[[float], list[Blob]], length_s: float = 12.0) -> list[bool]:
+    """Return the same for looks that come `hz` times a second; `boxes_at` takes seconds."""
+    tracks: tuple[Track, ...] = ()
+    answers = []
+    for t_s in np.arange(0, length_s, 1 / hz).tolist():
+        tracks, owners = follow(tracks, boxes_at(t_s), t_s, SIZE, period_s=1 / hz)
+        answers.append(any(track.is_believed(t_s, 1 / hz) for track in owners))
+    return answers
+
+
+@pytest.mark.parametrize("hz", [0.5, 0.7, 1, 1.5, 2, 3])
+def test_a_walker_is_believed_by_his_third_look_where_looks_are_rare(hz: float) -> None:
+    assert believed_at(hz, lambda t_s: [Blob(round(25 * t_s), 100, 24, 60)])[:4][-2:] == [True, True]
+
+
+@pytest.mark.parametrize("hz", [20, 30, 60])
+def test_what_is_slow_is_believed_however_many_looks_it_takes(hz: float) -> None:
+    assert believed_at(hz, lambda t_s: [Blob(round(50 + 8 * t_s), 100, 20, 40)], 4.0)[-1]
+
+
+@pytest.mark.parametrize("hz", [0.5, 1, 2])
+def test_what_swings_is_not_believed_where_looks_are_rare(hz: float) -> None:
+    def swinging(t_s: float) -> list[Blob]:
+        return [Blob(round(100 + 5 * math.sin(2.1 * t_s)), 80, 40, 40)]
+
+    assert not any(believed_at(hz, swinging, 300.0))
+
+
 def after_a_gap(gap_s: float, x: float) -> Track:
     """Let a thing go 80 px a second for a second, look again `gap_s` later, and return whose box at `x` is."""
     tracks: tuple[Track, ...] = ()

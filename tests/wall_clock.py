@@ -29,8 +29,8 @@ class SettableClock:
             "-Wall",
             "-Werror",
             "-o",
-            library,
-            SOURCE,
+            str(library),
+            str(SOURCE),
             "-ldl",
             "-lm",
         ]

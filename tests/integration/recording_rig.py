@@ -82,6 +82,7 @@ def play(folder: Path, path: Path, **fields: Any) -> Played:  # Any: YAML values
 def _clip(entry: tuple[dict[bytes, bytes], dict[bytes, bytes]], starts_s: float) -> PlayedClip:
     media, snippet = MediaMessage.decode(entry[0]), SnippetMessage.decode(entry[1])
     header = snippet.header
+    assert header.event_ended_at is not None
     with av.open(io.BytesIO(media.clip), "r") as container:
         times = [frame.time or 0.0 for frame in container.decode(video=0)]
     return PlayedClip(

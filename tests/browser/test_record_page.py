@@ -103,6 +103,7 @@ async def test_the_pipeline_s_health_is_shown_as_it_changes(
     await expect(panel).to_contain_text("No motion service is there")
     await expect(panel).to_contain_text("No classifier is there")
     await expect(panel).to_contain_text("No camera is known")
+    await expect(panel.get_by_label("Latest gaps")).to_contain_text("Nothing was missed")
     await shot(page, tmp_path, "health-nobody")
 
     stop = asyncio.Event()
@@ -122,6 +123,7 @@ async def test_the_pipeline_s_health_is_shown_as_it_changes(
     await expect(panel).to_contain_text("Camera 'yard' is away: no route to host")
     await expect(panel).to_contain_text("1 entry of labels.v1 could not be handled")
     await expect(lamp).to_contain_text("2 problems")
+    await expect(panel.get_by_label("Latest gaps")).to_contain_text("yardaway lasts")
     await narrow(page)
     await page.emulate_media(color_scheme="dark")
     await shot(page, tmp_path, "health-problems-phone-dark")

@@ -48,7 +48,7 @@ from tests.integration.test_told import (
     record,
     told,
 )
-from tests.servers import MosquittoServer
+from tests.servers import MosquittoServer, RedisServer
 
 __all__ = ["database", "either_database", "hooks"]  # fixtures
 
@@ -287,6 +287,28 @@ async def test_a_full_disk_and_a_motion_service_that_left_are_gaps(
         "disk.full",
         "motion.gone",
     ]
+
+
+async def test_a_full_redis_is_no_service_that_is_gone(
+    database: Database, own_redis: RedisServer, tmp_path: Path
+) -> None:
+    redis: Redis = Redis.from_url(own_redis.url)
+    rig = Rig(redis, database, tmp_path, (), after_s=0)
+    rig.cameras(seen())
+    speaking = asyncio.create_task(rig.speak())
+    await holds_after_look(rig, lambda: bool((rig.live.cameras or {}).get("gate")))
+    rig.stop.set()
+    await speaking
+    await redis.config_set("maxmemory", 1)
+    await rig.watch.look()
+    assert await found(database) == []
+    await redis.config_set("maxmemory", 0)
+    await rig.watch.look()
+    assert sorted(await found(database)) == [
+        ("classifier.gone", "classifier", True),
+        ("motion.gone", "motion", True),
+    ]
+    await redis.aclose()
 
 
 async def holds_after_look(rig: Rig, condition: Callable[[], bool]) -> None:

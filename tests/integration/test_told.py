@@ -518,6 +518,29 @@ async def test_the_broker_says_offline_for_a_recorder_that_is_gone(
     await ended(task)
 
 
+async def test_a_recorder_that_was_replaced_does_not_say_offline_for_the_other(
+    database: Database, broker: MosquittoServer, tmp_path: Path
+) -> None:
+    clock = Clock()
+    target = mqtt_target(broker)
+    first = delivery_of(target, database, tmp_path, clock, "first")
+    await told(first)
+    clock.forward(first.lease_s + 1)  # the database did not answer the first one
+    second = delivery_of(target, database, tmp_path, clock, "second")
+    await told(second)
+    listener, task = await listening(broker)
+    first._renew_at = 0
+    await told(first)  # it finds that it is replaced
+    assert not first.is_holder
+    await record(database, DOG, target, clock())
+    await told(second)
+    await listener.has("clipwatch/gate/motion", b"ON")
+    assert listener.last["clipwatch/status"] == b"online"
+    await second.address.channel.close()
+    await listener.has("clipwatch/status", b"offline")
+    await ended(task)
+
+
 async def test_each_event_fires_once_for_each_label_and_nothing_after_a_restart(
     database: Database, broker: MosquittoServer, tmp_path: Path
 ) -> None:

@@ -135,6 +135,8 @@ def cameras_now(
     """
     said = cameras_said(seen.heard or ())
     is_blind = GapKey("motion.gone", "motion") in open_keys
+    if seen.heard is None:  # Redis: nobody says anything
+        is_blind |= GapKey("recorder.unready", "recorder") in open_keys
     now: dict[str, CameraNow] = {}
     for camera in seen.cameras.values():
         one, was = said.get(camera.id), before.get(camera.id)

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from services.recorder.database import Database
 from services.recorder.gaps import rows
-from services.recorder.gaps.seen import Seen, cameras_now, configured, faults
+from services.recorder.gaps.seen import Seen, cameras_now, configured, faults, there
 from services.recorder.gaps.tracker import Change, Tracker
 from services.recorder.gaps.values import KINDS, CameraNow, GapKey, KnownCamera
 from services.recorder.metrics import RecorderMetrics
@@ -133,6 +133,9 @@ class GapWatch:
         try:
             async with asyncio.timeout(REDIS_S):
                 heard = tuple(await who_is_there(self.redis))
+                is_missing = not all(there(heard, service) for service in ("motion", "classifier"))
+                if is_missing and await _is_full(self.redis):
+                    return None  # those who are there cannot say so
         except (RedisError, OSError, TimeoutError):  # told by readiness
             return None
         self.pipeline.heard = heard
@@ -184,3 +187,10 @@ class GapWatch:
             async with self.database.writing() as connection:
                 before = rows.before_of(self.clock(), self.kept_days or UNLIMITED_DAYS)
                 await rows.prune(connection, before)
+
+
+async def _is_full(redis: Redis) -> bool:
+    """Return whether Redis takes nothing because its memory is used up; raises what the client raises."""
+    memory = await redis.info("memory")
+    limit = int(memory.get("maxmemory", 0))
+    return 0 < limit <= int(memory["used_memory"])

@@ -240,7 +240,8 @@ class Delivery:
                 await outbox.prune(connection, now)
                 self._prune_at = now_s + PRUNE_EVERY_S
         if self._is_holder and not is_holder:
-            await self.address.channel.close()
+            await self.address.channel.close(is_replaced=True)
+            self.fault = None  # the other one knows
         self._is_holder = is_holder
         self._renew_at = now_s + self.lease_s / (3 if is_holder else 15)
         if dropped:

@@ -165,9 +165,9 @@ class Mqtt:
         said = {"type": gap_type(gap), "timestamp": now.isoformat(), **gap_json(gap, self._page)}
         await self._publish(self._topic("gaps"), _json(said))
 
-    async def close(self) -> None:
+    async def close(self, is_replaced: bool = False) -> None:
         with contextlib.suppress(ChannelAway):
-            if self._client is not None:
+            if self._client is not None and not is_replaced:  # the other one has said online
                 await self._publish(self._topic("status"), OFFLINE, is_retained=True)
         await self._drop()
 

@@ -57,5 +57,5 @@ class Channel(Protocol):
     async def send_gap(self, gap: Gap, now: datetime) -> None:
         """Tell that a gap began or, with its `ended_at`, ended. Raises ChannelAway or NoticeRefused."""
 
-    async def close(self) -> None:
-        """Say good-bye; raises nothing."""
+    async def close(self, is_replaced: bool = False) -> None:
+        """Say good-bye, but silently when another recorder took over; raises nothing."""

@@ -97,7 +97,7 @@ class Webhook:
         if not 200 <= status < 300:
             raise NoticeRefused(_said(status))
 
-    async def close(self) -> None:
+    async def close(self, is_replaced: bool = False) -> None:  # noqa: ARG002 - the port has it
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()

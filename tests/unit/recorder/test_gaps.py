@@ -217,3 +217,11 @@ def test_no_camera_is_available_without_motion() -> None:
     before = CameraNow("gate", "", is_available=True, is_moving=False)
     assert not shown([motion(camera(), age_s=30)], {MOTION_GONE}, before).is_available
     assert not shown([motion(camera(state="disabled"))], set(), before).is_available
+
+
+def test_no_camera_is_available_while_redis_says_nothing() -> None:
+    before = CameraNow("gate", "", is_available=True, is_moving=False)
+    seen = Seen(up_s=1, heard=None, cameras=known("gate"))
+    unready = GapKey("recorder.unready", "recorder")
+    assert cameras_now(seen, (), {"gate": before})["gate"].is_available
+    assert not cameras_now(seen, {unready}, {"gate": before})["gate"].is_available

@@ -9,6 +9,7 @@ reader ignores what it does not know. A change that a reader of the version woul
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 from collections.abc import Mapping
@@ -34,11 +35,13 @@ SNIPPETS = "snippets.v1"
 MEDIA = "media.v1"
 LABELS = "labels.v1"
 TEXTS = "texts.v1"  # questions; an answer is the one entry of the stream `answer_key(request_id)`
+RECEIPTS = "receipts.v1"  # read by every motion service, without a group
 CLASSIFIERS = "classifiers"  # consumer group on SNIPPETS
 RECORDERS = "recorders"  # consumer group on LABELS
 VERSION = 1
 
 TEXTS_WAITING = 64  # questions that may wait; the oldest go first, whose askers have given up by then
+RECEIPTS_KEPT = 10_000  # about 1 MB; who missed one sends its snippet again
 ANSWER_KEPT_S = 60  # an answer that nobody fetches is gone after this long
 
 MAX_HEADER_BYTES = 512 * 1024
@@ -281,6 +284,40 @@ class LabelsMessage:
         scores = _single_shares(fields, b"scores", n_moments, n_targets)
         backgrounds = _single_shares(fields, b"backgrounds", n_moments, n_targets)
         return probabilities, embeddings, scores, backgrounds
+
+
+class Receipt(_Part):
+    """Whoever settles a snippet for good -> motion, which need not keep it any longer.
+
+    outcome: recorded, a row with its clip is committed; dead, it is a dead letter, which Redis keeps.
+    """
+
+    version: Literal[1] = 1
+    event_id: EventId
+    snippet: Number
+    outcome: Literal["recorded", "dead"] = "recorded"
+
+    def encode(self) -> Fields:
+        """Raise ContractError rather than write what no reader would take."""
+        return {b"h": _dump(self)}
+
+    @classmethod
+    def decode(cls, fields: Mapping[bytes, bytes]) -> Receipt:
+        """Raise ContractError when `fields` are not a Receipt of this version."""
+        return _load(Receipt, fields)
+
+    @classmethod
+    def of_dead(cls, fields: Mapping[bytes, bytes]) -> Receipt | None:
+        """Return the receipt for a snippets or labels message that goes to the dead letters, as little as can be read
+        of it; None when it does not even say whose it is.
+        """
+        try:
+            header = json.loads(fields.get(b"h", b""))
+            snippet = header.get("snippet")
+            named = snippet if isinstance(snippet, dict) else header
+            return cls(event_id=named["event_id"], snippet=named["snippet"], outcome="dead")
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+            return None
 
 
 RequestId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]

@@ -46,36 +46,50 @@ _CLOCK_EVERY_S = 1.0
 _SECOND_SIGNAL_S = 1.0  # a terminal's Ctrl-C and its launcher's SIGTERM come together: they are one
 
 
+@dataclass(slots=True, eq=False)
+class _Part:
+    """A part of a service: how long it may stand still, and when it last moved (monotonic)."""
+
+    within_s: float
+    moved_s: float
+
+    def beat(self) -> None:
+        self.moved_s = time.monotonic()
+
+
 @dataclass(slots=True)
 class Health:
     """Progress, not existence: each part says when it last moved, and how long it may stand still (seconds)."""
 
     is_ready: bool = False
-    _limits_s: dict[str, float] = field(default_factory=dict)
-    _beats: dict[str, float] = field(default_factory=dict)
+    _parts: dict[str, _Part] = field(default_factory=dict)
 
     def expect(self, part: str, within_s: float) -> Callable[[], None]:
-        """Watch `part`; return the function that it calls whenever it moves."""
-        self._limits_s[part] = within_s
-        self._beats[part] = time.monotonic()
+        """Watch `part`; return the function that it calls whenever it moves. A part of the same name is replaced:
+        what the old one still says of itself counts no longer.
+        """
+        watched = _Part(within_s, time.monotonic())
+        self._parts[part] = watched
+        return watched.beat
 
-        def beat() -> None:
-            self._beats[part] = time.monotonic()
+    def forget(self, part: str, beat: Callable[[], None] | None = None) -> None:
+        """Stop watching `part`: its work is done. With `beat` only if that is still the one that `part` has."""
+        watched = self._parts.get(part)
+        if watched is not None and beat in (None, watched.beat):
+            del self._parts[part]
 
-        return beat
-
-    def forget(self, part: str) -> None:
-        """Stop watching `part`: its work is done."""
-        self._limits_s.pop(part, None)
-        self._beats.pop(part, None)
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of all parts that are watched."""
+        return tuple(self._parts)
 
     def stalled(self) -> dict[str, float]:
         """Return the parts that stand still for too long, with the seconds since they moved."""
         now = time.monotonic()
         return {
-            part: round(now - self._beats[part], 1)
-            for part, limit_s in self._limits_s.items()
-            if now - self._beats[part] > limit_s
+            name: round(now - part.moved_s, 1)
+            for name, part in list(self._parts.items())
+            if now - part.moved_s > part.within_s
         }
 
 
@@ -112,6 +126,16 @@ def run(
     # Everything of ours is closed. Taking the interpreter down with torch in it took up to 20 s on a busy disk, long
     # enough to be killed by whoever stopped us; leaving at once took 0.2 s (measured 2026-11-23, in a container).
     os._exit(code)
+
+
+def contain(what: str, work: Callable[[], object], **facts: object) -> bool:
+    """Run `work` and tell whether it went well; what it raises is a bug: it is logged, and ends no thread."""
+    try:
+        work()
+    except Exception as exc:
+        log.error(f"{what}: this is a bug", exc_info=exc, **facts)
+        return False
+    return True
 
 
 def _run(

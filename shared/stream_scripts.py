@@ -7,9 +7,9 @@ group. They are written for one Redis, not for Redis Cluster, whose slots would 
 # Acknowledge and delete an entry and, only if that acknowledgement counted, write its outputs.
 #
 # KEYS: stream, one per deletion, one per output.
-# ARGV: group, id, longest output stream (0: unbounded), number of deletions, their ids …,
-#       then per output: number of values, values …
-# Answers {1, trimmed} when it was settled; {0, 0} when it was settled before.
+# ARGV: group, id, number of deletions, their ids …,
+#       then per output: longest its stream may be (0: unbounded), number of values, values …
+# Answers {1, trimmed of the first output's stream} when it was settled; {0, 0} when it was settled before.
 #
 # The acknowledgement comes first on purpose: once a script has written, a full Redis (noeviction) no longer refuses
 # its XADD, so the large input makes room for the small output. MULTI would be refused for ever.
@@ -19,7 +19,7 @@ group. They are written for one Redis, not for Redis Cluster, whose slots would 
 # the stream although the group never came as far as it: nobody will see it again, so the work in hand is written.
 SETTLE = """
 local stream, group, id = KEYS[1], ARGV[1], ARGV[2]
-local longest, deletions = tonumber(ARGV[3]), tonumber(ARGV[4])
+local deletions = tonumber(ARGV[3])
 
 local function parts(entry)
   local ms, seq = string.match(entry, '^(%d+)-(%d+)$')
@@ -49,17 +49,20 @@ for i = 2, #KEYS do  -- a script that fails half-way is not rolled back: look be
 end
 if redis.call('XACK', stream, group, id) == 0 and not was_rolled_back() then return {0, 0} end
 redis.call('XDEL', stream, id)
-local at = 5
+local at = 4
 for i = 1, deletions do
   redis.call('XDEL', KEYS[1 + i], ARGV[at])
   at = at + 1
 end
 local trimmed = 0
 for i = 2 + deletions, #KEYS do
-  local count = tonumber(ARGV[at])
-  redis.call('XADD', KEYS[i], '*', unpack(ARGV, at + 1, at + count))
-  at = at + 1 + count
-  if longest > 0 then trimmed = trimmed + redis.call('XTRIM', KEYS[i], 'MAXLEN', longest) end
+  local longest, count = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  redis.call('XADD', KEYS[i], '*', unpack(ARGV, at + 2, at + 1 + count))
+  at = at + 2 + count
+  if longest > 0 then
+    local cut = redis.call('XTRIM', KEYS[i], 'MAXLEN', longest)
+    if i == 2 + deletions then trimmed = cut end
+  end
 end
 return {1, trimmed}
 """

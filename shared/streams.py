@@ -24,7 +24,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -83,10 +83,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """An entry to append when the delivery is settled."""
+    """An entry to append when the delivery is settled; `longest`: of the stream, the oldest go first (0: unbounded)."""
 
     stream: str
     fields: Mapping[bytes, bytes]
+    longest: int = 0
 
     def __post_init__(self) -> None:
         if not self.stream or not self.fields:
@@ -185,8 +186,14 @@ class Consumer:
     """Runs one handler on one stream until `stop` is set; see the module's rules."""
 
     def __init__(
-        self, redis: Redis, settings: ConsumerSettings, handler: Handler, metrics: StreamMetrics | None = None
+        self,
+        redis: Redis,
+        settings: ConsumerSettings,
+        handler: Handler,
+        metrics: StreamMetrics | None = None,
+        on_dead: Callable[[Delivery], Sequence[Output]] = lambda _: (),
     ) -> None:
+        """`on_dead` returns what is written beside a dead letter."""
         kwargs: dict[str, Any] = redis.get_connection_kwargs()  # type: ignore[no-untyped-call]  # redis-py's gap
         deadline_s = kwargs.get("socket_timeout")
         if deadline_s is not None and deadline_s * 1000 <= settings.block_ms:
@@ -195,6 +202,7 @@ class Consumer:
         self._settings = settings
         self._handler = handler
         self._metrics = metrics
+        self._on_dead = on_dead
         self._beat: Callable[[], None] = lambda: None
         self._state = _State()
         self._settle = redis.register_script(SETTLE)
@@ -527,18 +535,18 @@ class Consumer:
     async def _settle_for_good(self, delivery: Delivery, outcome: Done | Dead) -> bool:
         """Settle in one step; return whether it was this call that did it."""
         s = self._settings
-        longest = 0
         if isinstance(outcome, Dead):
-            outcome, longest = Done(outputs=(dead_letter(delivery, outcome.reason),)), s.dead_max
+            letter = replace(dead_letter(delivery, outcome.reason), longest=s.dead_max)
+            outcome = Done(outputs=(letter, *self._on_dead(delivery)))
         keys: list[str] = [s.stream]
-        arguments: list[bytes | str | int] = [s.group, delivery.id, longest, len(outcome.deletions)]
+        arguments: list[bytes | str | int] = [s.group, delivery.id, len(outcome.deletions)]
         for stream, entry_id in outcome.deletions:
             keys.append(stream)
             arguments.append(entry_id)
         for output in outcome.outputs:
             keys.append(output.stream)
             values: list[bytes] = [part for pair in output.fields.items() for part in pair]
-            arguments += [len(values), *values]
+            arguments += [output.longest, len(values), *values]
         settled, trimmed = await self._settle_patiently(keys, arguments)
         if trimmed:
             log.warning("oldest dead letters dropped", stream=s.stream, dropped=trimmed, kept=s.dead_max)

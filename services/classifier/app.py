@@ -39,6 +39,7 @@ from shared.labeller import Looked, label
 from shared.logs import get_logger
 from shared.metrics import SECONDS, StreamMetrics
 from shared.presence import Presence, announce
+from shared.receipts import receipt_of_dead
 from shared.runtime import Runtime, connect_redis, run
 from shared.streams import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome, Output
 
@@ -338,7 +339,9 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
                 classifier.lost = partial(_lost, losses, runtime.stop)
                 runtime.health.is_ready = True
                 log.info("ready")
-                consumer = Consumer(redis, _consumer(settings), classifier.handle, StreamMetrics())
+                consumer = Consumer(
+                    redis, _consumer(settings), classifier.handle, StreamMetrics(), receipt_of_dead
+                )
                 answerer = classifier.answerer(redis, AnswererMetrics())
                 async with asyncio.TaskGroup() as group:  # one that fails ends the other, and the service
                     group.create_task(consumer.run(runtime.stop, beat), name="snippets")

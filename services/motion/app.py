@@ -1,6 +1,6 @@
 """The motion service, put together: cameras in, snippets in Redis out. Everything is built here.
 
-camera threads --> outbox on disk --> publisher --> Redis
+camera threads --> outbox on disk --> publisher --> Redis --receipts--> what is recorded leaves the disk
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import contextlib
 import gc
 import json
 import os
-import secrets
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,13 +29,15 @@ from services.motion.metrics import MotionMetrics
 from services.motion.outbox import Outbox, Publisher, owner_of, write_durably
 from services.motion.page import add_page_routes
 from services.motion.probe import probe_source
+from services.motion.receipts import Receipts
 from services.motion.recordings import Recording, find_recording
-from services.motion.recovery import recover
+from services.motion.recovery import Recovery
 from services.motion.roster import Roster, enabled
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.video import quiet_ffmpeg
 from services.motion.sources.whip import Door
 from services.motion.status import CameraStatus
+from services.motion.storage import Secret, find_secret, prepare_folder
 from services.motion.view_api import Gallery, add_view_routes
 from services.motion.views import Views
 from services.motion.whip import add_whip_routes
@@ -53,6 +55,8 @@ STALLED_S = 60.0  # a camera's threads and the publisher must move within this, 
 WATCH_FILE_S = 2.0
 STOP_CAMERAS_S = 2.5
 RESTART_BROKEN_S = 10.0
+RESTARTS = 3  # of a recording
+WATCH_DISK_S = 2.0
 
 
 async def check(settings: MotionServiceSettings) -> Sequence[str]:
@@ -60,7 +64,7 @@ async def check(settings: MotionServiceSettings) -> Sequence[str]:
     quiet_ffmpeg()
     faults: list[str] = []
     try:
-        _folder(settings.data_dir)
+        prepare_folder(settings.data_dir)
         _redis(settings)
         for camera in load_cameras(settings.cameras_file).cameras:
             if camera.is_file and camera.enabled:
@@ -84,15 +88,16 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     cv2.setNumThreads(1)  # cameras are the parallelism; planes are too small to share out
     store = CameraFileStore(settings.cameras_file)
     version = store.read()
-    folder = _folder(settings.data_dir)
-    secret = _secret(folder)
+    folder = prepare_folder(settings.data_dir)
+    secret = find_secret(folder)
     metrics = MotionMetrics()
     outbox = Outbox(folder / "outbox", settings.outbox_max_bytes, metrics)
-    journals = _folder(folder / "journal")
-    cameras = enabled(version)
+    journals = folder / "journal"
+    recovery = Recovery(journals, outbox, secret.value, metrics)
     views = Views(settings.live_viewers_max)
     showroom = Showroom(_ice(settings), views.of)
-    crew = Crew(Place(settings, outbox, secret, journals, views), folder / "recordings", runtime, metrics)
+    place = Place(settings, outbox, secret.value, journals, views)
+    crew = Crew(place, folder / "recordings", runtime, metrics)
     roster = Roster(store, crew, version)
     add_routes(runtime.app, roster, lambda: _status_of(crew), settings.api_token)
     add_view_routes(runtime.app, Gallery(roster, views, showroom, settings.api_token))
@@ -100,53 +105,93 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     add_whip_routes(runtime.app, crew.door_of)
     _log_thread_bugs()
     redis = _redis(settings)
-    owner = owner_of(secret)
+    owner = owner_of(secret.value)
     publisher = Publisher(outbox, redis, settings.backlog_max, owner, metrics)
-    sending_ends = asyncio.Event()
-    sending = asyncio.create_task(
-        publisher.run(sending_ends, runtime.health.expect("publisher", STALLED_S)), name="publisher"
-    )
+    receipts = Receipts(outbox, redis, owner, metrics)
+    expect = runtime.health.expect
+    ends = asyncio.Event()  # of what goes on until the cameras have stopped
+    disk = _watch_disk(outbox, recovery, secret, runtime.stop, expect("disk", STALLED_S))
+    storing = asyncio.create_task(disk, name="disk")
     watching = asyncio.create_task(_watch_file(roster, runtime.stop), name="camera file")
-    told = asyncio.create_task(
-        announce(redis, partial(_presence, crew, roster, owner), sending_ends, partial(_mark, crew, roster)),
-        name="presence",
-    )
+    presence = announce(redis, partial(_presence, crew, roster, owner), ends, partial(_mark, crew, roster))
+    talking = [
+        asyncio.create_task(publisher.run(ends, expect("publisher", STALLED_S)), name="publisher"),
+        asyncio.create_task(receipts.run(ends, expect("receipts", STALLED_S)), name="receipts"),
+        asyncio.create_task(presence, name="presence"),
+    ]
     try:
-        await asyncio.to_thread(recover, journals, outbox, secret, cameras.get, metrics)
-        crew.start(cameras)
+        await asyncio.to_thread(recovery.find)
+        await asyncio.to_thread(recovery.recover)
+        crew.start(enabled(version))
         roster.begin()
-        runtime.health.is_ready = True
-        await _until_done(crew, outbox, runtime.stop, sending)
+        await _until_done(crew, outbox, runtime, [*talking, storing, watching])
     finally:
         watching.cancel()
+        storing.cancel()
         leaving = asyncio.create_task(asyncio.to_thread(showroom.close), name="viewers leave")
         await asyncio.to_thread(crew.stop, STOP_CAMERAS_S)
         await leaving
-        sending_ends.set()
+        ends.set()
         publisher.nudge()
-        await asyncio.wait({sending, told}, timeout=1.0)
-        sending.cancel()
-        told.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sending
+        await _end(talking, 1.0)
         is_sent = await publisher.flush(min(2.0, settings.drain_s / 2))
         if not is_sent:
             log.warning("snippets stay on disk for the next start", entries=outbox.n_entries)
         await redis.aclose()
-        write_durably(folder / "status.json", json.dumps(_status_of(crew)).encode())
+        _leave_status(folder, crew)
         gc.freeze()  # the interpreter's last collections took 1 to 3 s of the 5 s that a stop may last
     crew.judge()
 
 
-async def _until_done(crew: Crew, outbox: Outbox, stop: asyncio.Event, sending: asyncio.Task[None]) -> None:
-    while not stop.is_set():
-        if sending.done():
-            sending.result()
+async def _end(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:
+    """Wait for tasks that were told to end, then cancel them; raise what one of them failed of."""
+    _, late = await asyncio.wait(tasks, timeout=within_s)
+    for task in late:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _until_done(
+    crew: Crew, outbox: Outbox, runtime: Runtime, tasks: Sequence[asyncio.Task[None]]
+) -> None:
+    """Wait for `stop`, or for the ends of all files and nothing left to send: what Redis has may wait for its receipts
+    until the next start. One of `tasks` that fails ends the service.
+    """
+    while not runtime.stop.is_set():
+        for task in tasks:
+            if task.done():
+                task.result()
         if crew.is_done and outbox.n_entries == 0:
             return
         crew.restart_broken()
+        runtime.health.is_ready = not outbox.is_refusing and not crew.is_broken
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 0.1)
+            await asyncio.wait_for(runtime.stop.wait(), 0.1)
+
+
+async def _watch_disk(
+    outbox: Outbox, recovery: Recovery, secret: Secret, stop: asyncio.Event, beat: Callable[[], None]
+) -> None:
+    """After a refusal of the disk, see when it takes files again; then write what had to wait."""
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), WATCH_DISK_S)
+            return
+        beat()
+        await asyncio.to_thread(outbox.try_disk)
+        if recovery.is_begun and not outbox.is_refusing:
+            await asyncio.to_thread(recovery.recover)
+        with contextlib.suppress(OSError):  # told at the start
+            await asyncio.to_thread(secret.keep)
+
+
+def _leave_status(folder: Path, crew: Crew) -> None:
+    try:
+        write_durably(folder / "status.json", json.dumps(_status_of(crew)).encode())
+    except OSError as exc:
+        log.warning("the last state of the cameras cannot be written", error=exc)
 
 
 @dataclass(slots=True)
@@ -159,6 +204,7 @@ class Crew:
     metrics: MotionMetrics
     workers: dict[str, Worker] = field(default_factory=dict)
     _broken_since: dict[str, float] = field(default_factory=dict)
+    _restarts: Counter[str] = field(default_factory=Counter)
 
     def start(self, cameras: dict[str, Camera]) -> None:
         """Start a worker for each camera."""
@@ -183,15 +229,26 @@ class Crew:
                 log.info("camera has other settings", camera=camera.id)
                 worker.change(camera)
 
-    def restart_broken(self) -> None:
-        """Give a network camera whose worker a bug ended another one, after a while."""
+    def restart_broken(self, after_s: float = RESTART_BROKEN_S) -> None:
+        """Give a camera whose worker a bug ended another one, after a while; a recording RESTARTS times at most, since
+        what it stumbles over stays in it. It is read from its start, with the ids of before.
+        """
         for camera_id, worker in list(self.workers.items()):
-            if not (worker.is_done and worker.is_broken and isinstance(worker, LiveWorker)):
+            if not (worker.is_done and worker.is_broken) or not self._may_restart(worker):
                 continue
             since = self._broken_since.setdefault(camera_id, time.monotonic())
-            if time.monotonic() - since >= RESTART_BROKEN_S:
+            if time.monotonic() - since >= after_s:
                 del self._broken_since[camera_id]
+                self._restarts[camera_id] += 1
                 self._start(worker.camera)
+
+    def _may_restart(self, worker: Worker) -> bool:
+        return isinstance(worker, LiveWorker) or self._restarts[worker.camera.id] < RESTARTS
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a bug ended a camera that does not run again yet."""
+        return any(worker.is_done and worker.is_broken for worker in list(self.workers.values()))
 
     def stop(self, within_s: float) -> None:
         """Stop all workers together; those that hang are left behind (their threads are daemons)."""
@@ -206,7 +263,10 @@ class Crew:
     def is_done(self) -> bool:
         """Whether every camera was a finite file and has ended, or failed."""
         workers = list(self.workers.values())  # a copy: they change in a thread; none: all are paused
-        return bool(workers) and all(isinstance(w, FileWorker) and w.is_done for w in workers)
+        return bool(workers) and all(isinstance(w, FileWorker) and self._has_ended(w) for w in workers)
+
+    def _has_ended(self, worker: Worker) -> bool:
+        return worker.is_done and not (worker.is_broken and self._may_restart(worker))
 
     def judge(self) -> None:
         """At the end: raise Permanent when no camera could be used; let plain recordings be played again."""
@@ -228,9 +288,9 @@ class Crew:
 
     def _start(self, camera: Camera) -> None:
         part = f"camera {camera.id}"
-        status = CameraStatus(
-            camera.id, camera.url, self.metrics, beat=self.runtime.health.expect(part, STALLED_S)
-        )
+        health = self.runtime.health
+        beat = health.expect(part, STALLED_S)
+        status = CameraStatus(camera.id, camera.url, self.metrics, beat=beat)
         status.become("connecting")
         worker: Worker
         if camera.is_file and Path(camera.url).is_dir():
@@ -239,7 +299,12 @@ class Crew:
             worker = FileWorker(camera, self.place, status, self._recording(camera))
         else:
             worker = LiveWorker(camera, self.place, status)
-        worker.on_end = lambda: self.runtime.health.forget(part)
+
+        def end() -> None:
+            if not worker.is_broken:  # one that is not started again shows as standing still
+                health.forget(part, beat)  # its own: the camera may have another worker by now
+
+        worker.on_end = end
         worker.start()  # first: one that is seen before it runs looks as if it were done
         self.workers[camera.id] = worker
 
@@ -267,9 +332,15 @@ async def _watch_file(roster: Roster, stop: asyncio.Event) -> None:
 
 def _status_of(crew: Crew) -> dict[str, object]:
     """Return what GET /api/cameras answers; its last answer is left in status.json of the data directory."""
+    outbox = crew.place.outbox
     return {
         "cameras": [worker.status.as_json() for worker in list(crew.workers.values())],
-        "outbox": {"entries": crew.place.outbox.n_entries, "bytes": crew.place.outbox.n_bytes},
+        "outbox": {
+            "entries": outbox.n_entries,
+            "bytes": outbox.n_bytes,
+            "kept": outbox.n_kept,
+            "kept_bytes": outbox.kept_bytes,
+        },
     }
 
 
@@ -328,30 +399,6 @@ def _ice(settings: MotionServiceSettings) -> IceServers:
         settings.live_ice_username or None,
         password.get_secret_value() if password else None,
     )
-
-
-def _folder(path: Path) -> Path:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as exc:
-        raise ConfigError(f"DATA_DIR={path}: cannot be written: {exc.strerror}") from exc
-    return path
-
-
-def _secret(folder: Path) -> bytes:
-    """Return the secret of this data directory; made once, readable by the owner only."""
-    path = folder / "secret"
-    try:
-        known = path.read_bytes()
-    except FileNotFoundError:
-        known = b""
-    if len(known) >= 32:
-        return known
-    write_durably(path, secrets.token_bytes(32))
-    return path.read_bytes()
 
 
 def _log_thread_bugs() -> None:

@@ -86,6 +86,7 @@ class Worker:
         self._ring = PacketRing(_keep_s(camera), place.settings.ring_max_bytes)
         self._lock = threading.Lock()  # ring and journal change together
         self._journal: Journal | None = None
+        self._is_journal_refused = False  # told; the next one that can be written ends it
         self._maker = Maker(
             place.outbox,
             place.secret,
@@ -272,12 +273,16 @@ class Worker:
 
     def _begin_journal(self, header: JournalHeader) -> None:
         with self._lock:
+            self._journal = None
             try:
                 self._journal = Journal(self._place.journals, header)
             except OSError as exc:
                 self._journal_failed(exc)
                 return
             self._write_journal(self._ring.between(header.starts_s, float("inf")))
+            if self._is_journal_refused and self._journal.is_open:
+                self._is_journal_refused = False
+                log.info("journals can be written again", camera=self.camera.id)
 
     def _write_journal(self, packets: Sequence[Packet]) -> None:
         if self._journal is None:
@@ -288,13 +293,16 @@ class Worker:
             self._journal_failed(exc)
 
     def _journal_failed(self, exc: OSError) -> None:
-        log.warning(
-            "the journal cannot be written, a kill would lose this event", camera=self.camera.id, error=exc
-        )
+        if not self._is_journal_refused:
+            log.warning(
+                "the journal cannot be written, a kill would lose this event",
+                camera=self.camera.id,
+                error=exc,
+            )
+        self._is_journal_refused = True
         self.status.drop("journal")
         if self._journal is not None:
-            self._journal.close()
-        self._journal = None
+            self._journal.close()  # it goes with its snippet: left behind, it would end the event once more
 
 
 class FileWorker(Worker):
@@ -331,7 +339,7 @@ class FileWorker(Worker):
             return
         starts_s = recording.starts_s if recording else steady_s()
         if recording:
-            recording.begin()
+            self._mark(recording.begin)
         while not self._stop.is_set():
             try:
                 ends_s = self._play(starts_s)
@@ -341,12 +349,34 @@ class FileWorker(Worker):
             if self._stop.is_set():
                 break
             if recording is not None:
-                recording.finish()
+                self._mark(recording.finish)
                 self.status.become("ended")
                 log.info("file read to its end", camera=self.camera.id, message=self.status.message or None)
             if not repeats:
                 return
             starts_s = ends_s if self.camera.pace == "fast" else max(ends_s, steady_s() - 1.0)
+
+    def _mark(self, write: Callable[[], None]) -> None:
+        """Write a mark of the recording; wait while the disk does not take it. Stopped meanwhile it stays unwritten,
+        and the file is read again, with the same ids.
+        """
+        refused_since_s: float | None = None
+        while not self._stop.is_set():
+            self.status.beat()
+            try:
+                write()
+            except OSError as exc:
+                if refused_since_s is None:
+                    refused_since_s = time.monotonic()
+                    self.status.message = f"waits for the disk: {exc.strerror}"
+                    log.warning("the mark of a file cannot be written", camera=self.camera.id, error=exc)
+                self._stop.wait(1.0)
+                continue
+            if refused_since_s is not None:
+                self.status.message = ""
+                refused_s = round(time.monotonic() - refused_since_s, 1)
+                log.info("the mark of a file is written", camera=self.camera.id, refused_s=refused_s)
+            return
 
     def _failed(self, message: str) -> None:
         self.status.last_error = self.status.message = message
@@ -674,7 +704,7 @@ class LiveWorker(Worker):
         backoff_s = RECONNECT_MIN_S
         while not self._stop.is_set():
             while sum(reader.is_alive() for reader in self._readers) >= MOST_LEFT_BEHIND:
-                self._wait(1.0)
+                self._stop.wait(1.0)  # without a beat: nobody knows whether a thread that hangs ever ends
                 if self._stop.is_set():
                     return
             why, ran_s = self._session()

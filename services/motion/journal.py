@@ -11,6 +11,7 @@ leaves every packet in one of the two, and of the journals of an event only the 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import struct
@@ -56,29 +57,46 @@ class Found:
 
 
 class Journal:
-    """An open journal file. A full disk ends it: the event goes on without."""
+    """An open journal file. A full disk closes it: what it holds stays until its snippet is in the outbox."""
 
     def __init__(self, folder: Path, header: JournalHeader) -> None:
-        """Create the file; raises OSError."""
+        """Create the file; raises OSError, and leaves nothing behind then."""
         self.path = folder / f"{header.event_id}.{header.snippet}{_SUFFIX}"
+        folder.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._write(_MAGIC + _framed(json.dumps(_to_json(header)).encode()))
+        try:
+            self._write(_MAGIC + _framed(json.dumps(_to_json(header)).encode()))
+        except OSError:
+            self.delete()
+            raise
+
+    @property
+    def is_open(self) -> bool:
+        return self._descriptor >= 0
 
     def append(self, packets: Iterable[Packet]) -> None:
-        """Write packets; raises OSError."""
+        """Write packets; raises OSError. A closed one takes nothing."""
+        if not self.is_open:
+            return
         self._write(
             b"".join(_framed(_PACKET.pack(packet.t_s, packet.is_key) + packet.data) for packet in packets)
         )
 
     def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):  # what is not on the disk was lost to the journal before
+                os.close(descriptor)
 
     def delete(self) -> None:
-        """Close and forget it: its snippet is in the outbox."""
+        """Close and forget it: its snippet is in the outbox. One that cannot be removed is taken up at the next start,
+        which does no harm: the outbox and the record know its snippet.
+        """
         self.close()
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as exc:
+            log.warning("a journal cannot be removed", journal=self.path.name, error=exc)
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -86,18 +104,22 @@ class Journal:
             view = view[os.write(self._descriptor, view) :]
 
 
-def find_journals(folder: Path) -> list[Found]:
-    """Return what was left behind, by event and snippet; files without a readable header or packet are deleted."""
+def find_journals(folder: Path) -> list[tuple[Path, JournalHeader]]:
+    """Return what was left behind, by event and snippet; files without a readable header or packet are deleted.
+
+    One that the disk does not give is left for the next start.
+    """
     found = []
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
         try:
-            journal = read_journal(path)
+            found.append((path, read_journal(path).header))
         except Permanent as exc:
             log.info("an empty journal is cleared away", reason=str(exc))
-            path.unlink(missing_ok=True)
-            continue
-        found.append(journal)
-    return sorted(found, key=lambda journal: (journal.header.event_id, journal.header.snippet))
+            with contextlib.suppress(OSError):  # it is harmless, and cleared away another time
+                path.unlink(missing_ok=True)
+        except OSError as exc:
+            log.error("a journal cannot be read", journal=path.name, error=exc)
+    return sorted(found, key=lambda one: (one[1].event_id, one[1].snippet))
 
 
 def read_journal(path: Path) -> Found:

@@ -38,6 +38,28 @@ class MotionMetrics:
             "clipwatch_outbox_entries", "Snippets that wait on disk.", registry=registry
         )
         self.outbox_bytes = Gauge("clipwatch_outbox_bytes", "What they take.", registry=registry)
+        self.outbox_kept_entries = Gauge(
+            "clipwatch_outbox_kept_entries",
+            "Snippets that Redis has, kept on disk until they are recorded.",
+            registry=registry,
+        )
+        self.outbox_kept_bytes = Gauge("clipwatch_outbox_kept_bytes", "What those take.", registry=registry)
+        self.outbox_uncovered = Counter(
+            "clipwatch_outbox_uncovered_entries_total",
+            "Snippets in Redis that the disk had no room to keep until they are recorded.",
+            registry=registry,
+        )
+        self.receipts = Counter(
+            "clipwatch_receipts_total",
+            "Kept snippets that were let go, by why: recorded, dead (a dead letter), unanswered.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.sent_again = Counter(
+            "clipwatch_snippets_sent_again_total",
+            "Snippets that Redis lost before they were recorded, and was given again.",
+            registry=registry,
+        )
         self.outbox_broken = Counter(
             "clipwatch_outbox_broken_entries_total", "Entries that the disk spoiled.", registry=registry
         )

@@ -1,14 +1,15 @@
-"""The spool between a cut snippet and Redis: on disk before anything is promised, in order, bounded.
+"""The spool between a cut snippet and its row: on disk before anything is promised, in order, bounded.
 
 An entry is one file with the two messages of a snippet. It is written under a temporary name, fsynced, renamed, and
-the folder is fsynced; it goes when Redis has answered. One script adds both messages, and leaves a mark for the
-snippet, so that an entry whose answer was lost is not added twice.
+the folder is fsynced; it goes when its snippet is recorded (services/motion/receipts.py), not before. One script adds
+both messages, and leaves a mark for the snippet, so that an entry whose answer was lost is not added twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import struct
@@ -33,18 +34,22 @@ from shared.streams import AWAY
 log = get_logger(__name__)
 
 _MAGIC = b"clipwatch outbox 1\n"
-_SUFFIX = ".snippet"
+_SUFFIX, _SENT_SUFFIX = ".snippet", ".sent"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 MARK_S = 7 * 86400  # how long Redis remembers that a snippet was added
+RECORDED = "recorded"  # what its mark says once its receipt came; before: 'snippet <entry id>'
 
 # KEYS: media stream, snippets stream, mark. ARGV: backlog_max, mark_s, number of media values, them, snippet values.
+# Answers 'busy', what the mark says, or 'added'.
 _ADD = """
-if redis.call('EXISTS', KEYS[3]) == 1 then return 'known' end
+local mark = redis.call('GET', KEYS[3])
+if mark then return mark end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[1]) then return 'busy' end
 local count = tonumber(ARGV[3])
 local id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 4, 3 + count))
-redis.call('XADD', KEYS[2], '*', 'media_id', id, unpack(ARGV, 4 + count))
-redis.call('SET', KEYS[3], id, 'EX', ARGV[2])
-return id
+local snippet = redis.call('XADD', KEYS[2], '*', 'media_id', id, unpack(ARGV, 4 + count))
+redis.call('SET', KEYS[3], 'snippet ' .. snippet, 'EX', ARGV[2])
+return 'added'
 """
 
 
@@ -58,47 +63,85 @@ class BrokenEntry(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A snippet that waits on disk."""
+    """A snippet on disk; the name is its file's."""
 
     name: str
     n_bytes: int
 
+    @property
+    def key(self) -> str:
+        """`<event id>.<snippet>`."""
+        return self.name.split(".", 1)[1].rsplit(".", 1)[0]
+
 
 class Outbox:
-    """Entries in the order in which they came, of this process and of the ones before. Safe between threads."""
+    """Entries in the order in which they came, of this process and of the ones before. Safe between threads.
+
+    An entry waits to be sent (`<number>.<key>.snippet`); then it is kept (`….sent`) until its snippet is recorded, so
+    that a Redis that lost it can be given it again. For want of room the kept ones go first.
+    """
 
     def __init__(self, folder: Path, max_bytes: int, metrics: MotionMetrics | None = None) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._metrics = metrics
         self._changed = threading.Condition()
-        self._entries: OrderedDict[str, int] = OrderedDict()
-        self._keys: set[str] = set()
+        self._entries: OrderedDict[str, Entry] = OrderedDict()  # by key, waiting to be sent
+        self._kept: OrderedDict[str, Entry] = OrderedDict()  # by key, sent and not yet recorded
+        self._n_bytes = self._kept_bytes = 0
+        self._refused_bytes = 0  # size of the last entry that the disk refused; 0: it took it
+        self._is_full = False
+        self._is_uncovering = False
         self._on_put: Callable[[], None] = lambda: None
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob("*.tmp"):
-            left.unlink()
-        for path in sorted(folder.glob(f"*{_SUFFIX}")):
-            self._entries[path.name] = path.stat().st_size
-            self._keys.add(_key_of(path.name))
-        last = next(reversed(self._entries), None)
-        self._next = int(last.split(".", 1)[0]) + 1 if last else 0
+        self._next = 0
+        try:
+            self._load()
+        except OSError as exc:
+            log.warning("the outbox cannot be read, what is in it waits for the next start", error=exc)
         self._measure()
+
+    def _load(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for left in self._folder.glob("*.tmp"):
+            left.unlink(missing_ok=True)
+        for suffix, entries in ((_SUFFIX, self._entries), (_SENT_SUFFIX, self._kept)):
+            for path in sorted(self._folder.glob(f"*{suffix}")):
+                entry = Entry(path.name, path.stat().st_size)
+                entries[entry.key] = entry
+                self._next = max(self._next, int(path.name.split(".", 1)[0]) + 1)
+        self._n_bytes = sum(entry.n_bytes for entry in self._entries.values())
+        self._kept_bytes = sum(entry.n_bytes for entry in self._kept.values())
 
     @property
     def n_entries(self) -> int:
+        """How many wait to be sent."""
         return len(self._entries)
 
     @property
     def n_bytes(self) -> int:
-        return sum(self._entries.values())
+        """What those take."""
+        return self._n_bytes
+
+    @property
+    def n_kept(self) -> int:
+        """How many were sent and are not yet recorded."""
+        return len(self._kept)
+
+    @property
+    def kept_bytes(self) -> int:
+        return self._kept_bytes
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether the last entry found no room, and nothing has changed since."""
+        return self._is_full or self._refused_bytes > 0
 
     def on_put(self, call: Callable[[], None]) -> None:
-        """Call `call` (from any thread) whenever an entry was put."""
+        """Call `call` (from any thread) whenever an entry waits to be sent."""
         self._on_put = call
 
     def put(self, media: MediaMessage, snippet: SnippetMessage) -> bool:
-        """Write both messages to disk; return False when this snippet is waiting there already.
+        """Write both messages to disk; return False when this snippet is there already.
 
         Raises OutboxFull when the bound is reached, OSError when the disk refuses.
         """
@@ -106,21 +149,69 @@ class Outbox:
         key = f"{header.event_id}.{header.snippet}"
         content = _pack(media.encode(), snippet.encode())
         with self._changed:
-            if key in self._keys:
+            if key in self._entries or key in self._kept:
                 return False
-            if self._entries and sum(self._entries.values()) + len(content) > self._max_bytes:
-                raise OutboxFull
-            name = f"{self._next:016d}.{key}{_SUFFIX}"
-            write_durably(self._folder / name, content)
+            self._make_room(len(content))
+            entry = Entry(f"{self._next:016d}.{key}{_SUFFIX}", len(content))
+            self._write(entry, content)
             self._next += 1
-            self._entries[name] = len(content)
-            self._keys.add(key)
+            self._entries[key] = entry
+            self._n_bytes += entry.n_bytes
             self._measure()
         self._on_put()
         return True
 
+    def _make_room(self, n_bytes: int) -> None:
+        is_short = self._n_bytes + self._kept_bytes + n_bytes > self._max_bytes
+        while self._kept and self._n_bytes + self._kept_bytes + n_bytes > self._max_bytes:
+            self._uncover_oldest()
+        self._is_uncovering = is_short and self._is_uncovering
+        self._is_full = bool(self._entries) and self._n_bytes + n_bytes > self._max_bytes
+        if self._is_full:
+            raise OutboxFull
+
+    def _write(self, entry: Entry, content: bytes) -> None:
+        """Write an entry; on a full disk, what Redis has already makes room for it."""
+        while True:
+            try:
+                write_durably(self._folder / entry.name, content)
+            except OSError as exc:
+                if exc.errno in _NO_SPACE and self._kept:
+                    self._uncover_oldest()
+                    continue
+                self._refused_bytes = max(len(content), 1)
+                raise
+            self._refused_bytes = 0
+            return
+
+    def _uncover_oldest(self) -> None:
+        if not self._is_uncovering:
+            log.warning(
+                "no room: what Redis has is no longer kept until it is recorded",
+                kept_entries=len(self._kept),
+                kept_bytes=self._kept_bytes,
+            )
+        self._is_uncovering = True
+        self._free(next(iter(self._kept)))
+        if self._metrics:
+            self._metrics.outbox_uncovered.inc()
+
+    def try_disk(self) -> bool:
+        """After a refusal: see whether the disk would take that entry now, and remember it; tell whether it does."""
+        size = self._refused_bytes
+        if not size:
+            return True
+        probe = self._folder / "probe.tmp"  # removed at a start, should this be the end
+        try:
+            write_durably(probe, bytes(size))
+            probe.unlink(missing_ok=True)
+        except OSError:
+            return False
+        self._refused_bytes = 0
+        return True
+
     def wait_until_fewer(self, n_entries: int, timeout_s: float) -> bool:
-        """Wait until fewer than `n_entries` are left; tell whether that came true."""
+        """Wait until fewer than `n_entries` wait to be sent; tell whether that came true."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._entries) < n_entries, timeout_s)
 
@@ -130,40 +221,112 @@ class Outbox:
             self._changed.wait(timeout_s)
 
     def first(self) -> Entry | None:
-        """Return the entry that has waited longest."""
+        """Return the entry that has waited longest to be sent."""
         with self._changed:
-            name = next(iter(self._entries), None)
-            return None if name is None else Entry(name, self._entries[name])
+            return next(iter(self._entries.values()), None)
 
     def read(self, entry: Entry) -> tuple[Fields, Fields]:
         """Return the fields of the media and of the snippet message; raise BrokenEntry or OSError."""
         return _unpack((self._folder / entry.name).read_bytes())
 
-    def remove(self, entry: Entry) -> None:
-        """Forget `entry`: Redis has it."""
+    def keep(self, entry: Entry) -> None:
+        """Note that Redis has `entry`: it is kept until `free` or `send_again`."""
         with self._changed:
-            (self._folder / entry.name).unlink(missing_ok=True)
+            if self._entries.pop(entry.key, None) is None:
+                return
+            self._n_bytes -= entry.n_bytes
+            self._kept[entry.key] = self._renamed(entry, _SENT_SUFFIX)
+            self._kept_bytes += entry.n_bytes
+            self._went()
+
+    def send_again(self, key: str) -> None:
+        """Let a kept entry wait to be sent once more: Redis lost it."""
+        with self._changed:
+            entry = self._kept.pop(key, None)
+            if entry is None:
+                return
+            self._kept_bytes -= entry.n_bytes
+            self._entries[key] = self._renamed(entry, _SUFFIX)
+            self._n_bytes += entry.n_bytes
+            self._measure()
+        self._on_put()
+
+    def kept_keys(self) -> list[str]:
+        """Return `<event id>.<snippet>` of all kept entries, the oldest first."""
+        with self._changed:
+            return list(self._kept)
+
+    def free(self, key: str) -> None:
+        """Remove a kept entry: its snippet is recorded."""
+        with self._changed:
+            self._free(key)
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry that waits: it was sent and recorded before."""
+        with self._changed:
             self._forget(entry)
+            self._unlink(entry)
+
+    def postpone(self, entry: Entry) -> None:
+        """Let an entry that the disk does not give wait behind the others."""
+        with self._changed:
+            if entry.key in self._entries:
+                self._entries.move_to_end(entry.key)
 
     def set_aside(self, entry: Entry) -> None:
         """Keep a broken entry for a look at it, out of the way."""
         with self._changed:
             aside = self._folder / "broken"
-            aside.mkdir(exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                (self._folder / entry.name).rename(aside / entry.name)
             self._forget(entry)
+            try:
+                aside.mkdir(exist_ok=True)
+                (self._folder / entry.name).rename(aside / entry.name)
+            except FileNotFoundError:
+                return
+            except OSError as exc:
+                log.warning("a broken entry cannot be set aside", entry=entry.name, error=exc)
+
+    def _renamed(self, entry: Entry, suffix: str) -> Entry:
+        """Say in the file's name what the entry waits for. Not made durable, and no loss where it fails: the entry is
+        then sent once more after a restart, and Redis's mark tells what became of it.
+        """
+        name = entry.name.rsplit(".", 1)[0] + suffix
+        try:
+            (self._folder / entry.name).rename(self._folder / name)
+        except OSError as exc:
+            log.warning("an outbox entry cannot be renamed", entry=entry.name, error=exc)
+            return entry
+        return Entry(name, entry.n_bytes)
+
+    def _free(self, key: str) -> None:
+        entry = self._kept.pop(key, None)
+        if entry is not None:
+            self._kept_bytes -= entry.n_bytes
+            self._unlink(entry)
+            self._went()
 
     def _forget(self, entry: Entry) -> None:
-        self._entries.pop(entry.name, None)
-        self._keys.discard(_key_of(entry.name))
+        if self._entries.pop(entry.key, None) is not None:
+            self._n_bytes -= entry.n_bytes
+        self._went()
+
+    def _unlink(self, entry: Entry) -> None:
+        try:
+            (self._folder / entry.name).unlink(missing_ok=True)
+        except OSError as exc:  # the next start finds it, and Redis's mark tells that it was recorded
+            log.warning("an outbox entry cannot be removed", entry=entry.name, error=exc)
+
+    def _went(self) -> None:
+        self._is_full = False
         self._measure()
         self._changed.notify_all()
 
     def _measure(self) -> None:
         if self._metrics:
             self._metrics.outbox_entries.set(len(self._entries))
-            self._metrics.outbox_bytes.set(sum(self._entries.values()))
+            self._metrics.outbox_bytes.set(self._n_bytes)
+            self._metrics.outbox_kept_entries.set(len(self._kept))
+            self._metrics.outbox_kept_bytes.set(self._kept_bytes)
 
 
 class Publisher:
@@ -181,6 +344,7 @@ class Publisher:
         self._wake = asyncio.Event()
         self._trouble = ""
         self._trouble_since = 0.0
+        self._unreadable: set[str] = set()  # keys of entries that the disk did not give, told
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None] = lambda: None) -> None:
         """Send until `stop`."""
@@ -195,7 +359,7 @@ class Publisher:
                 backoff_s = 0.1
                 continue
             wait_s = {"empty": 1.0, "busy": 0.2}.get(outcome, backoff_s)
-            if outcome == "away":
+            if outcome in ("away", "unreadable"):
                 backoff_s = min(backoff_s * 2, 5.0)
             waiting = self._wake.wait() if outcome == "empty" else stop.wait()
             with contextlib.suppress(TimeoutError):
@@ -220,7 +384,7 @@ class Publisher:
         return self._outbox.n_entries == 0
 
     async def send_one(self) -> str:
-        """Send the oldest entry; return 'sent', 'empty', 'busy' (enough waits in Redis) or 'away'."""
+        """Send the oldest entry; return 'sent', 'empty', 'busy' (enough waits in Redis), 'unreadable' or 'away'."""
         entry = self._outbox.first()
         if entry is None:
             return "empty"
@@ -232,22 +396,37 @@ class Publisher:
                 self._metrics.outbox_broken.inc()
             self._outbox.set_aside(entry)
             return "sent"
+        except OSError as exc:
+            self._cannot_read(entry, exc)
+            return "unreadable"
+        self._unreadable.discard(entry.key)
         snippet.pop(b"media_id", None)
         media_values = [part for pair in media.items() for part in pair]
         snippet_values = [part for pair in snippet.items() for part in pair]
         try:
             answer = await self._add(
-                keys=[MEDIA, SNIPPETS, f"clipwatch:published:{self._owner}:{_key_of(entry.name)}"],
+                keys=[MEDIA, SNIPPETS, mark_of(self._owner, entry.key)],
                 args=[self._backlog_max, MARK_S, len(media_values), *media_values, *snippet_values],
             )
         except (*AWAY, ResponseError, RedisError) as exc:
             self._went(exc)
             return "away"
         self._returned()
-        if cast("bytes", answer) == b"busy":
+        said = cast("bytes", answer)
+        if said == b"busy":
             return "busy"
-        self._outbox.remove(entry)
+        if said == RECORDED.encode():
+            self._outbox.remove(entry)
+        else:
+            self._outbox.keep(entry)
         return "sent"
+
+    def _cannot_read(self, entry: Entry, exc: OSError) -> None:
+        """Go on with the others: it is tried again after them, told once."""
+        if entry.key not in self._unreadable:
+            self._unreadable.add(entry.key)
+            log.error("an outbox entry cannot be read, it is tried again", entry=entry.name, error=exc)
+        self._outbox.postpone(entry)
 
     def _went(self, exc: BaseException) -> None:
         if not self._trouble:
@@ -272,6 +451,7 @@ class Publisher:
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file that is there completely or not at all, whatever happens meanwhile."""
     temporary = path.with_name(path.name + ".tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -280,7 +460,8 @@ def write_durably(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.rename(path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error says more
+            temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
@@ -299,8 +480,9 @@ def owner_of(secret: bytes) -> str:
     return hashlib.sha256(b"owner" + secret).hexdigest()[:12]
 
 
-def _key_of(name: str) -> str:
-    return name.split(".", 1)[1].removesuffix(_SUFFIX)
+def mark_of(owner: str, key: str) -> str:
+    """Return the key under which Redis keeps what became of a snippet of the data directory `owner`."""
+    return f"clipwatch:published:{owner}:{key}"
 
 
 def _pack(*messages: Fields) -> bytes:

@@ -180,6 +180,28 @@ class Watch:
         state, motion = detector.step(self._state, plane, frame.t_s, settings)
         return state, only_in(motion, camera.motion.zones, width, height)
 
+    def observe(self, frame: Frame, camera: Camera, *, is_of_event: bool) -> None:
+        """Look at a frame of an event that is known to be open (a journal's), in place of `look`.
+
+        Pictures are chosen as there; what is not `is_of_event` teaches only what the scene is like.
+        """
+        if self._state is None:
+            self._reset(camera, frame)
+        self._due_s = (
+            max(self._due_s, frame.t_s - 1 / camera.motion.detect_fps) + 1 / camera.motion.detect_fps
+        )
+        self._state, self.motion = self._step(frame, camera)
+        if is_of_event:
+            self._remember(frame)
+
+    @property
+    def moments(self) -> tuple[Moment[Frame], ...]:
+        """The chosen moments of the open event; one without boxes when nothing was seen to move."""
+        moments = tuple(moment for _, moment in self._choice.moments)
+        if moments or self._spare is None:
+            return moments
+        return (Moment(self._spare.t_s, 0.0, (), self._spare),)
+
     def finish(self, t_s: float, camera: Camera) -> list[Order]:
         """End what is open: there are no more frames."""
         self._segmenter, actions = segmenter.finish(self._segmenter, t_s, camera.motion)
@@ -215,20 +237,14 @@ class Watch:
                 orders.append(Opened(self.event_id, *times))
             elif isinstance(action, Cut | End):
                 assert self.event_id is not None
-                moments = self._moments()
-                orders.append(
-                    Wanted(self.event_id, action.piece, moments, camera, self._facts, self._wall_offset_s)
+                wanted = Wanted(
+                    self.event_id, action.piece, self.moments, camera, self._facts, self._wall_offset_s
                 )
+                orders.append(wanted)
                 self._reset(camera, None)
                 if isinstance(action, End):
                     self.event_id = None
         return orders
-
-    def _moments(self) -> tuple[Moment[Frame], ...]:
-        moments = tuple(moment for _, moment in self._choice.moments)
-        if moments or self._spare is None:
-            return moments
-        return (Moment(self._spare.t_s, 0.0, (), self._spare),)
 
     def _reset(self, camera: Camera, frame: Frame | None) -> None:
         limit = (

@@ -52,6 +52,7 @@ from shared.contract import LABELS, RECORDERS
 from shared.errors import ConfigError, Transient
 from shared.logs import get_logger
 from shared.metrics import StreamMetrics
+from shared.receipts import receipt_of_dead
 from shared.runtime import Runtime, connect_redis, run, wait_for_service
 from shared.streams import Consumer, ConsumerSettings
 
@@ -210,7 +211,13 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
     intake = Intake(
         parts.redis, parts.database, parts.media, parts.metrics, runtime.stop, beat, recorded, parts.outbox
     )
-    consumer = Consumer(parts.redis, _consumer_settings(settings, parts.name), intake.handle, StreamMetrics())
+    consumer = Consumer(
+        parts.redis,
+        _consumer_settings(settings, parts.name),
+        intake.handle,
+        StreamMetrics(),
+        receipt_of_dead,
+    )
     tasks: dict[str, Coroutine[Any, Any, None]] = {  # Any: a coroutine neither yields nor is sent anything
         "labels": consumer.run(runtime.stop, beat),
         "feed": feed.run(runtime.stop, runtime.health.expect("feed", 60)),

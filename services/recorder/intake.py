@@ -26,6 +26,7 @@ from shared.clock import now_utc
 from shared.contract import MEDIA, LabelsMessage, MediaMessage
 from shared.errors import ContractError, Permanent, Transient
 from shared.logs import get_logger
+from shared.receipts import receipt_of
 from shared.streams import Dead, Delivery, Done, Outcome, Retry
 
 log = get_logger(__name__)
@@ -69,7 +70,9 @@ class Intake:
         self._count(message, media, lost, done)
         self.recorded(rows.event_id)
         media_id = message.header.media_id
-        return Done(deletions=((MEDIA, media_id),) if media_id else ())
+        # none while the clip is gone: motion sends the snippet again, and with it the clip
+        receipts = () if lost == "gone" else (receipt_of(rows.event_id, rows.snippet),)
+        return Done(receipts, ((MEDIA, media_id),) if media_id else ())
 
     # -- media
 

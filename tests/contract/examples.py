@@ -11,6 +11,7 @@ from pathlib import Path
 from shared.contract import (
     LABELS,
     MEDIA,
+    RECEIPTS,
     SNIPPETS,
     TEXTS,
     AcceptedLabel,
@@ -24,6 +25,7 @@ from shared.contract import (
     MediaHeader,
     MediaMessage,
     PictureInfo,
+    Receipt,
     SnippetHeader,
     SnippetMessage,
     TextsAnswer,
@@ -140,6 +142,11 @@ def answer() -> TextsAnswer:
     return TextsAnswer(header, embeddings, bytes((0, 1, 1, 0, 1, 0, 1)))
 
 
+def receipt() -> Receipt:
+    header = snippet().header
+    return Receipt(event_id=header.event_id, snippet=header.snippet)
+
+
 def dead() -> Fields:
     delivery = Delivery(LABELS, "1774746004250-3", {b"h": b"{not json", b"embeddings": b"\x00\xff"}, 2)
     return dict(dead_letter(delivery, "LabelsHeader: Invalid JSON", at(10)).fields)
@@ -155,6 +162,7 @@ def all_encoded() -> dict[str, Fields]:
         f"{LABELS}.dead": dead(),
         TEXTS: question().encode(),
         f"{TEXTS}.answer": answer().encode(),
+        RECEIPTS: receipt().encode(),
     }
 
 

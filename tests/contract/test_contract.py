@@ -21,6 +21,7 @@ from shared.contract import (
     MAX_HEADER_BYTES,
     MAX_PICTURE_BYTES,
     MEDIA,
+    RECEIPTS,
     SNIPPETS,
     TEXTS,
     Box,
@@ -30,6 +31,7 @@ from shared.contract import (
     LabelsMessage,
     MediaMessage,
     PictureInfo,
+    Receipt,
     SnippetHeader,
     SnippetMessage,
     TextsAnswer,
@@ -38,15 +40,16 @@ from shared.contract import (
 )
 from shared.errors import ContractError
 from tests.contract import examples
-from tests.contract.examples import answer, at, labels, media, question, read_golden, snippet
+from tests.contract.examples import answer, at, labels, media, question, read_golden, receipt, snippet
 
-Message = SnippetMessage | MediaMessage | LabelsMessage | TextsQuestion | TextsAnswer
+Message = SnippetMessage | MediaMessage | LabelsMessage | TextsQuestion | TextsAnswer | Receipt
 KINDS: dict[str, type[Message]] = {
     SNIPPETS: SnippetMessage,
     MEDIA: MediaMessage,
     LABELS: LabelsMessage,
     TEXTS: TextsQuestion,
     f"{TEXTS}.answer": TextsAnswer,
+    RECEIPTS: Receipt,
 }
 EXAMPLES: dict[str, Callable[[], Message]] = {
     SNIPPETS: snippet,
@@ -54,6 +57,7 @@ EXAMPLES: dict[str, Callable[[], Message]] = {
     LABELS: labels,
     TEXTS: question,
     f"{TEXTS}.answer": answer,
+    RECEIPTS: receipt,
 }
 each_kind = pytest.mark.parametrize("stream", list(KINDS))
 
@@ -429,3 +433,22 @@ def test_a_fault_is_said_shortly_however_long_the_input() -> None:
 def test_durations_are_never_negative() -> None:
     assert duration_s(at(0), at(1.5)) == 1.5
     assert duration_s(at(1), at(0)) == 0
+
+
+@pytest.mark.parametrize("message", [snippet(), labels()])
+def test_a_dead_letter_of_either_stream_gives_the_receipt_of_its_snippet(
+    message: SnippetMessage | LabelsMessage,
+) -> None:
+    fields = changed(message.encode(), version=7)
+    header = snippet().header
+    assert Receipt.of_dead(fields) == Receipt(
+        event_id=header.event_id, snippet=header.snippet, outcome="dead"
+    )
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[]", b"7", b'{"snippet": {}}', b'{"event_id": 1, "snippet": 0}']
+)
+def test_a_dead_letter_that_does_not_say_whose_it_is_gives_no_receipt(raw: bytes) -> None:
+    assert Receipt.of_dead({b"h": raw}) is None
+    assert Receipt.of_dead({}) is None

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.motion.camera import MOST_LEFT_BEHIND
+from shared.runtime import Health
 from tests.integration.camera_rig import live_camera
 
 
@@ -67,5 +68,8 @@ def test_readers_that_hang_are_left_behind_and_bounded(trickler: Trickler, tmp_p
         assert camera.told("warning") == ["the camera is away, trying again"]
         waiting = [thread for thread in threading.enumerate() if thread.name == "read cam"]
         assert len(waiting) == MOST_LEFT_BEHIND == trickler.n_clients
+        health = Health()
+        camera.status.beat = health.expect("camera", 2.0)
+        camera.wait_for(lambda: bool(health.stalled()), "that it shows as standing still", 30)
         trickler.release()
         camera.wait_for(lambda: trickler.n_clients > MOST_LEFT_BEHIND, "another try", 30)

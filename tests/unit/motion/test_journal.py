@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import random
 import zlib
 from pathlib import Path
@@ -14,8 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from services.motion.journal import Journal, JournalHeader, find_journals, read_journal
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import Outbox
-from services.motion.recovery import recover
+from services.motion.outbox import Outbox, OutboxFull
+from services.motion.recovery import Recovery
 from shared.cameras import Camera
 from shared.clock import from_epoch_ms, uuid7
 from shared.contract import MediaMessage, SnippetMessage
@@ -33,9 +35,11 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("video") / "in.mp4", frames, gop=10)
 
 
-def write_journal(folder: Path, video: Path, snippet: int = 0, starts_s: float = 1000.0) -> Path:
+def write_journal(
+    folder: Path, video: Path, snippet: int = 0, starts_s: float = 1000.0, camera: Camera = CAMERA
+) -> Path:
     facts, packets = read_packets(video, 1000.0)
-    journal = Journal(folder, JournalHeader(EVENT, snippet, 1001.0, starts_s, CAMERA, facts))
+    journal = Journal(folder, JournalHeader(EVENT, snippet, 1001.0, starts_s, camera, facts))
     for packet in packets:
         journal.append((packet,))
     journal.close()
@@ -44,7 +48,9 @@ def write_journal(folder: Path, video: Path, snippet: int = 0, starts_s: float =
 
 def recovered(folder: Path, tmp_path: Path) -> list[tuple[MediaMessage, SnippetMessage]]:
     outbox = Outbox(tmp_path / "outbox", 10**8)
-    recover(folder, outbox, b"s" * 32, lambda _id: None, MotionMetrics(CollectorRegistry()))
+    recovery = Recovery(folder, outbox, b"s" * 32, MotionMetrics(CollectorRegistry()))
+    recovery.find()
+    assert recovery.recover()
     found = []
     while (entry := outbox.first()) is not None:
         media, snippet = outbox.read(entry)
@@ -150,3 +156,81 @@ def test_a_journal_of_an_older_version_is_of_the_wall_clock(tmp_path: Path, vide
     path.write_bytes(magic + framed + said[len(magic) + 8 + size :])
     ((_, snippet),) = recovered(folder, tmp_path)
     assert snippet.header.event_started_at == from_epoch_ms(1_001_000)
+
+
+def test_a_journal_that_cannot_be_written_leaves_no_file_and_no_descriptor(
+    tmp_path: Path, video: Path
+) -> None:
+    facts, _ = read_packets(video, 1000.0)
+    path = tmp_path / f"{EVENT}.0.journal"
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        path.symlink_to("/dev/full")
+        with pytest.raises(OSError, match="No space left"):
+            Journal(tmp_path, JournalHeader(EVENT, 0, 1001.0, 1000.0, CAMERA, facts))
+    assert list(tmp_path.iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+class Refusing(Outbox):
+    """An outbox on a disk that takes nothing for a while."""
+
+    error: Exception | None = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def put(self, media: MediaMessage, snippet: SnippetMessage) -> bool:
+        if self.error is not None:
+            raise self.error
+        return super().put(media, snippet)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "broken"), OutboxFull()])
+def test_a_journal_that_the_disk_hinders_is_kept_and_taken_up_later(
+    tmp_path: Path, video: Path, error: Exception
+) -> None:
+    journals = tmp_path / "journal"
+    journals.mkdir()
+    path = write_journal(journals, video)
+    metrics = MotionMetrics(CollectorRegistry())
+    outbox = Refusing(tmp_path / "outbox", 10**8)
+    outbox.error = error
+    recovery = Recovery(journals, outbox, b"s" * 32, metrics)
+    assert recovery.find() == 1
+    assert not recovery.recover()
+    assert not recovery.recover()
+    assert path.exists()
+    assert metrics.journals.labels("kept")._value.get() == 1
+    outbox.error = None
+    assert recovery.recover()
+    assert outbox.n_entries == 1
+    assert list(journals.iterdir()) == []
+
+
+def test_a_journal_that_meets_a_bug_is_set_aside_and_the_others_are_taken_up(
+    tmp_path: Path, video: Path
+) -> None:
+    journals = tmp_path / "journal"
+    journals.mkdir()
+    write_journal(journals, video)
+    metrics = MotionMetrics(CollectorRegistry())
+    outbox = Refusing(tmp_path / "outbox", 10**8)
+    outbox.error = ZeroDivisionError("a bug")
+    recovery = Recovery(journals, outbox, b"s" * 32, metrics)
+    recovery.find()
+    assert recovery.recover()
+    assert [path.suffix for path in journals.iterdir()] == [".broken"]
+    assert metrics.journals.labels("lost")._value.get() == 1
+
+
+def test_an_interrupted_event_gives_only_pictures_of_its_zone(tmp_path: Path, video: Path) -> None:
+    journals = tmp_path / "journal"
+    journals.mkdir()
+    left = ((0.0, 0.0), (0.4, 0.0), (0.4, 1.0), (0.0, 1.0))
+    motion = CAMERA.motion.model_copy(update={"zones": (left,)})
+    write_journal(journals, video, camera=CAMERA.model_copy(update={"motion": motion}))
+    ((_, snippet),) = recovered(journals, tmp_path)
+    crops = [picture.box for picture in snippet.header.pictures if picture.box is not None]
+    assert crops
+    assert [box.x for box in crops if box.x >= 0.4] == []
+    ended_at = snippet.header.event_ended_at
+    assert ended_at is not None
+    assert ended_at.timestamp() < 1003.0  # the square left the zone

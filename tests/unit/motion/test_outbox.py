@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
+from services.motion.metrics import MotionMetrics
 from services.motion.outbox import BrokenEntry, Entry, Outbox, OutboxFull, write_durably
 from shared.clock import uuid7
 from shared.contract import LabelSet, MediaHeader, MediaMessage, PictureInfo, SnippetHeader, SnippetMessage
@@ -138,3 +140,66 @@ def test_an_unwritable_folder_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r".*"):
         write_durably(target, b"content")
     assert [path.name for path in tmp_path.iterdir()] == ["a-directory"]
+
+
+def kept(outbox: Outbox) -> Entry:
+    """Let the oldest entry be sent."""
+    entry = outbox.first()
+    assert entry is not None
+    outbox.keep(entry)
+    return entry
+
+
+def test_an_entry_that_was_sent_is_kept_over_a_restart_until_it_is_recorded(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, 10**6)
+    outbox.put(*messages(0))
+    outbox.put(*messages(1))
+    key = kept(outbox).key
+    again = Outbox(tmp_path, 10**6)
+    assert (again.n_entries, again.n_kept) == (1, 1)
+    assert not again.put(*messages(0))
+    assert again.kept_keys() == [key] == [f"{EVENT}.0"]
+    again.free(key)
+    assert [path.name.split(".")[2:] for path in tmp_path.iterdir()] == [["1", "snippet"]]
+
+
+def test_a_kept_entry_can_be_sent_again_as_it_was(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, 10**6)
+    outbox.put(*messages(0, clip=b"clip"))
+    outbox.send_again(kept(outbox).key)
+    again = Outbox(tmp_path, 10**6)
+    assert (again.n_entries, again.n_kept) == (1, 0)
+    entry = again.first()
+    assert entry is not None
+    assert MediaMessage.decode(again.read(entry)[0]) == messages(0, clip=b"clip")[0]
+
+
+def test_what_was_sent_makes_room_for_what_was_not_and_is_counted(tmp_path: Path) -> None:
+    metrics = MotionMetrics(CollectorRegistry())
+    outbox = Outbox(tmp_path, 11_000, metrics)
+    for number in range(3):
+        outbox.put(*messages(number, clip=bytes(2000)))
+    kept(outbox)
+    newer = kept(outbox)
+    outbox.put(*messages(3, clip=bytes(3500)))
+    assert outbox.kept_keys() == [newer.key]
+    assert metrics.outbox_uncovered._value.get() == 1
+    outbox.put(*messages(4, clip=bytes(1500)))
+    assert outbox.n_kept == 0
+    with pytest.raises(OutboxFull):
+        outbox.put(*messages(5, clip=bytes(3000)))
+    assert outbox.is_refusing
+    assert metrics.outbox_uncovered._value.get() == 2
+    assert outbox.n_bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
+
+
+def test_an_entry_that_the_disk_does_not_give_waits_behind_the_others(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, 10**6)
+    outbox.put(*messages(0))
+    outbox.put(*messages(1))
+    first = outbox.first()
+    assert first is not None
+    outbox.postpone(first)
+    second = outbox.first()
+    assert second is not None
+    assert second.key == f"{EVENT}.1"

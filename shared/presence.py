@@ -75,7 +75,8 @@ class Heard:
     """A process, and the seconds since it last said something."""
 
     presence: Presence
-    age_s: float
+    age_s: float  # by Redis's wall clock, which may be set
+    said_ms: int = 0  # another one: another word
 
     @property
     def is_silent(self) -> bool:
@@ -151,7 +152,7 @@ async def who_is_there(redis: Redis) -> list[Heard]:
 def _heard(value: bytes, now_ms: int) -> Heard | None:
     at, _, text = value.partition(b" ")
     try:
-        return Heard(Presence.model_validate_json(text), max(now_ms - int(at), 0) / 1000)
+        return Heard(Presence.model_validate_json(text), max(now_ms - int(at), 0) / 1000, int(at))
     except (ValidationError, ValueError) as exc:
         log.debug("presence cannot be read", error=redact(str(exc))[:200])
         return None

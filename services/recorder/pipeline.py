@@ -5,8 +5,9 @@ A problem says what is wrong and what it means, in a sentence; `bad` costs event
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from prometheus_client import Counter
@@ -52,13 +53,32 @@ class Pipeline:
     )  # of those who are to be told: why they are not
     backlog: Backlog | None = None  # None: nothing is looked at yet
     is_known: bool = False  # queues and processes were looked at
+    _first_heard: dict[str, tuple[int, float]] = field(default_factory=dict, init=False)
 
     async def look(self, redis: Redis) -> None:
         """Read who is there and what waits; raises what the client raises."""
         if self.backlog is not None:
             self.queues = await self.backlog.look(redis)
-        self.heard = tuple(await who_is_there(redis))
+        self.hear(await who_is_there(redis), time.monotonic())
         self.is_known = True
+
+    def hear(self, heard: Sequence[Heard], now_s: float) -> tuple[Heard, ...]:
+        """Take what was heard at `now_s`, of a clock that never steps, and return it.
+
+        Redis dates each word by its wall clock, which may be set: a word is as old as it is known here, and Redis's
+        age counts only when a process is heard for the first time.
+        """
+        first_heard: dict[str, tuple[int, float]] = {}
+        aged = []
+        for one in heard:
+            name = f"{one.presence.service} {one.presence.name}"
+            said_ms, at_s = self._first_heard.get(name, (one.said_ms, now_s - one.age_s))
+            if said_ms != one.said_ms:
+                said_ms, at_s = one.said_ms, now_s
+            first_heard[name] = said_ms, at_s
+            aged.append(replace(one, age_s=now_s - at_s))
+        self._first_heard, self.heard = first_heard, tuple(aged)
+        return self.heard
 
 
 def counted(counter: Counter) -> dict[str, int]:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
@@ -33,6 +32,7 @@ from services.recorder.notify.file import NotifyFile, Target
 from services.recorder.notify.port import ChannelAway
 from services.recorder.pipeline import Disk, Pipeline, problems
 from shared.clock import now_utc
+from shared.http_api import make_app
 from shared.presence import CameraSeen, Presence, announce
 from tests.integration.hook_server import Hooks
 from tests.integration.test_told import (
@@ -181,6 +181,14 @@ async def test_a_gap_that_ends_while_its_begin_is_told_is_told_again(either_data
     assert (again.said, again.gap.ended_at is None) == ("began", False)
 
 
+async def test_a_clock_that_is_set_back_delays_no_gap(database: Database) -> None:
+    tomorrow = now_utc() + timedelta(days=1)
+    async with database.writing() as connection:
+        await rows.write(connection, change(), ("home",), tomorrow)
+    async with database.reading() as connection:
+        assert len(await rows.find_due(connection, "home", now_utc(), 9)) == 1
+
+
 async def test_old_gaps_are_forgotten_and_those_that_last_are_not(either_database: Database) -> None:
     async with either_database.writing() as connection:
         await rows.write(connection, change(GapKey("disk.full", "media")), ("home",), now_utc())
@@ -196,7 +204,7 @@ async def test_the_api_filters_gaps_as_it_filters_events(database: Database) -> 
         await rows.write(connection, change(ended_s=30), (), now_utc())
         await rows.write(connection, change(GapKey("camera.away", "yard")), (), now_utc())
         await rows.write(connection, change(GapKey("motion.gone", "motion")), (), now_utc())
-    app, api = FastAPI(), Api(lambda: True, database=database)
+    app, api = make_app("recorder"), Api(lambda: True, database=database)
     add_routes(app, api)
     app.include_router(gap_routes(lambda: api))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
@@ -218,7 +226,10 @@ async def test_the_api_filters_gaps_as_it_filters_events(database: Database) -> 
         [gate] = (await client.get("/api/gaps?camera=gate&open=false")).json()["gaps"]
         assert gate["duration_s"] == pytest.approx(30, abs=5)
         assert gate["reason"] == "no route to host"
-        assert (await client.get("/api/gaps?kind=nap")).status_code == 400
+        for wrong in ("kind=nap", "camra=gate", "since=2020", "before=x"):
+            answer = await client.get(f"/api/gaps?{wrong}")
+            assert answer.status_code == 400, wrong
+            assert set(answer.json()["error"]) == {"found", "wanted", "do"}
 
 
 # -- from presence to who is told
@@ -344,7 +355,7 @@ async def test_motion_is_on_within_a_second_of_the_detector(
         await listener.has("clipwatch/gate/motion", payload)
         took_s.append(time.monotonic() - began_s)
     print("seconds from the detector to the broker's listener:", sorted(round(s, 3) for s in took_s))
-    assert min(took_s) < 1  # the machine may be busy; a poll of some seconds would never be
+    assert sorted(took_s)[len(took_s) // 2] < 0.8  # the machine may be busy; a poll of a second takes 1.0 s
     await ended(task)
 
 
@@ -368,7 +379,7 @@ async def test_configured_cameras_are_announced_by_name_and_removed_ones_taken_b
         if topic.startswith("homeassistant/sensor/") and payload
     }
     assert names == {"Back yard", "shed"}
-    shed = [topic for topic in listener.last if "_shed/" in topic]
+    shed = [topic for topic, payload in listener.last.items() if "_shed/" in topic and payload]
     assert len(shed) == 4
     rig.cameras(seen(id_="yard", name="Back yard"))  # taken out of the camera file
     await holds(lambda: not any(listener.last[topic] for topic in shed))

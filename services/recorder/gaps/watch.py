@@ -132,13 +132,13 @@ class GapWatch:
     async def _heard(self) -> tuple[Heard, ...] | None:
         try:
             async with asyncio.timeout(REDIS_S):
-                heard = tuple(await who_is_there(self.redis))
+                found = await who_is_there(self.redis)
+                heard = self.pipeline.hear(found, asyncio.get_running_loop().time())
                 is_missing = not all(there(heard, service) for service in ("motion", "classifier"))
                 if is_missing and await _is_full(self.redis):
                     return None  # those who are there cannot say so
         except (RedisError, OSError, TimeoutError):  # told by readiness
             return None
-        self.pipeline.heard = heard
         self._were_there |= {one.presence.service for one in heard}
         return heard
 

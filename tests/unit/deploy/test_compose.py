@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import re
 import stat
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -32,6 +36,18 @@ NOT_OURS = {"HOME", "TZ", "GLIBC_TUNABLES"}  # read by libraries, not by our set
 VARIABLE = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
 
 Yaml = dict[str, Any]  # Any: what YAML can hold
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+check_packages = load(ROOT / "deploy" / "image" / "check_packages.py")
 
 
 def read(path: Path) -> Yaml:
@@ -285,12 +301,29 @@ def test_with_the_gpu_file_the_cpu_is_no_silent_substitute() -> None:
     assert environment["REDIS_URL"] == services()["classifier"]["environment"]["REDIS_URL"]
 
 
-@pytest.mark.parametrize("unwanted", ["torch", "torchvision", "opencv", "av", "transformers", "timm"])
-def test_the_recorder_has_no_heavy_package(unwanted: str) -> None:
-    lines = (ROOT / "requirements" / "recorder.txt").read_text(encoding="utf-8").splitlines()
-    packages = {re.split(r"[=\[ ;]", line)[0].lower() for line in lines if line[:1].isalpha()}
-    assert "sqlalchemy" in packages
-    assert not {package for package in packages if package.split("-")[0] == unwanted}
+def pinned(service: str) -> set[str]:
+    lines = (ROOT / "requirements" / f"{service}.txt").read_text(encoding="utf-8").splitlines()
+    return {re.split(r"[=\[ ;]", line)[0] for line in lines if line[:1].isalpha()}
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_no_service_requires_what_its_build_refuses(service: str) -> None:
+    """The real thing, in an environment of the service's own: tests/integration/test_image_packages.py."""
+    brought_by = importlib.metadata.packages_distributions()
+    unwanted = {
+        re.sub(r"[-_.]+", "-", name).lower()
+        for module in check_packages.UNWANTED[service]
+        for name in brought_by.get(module, ())
+    }
+    assert unwanted, "this environment has all services' packages"
+    assert pinned(service) & unwanted == set()
+    assert pinned(service) & {"redis", "pydantic"}
+
+
+def test_the_recorders_code_may_import_nothing_that_its_build_refuses() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [light] = [contract for contract in contracts if contract["name"] == "the recorder is light"]
+    assert set(light["forbidden_modules"]) == set(check_packages.UNWANTED["recorder"])
 
 
 def test_the_images_take_only_what_they_need() -> None:

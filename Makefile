@@ -18,7 +18,7 @@ demo: install ## play the samples as cameras and show what is found (ARGS="--onc
 	@$(BIN)/clipwatch demo $(ARGS)
 
 test: install $(BIN)/.installed-test ## all tests against a real Redis and a real MariaDB (18 minutes on two cores)
-	@sh tests/install-servers.sh
+	@sh tests/install-servers.sh $(BIN)/python
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: install $(BIN)/.installed-test ## unit tests only, seconds

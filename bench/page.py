@@ -23,7 +23,8 @@ from playwright.sync_api import Page, sync_playwright
 from bench.fill_record import count, fill
 from services.recorder.database import open_database
 from tests.integration.test_recorder_service import Recorder
-from tests.servers import MariaDBServer, RedisServer, find_chromium
+from tests.programs import find_chromium
+from tests.servers import MariaDBServer, RedisServer
 
 CARDS = "document.querySelectorAll('#list .card[data-id]')"
 API_MS = (

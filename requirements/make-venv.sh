@@ -8,8 +8,10 @@ rm -rf "$folder"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   echo "python3 has no ensurepip here: installing python$version-venv with apt-get"
-  apt-get update -qq && apt-get install -y -qq --no-install-recommends "python$version-venv" >/dev/null
-  exec "$python" -m venv --clear "$folder"
+  # a Python that is not the system's has no such package: the ways below are left
+  if apt-get update -qq && apt-get install -y -qq --no-install-recommends "python$version-venv" >/dev/null &&
+    "$python" -m venv --clear "$folder"; then exit 0; fi
+  rm -rf "$folder"
 fi
 if command -v uv >/dev/null 2>&1; then exec uv venv --seed --python "$python" "$folder"; fi
 if command -v virtualenv >/dev/null 2>&1; then exec virtualenv --python "$python" "$folder"; fi

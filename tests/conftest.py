@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 from redis.asyncio import Redis
 
+from tests.programs import ServerError
 from tests.servers import (
     MYSQL_MISSING,
     MariaDBServer,
@@ -20,7 +21,6 @@ from tests.servers import (
     PrometheusServer,
     RedisServer,
     RtspServer,
-    ServerError,
 )
 from tests.wall_clock import SettableClock
 

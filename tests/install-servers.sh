@@ -1,38 +1,53 @@
 #!/bin/sh
-# Bring what the tests need beside Python: a MariaDB server's binaries, GStreamer's RTSP server, Chromium, the programs
-# mosquitto and prometheus, a C compiler. Servers are started privately by the tests.
+# install-servers.sh [PYTHON]: bring what the tests need beside Python: a MariaDB server's binaries, GStreamer's RTSP
+# server, Chromium, the programs mosquitto, prometheus and promtool, a C compiler. The tests start servers privately.
+# tests/programs.py says what is missing; it looks for what the tests then run.
 set -eu
-has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
-has_rtsp() {
-  /usr/bin/python3 -c "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer" 2>/dev/null
+cd "$(dirname "$0")/.."
+python=${1:-.venv/bin/python}
+find_missing() { "$python" -m tests.programs; }
+
+command -v "$python" >/dev/null 2>&1 || {
+  echo "found no $python, wanted the Python of the tests: make test, or name another one" >&2
+  exit 2
 }
-missing=
-has mariadbd && has mariadb-install-db || missing="$missing mariadb-server-core mariadb-client-core"
-has_rtsp || missing="$missing python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
-has chromium || has chromium-browser || has google-chrome || missing="$missing chromium"
-has cc || has gcc || missing="$missing gcc libc6-dev"  # tests/wall_clock.c
-# Debian's packages of these two start a service: only the program is taken out of them, and the libraries it needs
-programs=
-has mosquitto || { programs="$programs mosquitto"; missing="$missing libcjson1 libdlt2 libwrap0"; }
-has prometheus || programs="$programs prometheus"
-[ -n "$missing$programs" ] || exit 0
+missing=$(find_missing 2>/dev/null)
+[ -n "$missing" ] || exit 0
+packages='' programs=''
+for name in $missing; do
+  case $name in
+    mariadb) packages="$packages mariadb-server-core mariadb-client-core" ;;
+    gstreamer) packages="$packages python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
+gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly" ;;
+    chromium) packages="$packages chromium" ;;
+    compiler) packages="$packages gcc libc6-dev" ;;
+    # Debian's packages of these start a service: only the programs are taken out of them, and the libraries they need
+    mosquitto) packages="$packages libcjson1 libdlt2 libwrap0" programs="$programs mosquitto" ;;
+    prometheus | promtool) programs="$programs $name" ;;
+  esac
+done
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-  echo "installing$missing$programs (programs only, no service is started)"
+  echo "installing$packages$programs (programs only, no service is started)"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
   # shellcheck disable=SC2086  # a list of packages
-  [ -z "$missing" ] || apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  [ -z "$packages" ] || apt-get install -y -qq --no-install-recommends $packages >/dev/null
   if [ -n "$programs" ]; then
     folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    sources=$(for program in $programs; do echo "$program"; done | sed 's/^promtool$/prometheus/' | sort -u)
     # shellcheck disable=SC2086
-    (cd "$folder" && apt-get download -qq $programs && for package in *.deb; do dpkg-deb -x "$package" .; done)
+    (cd "$folder" && apt-get download -qq $sources && for package in *.deb; do dpkg-deb -x "$package" .; done)
     for program in $programs; do
       find "$folder/usr" -type f -name "$program" -path "*bin/*" -exec install -m 755 {} /usr/local/bin/ \;
     done
-    rm -r "$folder"
   fi
-  exit 0
+  missing=$(find_missing)
+  [ -n "$missing" ] || exit 0
+  echo "still missing after the installation, see above: $missing" >&2
+  exit 2
 fi
-echo "missing:$missing$programs: 'sudo apt install$missing$programs' (Debian, Ubuntu), then again: make test" >&2
+programs=$(echo "$programs" | sed 's/promtool/prometheus/') # promtool is in prometheus' package
+echo "missing: $missing: 'sudo apt install$packages$programs' (Debian, Ubuntu), then again: make test" >&2
 echo "macOS: 'brew install mariadb mosquitto prometheus'; the tests that need GStreamer or Chromium skip with CLIPWATCH_TESTS_MAY_SKIP=1" >&2
 exit 2

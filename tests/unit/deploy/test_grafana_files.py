@@ -95,6 +95,10 @@ def test_the_alert_rules_are_whole() -> None:
 def test_alert_rules_watch_what_was_promised() -> None:
     [group] = load(PROVISIONING / "alerting" / "alerts.json")["groups"]
     assert {rule["uid"] for rule in group["rules"]} >= {
+        "clipwatch-service-down",
+        "clipwatch-replica-gone",
+        "clipwatch-redis-away",
+        "clipwatch-database-away",
         "clipwatch-camera-away",
         "clipwatch-lag",
         "clipwatch-dead-letters",

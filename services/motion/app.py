@@ -95,7 +95,7 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     journals = folder / "journal"
     recovery = Recovery(journals, outbox, secret.value, metrics)
     views = Views(settings.live_viewers_max)
-    showroom = Showroom(_ice(settings), views.of)
+    showroom = Showroom(_ice(settings), views.of, settings.peer_network)
     place = Place(settings, outbox, secret.value, journals, views)
     crew = Crew(place, folder / "recordings", runtime, metrics)
     roster = Roster(store, crew, version)

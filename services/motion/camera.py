@@ -689,7 +689,9 @@ class LiveWorker(Worker):
     def __init__(self, camera: Camera, place: Place, status: CameraStatus) -> None:
         super().__init__(camera, place, status)
         is_visited = kind_of(camera.url) == "whip"
-        self.door = Door(whip_token(camera.url), status.drop) if is_visited else None
+        self.door = (
+            Door(whip_token(camera.url), status.drop, place.settings.peer_network) if is_visited else None
+        )
         self._readers: list[threading.Thread] = []
         self._looked_until_s = float("-inf")  # of all connections: what a server sends again was looked at
 

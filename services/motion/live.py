@@ -26,6 +26,7 @@ from aiortc import (
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from services.motion.sources.ice import PeerNetwork, require_candidates
 from services.motion.sources.peer import CLOSE_S, FAULTS, NEGOTIATE_S, BadDescription, Loop, brief
 from services.motion.views import PICTURE_PX, Look, Seat, View
 
@@ -110,8 +111,11 @@ class _Viewer:
 class Showroom:
     """Who watches by WebRTC. As many as there are seats (Views)."""
 
-    def __init__(self, ice: IceServers, find_view: Callable[[str], View]) -> None:
+    def __init__(
+        self, ice: IceServers, find_view: Callable[[str], View], network: PeerNetwork | None = None
+    ) -> None:
         self._ice = ice
+        self._network = network or PeerNetwork()
         self._find_view = find_view
         self._lock = threading.Lock()
         self._loop: Loop | None = None
@@ -127,7 +131,7 @@ class Showroom:
         with self._lock:
             if self._is_closed:
                 raise BadDescription("the service is being stopped")
-            self._loop = self._loop or Loop("live view")
+            self._loop = self._loop or Loop("live view", self._network)
             future = self._loop.submit(self._let_in(camera, sdp))
         try:
             async with asyncio.timeout(NEGOTIATE_S + CLOSE_S):
@@ -171,7 +175,7 @@ class Showroom:
         self._viewers[session] = viewer
         connection.on("connectionstatechange", lambda: _note(viewer))
         viewer.watch = asyncio.create_task(self._see_off(session, viewer), name="viewer")
-        return answer, session
+        return self._network.describe(answer), session
 
     async def _see_off(self, session: str, viewer: _Viewer) -> None:
         """Wait until the viewer has left, or does not come; then give his seat back."""
@@ -213,7 +217,7 @@ async def _answer(connection: RTCPeerConnection, sdp: str, track: LookTrack) -> 
         await connection.setLocalDescription(await connection.createAnswer())
     except FAULTS as exc:
         raise BadDescription(f"the offer cannot be answered: {brief(exc)}") from exc
-    return str(connection.localDescription.sdp)
+    return require_candidates(str(connection.localDescription.sdp))
 
 
 def _note(viewer: _Viewer) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
+from services.motion.sources.ice import PeerNetwork
 from shared.settings import CameraSettings
 
 MIB = 1024 * 1024
@@ -48,9 +50,49 @@ class MotionServiceSettings(CameraSettings):
     ] = ()
     live_ice_username: Annotated[str, Field(description="of the TURN servers")] = ""
     live_ice_password: Annotated[SecretStr | None, Field(description="of the TURN servers")] = None
+    webrtc_ports: Annotated[
+        str,
+        Field(
+            pattern=r"^(\d{1,5}-\d{1,5})?$",
+            description="UDP ports for WebRTC, such as 50000-50019; a publisher or viewer takes one or two; unset: any",
+        ),
+    ] = ""
+    webrtc_addresses: Annotated[
+        str,
+        Field(
+            description="IP addresses that WebRTC peers are told in the place of this machine's own, separated by "
+            "commas: those of the host of a container, or of a router that forwards the ports"
+        ),
+    ] = ""
     reconnect_max_s: Annotated[
         float, Field(gt=0, le=600, description="longest wait between two tries to reach a camera")
     ] = 30
+
+    @field_validator("webrtc_ports")
+    @classmethod
+    def _are_ports(cls, text: str) -> str:
+        if text:
+            first, last = (int(number) for number in text.split("-"))
+            if not 1024 <= first < last <= 65535:
+                raise ValueError("wanted FIRST-LAST, at least two ports of 1024 to 65535")
+        return text
+
+    @field_validator("webrtc_addresses")
+    @classmethod
+    def _are_addresses(cls, text: str) -> str:
+        for part in _parts(text):
+            try:
+                ip_address(part)
+            except ValueError:
+                raise ValueError(f"found {part!r}, wanted IP addresses (browsers look no names up)") from None
+        return text
+
+    @property
+    def peer_network(self) -> PeerNetwork:
+        first, _, last = self.webrtc_ports.partition("-")
+        return PeerNetwork(
+            range(int(first), int(last) + 1) if first else (), tuple(_parts(self.webrtc_addresses))
+        )
 
     @property
     def outbox_max_bytes(self) -> int:
@@ -59,3 +101,7 @@ class MotionServiceSettings(CameraSettings):
     @property
     def ring_max_bytes(self) -> int:
         return self.ring_max_mib * MIB
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

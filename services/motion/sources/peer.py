@@ -28,6 +28,7 @@ from aiortc import (
 )
 from aiortc.exceptions import InvalidAccessError, InvalidStateError
 
+from services.motion.sources.ice import PeerNetwork, require_candidates
 from services.motion.sources.units import Unit, UnitStream, is_key
 from services.motion.sources.video import SourceAway
 from shared.clock import steady_s
@@ -69,8 +70,8 @@ class BadDescription(Permanent):
 class Loop:
     """An event loop in a thread of its own: one camera's packets never wait for another's, or for HTTP."""
 
-    def __init__(self, name: str) -> None:
-        self._loop = asyncio.new_event_loop()
+    def __init__(self, name: str, network: PeerNetwork | None = None) -> None:
+        self._loop = (network or PeerNetwork()).new_loop()
         self._loop.set_exception_handler(lambda _loop, context: log.debug("webrtc", fault=context["message"]))
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -186,14 +187,15 @@ class Peer:
         self._key_s = self._asked_s = float("-inf")
 
     async def answer(self, sdp: str) -> str:
-        """Return our answer to a publisher's offer; raise BadDescription when it sends no video that we know."""
+        """Return our answer to a publisher's offer; raise BadDescription when it sends no video that we know, and
+        TimeoutError when no port is left."""
         try:
             await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
             self._tap_all()
             await self._connection.setLocalDescription(await self._connection.createAnswer())
         except FAULTS as exc:
             raise BadDescription(f"the offer cannot be answered: {brief(exc)}") from exc
-        return self._connection.localDescription.sdp
+        return require_candidates(self._connection.localDescription.sdp)
 
     async def offer(self) -> str:
         """Return an offer to receive video."""

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
+from services.motion.sources.ice import PeerNetwork
 from services.motion.sources.peer import CLOSE_S, NEGOTIATE_S, BadDescription, Loop, Peer, stream_of
 from services.motion.sources.units import UnitStream
 from services.motion.sources.video import SourceAway
@@ -21,8 +22,11 @@ ASK_S = 0.5
 class Door:
     """Lets in one publisher at a time; the newest wins, since a phone that lost its network comes again."""
 
-    def __init__(self, token: str, on_drop: Callable[[str], None]) -> None:
+    def __init__(
+        self, token: str, on_drop: Callable[[str], None], network: PeerNetwork | None = None
+    ) -> None:
         self._token = token.encode()
+        self._network = network or PeerNetwork()
         self._on_drop = on_drop
         self._lock = threading.Lock()
         self._loop: Loop | None = None
@@ -41,7 +45,7 @@ class Door:
         with self._lock:
             if self._is_closed:
                 raise BadDescription("the camera is being stopped")
-            self._loop = self._loop or Loop("webrtc")
+            self._loop = self._loop or Loop("webrtc", self._network)
             future = self._loop.submit(self._let_in(sdp))
         async with asyncio.timeout(NEGOTIATE_S + CLOSE_S):
             return await asyncio.wrap_future(future)
@@ -86,7 +90,7 @@ class Door:
                 self._newcomers.get_nowait()
             self._newcomers.put_nowait(peer)
             self._peer, self._session = peer, secrets.token_hex(16)
-            return answer, self._session
+            return self._network.describe(answer), self._session
 
     async def _let_out(self, session: str) -> bool:
         if self._peer is None or not hmac.compare_digest(session.encode(), self._session.encode()):

@@ -50,9 +50,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     SERVICE=${SERVICE} \
     HTTP_HOST=0.0.0.0 \
     HTTP_PORT=8080
-# Compiled here, since the root file system is read-only later. What the image must not carry (torch in the recorder, …)
-# ends the build.
-RUN python -m compileall -q . && python check_packages.py "${SERVICE}"
+# Readable by the user below, whatever the umask of the clone; compiled here, since the root file system is read-only
+# later. What the image must not carry (torch in the recorder, …) ends the build.
+RUN chmod -R a+rX . && python -m compileall -q . && python check_packages.py "${SERVICE}"
 USER clipwatch
 EXPOSE 8080
 STOPSIGNAL SIGTERM

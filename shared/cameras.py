@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -328,11 +329,25 @@ def read_bytes(path: Path) -> bytes:
             raw = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as exc:
         raise ConfigError(f"{path}: no such file") from exc
+    except PermissionError as exc:
+        raise ConfigError(f"{path}: cannot be read: {_forbidden(path)}") from exc
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
     if len(raw) > MAX_FILE_BYTES:
         raise ConfigError(f"{path}: is longer than {MAX_FILE_BYTES} bytes, this cannot be a camera file")
     return raw
+
+
+def _forbidden(path: Path) -> str:
+    """Say who may read a file, who wanted to, and what to do: in a container its owner is often another user."""
+    try:
+        status = path.stat()
+    except OSError:  # its folder is closed as well
+        found = "a folder on the way that others may not enter"
+    else:
+        found = f"mode {stat.S_IMODE(status.st_mode):03o} of user {status.st_uid}"
+    user = os.geteuid()
+    return f"found {found}, wanted what user {user} may read: chown {user} it, or chmod a+r it and a+rx its folder"
 
 
 def parse_yaml(raw: bytes | str, filename: str) -> dict[str, Any]:  # Any: what a YAML file can hold

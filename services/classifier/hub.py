@@ -13,6 +13,7 @@ from services.classifier.references import (
     CONFIG_FILE,
     ModelReference,
     architecture_config,
+    how_to_get,
     names_of,
     read_json,
     repository,
@@ -36,7 +37,7 @@ def not_here(reference: ModelReference, why: str) -> str:
     """Say in one line that a model has to be fetched."""
     return (
         f"MODEL={reference.name}: its weights are not on this machine and could not be fetched ({why}); "
-        f"with a network, run `clipwatch models fetch {reference.name}`"
+        f"with a network, {how_to_get(reference.name)}"
     )
 
 

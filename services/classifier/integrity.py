@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.classifier.references import OURS_FILE, WEIGHT_SUFFIXES, read_json
+from services.classifier.references import OURS_FILE, WEIGHT_SUFFIXES, how_to_get, read_json
 from shared.errors import ConfigError
 
 SUMS_FILE = "SHA256SUMS"
@@ -184,7 +184,7 @@ def check_cache(name: str, files: Sequence[Path], record: Record, again: bool = 
                 right = before or found
         if found != right:
             # the blob: were only its link deleted, the hub's library would link the same bytes again
-            how = f"delete it and run `clipwatch models fetch {name}`"
+            how = f"delete it and {how_to_get(name)}"
             faults.append(_corrupt(path.resolve(), found, right, how))
     if faults:
         raise ConfigError(faults)
@@ -246,7 +246,7 @@ def compare(name: str, dtype: str, golden: Golden, found: Golden) -> None:
 
 def remedy(name: str) -> str:
     """Return how to get a model's files anew."""
-    return "make it anew with `make install`" if name == "mini" else f"run `clipwatch models fetch {name}`"
+    return how_to_get(name)
 
 
 def blob_name(path: Path) -> str:

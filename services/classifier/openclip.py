@@ -513,7 +513,7 @@ def _verified(reference: ModelReference, cache_dir: Path | None, record: Record)
         )
     if not checked.is_verified:
         log.warning(
-            "nothing says what the checksums of these weights should be; `clipwatch models fetch` writes them down",
+            "nothing says what the checksums of these weights should be; SHA256SUMS in the model's folder would",
             model=reference.name,
         )
     return checked

@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -173,7 +174,7 @@ def _folder(name: str, folder: Path) -> ModelReference:
     if not any(path.suffix in WEIGHT_SUFFIXES for path in folder.iterdir()):
         raise ConfigError(
             f"MODEL={name}: no weights in {folder}, wanted open_clip_model.safetensors; "
-            f"{_how_to_get(folder.name)}"
+            f"{how_to_get(folder.name)}"
         )
     return ModelReference(name, "folder", folder=folder.resolve())
 
@@ -195,7 +196,7 @@ def _unknown(name: str, models_dir: Path) -> str:
     known = sorted({*local, *tagged, *architectures(), "mini"})
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if name == "mini":
-        return f"MODEL=mini: not in {models_dir}; {_how_to_get('mini')}"
+        return f"MODEL=mini: not in {models_dir}; {how_to_get('mini')}"
     have = ", ".join(local) or "none"
     guess = f"; near: {', '.join(near)}" if near else ""
     return (
@@ -204,10 +205,14 @@ def _unknown(name: str, models_dir: Path) -> str:
     )
 
 
-def _how_to_get(name: str) -> str:
-    return (
-        "make it with `make install`" if name == "mini" else f"fetch it with `clipwatch models fetch {name}`"
-    )
+def how_to_get(name: str, programs: Path | None = None) -> str:
+    """Say how to get a model's files; a container has no command line: this interpreter's folder of programs tells."""
+    has_command = ((programs or Path(sys.executable).parent) / "clipwatch").exists()
+    if name == "mini":
+        return "make it with `make install`" if has_command else "build the image with WITH_MINI=1"
+    if has_command:
+        return f"run `clipwatch models fetch {name}`"
+    return "restart the classifier, which fetches it (docs/guide/compose.md: Without internet for the model)"
 
 
 def _tags(call: ast.Call) -> dict[str, _Entry]:

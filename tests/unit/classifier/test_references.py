@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.classifier.references import architectures, pretrained_tags, resolve_model
+from services.classifier.references import architectures, how_to_get, pretrained_tags, resolve_model
 from shared.errors import ConfigError
 
 
@@ -71,6 +71,17 @@ def test_a_folder_without_config_or_weights_says_what_it_lacks(tmp_path: Path) -
 
 def test_mini_that_was_never_made_says_how(tmp_path: Path) -> None:
     assert "make install" in fault("mini", tmp_path)
+
+
+def test_what_is_advised_is_there_in_a_container_too(tmp_path: Path) -> None:
+    """Images have neither make nor the command line."""
+    assert how_to_get("a/b", tmp_path) == (
+        "restart the classifier, which fetches it (docs/guide/compose.md: Without internet for the model)"
+    )
+    assert how_to_get("mini", tmp_path) == "build the image with WITH_MINI=1"
+    (tmp_path / "clipwatch").touch()
+    assert how_to_get("a/b", tmp_path) == "run `clipwatch models fetch a/b`"
+    assert how_to_get("mini", tmp_path) == "make it with `make install`"
 
 
 def test_resolving_a_name_does_not_import_torch() -> None:

@@ -27,6 +27,9 @@ from shared.cameras import load_cameras
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = ROOT / "docker-compose.yml"
 GPU = ROOT / "docker-compose.gpu.yml"
+WEBRTC = ROOT / "docker-compose.webrtc.yml"
+FILES = (COMPOSE, GPU, WEBRTC)
+SECRETS = ("_PASSWORD", "_TOKEN")
 SETTINGS: dict[str, type[BaseSettings]] = {
     "motion": MotionServiceSettings,
     "classifier": ClassifierSettings,
@@ -120,7 +123,7 @@ def test_the_dockerfiles_base_is_pinned() -> None:
     }
 
 
-@pytest.mark.parametrize("path", [COMPOSE, GPU], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_variable_is_explained_in_the_example(path: Path) -> None:
     used = {match["name"] for text in texts(read(path)) for match in VARIABLE.finditer(text)}
     assert used
@@ -129,29 +132,26 @@ def test_every_variable_is_explained_in_the_example(path: Path) -> None:
 
 def test_the_example_has_no_variable_that_nothing_reads() -> None:
     used = {
-        match["name"]
-        for path in (COMPOSE, GPU)
-        for text in texts(read(path))
-        for match in VARIABLE.finditer(text)
+        match["name"] for path in FILES for text in texts(read(path)) for match in VARIABLE.finditer(text)
     }
-    assert environment_file().keys() - used == {"COMPOSE_PROFILES"}
+    assert environment_file().keys() <= used
 
 
-@pytest.mark.parametrize("path", [COMPOSE, GPU], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_secrets_have_no_default_and_their_absence_is_said(path: Path) -> None:
     for text in texts(read(path)):
         for match in VARIABLE.finditer(text):
-            if "PASSWORD" in match["name"]:
+            if match["name"].endswith(SECRETS):
                 assert match["rest"].startswith(":?")
-                assert "new-env.sh" in match["rest"]
+                assert "new-env.sh" in match["rest"] or "openssl" in match["rest"]
 
 
 def test_the_example_holds_no_secret_and_a_value_for_all_else() -> None:
     for name, value in environment_file().items():
-        assert (value == "") == name.endswith("_PASSWORD"), name
+        assert (value == "") == name.endswith(SECRETS), name
 
 
-@pytest.mark.parametrize("path", [COMPOSE, GPU], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_the_examples_values_are_the_defaults_of_the_file(path: Path) -> None:
     for text in texts(read(path)):
         for match in VARIABLE.finditer(text):
@@ -164,8 +164,8 @@ def test_services_are_given_only_what_they_read(name: str) -> None:
     given = {*services()[name]["environment"]} - NOT_OURS
     known = {field.upper() for field in SETTINGS[name].model_fields}
     assert given <= known
-    gpu = read(GPU)["services"].get(name, {}).get("environment", {})
-    assert {*gpu} <= known
+    for file in (GPU, WEBRTC):
+        assert {*read(file)["services"].get(name, {}).get("environment", {})} <= known
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -203,8 +203,50 @@ def test_containers_can_do_little_and_come_back(name: str) -> None:
     assert service["logging"]["options"].keys() >= {"max-size", "max-file"}
     assert "container_name" not in service
     assert "privileged" not in service
-    if "build" not in service:
+    if not service["image"].endswith(":local"):
         assert service["user"] not in ("", "root", "0")
+
+
+@pytest.mark.parametrize("name", services())
+def test_containers_have_a_limit_of_memory_and_of_threads(name: str) -> None:
+    service = services()[name]
+    assert re.fullmatch(r"(\$\{[A-Z]+_MEMORY:-)?\d+[gm]\}?", service["mem_limit"])
+    assert service["pids_limit"] == "${PIDS_MAX:-4096}"
+
+
+def test_redis_may_take_twice_its_data() -> None:
+    """It copies itself to rewrite its file, and the copy is as large as all that changes meanwhile."""
+    limit, data = (gib(environment_file()[name]) for name in ("REDIS_MEMORY", "REDIS_MAXMEMORY"))
+    assert limit > 2 * data
+
+
+def gib(text: str) -> float:
+    number = re.fullmatch(r"(\d+)gb?", text)
+    assert number is not None, text
+    return float(number[1])
+
+
+def test_each_image_is_built_once() -> None:
+    """Two builds of one tag leave a dangling image, and the next `up` makes both containers anew."""
+    built = [service["image"] for service in services().values() if "build" in service]
+    assert len(built) == len(set(built)) == 3
+    ours = [service for service in services().values() if service["image"].endswith(":local")]
+    assert all("build" in service or service["pull_policy"] == "never" for service in ours)
+    assert services()["camera"]["image"] == services()["motion"]["image"]
+
+
+def test_two_checkouts_share_nothing() -> None:
+    name = "${COMPOSE_PROJECT_NAME:-clipwatch}"
+    assert read(COMPOSE)["name"] == name, "containers, volumes and networks carry it"
+    for service in services().values():
+        if service["image"].endswith(":local"):
+            assert service["image"].startswith(f"{name}/")
+
+
+def test_the_demos_camera_is_scaled_to_nothing_and_never_forgotten() -> None:
+    """`up` and `down` leave the container of a disabled profile behind."""
+    assert services()["camera"]["scale"] == "0${COMPOSE_PROFILES:+1}"
+    assert not any("profiles" in service for service in services().values())
 
 
 def test_the_image_runs_as_a_user_without_rights() -> None:
@@ -301,6 +343,17 @@ def test_with_the_gpu_file_the_cpu_is_no_silent_substitute() -> None:
     assert environment["REDIS_URL"] == services()["classifier"]["environment"]["REDIS_URL"]
 
 
+def test_with_the_webrtc_file_motion_opens_the_ports_that_it_uses_on_one_address() -> None:
+    assert read(WEBRTC)["services"].keys() == {"motion"}
+    motion = read(WEBRTC)["services"]["motion"]
+    address, ports = "${MOTION_ADDRESS:-127.0.0.1}", motion["environment"]["WEBRTC_PORTS"]
+    assert motion["environment"]["WEBRTC_ADDRESSES"] == address
+    assert motion["ports"] == [f"{address}:${{MOTION_PORT:-8081}}:8080", f"{address}:{ports}:{ports}/udp"]
+    assert "network_mode" not in motion, "compose refuses it beside networks"
+    default = MotionServiceSettings(webrtc_ports=environment_file()["WEBRTC_PORTS"])
+    assert len(default.peer_network.ports) == 20
+
+
 def pinned(service: str) -> set[str]:
     lines = (ROOT / "requirements" / f"{service}.txt").read_text(encoding="utf-8").splitlines()
     return {re.split(r"[=\[ ;]", line)[0] for line in lines if line[:1].isalpha()}
@@ -348,31 +401,64 @@ def test_the_demo_plays_every_sample() -> None:
     assert urls == {f"rtsp://camera:8554/{sample}" for sample in samples}
 
 
-def new_env(folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["sh", folder / "deploy" / "new-env.sh"], capture_output=True, text=True, timeout=30
-    )
+def checkout(folder: Path) -> Path:
+    """Make what new-env.sh needs of a checkout, closed to other users as by umask 077."""
+    for name in ("deploy", "grafana-provisioning", "samples"):
+        (folder / name).mkdir(parents=True, mode=0o700)
+    for name in ("deploy/new-env.sh", ".env.example"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+        (folder / name).chmod(0o600)
+    return folder
+
+
+def new_env(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = folder / "deploy" / "new-env.sh"
+    return subprocess.run(["sh", script, *arguments], capture_output=True, text=True, timeout=30)
+
+
+def values_of(file: Path) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in file.read_text().splitlines() if line and line[0] != "#")
 
 
 def test_new_env_fills_in_fresh_passwords_and_keeps_an_old_file(tmp_path: Path) -> None:
-    (tmp_path / "deploy").mkdir()
-    (tmp_path / "deploy" / "new-env.sh").write_bytes((ROOT / "deploy" / "new-env.sh").read_bytes())
-    (tmp_path / ".env.example").write_bytes((ROOT / ".env.example").read_bytes())
-    done = new_env(tmp_path)
+    folder = checkout(tmp_path / "clipwatch")
+    names = sorted(path.name for path in folder.iterdir())
+    done = new_env(folder)
     assert done.returncode == 0, done.stderr
-    made = tmp_path / ".env"
+    made = folder / ".env"
     assert stat.S_IMODE(made.stat().st_mode) == 0o600
-    found = dict(line.split("=", 1) for line in made.read_text().splitlines() if line and line[0] != "#")
-    passwords = [value for name, value in found.items() if name.endswith("_PASSWORD")]
-    assert len(set(passwords)) == len(passwords) == 5
+    found = values_of(made)
+    passwords = [value for name, value in found.items() if name.endswith(SECRETS)]
+    assert len(set(passwords)) == len(passwords) == 6
     assert all(re.fullmatch(r"[0-9a-f]{48}", password) for password in passwords), "they stand in URLs"
-    assert {name: value for name, value in found.items() if not name.endswith("_PASSWORD")} == {
-        name: value for name, value in environment_file().items() if value
+    example = environment_file()
+    fresh = {name for name in example if name.endswith(SECRETS)} | {"COMPOSE_PROJECT_NAME"}
+    assert {n: v for n, v in found.items() if n not in fresh} == {
+        n: v for n, v in example.items() if n not in fresh
     }
     before = made.read_text()
-    assert new_env(tmp_path).returncode == 1
+    assert new_env(folder).returncode == 1
     assert made.read_text() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".env", ".env.example", "deploy"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([".env", *names])
+
+
+def test_new_env_keeps_two_checkouts_apart_and_one_the_same(tmp_path: Path) -> None:
+    one, other = (checkout(tmp_path / name / "clipwatch") for name in ("a", "b"))
+    for folder, file in ((one, "1.env"), (one, "2.env"), (other, "1.env")):
+        assert new_env(folder, file).returncode == 0
+    first, again, second = (
+        values_of(file)["COMPOSE_PROJECT_NAME"] for file in (one / "1.env", one / "2.env", other / "1.env")
+    )
+    assert first == again != second
+    assert re.fullmatch(r"clipwatch-\d+", first), "compose takes small letters, digits, - and _"
+
+
+def test_new_env_opens_what_containers_mount(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "clipwatch")
+    assert new_env(folder).returncode == 0
+    for path in (folder / "deploy", folder / "samples", folder / "grafana-provisioning"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o755
+    assert stat.S_IMODE((folder / "deploy" / "new-env.sh").stat().st_mode) == 0o644
 
 
 @pytest.mark.parametrize(

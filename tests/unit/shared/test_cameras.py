@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -247,6 +250,37 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         load_cameras(tmp_path / "none.yml")
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load_cameras(tmp_path)
+
+
+@contextlib.contextmanager
+def another_user() -> Iterator[int]:
+    """Be a user whom modes bind: root may read everything."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(65534)
+    try:
+        yield os.geteuid()
+    finally:
+        os.seteuid(was)
+
+
+def test_a_file_that_its_mode_closes_says_whose_it_is_and_what_to_do() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, file = Path(name), Path(name) / "cameras.yml"
+        file.write_text(GATE)
+        folder.chmod(0o755)
+        file.chmod(0o200)
+        with another_user() as user, pytest.raises(ConfigError) as closed:
+            load_cameras(file)
+        folder.chmod(0o600)
+        with another_user(), pytest.raises(ConfigError) as hidden:
+            load_cameras(file)
+        folder.chmod(0o700)
+    do = f"wanted what user {user} may read: chown {user} it, or chmod a+r it and a+rx its folder"
+    assert closed.value.faults == (f"{file}: cannot be read: found mode 200 of user {os.geteuid()}, {do}",)
+    assert hidden.value.faults == (
+        f"{file}: cannot be read: found a folder on the way that others may not enter, {do}",
+    )
 
 
 @pytest.mark.parametrize("have", [("latitude",), ("longitude",), ()])

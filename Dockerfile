@@ -56,6 +56,6 @@ RUN chmod -R a+rX . && python -m compileall -q . && python check_packages.py "${
 USER clipwatch
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "/app/probe.py"]
+HEALTHCHECK --interval=10s --timeout=20s --start-period=60s --retries=3 CMD ["python", "/app/probe.py"]
 # `docker compose run --rm motion --check` passes its arguments on; exec leaves no shell between signal and service.
 ENTRYPOINT ["/bin/sh", "-c", "exec python -m \"services.${SERVICE}\" \"$@\"", "clipwatch"]

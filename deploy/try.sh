@@ -30,7 +30,7 @@ export COMPOSE_PATH_SEPARATOR COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PROFILES
     PAGE_PORT GRAFANA_PORT
 label=label=com.docker.compose.project=$COMPOSE_PROJECT_NAME
 
-compose() { docker compose --env-file "$work/env" "$@"; }
+compose() { docker compose --ansi never --env-file "$work/env" "$@"; }
 
 within() { # SECONDS COMMAND ...: 124 when the time is over, where the machine has `timeout`
     limit_s=$1
@@ -96,14 +96,14 @@ compose config --quiet || fail "the compose files cannot be read"
 done_ ""
 
 step "build the images"
-within "$build_limit_s" docker compose --env-file "$work/env" build >"$work/build" 2>&1 || {
+within "$build_limit_s" docker compose --ansi never --env-file "$work/env" build >"$work/build" 2>&1 || {
     tail -40 "$work/build" >&2
     fail "an image was not built within $build_limit_s s; its last lines are above"
 }
 done_ ""
 
 step "start, until everything is healthy"
-within "$((start_limit_s + 60))" docker compose --env-file "$work/env" up -d --wait \
+within "$((start_limit_s + 60))" docker compose --ansi never --env-file "$work/env" up -d --wait \
     --wait-timeout "$start_limit_s" >"$work/up" 2>&1 || {
     tail -15 "$work/up" >&2
     # shellcheck disable=SC2046  # a list of services

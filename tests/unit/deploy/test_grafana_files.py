@@ -243,7 +243,7 @@ BROKEN = [
         "event",
         dashboard_checks.check_order,
         replace("\nORDER BY 1, 2", ""),
-        "Probabilities, moment by moment A: not ordered by time",
+        "Scores, moment by moment A: not ordered by time",
     ),
     Broken(
         "a link to a dashboard that does not exist",

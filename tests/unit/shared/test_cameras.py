@@ -179,7 +179,7 @@ def test_every_fault_is_told_at_once_with_file_camera_and_field(read: Read) -> N
         gate + "min_moments=1.5: must be a whole number, 1..64",
         gate + "motion.gaussian_ksize=4: must be odd",
         gate + "motion.threshold=300: must be 'auto' or 1..255",
-        gate + "motion.detect_fps=0: must be more than 0 and at most 60",
+        gate + "motion.detect_fps=0: must be 0.5..60",
         gate + "motion.masks.0.1.1=2: must be 0..1",
         gate + "motion.tresh: is not known; did you mean 'threshold'?",
         gate + "pace='slow': must be 'realtime' or 'fast'",

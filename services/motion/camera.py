@@ -32,6 +32,7 @@ from services.motion.sources.timing import HOLE_S, LONGEST_HOLE_S, Hole
 from services.motion.sources.video import Frame, Read, SourceAway, Stream, Video, measured
 from services.motion.sources.whip import Door
 from services.motion.status import CameraStatus
+from services.motion.storage import is_short_of_means
 from services.motion.views import Views
 from services.motion.watch import Opened, Order, Scaler, Wanted, Watch
 from shared.cameras import LEAST_LOOKS_HZ, Camera, kind_of, whip_token
@@ -332,10 +333,7 @@ class FileWorker(Worker):
             self.status.message = "was read to its end before"
             self.status.become("ended")
             return
-        try:
-            probe(Path(self._url))
-        except ConfigError as exc:
-            self._failed(str(exc))
+        if not self._can_be_used():
             return
         starts_s = recording.starts_s if recording else steady_s()
         if recording:
@@ -344,6 +342,8 @@ class FileWorker(Worker):
             try:
                 ends_s = self._play(starts_s)
             except (ConfigError, SourceAway) as exc:
+                if is_short_of_means(exc) and self._can_be_used():
+                    continue
                 self._failed(str(exc))
                 return
             if self._stop.is_set():
@@ -355,6 +355,29 @@ class FileWorker(Worker):
             if not repeats:
                 return
             starts_s = ends_s if self.camera.pace == "fast" else max(ends_s, steady_s() - 1.0)
+
+    def _can_be_used(self) -> bool:
+        """Probe the file and say what is wrong with it; wait while it is the machine that cannot open it."""
+        is_told = False
+        while not self._stop.is_set():
+            self.status.beat()
+            try:
+                probe(Path(self._url))
+            except ConfigError as exc:
+                if not is_short_of_means(exc):
+                    self._failed(str(exc))
+                    return False
+                self.status.message = str(exc)
+                if not is_told:
+                    log.warning("the file cannot be opened now", camera=self.camera.id, error=str(exc))
+                is_told = True
+                self._stop.wait(1.0)
+                continue
+            if is_told:
+                self.status.message = ""
+                log.info("the file can be opened again", camera=self.camera.id)
+            return True
+        return False
 
     def _mark(self, write: Callable[[], None]) -> None:
         """Write a mark of the recording; wait while the disk does not take it. Stopped meanwhile it stays unwritten,

@@ -34,6 +34,7 @@ class Roster:
         self._lock = asyncio.Lock()  # one change at a time, and none before the workers are there
         self._begun = asyncio.Event()
         self._seen: tuple[int, int, int] | None = None
+        self._told: tuple[int, int, int] | None = None  # the file whose faults were told
         self.version = version
 
     def begin(self) -> None:
@@ -56,14 +57,16 @@ class Roster:
             stamp = self._stamp()
             if stamp == self._seen:
                 return
-            self._seen = stamp
             try:
                 version = await asyncio.to_thread(self._store.read)
             except ConfigError as exc:
-                log.error(
-                    "the camera file has faults, the settings stay as they were", faults=redact(str(exc))
-                )
+                if stamp != self._told:
+                    log.error(
+                        "the camera file has faults, the settings stay as they were", faults=redact(str(exc))
+                    )
+                self._told = stamp  # read again all the same: it may be the disk's fault, and pass
                 return
+            self._seen = stamp
             await self._apply(version)
 
     async def change(self, camera_id: str, values: Values, if_revision: str | None = None) -> Version:

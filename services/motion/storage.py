@@ -19,6 +19,12 @@ _PASSING = frozenset(
 )
 
 
+def is_short_of_means(exc: BaseException) -> bool:
+    """Whether what an error came of is the machine's want of file descriptors or memory, and no fault of a file."""
+    cause = exc.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
 def prepare_folder(path: Path) -> Path:
     """Make `path` and see whether it can be written; raise ConfigError when only a person can mend it.
 

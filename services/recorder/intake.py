@@ -70,8 +70,8 @@ class Intake:
         self._count(message, media, lost, done)
         self.recorded(rows.event_id)
         media_id = message.header.media_id
-        # none while the clip is gone: motion sends the snippet again, and with it the clip
-        receipts = () if lost == "gone" else (receipt_of(rows.event_id, rows.snippet),)
+        # none while the clip is gone or broken: motion sends the snippet again, and with it the clip
+        receipts = () if lost in ("gone", "broken") else (receipt_of(rows.event_id, rows.snippet),)
         return Done(receipts, ((MEDIA, media_id),) if media_id else ())
 
     # -- media

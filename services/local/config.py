@@ -146,7 +146,7 @@ def _file_faults(cameras: CameraFile, filename: str) -> list[str]:
     for camera in cameras.cameras:
         if camera.enabled and camera.is_file:
             try:
-                probe_source(Path(camera.url))
+                probe_source(Path(camera.url), is_followed=True)
             except ConfigError as exc:
                 faults.extend(f"{filename}: camera '{camera.id}': url: {fault}" for fault in exc.faults)
     return faults

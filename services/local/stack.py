@@ -231,6 +231,8 @@ def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
     }
+    if name == "motion":
+        own |= {"EXIT_WHEN_DONE": str(plan.is_finite).lower()}
     if name == "classifier":
         own |= {"MODEL": plan.model, "MODELS_DIR": str(plan.models_dir), "GLIBC_TUNABLES": GLIBC_TUNABLES}
     if name == "recorder":

@@ -68,22 +68,22 @@ async def check(settings: MotionServiceSettings) -> Sequence[str]:
         _redis(settings)
         for camera in load_cameras(settings.cameras_file).cameras:
             if camera.is_file and camera.enabled:
-                faults += _faults_of_file(camera)
+                faults += _faults_of_file(camera, is_followed=camera.loop or not settings.exit_when_done)
     except ConfigError as exc:
         faults += exc.faults
     return faults
 
 
-def _faults_of_file(camera: Camera) -> Sequence[str]:
+def _faults_of_file(camera: Camera, *, is_followed: bool) -> Sequence[str]:
     try:
-        probe_source(Path(camera.url))
+        probe_source(Path(camera.url), is_followed=is_followed)
     except ConfigError as exc:
         return tuple(f"camera '{camera.id}': {fault}" for fault in exc.faults)
     return ()
 
 
 async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
-    """Watch all cameras until `runtime.stop`, or until every file is read and in Redis."""
+    """Watch all cameras until `runtime.stop`, or (EXIT_WHEN_DONE) until every file is read and in Redis."""
     quiet_ffmpeg()
     cv2.setNumThreads(1)  # cameras are the parallelism; planes are too small to share out
     store = CameraFileStore(settings.cameras_file)
@@ -124,7 +124,7 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         await asyncio.to_thread(recovery.recover)
         crew.start(enabled(version))
         roster.begin()
-        await _until_done(crew, outbox, runtime, [*talking, storing, watching])
+        await _until_done(crew, outbox, runtime, [*talking, storing, watching], exits=settings.exit_when_done)
     finally:
         watching.cancel()
         storing.cancel()
@@ -154,17 +154,22 @@ async def _end(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:
 
 
 async def _until_done(
-    crew: Crew, outbox: Outbox, runtime: Runtime, tasks: Sequence[asyncio.Task[None]]
+    crew: Crew, outbox: Outbox, runtime: Runtime, tasks: Sequence[asyncio.Task[None]], *, exits: bool
 ) -> None:
-    """Wait for `stop`, or for the ends of all files and nothing left to send: what Redis has may wait for its receipts
-    until the next start. One of `tasks` that fails ends the service.
+    """Wait for `stop`, or, if the service `exits` by itself, for the ends of all files and nothing left to send: what
+    Redis has may wait for its receipts until the next start. One of `tasks` that fails ends the service.
     """
+    is_told = False
     while not runtime.stop.is_set():
         for task in tasks:
             if task.done():
                 task.result()
-        if crew.is_done and outbox.n_entries == 0:
+        is_done = crew.is_done and outbox.n_entries == 0
+        if is_done and exits:
             return
+        if is_done and not is_told:
+            log.info("every recording was read to its end; the service stays up", cameras=len(crew.workers))
+        is_told = is_done
         crew.restart_broken()
         runtime.health.is_ready = not outbox.is_refusing and not crew.is_broken
         with contextlib.suppress(TimeoutError):
@@ -269,17 +274,13 @@ class Crew:
         return worker.is_done and not (worker.is_broken and self._may_restart(worker))
 
     def judge(self) -> None:
-        """At the end: raise Permanent when no camera could be used; let plain recordings be played again."""
+        """At the end: raise Permanent when no camera could be used."""
+        if self.runtime.stop.is_set():
+            return
         states = [worker.status.state for worker in self.workers.values()]
         if states and all(state == "failed" for state in states):
             faults = "; ".join(f"{w.camera.id}: {w.status.last_error}" for w in self.workers.values())
             raise Permanent(f"no camera could be used: {faults}")
-        if self.runtime.stop.is_set():
-            return
-        for worker in self.workers.values():
-            if isinstance(worker, FileWorker) and worker.camera.starts_at is None:
-                for recording in worker.recordings:
-                    recording.forget()
 
     def door_of(self, camera_id: str) -> Door | None:
         """Return where a publisher of this camera comes in; None when it is no such camera."""

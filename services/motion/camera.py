@@ -18,6 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from services.motion.detector import DetectorState, Gray, start_from
+from services.motion.folder import FolderFiles, Identity, identity_of
 from services.motion.idle import LONGEST_GROUP_S, Idler
 from services.motion.journal import Journal, JournalHeader
 from services.motion.makers import Job, Maker
@@ -49,6 +50,8 @@ WARM_UP_S = 1.0
 TRUNCATED_S = 1.0
 REPLAY_WAIT_S = 5.0  # a frame that is decoded late waits this long for the detector, so that none is left out
 LOOK_AHEAD_FRAMES = 20
+REPLACED_S = 5.0  # a looped file that cannot be used any more is tried again so much later
+LOOK_S = 1.0  # how often a folder is looked into while there is nothing to read
 LONGEST_PAUSE_S = 5.0  # more than a group of pictures of which the key frames alone are decoded
 MOST_KEYS_AHEAD = 40  # of a file whose every frame is a key frame all frames are as cheap
 
@@ -178,10 +181,12 @@ class Worker:
             log.info("pictures come often enough again", camera=self.camera.id)
             return
         self.status.message = (
-            f"{too_rare_hz:.2g} pictures a second come, wanted {LEAST_LOOKS_HZ} at least to tell motion: "
+            f"{too_rare_hz:.2g} pictures a second come, wanted {LEAST_LOOKS_HZ} at least to tell motion surely: "
             "raise the frame rate of the source"
         )
-        log.warning("nothing can become an event", camera=self.camera.id, why=self.status.message)
+        log.warning(
+            "pictures come too rarely to tell motion surely", camera=self.camera.id, why=self.status.message
+        )
 
     def _peek(self, watch: Watch, frame: Frame) -> None:
         """Look at a key frame for which the camera was not woken."""
@@ -318,23 +323,20 @@ class FileWorker(Worker):
         self._holes: deque[Hole] = deque()  # of what is read now; those that no frame has passed yet
         self._closed_s = 0.0
 
-    @property
-    def recordings(self) -> Sequence[Recording]:
-        """What is known of the files that are read once."""
-        return () if self._recording is None else (self._recording,)
-
     def _work(self) -> None:
         self.status.is_file = True
-        self._read_file(repeats=self._recording is None)
-
-    def _read_file(self, *, repeats: bool) -> None:
-        recording = self._recording
-        if recording is not None and recording.is_finished:
+        if self._recording is not None and self._recording.is_finished:
             self.status.message = "was read to its end before"
             self.status.become("ended")
-            return
+        elif self._read_file(repeats=self._recording is None):
+            self.status.become("ended")
+
+    def _read_file(self, *, repeats: bool) -> bool:
+        """Read the file once, or again and again until the stop; return whether it was read to its end."""
+        recording = self._recording
         if not self._can_be_used():
-            return
+            return False
+        n_plays = 0
         starts_s = recording.starts_s if recording else steady_s()
         if recording:
             self._mark(recording.begin)
@@ -345,16 +347,21 @@ class FileWorker(Worker):
                 if is_short_of_means(exc) and self._can_be_used():
                     continue
                 self._failed(str(exc))
-                return
+                if not (repeats and n_plays):
+                    return False
+                self._pause(REPLACED_S)  # it could be used before: somebody replaces it
+                starts_s = max(starts_s, steady_s())
+                continue
             if self._stop.is_set():
                 break
+            n_plays += 1
             if recording is not None:
                 self._mark(recording.finish)
-                self.status.become("ended")
                 log.info("file read to its end", camera=self.camera.id, message=self.status.message or None)
             if not repeats:
-                return
+                return True
             starts_s = ends_s if self.camera.pace == "fast" else max(ends_s, steady_s() - 1.0)
+        return False
 
     def _can_be_used(self) -> bool:
         """Probe the file and say what is wrong with it; wait while it is the machine that cannot open it."""
@@ -400,6 +407,12 @@ class FileWorker(Worker):
                 refused_s = round(time.monotonic() - refused_since_s, 1)
                 log.info("the mark of a file is written", camera=self.camera.id, refused_s=refused_s)
             return
+
+    def _pause(self, seconds: float) -> None:
+        ends_s = time.monotonic() + seconds
+        while (left_s := ends_s - time.monotonic()) > 0 and not self._stop.is_set():
+            self.status.beat()
+            self._stop.wait(min(1.0, left_s))
 
     def _failed(self, message: str) -> None:
         self.status.last_error = self.status.message = message
@@ -565,7 +578,10 @@ class FileWorker(Worker):
 
 class FolderWorker(FileWorker):
     """A folder of recordings, read in the order of their names, each as a file of its own: marked when it is read
-    (not looped), left out when it cannot be used. What is added meanwhile is read in the next round, if looped.
+    (not looped), left out when it cannot be used.
+
+    What is added or changed later is read as well, once it is whole; only a service that ends when all is read
+    (`exit_when_done`) takes what is there at the start as it is.
     """
 
     def __init__(
@@ -577,48 +593,101 @@ class FolderWorker(FileWorker):
     ) -> None:
         super().__init__(camera, place, status, None)
         self._find = find
-        self._recordings: list[Recording] = []
-
-    @property
-    def recordings(self) -> Sequence[Recording]:
-        return self._recordings
+        self._is_followed = camera.loop or not place.settings.exit_when_done
+        self._files = FolderFiles(camera.loop)
+        if not self._is_followed:
+            self._files.settle_s = 0.0
+        self._next_at = camera.starts_at  # when the next file is taken to begin
+        self._why_bad = ""
+        self._is_readable = True
 
     def _work(self) -> None:
         self.status.is_file = True
         while not self._stop.is_set():
-            n_files, n_failed = self._read_folder()
+            n_read = self._read_folder()
             if self._stop.is_set():
                 return
-            if n_files == n_failed:
-                self._failed(f"{self.camera.url}: none of its {n_files} video files can be used")
+            self._conclude()
+            if not self._is_followed:
                 return
-            if not self.camera.loop:
-                self.status.message = f"{n_failed} of {n_files} files could not be used" if n_failed else ""
-                self.status.become("ended")
-                return
+            if not n_read:
+                self._pause(LOOK_S)
 
-    def _read_folder(self) -> tuple[int, int]:
-        """Read every file once; return how many there were, and how many could not be used."""
-        try:
-            paths = videos_in(Path(self.camera.url))
-        except OSError as exc:
-            log.error("the folder cannot be read", camera=self.camera.id, error=exc)
-            return 0, 0
-        n_failed = 0
-        starts_at = self.camera.starts_at
-        for path in paths:
+    def _read_folder(self) -> int:
+        """Read what is whole and not read yet; return how many files were."""
+        self._files.see(self._look_into(), time.monotonic())
+        n_read = 0
+        for path in self._files.ready(time.monotonic(), in_order=self._next_at is not None):
             if self._stop.is_set():
                 break
-            self._url = str(path)
-            one = self.camera.model_copy(update={"url": self._url, "starts_at": starts_at})
-            self._recording = self._find(one)
-            if self._recording is not None:
-                self._recordings.append(self._recording)
-            self._read_file(repeats=False)
-            n_failed += self.status.state == "failed"
-            if starts_at is not None:
-                starts_at += timedelta(seconds=_length_s(path))
-        return len(paths), n_failed
+            n_read += self._read_one(path)
+        return n_read
+
+    def _look_into(self) -> dict[Path, Identity]:
+        try:
+            found = {path: identity_of(path) for path in videos_in(Path(self.camera.url))}
+        except OSError as exc:
+            self._is_readable = False
+            self._say_failed(f"{self.camera.url}: the folder cannot be read: {exc.strerror}")
+            return {}
+        self._is_readable = True
+        return {path: one for path, one in found.items() if one is not None}
+
+    def _read_one(self, path: Path) -> bool:
+        """Read a file, unless that was done in an earlier run; return whether it was read now."""
+        self._url = str(path)
+        before = identity_of(path)
+        self._recording = self._find(
+            self.camera.model_copy(update={"url": self._url, "starts_at": self._next_at})
+        )
+        is_known = self._recording is not None and self._recording.is_finished
+        is_read = not is_known and self._read_file(repeats=False)
+        if self._stop.is_set() or identity_of(path) is None:
+            return is_read  # gone while it was looked at: that is no fault of the file
+        if is_read and self._recording is not None and self._is_followed and identity_of(path) != before:
+            self._mark(self._recording.begin)  # it went on growing: it is read again when it is whole
+        self._files.note(path, "read" if is_read or is_known else "bad")
+        if self._next_at is not None:
+            self._next_at += timedelta(seconds=_length_s(path))
+        return is_read
+
+    def _failed(self, message: str) -> None:
+        """Note what is wrong with one file; the others are read all the same."""
+        self._why_bad = message
+        log.error("the file cannot be used", camera=self.camera.id, error=message)
+
+    def _say_failed(self, message: str) -> None:
+        if self.status.message != message:
+            log.error("nothing of the folder can be used", camera=self.camera.id, error=message)
+        self.status.last_error = self.status.message = message
+        self.status.become("failed")
+
+    def _conclude(self) -> None:
+        """Say how the folder stands, now that all that could be read was."""
+        files, url = self._files, self.camera.url
+        if not files.n_files:
+            if not self._is_followed:
+                self._say_failed(f"{url}: none of its 0 video files can be used")
+            elif self._is_readable:
+                self._wait_for("waits for a video file, the folder holds none")
+        elif files.n_bad == files.n_files:
+            self._say_failed(
+                f"{url}: none of its {files.n_files} video files can be used; the last one: {self._why_bad}"
+            )
+        elif (path := files.unfinished) is not None and self._is_followed:
+            self._wait_for(f"waits until {path.name} is complete")
+        else:
+            bad = f"{files.n_bad} of {files.n_files} files could not be used" if files.n_bad else ""
+            self.status.message = bad
+            if not self.camera.loop:
+                self.status.last_error = ""
+                self.status.become("ended")
+
+    def _wait_for(self, message: str) -> None:
+        """Say what is waited for; between two files of a loop the camera goes on running."""
+        self.status.message, self.status.last_error = message, ""
+        if self.status.state == "failed" or not self.camera.loop:
+            self.status.become("connecting")
 
 
 def _is_later(read: Read, t_s: float) -> bool:

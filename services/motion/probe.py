@@ -78,13 +78,16 @@ def videos_in(folder: Path) -> list[Path]:
     )
 
 
-def probe_source(path: Path) -> None:
-    """Raise ConfigError unless `path` is a video file, or a folder that holds some."""
+def probe_source(path: Path, *, is_followed: bool = False) -> None:
+    """Raise ConfigError unless `path` is a video file, or a folder that holds some.
+
+    `is_followed`: a folder may be empty, since what comes into it later is read as well.
+    """
     try:
         if not path.is_dir():
             probe(path)
             return
-        if not videos_in(path):
+        if not videos_in(path) and not is_followed:
             wanted = " ".join(sorted(VIDEO_SUFFIXES))
             raise ConfigError(f"{path}: the folder holds no video file, wanted some that end in {wanted}")
     except OSError as exc:

@@ -14,9 +14,6 @@ from pathlib import Path
 from services.motion.outbox import write_durably
 from shared.cameras import Camera
 from shared.clock import now_utc, uuid7
-from shared.logs import get_logger
-
-log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +42,6 @@ class Recording:
     def begin(self) -> None:
         """Remember when its first frame was taken to be."""
         self._write(is_finished=False)
-
-    def forget(self) -> None:
-        """Let the next start read it again, as a new recording."""
-        try:
-            self.path.unlink(missing_ok=True)
-        except OSError as exc:
-            log.warning("a mark cannot be removed", camera=self.camera.id, error=exc)
 
     def _write(self, *, is_finished: bool) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

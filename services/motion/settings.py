@@ -27,6 +27,13 @@ class MotionServiceSettings(CameraSettings):
             description="changes by HTTP need 'Authorization: Bearer …' with it; unset: changes from this machine only",
         ),
     ] = None
+    exit_when_done: Annotated[
+        bool,
+        Field(
+            description="end once every camera was a recording that was read to its end; false: stay, for the camera "
+            "file may change and folders may get more"
+        ),
+    ] = True
     backlog_max: Annotated[
         int, Field(ge=1, le=100_000, description="snippets that may wait in Redis; more wait in the outbox")
     ] = 200

@@ -90,6 +90,35 @@ def test_words_changed_in_the_file_act_with_no_restart(
     assert asked == [("a pedestrian",), ("a person",), ("an empty street",)]
 
 
+def test_recordings_that_are_read_once_leave_the_record_and_its_page_up(
+    tmp_path: Path, redis_url: str
+) -> None:
+    (tmp_path / "clipwatch.yml").write_text(
+        "settings: {model: mini, data_dir: kept, page_port: 0, weather: none}\n"
+        "cameras: [{id: people, labels: [a pedestrian], loop: false, pace: fast, "
+        f'url: "{SAMPLES / "people-walking.mp4"}"}}]\n'
+    )
+    log = tmp_path / "log"
+    with log.open("w") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.local.cli", "run"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "REDIS_URL": redis_url},
+            stderr=sink,
+        )
+    try:
+        _until(process, log, lambda: "the service stays up" in log.read_text())
+        _until(process, log, lambda: bool(_accepted(log)))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0, log.read_text()
+    finally:
+        process.kill()
+        for pid in processes_with(str(tmp_path)):
+            os.kill(pid, signal.SIGKILL)
+    assert "starting it again" not in log.read_text()
+    assert log.read_text().count("file read to its end") == 1
+
+
 def _until(process: subprocess.Popen[bytes], log: Path, is_so: Callable[[], bool]) -> None:
     ends_at = time.monotonic() + 150
     while not is_so():

@@ -50,11 +50,11 @@ class Played:
         return list(last.values())
 
 
-def place_in(folder: Path) -> Place:
+def place_in(folder: Path, **settings: Any) -> Place:  # Any: settings of any type
     """Return what a worker needs, with its outbox in `folder`."""
     (folder / "journal").mkdir(exist_ok=True)
     outbox = Outbox(folder / "outbox", 512 * MIB, MotionMetrics(CollectorRegistry()))
-    return Place(MotionServiceSettings(), outbox, b"s" * 32, folder / "journal")
+    return Place(MotionServiceSettings(**settings), outbox, b"s" * 32, folder / "journal")
 
 
 def clips_in(folder: Path, starts_s: float) -> list[PlayedClip]:

@@ -187,6 +187,23 @@ def test_a_finished_file_is_not_read_again(rig: Rig, video: Path) -> None:
 
 
 @pytest.mark.redis
+def test_a_service_that_stays_reads_a_recording_once_also_when_it_is_started_again(
+    rig: Rig, video: Path
+) -> None:
+    rig.cameras({"url": str(video), "loop": False, "pace": "fast"})
+    keys: list[list[tuple[str, int, bool]]] = []
+    for _ in range(2):
+        motion = rig.start(EXIT_WHEN_DONE="false")
+        wait_until(lambda log=motion.log: "the service stays up" in log.read_text(), 120, "the end")  # type: ignore[misc]  # a default argument binds the loop's value
+        assert motion.state() == "ended"
+        keys.append(keys_of(rig.redis_url))
+        motion.process.send_signal(signal.SIGTERM)
+        assert motion.process.wait(20) == 0
+    assert len(keys[0]) >= 4
+    assert keys[1] == keys[0]
+
+
+@pytest.mark.redis
 def test_kill_9_in_the_middle_of_a_file_loses_and_doubles_nothing(
     rig: Rig, video: Path, own_redis: RedisServer
 ) -> None:

@@ -95,6 +95,47 @@ class WallClock:
         return step_s
 
 
+@dataclass(slots=True)
+class CautiousClock:
+    """The wall clock for what is deleted by its age: a leap ahead is believed only after it has lasted `hold_s`.
+
+    A clock that is set years ahead must not delete everything. Until a leap of more than `tolerated_s` is believed the
+    time before it goes on; a clock that is set back is believed at once, since that deletes less.
+    """
+
+    hold_s: float
+    tolerated_s: float
+    now: Callable[[], datetime] = now_utc
+    base_s: Callable[[], float] = time.monotonic
+    _offset_s: float | None = None  # believed
+    _leap: tuple[float, float] | None = None  # offset that is not believed yet, and since when
+
+    def expect(self, newest: datetime) -> None:
+        """Say that something was written at `newest`: a clock that is further ahead of that has leapt, for all one
+        knows. Counts before the first `__call__`."""
+        if self._offset_s is None:
+            self._offset_s = min(self._measured_s(), newest.timestamp() - self.base_s())
+
+    @property
+    def ahead_s(self) -> float:
+        """How far the wall clock is ahead of what is believed."""
+        return 0.0 if self._leap is None or self._offset_s is None else self._leap[0] - self._offset_s
+
+    def __call__(self) -> datetime:
+        """Return the believed time, UTC."""
+        offset_s, base_s = self._measured_s(), self.base_s()
+        if self._offset_s is None or offset_s <= self._offset_s + self.tolerated_s:
+            self._offset_s, self._leap = offset_s, None
+        elif self._leap is None or abs(offset_s - self._leap[0]) > self.tolerated_s:
+            self._leap = (offset_s, base_s)
+        if self._leap is not None and base_s - self._leap[1] >= self.hold_s:
+            self._offset_s, self._leap = offset_s, None
+        return from_epoch_ms(round((base_s + self._offset_s) * 1000))
+
+    def _measured_s(self) -> float:
+        return _offset_s(self.base_s, lambda: self.now().timestamp())
+
+
 def _offset_s(base_s: Callable[[], float], wall_s: Callable[[], float]) -> float:
     """Return wall minus base; read again when the process was held up in between, which would look like a step."""
     best_s, offset_s = float("inf"), 0.0

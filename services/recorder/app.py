@@ -34,7 +34,7 @@ from services.recorder.notify.file import NotifyFile, load_notify
 from services.recorder.notify.outbox import Outbox, introduce
 from services.recorder.orphans import remove_orphans
 from services.recorder.pipeline import Pipeline, counted
-from services.recorder.record import close_quiet_events
+from services.recorder.record import QuietEvents
 from services.recorder.retention import Retention
 from services.recorder.search import Search
 from services.recorder.search_api import search_routes
@@ -308,10 +308,11 @@ def _consumer_settings(settings: RecorderSettings, name: str) -> ConsumerSetting
 
 async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable[[], None]) -> None:
     """Close events that went quiet, and remove clips that nobody will fetch, until stopped."""
+    quiet = QuietEvents(parts.settings.close_after_s)
     while not parts.runtime.stop.is_set():
         try:
             async with parts.database.writing() as connection:
-                closed = await close_quiet_events(connection, now_utc(), parts.settings.close_after_s)
+                closed = await quiet.close(connection, now_utc())
                 await parts.outbox.note(connection, closed, now_utc())
         except Transient as exc:
             log.debug("housekeeping waits for the database", error=exc)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from services.recorder.database import Database
@@ -35,14 +35,22 @@ class FeedFull(Exception):
 class Feed:
     """Hands every change of an event to every follower; a follower that does not keep up is cut off."""
 
-    def __init__(self, database: Database, metrics: RecorderMetrics, followers_max: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        metrics: RecorderMetrics,
+        followers_max: int,
+        clock: Callable[[], datetime] = now_utc,
+    ) -> None:
         self._database = database
         self._metrics = metrics
         self._followers_max = followers_max
         self._followers: set[asyncio.Queue[Event | None]] = set()
         self._kick = asyncio.Event()
-        self._told: dict[str, datetime] = {}  # event -> change that was told; bounded by OVERLAP
-        self._since = now_utc()
+        self._told: dict[str, datetime] = {}  # event -> change that was told; bounded by OVERLAP and PAGES
+        self._clock = clock
+        self._since = clock()
+        self._has_begun = False  # since somebody follows
 
     def kick(self) -> None:
         """Say that something changed."""
@@ -55,7 +63,7 @@ class Feed:
             self._metrics.streams_dropped.labels("full").inc()
             raise FeedFull
         if not self._followers:
-            self._since, self._told = now_utc(), {}
+            self._since, self._told, self._has_begun = self._clock(), {}, False
         queue: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE + 1)  # one place is for the None
         self._followers.add(queue)
         self._metrics.streams.set(len(self._followers))
@@ -86,21 +94,39 @@ class Feed:
                 queue.put_nowait(None)
 
     async def _tell(self) -> None:
+        # after a clock that was set back, what changes now is dated before what was told
+        now = self._clock()
+        self._since = min(self._since, now)
         at, key = self._since - OVERLAP, ""
         for _ in range(PAGES):
             async with self._database.reading() as connection:
                 found = await changed_events(connection, at, key, BATCH)
-            for event in found:
-                if self._told.get(event.id) != event.updated_at:
-                    self._told[event.id] = event.updated_at
-                    for queue in tuple(self._followers):
-                        self._put(queue, event)
+            n_news = self._hand_out(found, now)
             if found:
                 at, key = found[-1].updated_at, found[-1].id
-                self._since = max(self._since, at)
+                self._since = max(self._since, min(at, now))
             if len(found) < BATCH:
                 break
+            if at > now + OVERLAP and not n_news:
+                # dated ahead, and told: of those only the ones that changed last may be news
+                async with self._database.reading() as connection:
+                    self._hand_out(await changed_events(connection, now, "", BATCH, newest_first=True), now)
+                break
+        self._has_begun = True
         self._told = {event: told for event, told in self._told.items() if told >= self._since - OVERLAP}
+
+    def _hand_out(self, found: Sequence[Event], now: datetime) -> int:
+        """Tell what was not told; what was dated ahead before anybody followed is no news."""
+        n_news = 0
+        for event in found:
+            if self._told.get(event.id) == event.updated_at:
+                continue
+            self._told[event.id] = event.updated_at
+            n_news += 1
+            if self._has_begun or event.updated_at <= now + OVERLAP:
+                for queue in tuple(self._followers):
+                    self._put(queue, event)
+        return n_news
 
     def _put(self, queue: asyncio.Queue[Event | None], event: Event) -> None:
         if queue.qsize() < QUEUE:

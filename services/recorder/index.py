@@ -26,6 +26,7 @@ from sqlalchemy import or_, select
 from services.recorder.database import Database
 from services.recorder.schema import events, frame_embeddings, snippets
 from services.recorder.vectors import Embedded, Picture, Vectors, Within
+from shared.clock import now_utc
 from shared.errors import ConfigError, Transient
 from shared.logs import get_logger
 
@@ -51,7 +52,9 @@ class Extent:
 class EmbeddingIndex:
     """The indexes of all models of one database. Everything but `nearest` runs one at a time."""
 
-    def __init__(self, root: Path, database: Database, database_name: str) -> None:
+    def __init__(
+        self, root: Path, database: Database, database_name: str, clock: Callable[[], datetime] = now_utc
+    ) -> None:
         self._root = root
         self._database = database
         self._database_name = database_name
@@ -60,6 +63,7 @@ class EmbeddingIndex:
         self._known: set[tuple[str, int, str]] = (
             set()
         )  # (event, snippet, model); 60,000 for a million pictures
+        self._clock = clock
         self._at = _EARLIEST
         self._after = ""
         self._is_complete = False
@@ -166,29 +170,38 @@ class EmbeddingIndex:
     async def sync(self, stop: asyncio.Event, beat: Callable[[], None] = lambda: None) -> None:
         """Add everything that was recorded up to now; raise Transient when the database does not answer."""
         async with self._one:
-            at, after = self._at - OVERLAP, ""
-            if self._at == _EARLIEST:
-                at = _EARLIEST
+            now = self._clock()
+            self._at = min(self._at, max(now, _EARLIEST))  # set back: what changes now is dated before
+            at, after = max(self._at, _EARLIEST + OVERLAP) - OVERLAP, ""
             n_before = len(self._known)
             while not stop.is_set():
+                n_known = len(self._known)
                 n, at, after = await self._page(at, after)
                 if at >= self._at:
-                    self._at, self._after = at, after
+                    self._at, self._after = min(at, now), after
                 beat()
-                if n < EVENTS_AT_ONCE:
+                is_beyond = at > now + OVERLAP and len(self._known) == n_known
+                if (
+                    is_beyond
+                ):  # dated ahead, and known: of those only the ones that changed last may hold something new
+                    await self._page(now, "", newest_first=True)
+                if n < EVENTS_AT_ONCE or is_beyond:
                     self._is_complete = True
                     break
             if len(self._known) != n_before:
                 await asyncio.to_thread(self._save)
 
-    async def _page(self, at: datetime, after: str) -> tuple[int, datetime, str]:
+    async def _page(
+        self, at: datetime, after: str, *, newest_first: bool = False
+    ) -> tuple[int, datetime, str]:
         """Index the next events; return how many there were, and where the next page starts."""
         changed_at, key = events.c.updated_at, events.c.id
         async with self._database.reading() as connection:
             query = select(key, events.c.camera, changed_at).where(
                 changed_at >= at, or_(changed_at > at, key > after)
             )
-            page = (await connection.execute(query.order_by(changed_at, key).limit(EVENTS_AT_ONCE))).all()
+            order = (changed_at.desc(), key.desc()) if newest_first else (changed_at, key)
+            page = (await connection.execute(query.order_by(*order).limit(EVENTS_AT_ONCE))).all()
             if not page:
                 return 0, at, after
             cameras = {row.id: row.camera for row in page}

@@ -100,12 +100,13 @@ async def find_events(connection: AsyncConnection, wanted: EventFilter, limit: i
 
 
 async def changed_events(
-    connection: AsyncConnection, since: datetime, after_id: str, limit: int
+    connection: AsyncConnection, since: datetime, after_id: str, limit: int, *, newest_first: bool = False
 ) -> list[Event]:
     """Return the events that changed after (`since`, `after_id`), in the order of their changes."""
     changed_at, key = events.c.updated_at, events.c.id
     query = _events().where(changed_at >= since, or_(changed_at > since, key > after_id))
-    found = await connection.execute(query.order_by(changed_at, key).limit(limit))
+    order = (changed_at.desc(), key.desc()) if newest_first else (changed_at, key)
+    found = await connection.execute(query.order_by(*order).limit(limit))
     return await _completed(connection, found.all())
 
 

@@ -5,7 +5,9 @@ All of an event's writers meet at its row, which each locks first; what they the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +28,7 @@ from services.recorder.schema import detections, events, frame_embeddings, frame
 from services.recorder.totals import add_difference, shares_of
 
 CLOSED_AT_ONCE = 500  # events closed in one transaction at most
+LOOKED_AT_ONCE = 5000  # open events that are watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,26 +131,44 @@ async def derive(connection: AsyncConnection, event_id: str, before: Row | None,
         )
 
 
-async def close_quiet_events(connection: AsyncConnection, now: datetime, close_after_s: float) -> list[str]:
-    """Close open events that neither grew nor ended within `close_after_s`; return their ids.
+@dataclass(slots=True)
+class QuietEvents:
+    """Which open events did not change for `close_after_s`, by this process's own seconds: no clocks are compared."""
 
-    A snippet that comes after all opens its event again.
-    """
-    before = now - timedelta(seconds=close_after_s)
-    quiet = (
-        select(events.c.id, events.c.updated_at)
-        .where(events.c.is_open, events.c.updated_at < before, events.c.ended_at < before)
-        .limit(CLOSED_AT_ONCE)
-        .with_for_update()
-    )
-    found = (await connection.execute(quiet)).all()
-    for row in found:
-        await connection.execute(
-            update(events)
-            .where(events.c.id == row.id)
-            .values(is_open=False, updated_at=rising(row.updated_at, now))
-        )
-    return [row.id for row in found]
+    close_after_s: float
+    seconds: Callable[[], float] = time.monotonic
+    _seen: dict[str, tuple[datetime, float]] = field(default_factory=dict)  # bounded by LOOKED_AT_ONCE
+
+    async def close(self, connection: AsyncConnection, now: datetime) -> list[str]:
+        """Close what went quiet; return the ids. A snippet that comes after all opens its event again.
+
+        An event counts as quiet from when this process first saw it unchanged.
+        """
+        query = select(events.c.id, events.c.updated_at).where(events.c.is_open).order_by(events.c.id)
+        found = {row.id: row.updated_at for row in await connection.execute(query.limit(LOOKED_AT_ONCE))}
+        now_s = self.seconds()
+        seen = {}
+        for event_id, updated_at in found.items():
+            before = self._seen.get(event_id)
+            is_same = before is not None and before[0] == updated_at
+            seen[event_id] = before if before is not None and is_same else (updated_at, now_s)
+        self._seen = seen
+        quiet = [key for key, (_, since_s) in seen.items() if now_s - since_s > self.close_after_s]
+        return await self._closed(connection, quiet[:CLOSED_AT_ONCE], now)
+
+    async def _closed(self, connection: AsyncConnection, quiet: Sequence[str], now: datetime) -> list[str]:
+        if not quiet:
+            return []
+        query = select(events.c.id, events.c.updated_at).where(events.c.id.in_(quiet), events.c.is_open)
+        found = (await connection.execute(query.with_for_update())).all()
+        still = [row for row in found if row.updated_at == self._seen[row.id][0]]
+        for row in still:
+            await connection.execute(
+                update(events)
+                .where(events.c.id == row.id)
+                .values(is_open=False, updated_at=rising(row.updated_at, now))
+            )
+        return [row.id for row in still]
 
 
 def rising(before: datetime, now: datetime) -> datetime:

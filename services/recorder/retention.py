@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -23,7 +24,7 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.record import rising
 from services.recorder.schema import detections, events, removals, snippets
 from services.recorder.totals import add_difference, clip_bytes, shares_of
-from shared.clock import now_utc
+from shared.clock import CautiousClock, now_utc
 from shared.contract import CameraId, LabelText
 from shared.errors import Transient
 from shared.logs import get_logger
@@ -34,6 +35,10 @@ AT_ONCE = 50  # events in one transaction
 BATCHES = 40  # of AT_ONCE: events in one pass at most
 PASS_EVERY_S = 30.0
 SETTLED = timedelta(minutes=10)  # an event that changed later than this ago may still change
+LEAP_S = 43_200.0  # a wall clock this far ahead of itself, or at the start of the newest row, has leapt,
+HOLD_S = 86_400.0  # and is believed after this long
+# rows dated before this were written by a clock that was not set (1970, 1980, 2000): they may be new
+EARLIEST = datetime(2001, 1, 1, tzinfo=UTC)
 GB = 1_000_000_000
 
 
@@ -77,21 +82,28 @@ class Forecast:
 
 
 def aged(limits: Limits, now: datetime) -> ColumnElement[bool]:
-    """Return the condition for events that are older than every rule that fits them allows."""
+    """Return the condition for events that are older than every rule that fits them allows.
+
+    An event is as old as the later of its start and its row: the camera's clock may have been wrong.
+    """
     too_old = []
     fits = []
     for rule in limits.rules:
         fit = _fits(rule)
         fits.append(fit)
         if rule.days:
-            too_old.append(or_(~fit, events.c.started_at < now - timedelta(days=rule.days)))
+            too_old.append(or_(~fit, _is_before(now - timedelta(days=rule.days))))
         else:
             too_old.append(~fit)
     by_rule = and_(or_(false(), *fits), *too_old)
     if not limits.days:
         return by_rule
-    by_default = and_(*(~fit for fit in fits), events.c.started_at < now - timedelta(days=limits.days))
+    by_default = and_(*(~fit for fit in fits), _is_before(now - timedelta(days=limits.days)))
     return or_(by_rule, by_default)
+
+
+def _is_before(limit: datetime) -> ColumnElement[bool]:
+    return and_(events.c.started_at < limit, events.c.created_at < limit, events.c.created_at >= EARLIEST)
 
 
 def _fits(rule: RetentionRule) -> ColumnElement[bool]:
@@ -105,9 +117,8 @@ def _fits(rule: RetentionRule) -> ColumnElement[bool]:
 
 
 def _removable(now: datetime) -> ColumnElement[bool]:
-    return and_(
-        events.c.is_protected == false(), events.c.is_open == false(), events.c.updated_at < now - SETTLED
-    )
+    settled = or_(events.c.updated_at < now - SETTLED, events.c.updated_at > now + timedelta(days=1))
+    return and_(events.c.is_protected == false(), events.c.is_open == false(), settled)
 
 
 async def forecast(connection: AsyncConnection, limits: Limits, now: datetime, free_bytes: int) -> Forecast:
@@ -188,6 +199,10 @@ class Retention:
     limits: Limits
     clock: Callable[[], datetime] = now_utc
     free_bytes: Callable[[], int] | None = None  # of the disk; None: asks it
+    hold_s: float = HOLD_S
+    seconds: Callable[[], float] = time.monotonic
+    _aging: CautiousClock | None = field(default=None, init=False)
+    _is_doubtful: bool = field(default=False, init=False)
     _is_short: bool = field(default=False, init=False)
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
@@ -213,7 +228,7 @@ class Retention:
         if not self.limits.is_set:
             return
         for _ in range(BATCHES):
-            n_events = await self._remove("age", aged(self.limits, self.clock()), None)
+            n_events = await self._remove("age", aged(self.limits, await self._believed_now()), None)
             beat()
             if n_events < AT_ONCE or stop.is_set():
                 break
@@ -228,6 +243,26 @@ class Retention:
             self._is_short = bool(excess and not n_events)
             if not n_events or stop.is_set():
                 break
+
+    async def _believed_now(self) -> datetime:
+        """Return the time that ages count to; a clock that is ahead of it is told once each way."""
+        if self._aging is None:
+            self._aging = CautiousClock(self.hold_s, LEAP_S, self.clock, self.seconds)
+            async with self.database.reading() as connection:
+                newest = await connection.scalar(select(func.max(events.c.created_at)))
+            if newest is not None:
+                self._aging.expect(newest)
+        now, ahead_s = self._aging(), self._aging.ahead_s
+        if ahead_s and not self._is_doubtful:
+            log.warning(
+                "the clock is far ahead of the record: nothing new is removed by age until it has been so for a while",
+                ahead_days=round(ahead_s / 86_400, 1),
+                hold_h=round(self.hold_s / 3600, 1),
+            )
+        elif self._is_doubtful and not ahead_s:
+            log.info("events are removed by age as the clock says", now=now.isoformat())
+        self._is_doubtful = ahead_s > 0
+        return now
 
     async def _remove(self, reason: str, condition: ColumnElement[bool], excess: int | None) -> int:
         async with self.database.writing() as connection:

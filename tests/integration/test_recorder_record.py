@@ -22,7 +22,7 @@ from services.recorder import queries, report
 from services.recorder.database import Database, DatabaseBusy, make_engine, open_database
 from services.recorder.derivation import KeptMedia, snippet_rows
 from services.recorder.queries import EventFilter
-from services.recorder.record import close_quiet_events, record_snippet
+from services.recorder.record import QuietEvents, record_snippet
 from services.recorder.schema import day_totals, events, frame_embeddings, metadata, weather_reports
 from shared.clock import now_utc
 from shared.errors import Permanent
@@ -276,21 +276,34 @@ async def test_deleting_an_event_deletes_all_of_it(database: Database) -> None:
 async def test_event_that_went_quiet_is_closed_and_opened_again_by_a_late_snippet(database: Database) -> None:
     await record(database, Said(snippet=0))
     await record(database, Said(event=1, is_last=True))
-    soon, later = now_utc() + timedelta(seconds=59), now_utc() + timedelta(seconds=61)
-    async with database.writing() as connection:
-        assert await close_quiet_events(connection, soon, 60) == []
-        assert await close_quiet_events(connection, later, 60) == [Said().event_id]
+    passed_s = [0.0]
+    quiet = QuietEvents(60, lambda: passed_s[0])
+    found = []
+    for passed_s[0] in (0.0, 59.0, 61.0):
+        async with database.writing() as connection:
+            found.append(await quiet.close(connection, now_utc()))
+    assert found == [[], [], [Said().event_id]]
     await record(database, Said(snippet=1))
     async with database.reading() as connection:
-        found = await queries.find_events(connection, EventFilter(accepted_only=False, is_open=True), 5)
-    assert [event.id for event in found] == [Said().event_id]
+        open_ones = await queries.find_events(connection, EventFilter(accepted_only=False, is_open=True), 5)
+    assert [event.id for event in open_ones] == [Said().event_id]
 
 
-async def test_event_that_still_moves_is_not_closed(database: Database) -> None:
-    await record(database, Said(start=now_utc()))
+@pytest.mark.parametrize("step_s", [0.0, -3600.0, 3600.0, -1e9, 1e9])
+async def test_event_that_still_grows_is_not_closed_however_the_clock_is_set(
+    database: Database, step_s: float
+) -> None:
+    passed_s, now = [0.0], now_utc()
+    quiet = QuietEvents(60, lambda: passed_s[0])
+    for snippet in range(4):
+        passed_s[0], now = 50.0 * snippet, now + timedelta(seconds=50.0 + (step_s if snippet == 2 else 0.0))
+        async with database.writing() as connection:
+            one = Said(snippet=snippet)
+            await record_snippet(connection, snippet_rows(labels_message(one)), kept(one), now)
+            assert await quiet.close(connection, now) == []
+    passed_s[0] += 61.0
     async with database.writing() as connection:
-        await connection.execute(update(events).values(updated_at=now_utc() - timedelta(hours=1)))
-        assert await close_quiet_events(connection, now_utc(), 60) == []
+        assert await quiet.close(connection, now) == [Said().event_id]
 
 
 # -- questions

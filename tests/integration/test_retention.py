@@ -47,7 +47,7 @@ def media(tmp_path: Path) -> MediaFolder:
 
 def retention_of(database: Database, media: MediaFolder, limits: Limits) -> Retention:
     metrics = RecorderMetrics(CollectorRegistry())
-    return Retention(database, media, metrics, limits, lambda: NOW, lambda: 10**12)
+    return Retention(database, media, metrics, limits, lambda: NOW, lambda: 10**12, hold_s=0)
 
 
 async def record(database: Database, media: MediaFolder, age_days: float, said: Said) -> str:

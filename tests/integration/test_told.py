@@ -28,7 +28,7 @@ from services.recorder.notify.file import MqttTarget, NotifyFile, Target, Webhoo
 from services.recorder.notify.outbox import Outbox
 from services.recorder.notify.port import ChannelAway
 from services.recorder.notify.webhook import signature
-from services.recorder.record import close_quiet_events, record_snippet
+from services.recorder.record import QuietEvents, record_snippet
 from services.recorder.schema import notices
 from shared.clock import now_utc
 from tests.integration.hook_server import Hooks, hook_server
@@ -68,11 +68,18 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = now_utc()
+        self.passed_s = 0.0
 
     def __call__(self) -> datetime:
         return self.now
 
     def forward(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+        self.passed_s += seconds
+
+    def set(self, seconds: float) -> None:
+        """Set the clock; no time passes."""
         self.now += timedelta(seconds=seconds)
 
 
@@ -99,6 +106,7 @@ def delivery_of(
     [delivery] = deliveries(file, database, MediaFolder(folder), metrics, holder)
     if clock is not None:
         delivery.clock = clock
+        delivery.seconds = lambda: clock.passed_s
     return delivery
 
 
@@ -120,7 +128,7 @@ async def starts(database: Database, *targets: Target) -> None:
 async def close_quiet(database: Database, *targets: Target) -> list[str]:
     """Close what an earlier run left open, as housekeeping does."""
     async with database.writing() as connection:
-        closed = await close_quiet_events(connection, now_utc(), 60)
+        closed = await QuietEvents(-1).close(connection, now_utc())
         await Outbox(tuple(target.name for target in targets)).note(connection, closed, now_utc())
     return closed
 
@@ -327,7 +335,8 @@ async def test_only_one_of_two_recorders_tells_and_the_other_takes_over(
     await record(either_database, replace(DOG, event=1), target, clock())
     clock.forward(first.lease_s + 1)  # the first was killed
     third = delivery_of(target, either_database, tmp_path, clock, "third")
-    await told(third)
+    await told(third)  # sees the lease for the first time
+    await told(second)
     assert len(hooks.taken) == 2
 
 
@@ -345,6 +354,66 @@ async def test_a_recorder_that_lost_its_lease_and_holds_it_again_tells(
     await told(delivery)
     assert await waiting(database) == 0
     await delivery.address.channel.close()
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, -1.0, 3600.0, 30 * 365 * 86_400.0])
+async def test_a_clock_that_is_set_takes_the_lease_from_nobody(
+    database: Database, hooks: Hooks, tmp_path: Path, step_s: float
+) -> None:
+    target, ahead, right = hook_target(hooks), Clock(), Clock()
+    first = delivery_of(target, database, tmp_path, right, "first")
+    second = delivery_of(target, database, tmp_path, ahead, "second")
+    await told(first)
+    await told(second)
+    ahead.set(step_s)
+    for event in range(5):  # both go on; the first renews what it holds
+        await record(database, replace(DOG, event=event), target, right())
+        right.forward(first.lease_s / 2)
+        ahead.forward(first.lease_s / 2)
+        await told(second)
+        assert len(hooks.taken) == event
+        await told(first)
+        assert len(hooks.taken) == event + 1
+    ahead.forward(first.lease_s + 1)  # the first was killed: it is waited for, however the clocks are
+    await record(database, replace(DOG, event=9), target, right())
+    await told(second)
+    ahead.forward(first.lease_s + 1)
+    await told(second)
+    assert len(hooks.taken) == 6
+
+
+@pytest.mark.parametrize("step_s", [-86_400.0, -100.0, 100.0, 365 * 86_400.0])
+async def test_a_clock_that_is_set_holds_back_no_notice_and_drops_none(
+    database: Database, hooks: Hooks, tmp_path: Path, step_s: float
+) -> None:
+    target, clock = hook_target(hooks, cooldown_s=60), Clock()
+    delivery = delivery_of(target, database, tmp_path, clock, give_up_h=1)
+    await record(database, DOG, target, clock())
+    await told(delivery)
+    clock.forward(100)
+    await record(database, replace(DOG, event=1), target, clock())
+    clock.set(step_s)  # before it was told
+    clock.forward(100)
+    await told(delivery)
+    assert len(hooks.taken) == 2
+    assert delivery.metrics.notices_dropped.labels("webhook")._value.get() == 0
+
+
+async def test_a_postponed_notice_does_not_wait_for_a_clock_that_was_set_back(
+    database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    target, clock = hook_target(hooks), Clock()
+    delivery = delivery_of(target, database, tmp_path, clock)
+    await record(database, DOG, target, clock())
+    async with database.writing() as connection:
+        [due] = await outbox.find_due(connection, "hook", clock(), 9)
+        await outbox.postpone(connection, "hook", due, clock() + timedelta(seconds=30))
+    await told(delivery)
+    assert hooks.taken == []
+    clock.set(-86_400.0)
+    clock.forward(delivery.lease_s)
+    await told(delivery)
+    assert len(hooks.taken) == 1
 
 
 async def test_an_event_that_changes_while_it_is_told_is_told_again(
@@ -525,8 +594,9 @@ async def test_a_recorder_that_was_replaced_does_not_say_offline_for_the_other(
     target = mqtt_target(broker)
     first = delivery_of(target, database, tmp_path, clock, "first")
     await told(first)
-    clock.forward(first.lease_s + 1)  # the database did not answer the first one
     second = delivery_of(target, database, tmp_path, clock, "second")
+    await told(second)  # sees the lease for the first time
+    clock.forward(first.lease_s + 1)  # the database did not answer the first one
     await told(second)
     listener, task = await listening(broker)
     first._renew_at = 0

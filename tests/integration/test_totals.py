@@ -21,7 +21,7 @@ from services.recorder.database import Database, DatabaseBusy, make_engine, open
 from services.recorder.derivation import KeptMedia, snippet_rows
 from services.recorder.hindsight import _Replacement, replace_answers
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.record import close_quiet_events, record_snippet
+from services.recorder.record import QuietEvents, record_snippet
 from services.recorder.retention import remove_events, set_protected
 from services.recorder.schema import day_totals, events, snippets, weather_reports
 from services.recorder.totals import Key, Share, TotalsCheck, clip_bytes, differing, shares
@@ -293,5 +293,5 @@ async def test_what_changes_no_sum_leaves_them_alone(database: Database) -> None
                 words="fog",
             )
         )
-        await close_quiet_events(connection, now_utc() + timedelta(days=1), 60)
+        await QuietEvents(-1).close(connection, now_utc())
     assert await kept(database) == before == await counted(database)

@@ -17,12 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.recorder.database import insert_or_keep
 from services.recorder.gaps.tracker import Change
 from services.recorder.gaps.values import Gap, GapKey, KnownCamera
+from services.recorder.notify.due import is_due
 from services.recorder.schema import cameras, gap_notices, gaps
 from shared.clock import uuid7
 
 OPEN_MAX = 2000  # as many gaps are looked at as are open at most: cameras, and a few more
 PRUNED_AT_ONCE = 1000
-PAUSE_MAX = timedelta(minutes=6)  # more than a refused notice waits
 BEGAN, ENDED = "began", "ended"
 
 
@@ -132,11 +132,7 @@ async def find_due(connection: AsyncConnection, target: str, now: datetime, limi
     query = (
         select(gaps, *columns)
         .join(gap_notices, gap_notices.c.gap_id == gaps.c.id)
-        .where(
-            gap_notices.c.target == target,
-            # later than any pause lasts: the wall clock was set back since
-            or_(gap_notices.c.due_at <= now, gap_notices.c.due_at > now + PAUSE_MAX),
-        )
+        .where(gap_notices.c.target == target, is_due(gap_notices.c.due_at, gap_notices.c.attempts, now))
         .order_by(gap_notices.c.due_at, gaps.c.id)
         .limit(limit)
     )

@@ -21,7 +21,8 @@ from services.recorder.gaps.tracker import Change, Tracker
 from services.recorder.gaps.values import KINDS, CameraNow, GapKey, KnownCamera
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.pipeline import Disk, Pipeline
-from shared.clock import now_utc
+from services.recorder.retention import HOLD_S, LEAP_S
+from shared.clock import CautiousClock, now_utc
 from shared.errors import Transient, redact
 from shared.logs import get_logger
 from shared.presence import Heard, follow_changes, who_is_there
@@ -66,6 +67,10 @@ class GapWatch:
     _pending: list[Change] = field(default_factory=list, init=False)
     _since_s: float = field(default=0, init=False)
     _prune_at_s: float = field(default=0, init=False)
+    _aging: CautiousClock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._aging = CautiousClock(HOLD_S, LEAP_S, lambda: self.clock())
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         """Look until `stop`."""
@@ -185,7 +190,7 @@ class GapWatch:
     async def _prune(self) -> None:
         with contextlib.suppress(Transient):
             async with self.database.writing() as connection:
-                before = rows.before_of(self.clock(), self.kept_days or UNLIMITED_DAYS)
+                before = rows.before_of(self._aging(), self.kept_days or UNLIMITED_DAYS)
                 await rows.prune(connection, before)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from services.recorder.notify.filters import Filter
 from services.recorder.notify.outbox import BEFORE, Due, Sent
 from services.recorder.notify.port import Channel, ChannelAway, Notice, NoticeRefused
 from services.recorder.records import Event
-from shared.clock import now_utc
+from shared.clock import CautiousClock, now_utc
 from shared.errors import Transient
 from shared.logs import get_logger
 
@@ -60,12 +61,21 @@ class Delivery:
     fault: str | None = field(
         default=None, init=False
     )  # why nothing can be told; empty: it can; None: not tried
+    seconds: Callable[[], float] = time.monotonic
+    _aging: CautiousClock = field(init=False)
+    _other: tuple[str, datetime, float] | None = field(
+        default=None, init=False
+    )  # a lease, and since when it is so
     _kick: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _renew_at: float = field(default=0, init=False)
     _is_holder: bool = field(default=False, init=False)
     _away_since: float | None = field(default=None, init=False)
     _n_failures: int = field(default=0, init=False)
     _prune_at: float = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        hold_s = 3600 * self.give_up_h
+        self._aging = CautiousClock(hold_s, 60.0, lambda: self.clock(), lambda: self.seconds())
 
     @property
     def lease_s(self) -> float:
@@ -99,7 +109,7 @@ class Delivery:
                 await self.address.channel.close()
         with contextlib.suppress(Transient):
             async with self.database.writing() as connection:
-                await outbox.give_lease_back(connection, self.address.name, self.holder, self.clock())
+                await outbox.give_lease_back(connection, self.address.name, self.holder)
 
     async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
         """Wait for `seconds`, for stop, or, while the target answers, for the next change."""
@@ -167,7 +177,7 @@ class Delivery:
             since = self.clock() - timedelta(seconds=cooldown_s)
             async with self.database.reading() as connection:
                 is_cooling = await outbox.is_cooling(
-                    connection, self.address.name, event.camera, match.label, since
+                    connection, self.address.name, event.camera, match.label, since, self.clock()
                 )
         passing = self.address.filter.passing(event)
         return Notice(event, match, due.version, due.said, passing, due.noted_at, is_cooling)
@@ -224,20 +234,20 @@ class Delivery:
 
     async def _hold(self) -> bool:
         """Keep the lease; give up what is too old now and then. Return whether this recorder is the one."""
-        now_s = asyncio.get_running_loop().time()
+        now_s = self.seconds()
         if now_s < self._renew_at:
             return self._is_holder
-        now, name = self.clock(), self.address.name
+        name, aged = self.address.name, self._aging()
         async with self.database.writing() as connection:
-            until = now + timedelta(seconds=self.lease_s)
-            is_holder = await outbox.take_lease(connection, name, self.holder, now, until)
+            until = self.clock() + timedelta(seconds=self.lease_s)
+            is_holder = await outbox.take_lease(connection, name, self.holder, until, self._is_over)
             dropped = 0
             if is_holder:
-                before = now - timedelta(hours=self.give_up_h)
+                before = aged - timedelta(hours=self.give_up_h)
                 dropped = await outbox.give_up(connection, name, before)
                 dropped += await gap_rows.give_up(connection, name, before)
             if is_holder and now_s >= self._prune_at:
-                await outbox.prune(connection, now)
+                await outbox.prune(connection, aged)
                 self._prune_at = now_s + PRUNE_EVERY_S
         if self._is_holder and not is_holder:
             await self.address.channel.close(is_replaced=True)
@@ -248,6 +258,15 @@ class Delivery:
             self.metrics.notices_dropped.labels(self.address.kind).inc(dropped)
             log.error("notices were given up", target=name, notices=dropped)
         return is_holder
+
+    def _is_over(self, holder: str, until: datetime) -> bool:
+        """Tell whether another's lease was given back, or was not renewed for `lease_s` of our own seconds."""
+        if not holder or until <= outbox.GIVEN_BACK:
+            return True
+        now_s = self.seconds()
+        if self._other is None or self._other[:2] != (holder, until):
+            self._other = (holder, until, now_s)
+        return now_s - self._other[2] > self.lease_s
 
     # -- a target that does not answer, told once each way
 

@@ -6,7 +6,7 @@ runs in transactions of its own, so no target can hold up the record.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,12 +15,15 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.database import insert_or_keep
+from services.recorder.notify.due import is_due
 from services.recorder.schema import events, notice_holders, notices
+from shared.clock import EPOCH
 
 KEPT_DAYS = 30  # how long it is known what was sent: longer than any cooldown, and than any event lasts
 PRUNED_AT_ONCE = 1000
 ROWS_AT_ONCE = 500  # SQLite takes 32,766 values a statement
 BEFORE = "before"  # in `said`: the event is older than the target, which is never told of it
+GIVEN_BACK = EPOCH  # `held_until` of a lease that nobody holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,10 @@ async def find_due(connection: AsyncConnection, target: str, now: datetime, limi
             notices.c.said,
             notices.c.noted_at,
         )
-        .where(notices.c.target == target, notices.c.due_at <= now)
+        .where(
+            notices.c.target == target,
+            is_due(notices.c.due_at, notices.c.attempts, now),
+        )
         .order_by(notices.c.due_at)
         .limit(limit)
     )
@@ -131,16 +137,18 @@ async def find_due(connection: AsyncConnection, target: str, now: datetime, limi
 
 
 async def is_cooling(
-    connection: AsyncConnection, target: str, camera: str, label: str, since: datetime
+    connection: AsyncConnection, target: str, camera: str, label: str, since: datetime, now: datetime
 ) -> bool:
-    """Return whether the target was told of this camera and label after `since`."""
+    """Return whether the target was told of this camera and label between `since` and `now`."""
     query = (
         select(notices.c.event_id)
         .where(
             notices.c.target == target,
             notices.c.camera == camera,
             notices.c.label == label,
-            notices.c.sent_at > since,
+            notices.c.sent_at.between(
+                since, now
+            ),  # later than now: the clock was set back, how long ago is not known
         )
         .limit(1)
     )
@@ -189,17 +197,24 @@ async def prune(connection: AsyncConnection, now: datetime) -> int:
 
 
 async def take_lease(
-    connection: AsyncConnection, target: str, holder: str, now: datetime, until: datetime
+    connection: AsyncConnection,
+    target: str,
+    holder: str,
+    until: datetime,
+    is_over: Callable[[str, datetime], bool],
 ) -> bool:
-    """Become or stay the one who tells `target` until `until`; return False when another recorder is."""
+    """Become or stay the one who tells `target`; return False when another recorder is.
+
+    `until` has to differ from renewal to renewal; `is_over` is asked of another's lease, with its holder and `until`.
+    """
     table = notice_holders
     await connection.execute(
         insert_or_keep(connection.dialect.name, table, "target").values(
-            target=target, holder=holder, held_until=now
+            target=target, holder=holder, held_until=until
         )
     )
     row = (await connection.execute(select(table).where(table.c.target == target).with_for_update())).one()
-    if row.holder != holder and row.held_until > now:
+    if row.holder != holder and not is_over(row.holder, row.held_until):
         return False
     await connection.execute(
         update(table).where(table.c.target == target).values(holder=holder, held_until=until)
@@ -207,11 +222,11 @@ async def take_lease(
     return True
 
 
-async def give_lease_back(connection: AsyncConnection, target: str, holder: str, now: datetime) -> None:
+async def give_lease_back(connection: AsyncConnection, target: str, holder: str) -> None:
     """Let another recorder take over at once."""
     table = notice_holders
     mine = and_(table.c.target == target, table.c.holder == holder)
-    await connection.execute(update(table).where(mine).values(held_until=now))
+    await connection.execute(update(table).where(mine).values(held_until=GIVEN_BACK))
 
 
 def _key(target: str, due: Due) -> ColumnElement[bool]:

@@ -174,7 +174,8 @@ class WeatherCompletion:
         """Return a report that fits all of the group: the place's newest while it is fresh, or one near in time."""
         now = self.clock()
         newest = self._newest.get(question.place)
-        if question.hour == 0 and newest and now - newest[1] < timedelta(seconds=self.cache_s):
+        fresh = timedelta(seconds=self.cache_s)
+        if question.hour == 0 and newest and abs(now - newest[1]) < fresh:  # ahead: the clock was set back
             return newest[0]
         table = weather_reports
         first, last = min(e.started_at for e in group), max(e.started_at for e in group)
@@ -185,7 +186,7 @@ class WeatherCompletion:
             table.c.observed_at.between(last - NEAR, first + NEAR),
         )
         if question.hour == 0:
-            query = query.where(table.c.fetched_at > now - timedelta(seconds=self.cache_s))
+            query = query.where(table.c.fetched_at.between(now - fresh, now + fresh))
         async with self.database.reading() as connection:
             found = (
                 await connection.execute(query.order_by(table.c.observed_at.desc()).limit(1))

@@ -17,10 +17,11 @@ place (shared/urls.py).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote_to_bytes
@@ -423,11 +424,7 @@ def parse_cameras(
             )
             continue
         identity = entry.get("id")
-        who = (
-            f"{filename}: camera {redact(str(identity))[:64]!r}"
-            if identity
-            else f"{filename}: camera number {index + 1}"
-        )
+        who = _who(filename, entry, index)
         if isinstance(identity, str) and identity in seen:
             faults.append(f"{who}: id: is used twice, ids must be unique")
         seen.add(str(identity))
@@ -443,6 +440,32 @@ def parse_cameras(
         except ValidationError as exc:
             faults.extend(f"{filename}: {fault}" for fault in list_faults(exc, CameraFile))
     raise ConfigError([redact(fault) for fault in faults])
+
+
+def recordings_of(
+    document: Mapping[str, Any], filename: str, folder: Path, environment: Mapping[str, str]
+) -> Iterator[tuple[str, Path, bool]]:  # Any: what a YAML file can hold
+    """Yield the files and folders that a camera file names, with whose each is and whether it is looped."""
+    usual, entries = _defaults(document.get("defaults"))[0], document.get("cameras")
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if not isinstance(entry, dict) or not _merge(usual, entry).get("enabled", True):
+            continue
+        url, missing = _expand_field("url", entry.get("url"), environment)
+        if missing or not isinstance(url, str) or not url or "\0" in url:
+            continue
+        with contextlib.suppress(ValueError):
+            if kind_of(url) == "file":
+                is_looped = bool(_merge(usual, entry).get("loop", True))
+                yield _who(filename, entry, index), _file_path(url, folder), is_looped
+
+
+def _who(filename: str, entry: Mapping[str, Any], index: int) -> str:  # Any: YAML
+    identity = entry.get("id")
+    return (
+        f"{filename}: camera {redact(str(identity))[:64]!r}"
+        if identity
+        else f"{filename}: camera number {index + 1}"
+    )
 
 
 def _defaults(section: Any) -> tuple[dict[str, Any], list[str]]:  # Any: what a YAML file can hold
@@ -534,9 +557,9 @@ def _expand_field(
     return (fill_in(value, environment) if key in URL_FIELDS and isinstance(value, str) else filled), missing
 
 
-def expand_all(value: Any, environment: Mapping[str, str]) -> Any:  # Any: YAML values
-    """Return a value of the file with every known `${NAME}` replaced; fields that hold URLs are quoted."""
-    return _expand(value, environment)[0]
+def expand_all(value: Any, environment: Mapping[str, str]) -> tuple[Any, list[str]]:  # Any: YAML values
+    """Return a value of the file with every known `${NAME}` replaced, quoted in URLs; and the unknown names."""
+    return _expand(value, environment)
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:

@@ -138,6 +138,10 @@ def _message(error: Mapping[str, Any], spot: _Spot) -> str:
         return f"is not known{near(name, known)}"
     if kind == "value_error":
         return str(error["msg"]).removeprefix("Value error, ")
+    if kind == "too_short" and any(
+        isinstance(m, type) and issubclass(m, SecretStr) for m in _members(spot.type)
+    ):
+        return f"must have at least {context.get('min_length')} characters"
     if kind == "finite_number":
         return "must be a finite number"
     if kind == "too_short" and not context.get("actual_length"):

@@ -34,7 +34,7 @@ from shared.http_api import make_app
 from shared.logs import configure_logs, get_logger
 from shared.metrics import ClockMetrics
 from shared.redis_client import make_redis, redis_faults
-from shared.settings import ServiceSettings, load_settings
+from shared.settings import ServiceSettings, read_settings
 from shared.streams import is_away
 from shared.waits import pause, unless_stopped
 
@@ -145,21 +145,28 @@ def _run(
         if isinstance(stream, io.TextIOWrapper):  # names of files may hold bytes that are no UTF-8
             stream.reconfigure(errors="backslashreplace")
     try:
-        settings = load_settings(settings_kind)
+        settings, faults = read_settings(settings_kind, os.environ)
+        if settings is None:
+            return _refused(service, faults)
         configure_logs(service, settings.log_level, settings.log_format)
-        if "--check" in sys.argv[1:]:
-            faults = asyncio.run(_checked(settings, check))
+        if faults or "--check" in sys.argv[1:]:
+            faults += asyncio.run(_checked(settings, check))
             if faults:
-                raise ConfigError(faults)
+                return _refused(service, faults)
             print(f"{service}: settings are fine")
             return EXIT_STOPPED
-        return asyncio.run(_serve(service, settings, main))
-    except ConfigError as exc:
-        for fault in exc.faults:
-            print(f"{service}: {redact(' '.join(fault.split()))}", file=sys.stderr)
-        return EXIT_CONFIG
+        try:
+            return asyncio.run(_serve(service, settings, main))
+        except ConfigError as exc:  # the first that was met; what else is wrong is told with it
+            return _refused(service, [*exc.faults, *asyncio.run(_checked(settings, check))])
     except KeyboardInterrupt:  # before the handlers were there, or in a check
         return EXIT_STOPPED
+
+
+def _refused(service: str, faults: Sequence[str]) -> int:
+    for fault in dict.fromkeys(" ".join(fault.split()) for fault in faults):
+        print(f"{service}: {redact(fault)}", file=sys.stderr)
+    return EXIT_CONFIG
 
 
 async def _checked(settings: _Settings, check: Check[_Settings] | None) -> Sequence[str]:

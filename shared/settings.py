@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, cast
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigError, redact
 from shared.faults import list_faults
@@ -64,20 +66,63 @@ _Settings = TypeVar("_Settings", bound=BaseSettings)
 
 def load_settings(kind: type[_Settings]) -> _Settings:
     """Read `kind` from the environment; raise ConfigError with every fault, none of which shows a secret."""
-    try:
-        return kind()
-    except ValidationError as exc:
-        faults = []
-        for fault in list_faults(exc, kind):
-            name = ".".join((fault.path[0].upper(), *fault.path[1:])) if fault.path else ""
-            value = "" if fault.value is None else f"={_unquoted(fault.value)}"
-            faults.append(redact(f"environment: {name}{value}: {fault.message}".replace(": : ", ": ")))
-        raise ConfigError(faults) from exc
-    except SettingsError as exc:  # a list or a mapping that is not JSON; pydantic-settings stops at the first
-        field = next((name for name in kind.model_fields if f'"{name}"' in str(exc)), "?")
-        raise ConfigError(
-            f'environment: {field.upper()}: is not JSON, wanted a list like ["a", "b"]'
-        ) from exc
+    settings, faults = read_settings(kind, os.environ)
+    if faults or settings is None:
+        raise ConfigError(faults)
+    return settings
+
+
+def read_settings(
+    kind: type[_Settings], environment: Mapping[str, str]
+) -> tuple[_Settings | None, list[str]]:
+    """Return the settings and their faults; in place of a value with a fault stands the default.
+
+    So that what else is wrong can be told together with it. None: one without a default has a fault.
+    """
+    names = {name.upper(): name for name in kind.model_fields}
+    given = {name: value for name, value in environment.items() if name.upper() in names}
+    faults: list[str] = []
+    for _ in range(1 + len(names)):
+        try:
+            return _read(kind, given), faults
+        except ValidationError as exc:
+            bad = {str(error["loc"][0]) for error in exc.errors() if error["loc"]}
+            faults.extend(_faults_of(exc, kind))
+        except (
+            SettingsError
+        ) as exc:  # a list or a mapping that is not JSON; pydantic-settings stops at the first
+            bad = {name for name in kind.model_fields if f'"{name}"' in str(exc)}
+            faults.extend(
+                f'environment: {name.upper()}: is not JSON, wanted a list like ["a", "b"]' for name in bad
+            )
+        left = {name: value for name, value in given.items() if name.lower() not in bad}
+        if left == given:
+            break
+        given = left
+    return None, faults
+
+
+def _read(kind: type[_Settings], environment: Mapping[str, str]) -> _Settings:
+    class Source(EnvSettingsSource):
+        def _load_env_vars(self) -> Mapping[str, str | None]:
+            return {name.lower(): value for name, value in environment.items() if value}
+
+    class Read(kind):  # type: ignore[valid-type,misc]  # the class is a value here
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], **_sources: object
+        ) -> tuple[EnvSettingsSource, ...]:
+            return (Source(settings_cls),)
+
+    Read.__name__ = kind.__name__
+    return cast("_Settings", Read())
+
+
+def _faults_of(exc: ValidationError, kind: type[BaseSettings]) -> Iterator[str]:
+    for fault in list_faults(exc, kind):
+        name = ".".join((fault.path[0].upper(), *fault.path[1:])) if fault.path else ""
+        value = "" if fault.value is None else f"={_unquoted(fault.value)}"
+        yield redact(f"environment: {name}{value}: {fault.message}".replace(": : ", ": "))
 
 
 def _unquoted(shown: str) -> str:

@@ -95,16 +95,27 @@ def check_wish(wish: AnalyzeWish) -> tuple[Recording, ...]:
     except ConfigError as exc:
         faults.extend(fault.replace("MODEL=", "--model ", 1) for fault in exc.faults)
     faults.extend(folder_faults("--out", wish.out))
-    if not faults:
-        try:
-            parse_cameras(_document(wish, recordings), "command line", Path.cwd(), {})
-        except ConfigError as exc:
-            faults.extend(
-                dict.fromkeys(re.sub(r"^command line: camera '[^']*': ", "--", fault) for fault in exc.faults)
-            )
+    faults.extend(_word_faults(wish))
     if faults:
         raise ConfigError(faults)
     return tuple(recordings)
+
+
+def _word_faults(wish: AnalyzeWish) -> list[str]:
+    """Say what is wrong with labels, background and threshold, whatever is wrong with the files."""
+    camera = {
+        "id": "recording",
+        "url": "recording.mp4",
+        "labels": [label for label in wish.labels if label.strip()] or ["-"],  # none: told already
+        "background": list(wish.background),
+        "threshold": wish.threshold,
+    }
+    try:
+        parse_cameras({"cameras": [camera]}, "command line", Path.cwd(), {})
+    except ConfigError as exc:
+        named = (re.sub(r"^command line: camera '[^']*': ", "--", fault) for fault in exc.faults)
+        return list(dict.fromkeys(named))
+    return []
 
 
 async def analyze(

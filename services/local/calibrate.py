@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.local.calibrate_picture import draw
+from services.local.config import folder_faults
 from services.local.labels import Unset
 from services.motion import survey as surveys
 from services.motion.probe import probe_source, videos_in
@@ -27,7 +28,7 @@ from shared.urls import scheme_of, shown_url
 
 OPEN_S, READ_S = 10.0, 10.0
 DEFAULT_CONFIG = Path("clipwatch.yml")
-SHORTEST_S = 5.0
+SHORTEST_S, LONGEST_S = 5.0, 3600.0
 Progress = Callable[[str, float], None]
 
 
@@ -60,9 +61,7 @@ class Calibration:
 def calibrate_camera(wish: CalibrateWish, stop: asyncio.Event, progress: Progress) -> Calibration:
     """Watch, propose, draw and, if wished, write. Raises ConfigError, CalibrationFailed."""
     quiet_ffmpeg()
-    camera, store = _camera(wish)
-    if wish.picture.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise ConfigError(f"--out {wish.picture}: wanted a name that ends in .png or .jpg")
+    camera, store = _checked(wish)
     survey, last = _watch(camera, wish.seconds, stop, progress)
     proposal = propose(survey)
     watched_s = survey.reaches[-1].t_s - survey.began_s if survey.reaches else 0.0
@@ -124,6 +123,22 @@ def _keeping(found: Calibration, camera: str, config: Path) -> str:
 
 def _plain(polygons: tuple[tuple[tuple[float, float], ...], ...]) -> list[list[list[float]]]:
     return [[[x, y] for x, y in polygon] for polygon in polygons]
+
+
+def _checked(wish: CalibrateWish) -> tuple[Camera, CameraFileStore | None]:
+    """Return what `_camera` does; raise ConfigError with every fault of the whole wish at once."""
+    faults = folder_faults("--out", wish.picture.parent)
+    if wish.picture.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        faults.append(f"--out {wish.picture}: wanted a name that ends in .png or .jpg")
+    if not SHORTEST_S <= wish.seconds <= LONGEST_S:
+        faults.append(f"--seconds {wish.seconds:g}: wanted {SHORTEST_S:g}..{LONGEST_S:g}")
+    try:
+        found = _camera(wish)
+    except ConfigError as exc:
+        raise ConfigError([*exc.faults, *faults]) from exc
+    if faults:
+        raise ConfigError(faults)
+    return found
 
 
 def _camera(wish: CalibrateWish) -> tuple[Camera, CameraFileStore | None]:

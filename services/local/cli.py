@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
@@ -39,6 +39,29 @@ models_app = typer.Typer(help="Models: what can be named, and fetching their wei
 app.add_typer(models_app, name="models")
 
 _T = TypeVar("_T")
+
+
+class Faults:
+    """Collects what is wrong with a command line, so that all of it is told at once."""
+
+    def __init__(self, found: Sequence[str] = ()) -> None:
+        self._found = list(found)
+
+    def add(self, fault: str) -> None:
+        self._found.append(fault)
+
+    def unless(self, attempt: Callable[[], _T]) -> _T | None:
+        """Return what `attempt` gives, or None when it raises ConfigError, whose faults are kept."""
+        try:
+            return attempt()
+        except ConfigError as exc:
+            self._found.extend(exc.faults)
+            return None
+
+    def tell(self) -> None:
+        """Raise ConfigError with everything that was found, if anything was."""
+        if self._found:
+            raise ConfigError(list(dict.fromkeys(self._found)))
 
 
 def main() -> None:
@@ -103,10 +126,15 @@ def demo(
 
     Example: [bold]clipwatch demo --label 'a person with a bag' --label 'a bicycle'[/bold]
     """
-    from services.local.demo import DemoWish
+    from services.local.config import folder_faults
+    from services.local.demo import DemoWish, camera_document
     from services.local.live import show_demo
+    from shared.cameras import parse_cameras
 
     wish = DemoWish(tuple(label or ()), tuple(background or ()), once)
+    faults = Faults(folder_faults("--data-dir", data_dir))
+    faults.unless(lambda: parse_cameras(camera_document(wish), "demo", data_dir, {}))
+    faults.tell()
     sys.exit(_run_until_signal(lambda stop: show_demo(wish, data_dir.resolve(), page_port, stop)))
 
 
@@ -125,9 +153,12 @@ def run(
     from services.local.live import run_services
 
     level = log_level.upper()
+    faults = Faults()
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise ConfigError(f"--log-level {log_level}: wanted DEBUG, INFO, WARNING or ERROR")
-    loaded = load_run_config(config)
+        faults.add(f"--log-level {log_level}: wanted DEBUG, INFO, WARNING or ERROR")
+    loaded = faults.unless(lambda: load_run_config(config))
+    faults.tell()
+    assert loaded is not None
     if loaded.settings.model == "mini":
         print(OFFLINE_NOTE.replace("--model ", "settings.model: "), file=sys.stderr)
     sys.exit(_run_until_signal(lambda stop: run_services(loaded, level, stop)))
@@ -180,7 +211,7 @@ def labels(
 @app.command()
 def calibrate(
     camera: Annotated[str, typer.Argument(help="The camera's id, or a URL or video file.")],
-    seconds: Annotated[float, typer.Option("--seconds", min=5, max=3600, help="How long to watch.")] = 60,
+    seconds: Annotated[float, typer.Option("--seconds", help="How long to watch, 5..3600.")] = 60,
     out: Annotated[
         Path | None, typer.Option("--out", help="The picture, .png or .jpg; default calibration-CAMERA.png.")
     ] = None,
@@ -293,7 +324,7 @@ def search(
         str | None, typer.Option("--since", help="Seen since then: 7d, 12h, 30m, or a time.")
     ] = None,
     until: Annotated[str | None, typer.Option("--until", help="Seen before then.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="Events at most.")] = 24,
+    limit: Annotated[int, typer.Option("--limit", help="Events at most, 1..200.")] = 24,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     url: Annotated[str, URL_OPTION] = "http://127.0.0.1:8080",
 ) -> None:
@@ -303,7 +334,12 @@ def search(
     """
     from services.local import ask
 
-    began, ended = ask.moment(since, "--since"), ask.moment(until, "--until")
+    faults = Faults(ask.url_faults(url))
+    began = faults.unless(lambda: ask.moment(since, "--since"))
+    ended = faults.unless(lambda: ask.moment(until, "--until"))
+    if not 1 <= limit <= 200:
+        faults.add(f"--limit {limit}: wanted 1..200")
+    faults.tell()
     try:
         found = ask.search(
             url,
@@ -354,9 +390,14 @@ def relabel(
     from services.local import ask
     from services.local.screen import progress_bar
 
+    faults = Faults(ask.url_faults(url))
     if not label:
-        raise ConfigError("no --label; wanted at least one, such as --label 'a fox'")
-    began, ended = ask.moment(since, "--since"), ask.moment(until, "--until")
+        faults.add("no --label; wanted at least one, such as --label 'a fox'")
+    if threshold is not None and not 0 <= threshold <= 1:
+        faults.add(f"--threshold {threshold:g}: wanted 0..1")
+    began = faults.unless(lambda: ask.moment(since, "--since"))
+    ended = faults.unless(lambda: ask.moment(until, "--until"))
+    faults.tell()
     asked = {
         "labels": label,
         "background": background or None,
@@ -404,7 +445,7 @@ def evaluate(
         str | None, typer.Option("--model", help="mini, NAME/TAG of open_clip, hf-hub:… or a folder.")
     ] = None,
     precision: Annotated[
-        float, typer.Option("--precision", min=0, max=1, help="Wanted of the careful threshold.")
+        float, typer.Option("--precision", help="Wanted of the careful threshold, 0..1.")
     ] = 0.95,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Fit the model's temperature and keep it in its settings.")
@@ -430,7 +471,10 @@ def evaluate(
     asked = CommandLine(
         folder, tuple(label or ()), tuple(background or ()), threshold, camera, config, model, out
     )
-    plan = check_evaluation(wish_of(asked), calibrate)
+    wish, known_faults = wish_of(asked)
+    if not 0 <= precision <= 1:
+        known_faults.append(f"--precision {precision:g}: wanted 0..1")
+    plan = check_evaluation(wish, calibrate, known_faults)
     if plan.wish.model == "mini":
         print(OFFLINE_NOTE, file=sys.stderr)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,12 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.classifier import hub
 from services.classifier.references import resolve_model
-from services.motion.probe import probe_source
+from services.classifier.settings import ClassifierSettings
+from services.local.redis_server import find_redis_server
+from services.motion.probe import camera_faults
+from services.motion.settings import MotionServiceSettings
 from services.recorder.database import parse_url
+from services.recorder.notify.file import load_notify
+from services.recorder.settings import RecorderSettings
 from shared.cameras import CameraFile, parse_cameras, read_yaml
 from shared.errors import ConfigError
 from shared.faults import list_faults
 from shared.redis_client import redis_faults
+from shared.settings import read_settings
 from shared.urls import with_password
 
 PAGE_PORT = 8080
@@ -75,21 +81,17 @@ def load_run_config(path: Path, environment: Mapping[str, str] | None = None) ->
     document = read_yaml(path)
     faults: list[str] = []
     settings = RunSettings()
-    cameras: CameraFile | None = None
     try:
         settings = _settings(document.get("settings"), path.name)
+        faults.extend(folder_faults(f"{path.name}: settings.data_dir:", _data_dir(settings, path)))
     except ConfigError as exc:
         faults.extend(exc.faults)
-    try:
-        cameras = parse_cameras(document, path.name, path.parent, environment)
-    except ConfigError as exc:
-        faults.extend(exc.faults)
-    faults.extend(_model_faults(settings.model, path.name))
-    if cameras:
-        faults.extend(_file_faults(cameras, path.name))
-    faults.extend(_url_faults(environment))
-    if faults or cameras is None:
+    faults.extend(_model_faults(_text(document, "model", settings.model), path.name))
+    faults.extend(camera_faults(document, path, environment))
+    faults.extend(_environment_faults(environment, _text(document, "weather", settings.weather)))
+    if faults:
         raise ConfigError(faults)
+    cameras = parse_cameras(document, path.name, path.parent, environment)
     return RunConfig(
         file=path.resolve(),
         settings=settings,
@@ -141,15 +143,56 @@ def _model_faults(name: str, filename: str) -> list[str]:
     return []
 
 
-def _file_faults(cameras: CameraFile, filename: str) -> list[str]:
-    faults: list[str] = []
-    for camera in cameras.cameras:
-        if camera.enabled and camera.is_file:
-            try:
-                probe_source(Path(camera.url), is_followed=True)
-            except ConfigError as exc:
-                faults.extend(f"{filename}: camera '{camera.id}': url: {fault}" for fault in exc.faults)
-    return faults
+def _text(document: Mapping[str, Any], name: str, usual: str) -> str:  # Any: what a YAML file can hold
+    """Return a text of `settings:`, whatever else is wrong with that section."""
+    section = document.get("settings")
+    found = section.get(name) if isinstance(section, dict) else None
+    return found if isinstance(found, str) and found else usual
+
+
+# What the launcher gives its services itself, whatever stands in the environment (stack.py)
+_OWN = (
+    "REDIS_URL",
+    "CAMERAS_FILE",
+    "DATA_DIR",
+    "HTTP_HOST",
+    "HTTP_PORT",
+    "PARENT_PID",
+    "INSTANCE",
+    "DRAIN_S",
+)
+_OWN_TOO = (
+    "LOG_LEVEL",
+    "LOG_FORMAT",
+    "MODEL",
+    "MODELS_DIR",
+    "DATABASE_URL",
+    "MEDIA_DIR",
+    "INDEX_DIR",
+    "CAMERAS_URL",
+)
+
+
+def _environment_faults(environment: Mapping[str, str], weather: str) -> list[str]:
+    """Say what would end a service: its settings, the servers, and the notify file."""
+    faults = _url_faults(environment)
+    given = {name: value for name, value in environment.items() if name.upper() not in (*_OWN, *_OWN_TOO)}
+    given["WEATHER_PROVIDER"] = weather
+    for kind in (MotionServiceSettings, ClassifierSettings):
+        faults.extend(read_settings(kind, given)[1])
+    recorder, found = read_settings(RecorderSettings, given)
+    faults.extend(fault for fault in found if "WEATHER_PROVIDER" not in fault)  # told as settings.weather
+    checks: list[Callable[[], object]] = [] if environment.get("REDIS_URL") else [find_redis_server]
+    if recorder is not None:
+        file = recorder.notify_file
+        checks.append(lambda: recorder.weather_key)
+        checks.append(lambda: load_notify(file, environment) if file else None)
+    for one in checks:
+        try:
+            one()
+        except ConfigError as exc:
+            faults.extend(exc.faults)
+    return list(dict.fromkeys(faults))
 
 
 def _url_faults(environment: Mapping[str, str]) -> list[str]:

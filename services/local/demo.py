@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -28,16 +29,13 @@ LABELS = ("a pedestrian", "a bicycle", "a car", "a dog")
 BACKGROUND = ("an empty street", "grass")
 
 
-def write_camera_file(path: Path, wish: DemoWish, now: datetime) -> CameraFile:
-    """Write the demo's camera file, which its user may open and edit while the demo runs, and return it.
-
-    Raises ConfigError when the samples are not where the repository keeps them.
-    """
+def camera_document(wish: DemoWish, now: datetime | None = None) -> dict[str, Any]:  # Any: a YAML document
+    """Return the demo's camera file; raise ConfigError when the samples are not where the repository keeps them."""
     samples = sorted(SAMPLES.glob("*.mp4"))
     if not samples:
         raise ConfigError(f"{SAMPLES}: holds no sample videos; run the demo from a full checkout")
-    once = {"loop": False, "starts_at": now.isoformat()} if wish.is_once else {"loop": True}
-    document = {
+    once = {"loop": False, "starts_at": now.isoformat()} if wish.is_once and now else {"loop": True}
+    return {
         "defaults": {
             **PLACE,
             "labels": list(wish.labels or LABELS),
@@ -47,6 +45,14 @@ def write_camera_file(path: Path, wish: DemoWish, now: datetime) -> CameraFile:
             {"id": sample.stem, "url": sample.as_uri(), "pace": "realtime", **once} for sample in samples
         ],
     }
+
+
+def write_camera_file(path: Path, wish: DemoWish, now: datetime) -> CameraFile:
+    """Write the demo's camera file, which its user may open and edit while the demo runs, and return it.
+
+    Raises ConfigError when the samples are not where the repository keeps them.
+    """
+    document = camera_document(wish, now)
     cameras = parse_cameras(document, path.name, path.parent, {})
     with path.open("w", encoding="utf-8") as file:
         file.write(

@@ -30,7 +30,7 @@ from services.classifier.model_settings import write_temperature
 from services.classifier.references import resolve_model
 from services.classifier.texts import EmbeddedTexts
 from services.local.analyze import AnalysisFailed
-from services.local.config import models_dir
+from services.local.config import folder_faults, models_dir
 from services.local.processes import ChildGaveUp
 from services.local.scores import AtThreshold, Counts, Judged, counts_of
 from services.local.stack import Stack, StackPlan, running
@@ -113,12 +113,12 @@ class Calibration:
     file: Path
 
 
-def check_evaluation(wish: EvaluateWish, calibrates: bool = False) -> Plan:
-    """Return the plan; raise ConfigError with every fault of the whole wish at once.
+def check_evaluation(wish: EvaluateWish, calibrates: bool = False, known_faults: Sequence[str] = ()) -> Plan:
+    """Return the plan; raise ConfigError with every fault of the whole wish at once, `known_faults` first.
 
     Clips that cannot be enough to calibrate on are a fault here, and not after all of them were looked at.
     """
-    faults: list[str] = []
+    faults = list(known_faults)
     clips: tuple[Clip, ...] = ()
     try:
         clips = read_folder(wish.folder, wish.labels)
@@ -141,8 +141,7 @@ def check_evaluation(wish: EvaluateWish, calibrates: bool = False) -> Plan:
         resolve_model(wish.model, models_dir())
     except ConfigError as exc:
         faults.extend(fault.replace("MODEL=", "--model ", 1) for fault in exc.faults)
-    if wish.out.exists() and not wish.out.is_dir():
-        faults.append(f"--out {wish.out}: is a file, wanted a folder")
+    faults.extend(folder_faults("--out", wish.out))
     label_set = None
     if labels:
         try:

@@ -11,6 +11,7 @@ from services.local.config import OFFLINE_MODEL, load_run_config
 from services.local.evaluate import EvaluateWish, Look, Plan, calibrate, judge, threshold_curve
 from services.local.evaluation import Evaluation
 from services.local.scores import reliability
+from shared.cameras import Camera
 from shared.contract import DecisionSettings
 from shared.errors import ConfigError
 
@@ -29,34 +30,38 @@ class CommandLine:
     out: Path
 
 
-def wish_of(asked: CommandLine) -> EvaluateWish:
-    """Return the wish: what is given counts, then the camera's own, then defaults; raise ConfigError."""
+def wish_of(asked: CommandLine) -> tuple[EvaluateWish, list[str]]:
+    """Return the wish, and what is wrong with it: what is given counts, then the camera's own, then defaults."""
+    faults: list[str] = []
     labels, background, model = asked.labels, asked.background, asked.model
     decision = DecisionSettings()
     if asked.camera is not None:
-        loaded = load_run_config(asked.config)
-        found = [camera for camera in loaded.cameras.cameras if camera.id == asked.camera]
-        if not found:
-            known = ", ".join(camera.id for camera in loaded.cameras.cameras)
-            raise ConfigError(f"--camera {asked.camera}: not in {asked.config}, wanted one of: {known}")
-        labels = labels or found[0].labels
-        background = background or found[0].background
-        model = model or loaded.settings.model
-        decision = DecisionSettings(
-            threshold=found[0].threshold,
-            leave_threshold=found[0].leave_threshold,
-            margin=found[0].margin,
-            window_s=found[0].window_s,
-            min_moments=found[0].min_moments,
-        )
+        try:
+            camera, usual_model = _camera(asked.config, asked.camera)
+        except ConfigError as exc:
+            faults.extend(exc.faults)
+        else:
+            labels, background = labels or camera.labels, background or camera.background
+            model, decision = model or usual_model, camera.decision
     if asked.threshold is not None:
         try:
             decision = DecisionSettings.model_validate(
                 {**decision.model_dump(), "threshold": asked.threshold}
             )
-        except ValidationError as exc:
-            raise ConfigError(f"--threshold {asked.threshold}: wanted a number in 0..1") from exc
-    return EvaluateWish(asked.folder, labels, background, decision, model or OFFLINE_MODEL, asked.out)
+        except ValidationError:
+            faults.append(f"--threshold {asked.threshold}: wanted a number in 0..1")
+    wish = EvaluateWish(asked.folder, labels, background, decision, model or OFFLINE_MODEL, asked.out)
+    return wish, faults
+
+
+def _camera(config: Path, wanted: str) -> tuple[Camera, str]:
+    """Return the camera and the configuration's model."""
+    loaded = load_run_config(config)
+    found = [camera for camera in loaded.cameras.cameras if camera.id == wanted]
+    if not found:
+        known = ", ".join(camera.id for camera in loaded.cameras.cameras)
+        raise ConfigError(f"--camera {wanted}: not in {config}, wanted one of: {known}")
+    return found[0], loaded.settings.model
 
 
 def evaluation_of(plan: Plan, look: Look, wanted_precision: float, is_calibrating: bool) -> Evaluation:

@@ -28,7 +28,7 @@ from services.motion.live import IceServers, Showroom
 from services.motion.metrics import MotionMetrics
 from services.motion.outbox import Outbox, Publisher, owner_of, write_durably
 from services.motion.page import add_page_routes
-from services.motion.probe import probe_source
+from services.motion.probe import camera_faults
 from services.motion.receipts import Receipts
 from services.motion.recordings import Recording, find_recording
 from services.motion.recovery import Recovery
@@ -42,7 +42,7 @@ from services.motion.view_api import Gallery, add_view_routes
 from services.motion.views import Views
 from services.motion.whip import add_whip_routes
 from shared.camera_file import CameraFileStore
-from shared.cameras import Camera, load_cameras
+from shared.cameras import Camera, read_yaml
 from shared.errors import ConfigError, Permanent, redact
 from shared.logs import get_logger
 from shared.presence import CAMERAS_MAX, CameraSeen, Presence, announce
@@ -65,21 +65,14 @@ async def check(settings: MotionServiceSettings) -> Sequence[str]:
     faults: list[str] = []
     try:
         prepare_folder(settings.data_dir)
-        _redis(settings)
-        for camera in load_cameras(settings.cameras_file).cameras:
-            if camera.is_file and camera.enabled:
-                faults += _faults_of_file(camera, is_followed=camera.loop or not settings.exit_when_done)
     except ConfigError as exc:
         faults += exc.faults
-    return faults
-
-
-def _faults_of_file(camera: Camera, *, is_followed: bool) -> Sequence[str]:
     try:
-        probe_source(Path(camera.url), is_followed=is_followed)
+        document = read_yaml(settings.cameras_file)
     except ConfigError as exc:
-        return tuple(f"camera '{camera.id}': {fault}" for fault in exc.faults)
-    return ()
+        return [*faults, *exc.faults]
+    is_finite = settings.exit_when_done
+    return [*faults, *camera_faults(document, settings.cameras_file, os.environ, is_finite=is_finite)]
 
 
 async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:

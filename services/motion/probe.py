@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container.input import InputContainer
 from av.video.stream import VideoStream
 
 from services.motion.sources.video import facts_of, open_recording, say
+from shared.cameras import parse_cameras, recordings_of
 from shared.errors import ConfigError
 
 PROBED_PACKETS = 300
@@ -92,6 +95,30 @@ def probe_source(path: Path, *, is_followed: bool = False) -> None:
             raise ConfigError(f"{path}: the folder holds no video file, wanted some that end in {wanted}")
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+
+
+def camera_faults(
+    document: Mapping[str, Any],  # Any: what a YAML file can hold
+    file: Path,
+    environment: Mapping[str, str],
+    *,
+    is_finite: bool = False,
+) -> list[str]:
+    """Say all that is wrong with a camera file: its fields, and the recordings that it names.
+
+    `is_finite`: what is read once has to be there now.
+    """
+    faults: list[str] = []
+    try:
+        parse_cameras(document, file.name, file.parent, environment)
+    except ConfigError as exc:
+        faults.extend(exc.faults)
+    for who, path, is_looped in recordings_of(document, file.name, file.parent, environment):
+        try:
+            probe_source(path, is_followed=is_looped or not is_finite)
+        except ConfigError as exc:
+            faults.extend(f"{who}: url: {fault}" for fault in exc.faults)
+    return faults
 
 
 def _check_path(path: Path) -> None:

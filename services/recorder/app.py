@@ -9,9 +9,9 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -103,24 +103,28 @@ def start() -> None:
 async def check(settings: RecorderSettings) -> Sequence[str]:
     """Return what is wrong with settings that can each be read; nothing is connected."""
     faults: list[str] = []
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: parse_url(settings.database_address),
+        lambda: _notify_file(settings),
+        lambda: settings.weather_key,
+    )
+    for one in checks:
+        try:
+            one()
+        except ConfigError as exc:
+            faults.extend(exc.faults)
+    return [*faults, *_folder_faults(settings.media_dir)]
+
+
+def _folder_faults(folder: Path) -> list[str]:
     try:
-        parse_url(settings.database_address)
-    except ConfigError as exc:
-        faults.extend(exc.faults)
-    try:
-        _notify_file(settings)
-    except ConfigError as exc:
-        faults.extend(exc.faults)
-    try:
-        _openweather_key(settings)
-    except ConfigError as exc:
-        faults.extend(exc.faults)
-    folder = settings.media_dir.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        faults.append(f"MEDIA_DIR={settings.media_dir}: {folder} cannot be written; choose another folder")
-    return faults
+        nearest = folder.absolute()
+        while not nearest.exists():
+            nearest = nearest.parent
+        is_usable = nearest.is_dir() and os.access(nearest, os.W_OK)
+    except OSError as exc:  # a name that is too long
+        return [f"MEDIA_DIR={folder}: {exc.strerror}; choose another folder"]
+    return [] if is_usable else [f"MEDIA_DIR={folder}: {nearest} cannot be written; choose another folder"]
 
 
 async def main(settings: RecorderSettings, runtime: Runtime) -> None:
@@ -272,19 +276,10 @@ def _gap_watch(parts: _Parts, api: Api, told: Sequence[Delivery], live: LiveStat
 def _provider(settings: RecorderSettings, metrics: RecorderMetrics) -> WeatherProvider | None:
     if settings.weather_provider == "none":
         return None
-    if key := _openweather_key(settings):
+    if key := settings.weather_key:
         url = settings.weather_url or OPENWEATHER_URL
         return OpenWeather(url, key, settings.weather_timeout_s, metrics)
     return OpenMeteo(settings.weather_url or OPEN_METEO_URL, settings.weather_timeout_s, metrics)
-
-
-def _openweather_key(settings: RecorderSettings) -> SecretStr | None:
-    """Return the key if it is to be used; raise ConfigError when there is none."""
-    if settings.weather_provider != "openweather":
-        return None
-    if settings.openweather_key is None:
-        raise ConfigError("OPENWEATHER_KEY: not set; set it, or choose WEATHER_PROVIDER=open_meteo or none")
-    return settings.openweather_key
 
 
 def _weather(parts: _Parts, feed: Feed) -> WeatherCompletion | None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from services.recorder.retention import GB, Limits, RetentionRule
+from shared.errors import ConfigError
 from shared.settings import ServiceSettings
 from shared.urls import with_password
 
@@ -99,6 +100,17 @@ class RecorderSettings(ServiceSettings):
     streams_max: Annotated[
         int, Field(ge=1, le=1000, description="pages that may follow the events at the same time")
     ] = 64
+
+    @property
+    def weather_key(self) -> SecretStr | None:
+        """The key if it is to be used; raises ConfigError when there is none."""
+        if self.weather_provider != "openweather":
+            return None
+        if self.openweather_key is None:
+            raise ConfigError(
+                "OPENWEATHER_KEY: not set; set it, or choose WEATHER_PROVIDER=open_meteo or none"
+            )
+        return self.openweather_key
 
     @property
     def database_address(self) -> str:

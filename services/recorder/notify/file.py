@@ -41,12 +41,11 @@ from pydantic import (
 )
 
 from services.recorder.notify.filters import Filter
-from shared.camera_file import placeholders
 from shared.cameras import expand_all, read_yaml
 from shared.contract import CameraId, LabelText, Ratio
 from shared.errors import ConfigError, redact
 from shared.faults import list_faults, near
-from shared.urls import url_fault
+from shared.urls import VARIABLE, url_fault
 
 TARGETS_MAX = 32
 WHSEC = "whsec_"  # how Standard Webhooks marks a secret in base64
@@ -95,6 +94,8 @@ class WebhookTarget(_Strict):
     @field_validator("url")
     @classmethod
     def _http(cls, value: SecretStr) -> SecretStr:
+        if VARIABLE.search(value.get_secret_value()):
+            return value  # told as not set
         scheme, _, rest = value.get_secret_value().partition("://")
         if scheme not in ("http", "https") or not rest.strip("/"):
             raise ValueError("must be an address such as https://host/path")
@@ -107,6 +108,9 @@ class WebhookTarget(_Strict):
     def _decodable(cls, value: SecretStr) -> SecretStr:
         signing_key(value.get_secret_value())
         return value
+
+
+_ONE_CHANNEL = "wanted one of 'mqtt:' and 'webhook:'"
 
 
 class Target(_Strict):
@@ -139,7 +143,7 @@ class Target(_Strict):
     @model_validator(mode="after")
     def _one_channel(self) -> Target:
         if (self.mqtt is None) == (self.webhook is None):
-            raise ValueError("wanted one of 'mqtt:' and 'webhook:'")
+            raise ValueError(_ONE_CHANNEL)
         return self
 
     @property
@@ -187,14 +191,16 @@ def load_notify(path: Path, environment: Mapping[str, str] | None = None) -> Not
     if not isinstance(entries, list) or not 1 <= len(entries) <= TARGETS_MAX:
         raise ConfigError([*faults, f"{path.name}: targets: wanted a list of 1 to {TARGETS_MAX}"])
     targets: list[Target] = []
+    names: set[str] = set()
     for number, entry in enumerate(entries, start=1):
         target, found = _target(entry, environment)
         name = entry.get("name") if isinstance(entry, dict) else None
         who = f"target {str(name)[:64]!r}" if name else f"target number {number}"
         faults.extend(f"{path.name}: {who}: {fault}" for fault in found)
+        if str(name) in names:
+            faults.append(f"{path.name}: {who}: name: is used twice, names must be unique")
+        names |= {str(name)} if name else set()
         if target is not None:
-            if target.name in {known.name for known in targets}:
-                faults.append(f"{path.name}: {who}: name: is used twice, names must be unique")
             targets.append(target)
     if faults:
         raise ConfigError([redact(fault) for fault in faults])
@@ -204,11 +210,13 @@ def load_notify(path: Path, environment: Mapping[str, str] | None = None) -> Not
 def _target(entry: Any, environment: Mapping[str, str]) -> tuple[Target | None, list[str]]:  # Any: YAML
     if not isinstance(entry, dict):
         return None, ["wanted a mapping with name and mqtt or webhook"]
-    expanded = expand_all(entry, environment)
-    missing = [f"{name} is not set in the environment" for name in dict.fromkeys(placeholders(expanded))]
+    expanded, unset = expand_all(entry, environment)
+    missing = [f"${{{name}}} is not set in the environment" for name in dict.fromkeys(unset)]
     try:
         target = Target.model_validate(expanded)
     except ValidationError as exc:
         found = [str(fault) for fault in list_faults(exc, Target)]
+        if found != [_ONE_CHANNEL] and (entry.get("mqtt") is None) == (entry.get("webhook") is None):
+            found.append(_ONE_CHANNEL)  # pydantic asks this only when every field is right
         return None, [*missing, *(fault for fault in found if "${" not in fault)]
     return (None if missing else target), missing

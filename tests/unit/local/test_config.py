@@ -71,7 +71,10 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     assert "camera 'gate': motion.threshold=300" in text
     assert "environment: DATABASE_URL=postgres://***@db/x: 'postgres' is not known; wanted" in text
     assert "hunter2" not in text
-    assert len(faults) == 3, text  # a file is only opened once the cameras themselves are right
+    assert "camera 'yard': url: " in text
+    assert "missing.mp4: no such file" in text
+    assert "settings.model=nothing-like-it" in text
+    assert len(faults) == 5, text
 
 
 def test_an_unknown_model_and_a_missing_file_are_told_together(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, SecretStr, field_validator
 
 from shared.errors import ConfigError
-from shared.settings import CameraSettings, ServiceSettings, load_settings
+from shared.settings import CameraSettings, ServiceSettings, load_settings, read_settings
 
 
 class Example(ServiceSettings):
@@ -90,3 +90,11 @@ def test_a_list_that_is_not_json_is_told_without_a_traceback(monkeypatch: pytest
 def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://:S3cr3t@h/0")
     assert "S3cr3t" not in repr(load_settings(CameraSettings))
+
+
+def test_settings_with_faults_have_the_defaults_in_their_place() -> None:
+    environment = {"HTTP_PORT": "no", "DRAIN_S": "-1", "LOG_LEVEL": "DEBUG", "CONNECT_S": ""}
+    settings, faults = read_settings(CameraSettings, environment)
+    assert [fault.partition(":")[2].partition("=")[0].strip() for fault in faults] == ["HTTP_PORT", "DRAIN_S"]
+    assert settings is not None
+    assert (settings.http_port, settings.drain_s, settings.log_level) == (0, 20, "DEBUG")

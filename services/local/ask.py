@@ -16,6 +16,7 @@ from rich.table import Table
 
 from shared.clock import now_utc
 from shared.errors import ClipwatchError, ConfigError, redact
+from shared.plurals import plural
 from shared.urls import scheme_of, shown_url, url_fault
 
 CONNECT_S = 5.0
@@ -131,9 +132,11 @@ def print_search(found: Json) -> None:
         )
     if found["results"]:
         console.print(table)
-    text = f"{len(found['results'])} events from {found['searched']:,} pictures in {found['took_s']:.2f} s"
+    n_events, n_searched = plural(len(found["results"]), "event"), plural(found["searched"], "picture")
+    text = f"{n_events} from {n_searched} in {found['took_s']:.2f} s"
     if found["left_out"]:
-        text += f"; {found['left_out']:,} pictures of other models were left out"
+        left_out = plural(found["left_out"], "picture of another model was", "pictures of other models were")
+        text += f"; {left_out} left out"
     if not found["is_complete"]:
         text += "; the index is still being built"
     console.print(text, soft_wrap=True, highlight=False)
@@ -162,15 +165,15 @@ def print_relabel(result: Json) -> None:
         )
     if result["shown"]:
         console.print(table)
-    text = f"{result['changed']} of {result['events']} events would differ"
+    text = f"{result['changed']} of {plural(result['events'], 'event')} would differ"
     if result["applied"]:
-        text = (
-            f"{result['changed']} of {result['events']} events differed; {result['written']} answers replaced"
-        )
+        text = f"{result['changed']} of {plural(result['events'], 'event')} differed"
+        text += f"; {plural(result['written'], 'answer')} replaced"
     if result["changed"] > len(result["shown"]):
         text += f" (the newest {len(result['shown'])} are listed)"
     if result["left_out"]:
-        text += f"; {result['left_out']} snippets of another model keep their answer"
+        one, many = "snippet of another model keeps its", "snippets of another model keep their"
+        text += f"; {plural(result['left_out'], one, many)} answer"
     console.print(text, soft_wrap=True, highlight=False)
 
 

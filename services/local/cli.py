@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 import typer
 
 from shared.errors import ConfigError
+from shared.plurals import plural
 
 if TYPE_CHECKING:
     from services.local.calibrate import Calibration
@@ -177,8 +178,8 @@ def check(
     from services.local.config import load_run_config
 
     loaded = load_run_config(config)
-    n = len(loaded.cameras.cameras)
-    print(f"{config}: fine: {n} camera{'s' if n != 1 else ''}, model {loaded.settings.model}")
+    n_cameras = plural(len(loaded.cameras.cameras), "camera")
+    print(f"{config}: fine: {n_cameras}, model {loaded.settings.model}")
 
 
 @app.command()
@@ -308,7 +309,7 @@ def analyze(
         print_analysis(events, by_camera, out)
     faults = list(found.faults)
     if found.n_dead:
-        faults.append(f"{found.n_dead} snippets could not be handled")
+        faults.append(f"{plural(found.n_dead, 'snippet')} could not be handled")
     if faults:
         _fail(faults, EXIT_BAD_INPUT if found.faults else EXIT_FAILED)
 

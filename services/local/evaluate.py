@@ -50,6 +50,7 @@ from shared.decide import Series, averaged_peaks, decide
 from shared.errors import ConfigError, ContractError
 from shared.label_texts import LabelTexts
 from shared.labeller import Looked, having_a_say, moments_of
+from shared.plurals import plural
 
 AT_ONCE = 8  # clips that one motion process reads side by side
 READ_COUNT = 16  # labels messages read from Redis together
@@ -241,7 +242,7 @@ async def _look_at_all(
         n_done += len(names)
         progress("looking", n_done / len(seen))
     if dead := await stack.dead_letters():
-        faults.append(f"{dead} snippets could not be looked at (dead letters)")
+        faults.append(f"{plural(dead, 'snippet')} could not be looked at (dead letters)")
     return faults
 
 
@@ -435,7 +436,7 @@ def calibrate(look: Look, model: str, folder: Path) -> Calibration:
     losses = mean_loss(examples, before), mean_loss(examples, after)
     at: datetime = now_utc()
     facts = {
-        "fitted_on": f"{len(examples)} clips in {folder.resolve().name}",
+        "fitted_on": f"{plural(len(examples), 'clip')} in {folder.resolve().name}",
         "before": round(before, 3),
         "loss_before": round(losses[0], 4),
         "loss_after": round(losses[1], 4),

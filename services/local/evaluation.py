@@ -25,6 +25,7 @@ from services.local.scores import (
     reliability,
     suggest,
 )
+from shared.plurals import plural
 
 FEW = 20  # fewer clips of a label than this say little: 19 of 20 is 0.76 to 0.99
 
@@ -186,7 +187,8 @@ def print_evaluation(evaluation: Evaluation, page: str) -> None:
     if not console.is_terminal:
         console.width = 160
     table = Table(
-        title=f"{len(evaluation.clips)} clips, model {escape(evaluation.model)}", title_justify="left"
+        title=f"{plural(len(evaluation.clips), 'clip')}, model {escape(evaluation.model)}",
+        title_justify="left",
     )
     for column in ("label", "true", "found", "false", "precision (95 %)", "recall (95 %)", "accuracy"):
         table.add_column(column, justify="left" if column == "label" else "right")

@@ -20,6 +20,7 @@ from services.local.screen import cells, events_table, print_faults, totals, wid
 from services.local.stack import Stack, StackPlan, running, terminal_sink
 from shared.clock import now_utc
 from shared.errors import redact
+from shared.plurals import plural
 
 REFRESH_S = 0.5
 SHOWN_ROWS, KNOWN_ROWS = 50, 200
@@ -59,7 +60,9 @@ class Screen:
         if self._live:
             waiting = f"; {self._waiting_for} still loading" if self._waiting_for else ""
             rows_max = max(5, self.console.height - 14)
-            self._live.update(events_table(rows, f"{n_events} events{waiting}", limit=rows_max), refresh=True)
+            self._live.update(
+                events_table(rows, f"{plural(n_events, 'event')}{waiting}", limit=rows_max), refresh=True
+            )
             return
         for row in reversed(rows):
             if row.id not in self._told and not row.is_open:
@@ -85,7 +88,7 @@ async def show_demo(wish: DemoWish, data_dir: Path, page_port: int, stop: asynci
     )
     cameras = write_camera_file(cameras_file, wish, since)
     async with running(plan) as stack:
-        _say_what_runs(console, stack, page_port)
+        _say_what_runs(console, stack, page_port, plan.data_dir / "logs")
         if not await _until_shown(stack, stop, console):
             return _why(stack)
         looking = ", ".join(dict.fromkeys(label for camera in cameras.cameras for label in camera.labels))
@@ -122,7 +125,8 @@ async def _closing_words(console: Console, records: Records, stack: Stack, since
     return 0 if accepted else 1
 
 
-def _say_what_runs(console: Console, stack: Stack, wanted_port: int) -> None:
+def _say_what_runs(console: Console, stack: Stack, wanted_port: int, logs: Path | None) -> None:
+    """Say what was started, and where it is seen; `logs` None: they come on this terminal."""
     redis = (
         f"embedded, {stack.embedded.binary}, port {stack.embedded.port}"
         if stack.embedded
@@ -133,12 +137,12 @@ def _say_what_runs(console: Console, stack: Stack, wanted_port: int) -> None:
     console.print(f"  redis     {redis}")
     console.print(f"  database  {redact(stack.database_url)}")
     console.print(f"  page      http://127.0.0.1:{stack.page_port}/{taken}")
-    console.print(f"  cameras   http://127.0.0.1:{stack.ports['motion']}/api/cameras")
+    console.print(f"  cameras   http://127.0.0.1:{stack.ports['motion']}/")
     console.print(
         f"  model     {stack.plan.model}"
         + (": a small demo model" if stack.plan.model == OFFLINE_MODEL else "")
     )
-    console.print(f"  logs      {_short(stack.plan.data_dir / 'logs')}")
+    console.print(f"  logs      {_short(logs) if logs else 'here'}", markup=False)
 
 
 async def _until_shown(stack: Stack, stop: asyncio.Event, console: Console) -> bool:
@@ -177,7 +181,7 @@ async def run_services(config: RunConfig, log_level: str, stop: asyncio.Event) -
         log_level=log_level,
     )
     async with running(plan, terminal_sink()) as stack:
-        _say_what_runs(wide_console(is_stderr=True), stack, plan.page_port)
+        _say_what_runs(wide_console(is_stderr=True), stack, plan.page_port, None)
         stopped = asyncio.create_task(stop.wait())
         try:
             waited: set[asyncio.Future[object]] = {stopped, stack.failure}  # type: ignore[arg-type]  # invariant

@@ -16,6 +16,7 @@ from services.local.analyze import Recording
 from services.local.records import EventRow
 from shared.contract import duration_s
 from shared.errors import redact
+from shared.plurals import plural
 
 COLUMNS = ("time", "camera", "label", "probability", "weather", "clip")
 
@@ -87,12 +88,12 @@ def totals(rows: Sequence[EventRow], n_dead: int) -> str:
         f"{label} {n}" for label, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     )
     n_clips = sum(1 for row in accepted for snippet in row.snippets if snippet.clip)
-    text = f"{len(accepted)} events recorded ({labels or 'no label'}), {n_clips} clips"
+    text = f"{plural(len(accepted), 'event')} recorded ({labels or 'no label'}), {plural(n_clips, 'clip')}"
     n_other = len(rows) - len(accepted)
     if n_other:
         text += f"; {n_other} more moved, but no label was accepted"
     if n_dead:
-        text += f"; {n_dead} messages could not be handled (dead letters)"
+        text += f"; {plural(n_dead, 'message')} could not be handled (dead letters)"
     return text
 
 

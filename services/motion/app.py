@@ -45,6 +45,7 @@ from shared.camera_file import CameraFileStore
 from shared.cameras import Camera, read_yaml
 from shared.errors import ConfigError, Permanent, redact
 from shared.logs import get_logger
+from shared.plurals import plural
 from shared.presence import CAMERAS_MAX, CameraSeen, Presence, announce
 from shared.redis_client import make_redis, redis_faults
 from shared.runtime import Runtime
@@ -348,7 +349,7 @@ def _presence(crew: Crew, roster: Roster, owner: str) -> Presence:
     return Presence(
         service="motion",
         name=instance or f"{socket.gethostname()}-{os.getpid()}",
-        about=f"{n_spooled} snippets wait on its disk" if n_spooled else "",
+        about=f"{plural(n_spooled, 'snippet waits', 'snippets wait')} on its disk" if n_spooled else "",
         cameras=tuple(cameras[:CAMERAS_MAX]),
         owner=owner,
         is_complete=roster.has_begun and len(cameras) <= CAMERAS_MAX,

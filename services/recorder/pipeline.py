@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from services.recorder.backlog import Backlog, Queue
 from shared.contract import SNIPPETS
+from shared.plurals import plural
 from shared.presence import Heard, who_is_there
 
 LAG_S = 60.0  # an entry that waits longer: the classifier or the recorder does not keep up
@@ -120,9 +121,8 @@ def _of_services(heard: Sequence[Heard], queues: Sequence[Queue]) -> list[Proble
         found.append(Problem("bad", "No motion service is there: no camera is watched."))
     if "classifier" not in there:
         waiting = sum(queue.waiting for queue in queues if queue.stream == SNIPPETS)
-        found.append(
-            Problem("bad", f"No classifier is there: {waiting} snippets wait, and nothing is recorded.")
-        )
+        wait = plural(waiting, "snippet waits", "snippets wait")
+        found.append(Problem("bad", f"No classifier is there: {wait}, and nothing is recorded."))
     return found
 
 
@@ -165,7 +165,8 @@ def _of_disk(disk: Disk | None, n_dropped: int) -> list[Problem]:
     ):
         found.append(Problem("warn", f"The disk is nearly full: {disk.free_bytes / 1e9:.2f} GB are free."))
     if n_dropped:
-        found.append(Problem("warn", f"{n_dropped} clips were dropped since the start: the disk was full."))
+        clips = plural(n_dropped, "clip was", "clips were")
+        found.append(Problem("warn", f"{clips} dropped since the start: the disk was full."))
     return found
 
 

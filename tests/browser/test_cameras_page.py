@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -217,3 +218,47 @@ def test_all_cameras_are_listed_with_a_picture_and_fit_a_phone(tab: Page, motion
     tab.get_by_role("link", name="cam", exact=False).last.click()
     expect(tab.locator("#tuner")).to_be_visible(timeout=LIMIT_MS)
     assert tab.evaluate("() => document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.redis
+def test_what_was_seen_is_taken_back_when_nobody_answers(page: Page, motion: Motion) -> None:
+    expect(page.locator("#verdict0")).to_contain_text("moving, score", timeout=LIMIT_MS)
+    motion.process.send_signal(
+        signal.SIGSTOP
+    )  # it closes no connection: nothing tells but that nobody answers
+    try:
+        expect(page.locator("#state-text")).to_have_text("No answer", timeout=LIMIT_MS)
+        for lane in (0, 1, 2):
+            expect(page.locator(f"#verdict{lane}")).to_have_text("no answer")
+            expect(page.locator(f"#verdict{lane}")).to_have_class("verdict")
+    finally:
+        motion.process.send_signal(signal.SIGCONT)
+    expect(page.locator("#verdict0")).to_contain_text("moving, score", timeout=LIMIT_MS)
+    expect(page.locator("#state-text")).to_have_text("Live", timeout=LIMIT_MS)
+
+
+@pytest.mark.redis
+def test_nothing_is_in_force_or_saved_while_a_zone_is_drawn(page: Page, motion: Motion) -> None:
+    page.locator("#area").fill("360")
+    page.locator("#save").click()
+    expect(page.locator("#said")).to_have_text("Saved to the camera file, in force now", timeout=LIMIT_MS)
+    page.locator("#draw-zone").press("Enter")
+    expect(page.locator("#said")).to_have_text("")
+    page.locator("#area").fill("370")
+    page.keyboard.press("Enter")
+    expect(page.locator("#save")).to_be_disabled()
+    page.locator("#cancel").click()
+    expect(page.locator("#save")).to_be_enabled()
+    assert load_cameras(file_of(motion)).cameras[0].motion.min_contour_area == 360
+
+
+@pytest.mark.redis
+def test_the_list_says_what_is_away_and_comes_back_by_itself(tab: Page, motion: Motion) -> None:
+    tab.goto(f"http://127.0.0.1:{motion.port}/")
+    expect(tab.get_by_alt_text("Picture of cam")).to_be_visible(timeout=LIMIT_MS)
+    tab.context.set_offline(True)
+    try:
+        expect(tab.locator("#notice")).to_contain_text("The motion service does not answer", timeout=LIMIT_MS)
+    finally:
+        tab.context.set_offline(False)
+    expect(tab.locator("#notice")).to_be_hidden(timeout=LIMIT_MS)

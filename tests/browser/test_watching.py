@@ -182,7 +182,7 @@ async def test_an_event_appears_and_grows_while_the_page_is_open(
     await expect(cards.locator(".now")).to_be_visible()
     await expect(page.locator("#notice")).to_be_hidden()
     await expect(page.locator("#announce")).to_have_text("New event: a dog, camera gate")
-    await expect(page.locator("#totals")).to_contain_text("1 of 1 events labelled")
+    await expect(page.locator("#totals")).to_contain_text("1 of 1 event labelled")
     await record(redis_client, replace(said, snippet=1, is_last=True, accepted=[("a dog", 0.9)]), clip)
     await expect(cards).to_contain_text("a dog90%")
     await expect(cards).to_contain_text("2 clips")

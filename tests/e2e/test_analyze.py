@@ -108,7 +108,7 @@ def test_without_json_there_is_a_table_for_people(people_5s: Path, tmp_path: Pat
     assert answer.code == 0, answer.err
     assert "people walking" in answer.out
     assert "a pedestrian" in answer.out
-    assert "1 events recorded (a pedestrian 1)" in answer.out
+    assert "1 event recorded (a pedestrian 1)" in answer.out
     assert list((tmp_path / "clipwatch-events").rglob("*.mp4"))
 
 

@@ -3,6 +3,7 @@
 import { byId, el } from "./dom.js";
 
 const KEY = "clipwatch-token";
+const AGAIN_MS = 3000;
 
 export class Fault extends Error {
   constructor(status, faults) {
@@ -18,6 +19,9 @@ export async function ask(path, { method = "GET", json, body, headers = {}, sign
   if (json !== undefined) sent["content-type"] = "application/json";
   const answer = await fetch(path, {
     method, signal, keepalive, headers: sent, cache: "no-store", body: json === undefined ? body : JSON.stringify(json),
+  }).catch((fault) => {
+    if (fault.name === "AbortError") throw fault;
+    throw new Fault(0, ["The motion service does not answer. It is asked again by itself; if this lasts, see whether it runs"]);
   });
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
@@ -48,6 +52,11 @@ export async function* events(path, options) {
 export function refuse(fault, again) {
   const box = byId("notice");
   box.hidden = false;
+  if (fault.status === 0) { // nobody answered: that needs nobody to press anything
+    setTimeout(() => { box.hidden = true; again(); }, AGAIN_MS);
+    box.replaceChildren(el("p", {}, `${fault.message}.`));
+    return;
+  }
   const parts = [el("p", {}, fault.message)];
   if (fault.status === 401) {
     const input = el("input", { type: "password", id: "token", autocomplete: "off", required: true });

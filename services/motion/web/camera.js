@@ -11,6 +11,7 @@ import { Sync } from "./sync.js";
 const id = decodeURIComponent(location.pathname.split("/").pop());
 const base = `../api/cameras/${encodeURIComponent(id)}`;
 const STATE_MS = 3000;
+const DEADLINE_MS = 8000; // a service that stands still closes no connection
 const SETTLE_MS = 250; // a slider is let come to rest before the detectors are asked anew
 const STATES = { connecting: "Connecting", running: "Live", away: "Away", ended: "Ended", failed: "Failed", paused: "Paused" };
 const BADGES = { connecting: "Connecting", video: "Live", pictures: "Single pictures", waiting: "Waiting for the camera" };
@@ -61,11 +62,17 @@ function differences() {
 
 function changed() {
   const isChanged = Object.keys(differences()).length > 0;
-  byId("save").disabled = byId("undo").disabled = !isChanged;
+  offer(isChanged);
   byId("own").textContent = isChanged ? "Settings on trial, not saved" : "Settings in force";
   listShapes();
   clearTimeout(settling);
   settling = setTimeout(follow, SETTLE_MS);
+}
+
+// What is half drawn is in no setting yet: it is finished or cancelled before anything is saved.
+function offer(isChanged) {
+  byId("save").disabled = byId("undo").disabled = !isChanged || Boolean(shapes.draft);
+  if ((isChanged || shapes.draft) && byId("said").dataset.kind === "good") say("");
 }
 
 function listShapes() {
@@ -86,6 +93,7 @@ function drafted() {
   byId("draw-zone").setAttribute("aria-pressed", String(draft?.kind === "zones"));
   byId("finish").hidden = byId("cancel").hidden = byId("drawing-help").hidden = !draft;
   byId("finish").disabled = !draft || draft.points.length < 3;
+  offer(Object.keys(differences()).length > 0);
   byId("overlay").setAttribute("aria-label", draft
     ? `Drawing: ${draft.points.length} corners, pointer at ${Math.round(draft.at[0] * 100)} % across, ${Math.round(draft.at[1] * 100)} % down`
     : "Live picture");
@@ -120,7 +128,7 @@ async function watchState() {
   for (;;) {
     await pause(STATE_MS);
     try {
-      const answer = await ask(base);
+      const answer = await ask(base, { signal: AbortSignal.timeout(DEADLINE_MS) });
       state(await answer.json());
       if (answer.headers.get("etag") !== etag && !Object.keys(differences()).length && !shapes.draft) {
         fill((await read()).settings.motion); // somebody else changed the file, and nothing is on trial here
@@ -129,12 +137,14 @@ async function watchState() {
     } catch (fault) {
       byId("state").dataset.state = "away";
       byId("state-text").textContent = "No answer";
+      unsee("no answer");
     }
   }
 }
 
 async function save(event) {
   event.preventDefault();
+  if (shapes.draft) return;
   byId("save").disabled = true;
   say("Saving");
   try {
@@ -180,7 +190,7 @@ async function follow() {
         ? events(`${base}/trial`, { method: "POST", json: { lanes }, signal: own.signal })
         : events(`${base}/looks`, { signal: own.signal });
       for await (const { name, data } of heard) {
-        if (name === "waiting") looks = [];
+        if (name === "waiting") unsee("waiting for the camera");
         else sync.hear(data.t, data.lanes ?? [data], { isVideo: live.kind === "video" });
       }
     } catch (fault) {
@@ -190,7 +200,7 @@ async function follow() {
         return;
       }
     }
-    looks = [];
+    unsee("no answer");
     await pause(2000);
   }
 }
@@ -201,9 +211,26 @@ function see(t, lanes) {
   byId("largest").textContent = lanes[0].area;
   lanes.forEach((look, lane) => {
     const box = byId(`verdict${lane}`);
-    box.textContent = look.active ? `moving, score ${look.score.toFixed(2)}` : look.blind ? "scene changed" : "still";
+    box.textContent = verdict(look);
     box.classList.toggle("active", look.active);
   });
+}
+
+// Takes back what the detector said: it holds no longer.
+function unsee(why) {
+  looks = [];
+  sync.forget();
+  byId("largest").textContent = "–";
+  for (const lane of [0, 1, 2]) {
+    byId(`verdict${lane}`).textContent = why;
+    byId(`verdict${lane}`).classList.remove("active");
+  }
+}
+
+function verdict(look) {
+  if (look.active) return `moving, score ${look.score.toFixed(2)}`;
+  if (look.blind) return "scene changed";
+  return look.contours.length ? "still: what differs does not travel" : "still";
 }
 
 function draw() {

@@ -3,7 +3,7 @@
 import { Asked } from "./asked.js";
 import { Detail } from "./detail.js";
 import { byId, el } from "./dom.js";
-import { bytes, count } from "./format.js";
+import { bytes, count, plural, why } from "./format.js";
 import { Health } from "./health.js";
 import { EventList } from "./list.js";
 import { Stars } from "./star.js";
@@ -11,6 +11,7 @@ import { Stars } from "./star.js";
 const PAGE = 48;
 const RETRY_MS = [1000, 2000, 5000, 10000];
 const STATS_MS = 15000;
+const AGAIN_MS = 5000;
 const QUIET_MS = 45000; // the stream says something every 15 s; after this long it is taken for dead
 
 const filters = { camera: "", label: "", all: false };
@@ -18,6 +19,7 @@ let next = null; // cursor of the older events
 let loading = null;
 let isBroken = false; // the events could not be read: what is shown may lack some
 let failures = 0;
+let again = 0; // the timer that reads the events again after a failure
 let stream = null;
 let heardAt = 0;
 let refresh = 0;
@@ -54,14 +56,16 @@ function query(before) {
 async function load({ older = false, quietly = false } = {}) {
   if (older && (loading || !next)) return;
   loading?.abort();
+  clearTimeout(again);
   const request = new AbortController();
   loading = request;
   if (!older && !quietly) list.showLoading();
-  notice(null);
+  if (!quietly) notice(null);
   byId("more").disabled = true;
   try {
     const page = await ask(query(older ? next : null), request.signal);
     isBroken = false;
+    notice(null);
     if (!older) list.clear();
     for (const event of page.events) list.put(event);
     next = page.next;
@@ -73,8 +77,9 @@ async function load({ older = false, quietly = false } = {}) {
     if (request.signal.aborted) return;
     isBroken = true;
     if (!older && !quietly) list.clear();
-    notice(el("p", {}, `The events cannot be read: ${fault.message}`),
+    notice(el("p", {}, `The events cannot be read: ${why(fault)}. They are asked for again by themselves.`),
       el("button", { type: "button", onclick: () => load({ older }) }, "Try again"));
+    again = setTimeout(() => load({ older, quietly: true }), AGAIN_MS);
   } finally {
     if (loading === request) loading = null;
     byId("more").disabled = false;
@@ -113,7 +118,7 @@ async function about() {
     options(byId("camera"), "All cameras", cameras, filters.camera);
     options(byId("label"), "All labels", labels, filters.label);
     if (/^https?:/.test(totals.cameras_url ?? "")) Object.assign(byId("cameras"), { href: totals.cameras_url, hidden: false });
-    byId("totals").textContent = `${count(totals.accepted_events)} of ${count(totals.events)} events labelled · ${bytes(totals.clip_bytes)} of clips`;
+    byId("totals").textContent = `${count(totals.accepted_events)} of ${plural(totals.events, "event")} labelled · ${bytes(totals.clip_bytes)} of clips`;
   } catch {
     byId("totals").textContent = ""; // the list says what is wrong
   }

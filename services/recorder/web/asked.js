@@ -1,7 +1,7 @@
 // What is asked of the whole record: search by words, and what other labels would have recorded.
 
 import { el } from "./dom.js";
-import { count, duration, percent, time } from "./format.js";
+import { count, duration, percent, plural, time, why } from "./format.js";
 import { cameraName, chip } from "./list.js";
 
 const LIMIT = 24;
@@ -59,9 +59,9 @@ export class Asked {
 
   found(title, found, camera) {
     const where = camera ? ` of camera ${camera}` : "";
-    const parts = [`${found.results.length} events, best first, from ${count(found.searched)} pictures in ${found.took_s.toFixed(2)} s.`];
+    const parts = [`${plural(found.results.length, "event")}, best first, from ${plural(found.searched, "picture")} in ${found.took_s.toFixed(2)} s.`];
     if (where) parts.push(`Only events${where} are shown.`);
-    if (found.left_out) parts.push(`${count(found.left_out)} pictures were looked at by another model and are left out.`);
+    if (found.left_out) parts.push(`${plural(found.left_out, "picture was", "pictures were")} looked at by another model and left out.`);
     if (!found.is_complete) parts.push("The index is still being built: older events follow.");
     const said = el("p", { class: "said", role: "status" }, parts.join(" "));
     if (!found.results.length) {
@@ -157,9 +157,9 @@ export class Asked {
 
   compared(wish, result, ends) {
     const told = result.applied
-      ? `Applied: ${count(result.written)} clips have new labels. What was said before is kept in the table past_answers.`
-      : `${count(result.changed)} of ${count(result.events)} events would have other labels.`;
-    const left = result.left_out ? ` ${count(result.left_out)} clips were looked at by another model and keep their labels.` : "";
+      ? `Applied: ${plural(result.written, "clip has", "clips have")} new labels. What was said before is kept in the table past_answers.`
+      : `${count(result.changed)} of ${plural(result.events, "event")} would have other labels.`;
+    const left = result.left_out ? ` ${plural(result.left_out, "clip was", "clips were")} looked at by another model: nothing changes there.` : "";
     const counts = result.labels.length > 0 && el("table", { class: "counts" },
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Events with"), el("th", { scope: "col" }, "recorded"), el("th", { scope: "col" }, "in hindsight"))),
       el("tbody", {}, result.labels.map((row) => el("tr", {}, el("th", { scope: "row" }, row.label), el("td", {}, count(row.recorded)), el("td", {}, count(row.hindsight))))));
@@ -180,7 +180,7 @@ export class Asked {
     ask.addEventListener("click", () => {
       const sure = el("button", { type: "button", class: "danger", onclick: () => this.lookBack(wish, true, ends) }, "Replace the labels");
       box.replaceChildren(
-        el("p", {}, `This replaces the labels of ${count(result.snippets - result.left_out)} clips in ${count(result.events)} events. The old answers are kept.`),
+        el("p", {}, `This replaces the labels of ${plural(result.snippets - result.left_out, "clip")} in ${plural(result.events, "event")}. The old answers are kept.`),
         sure, el("button", { type: "button", class: "quiet", onclick: () => this.offer(box, wish, result, ends) }, "Cancel"));
       sure.focus();
     });
@@ -191,7 +191,7 @@ export class Asked {
     const isAway = fault.status === 503;
     this.show(title, el("div", { class: "notice", role: "alert" },
       el("h2", {}, isAway ? "No classifier answers" : "This did not work"),
-      el("p", {}, fault.message),
+      el("p", {}, `${why(fault).replace(/^the /, "The ").replace(/\.$/, "")}.`),
       el("button", { type: "button", onclick: again }, "Try again")));
   }
 }

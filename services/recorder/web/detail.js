@@ -2,10 +2,11 @@
 
 import { Chart } from "./chart.js";
 import { el } from "./dom.js";
-import { bytes, clock, colour, duration, percent, time, weatherFacts } from "./format.js";
+import { bytes, clock, colour, duration, percent, time, weatherFacts, why } from "./format.js";
 import { chip } from "./list.js";
 
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
+const AGAIN_MS = 5000;
 
 export class Detail {
   constructor(root, onClose, stars) {
@@ -75,8 +76,14 @@ export class Detail {
 
   fail(fault) {
     this.root.replaceChildren(this.head("Event"), el("div", { class: "notice" },
-      el("p", {}, `This event cannot be shown: ${fault.message}.`),
+      el("p", {}, `This event cannot be shown: ${why(fault)}.`),
       el("button", { type: "button", onclick: () => this.open(this.id) }, "Try again")));
+    if (fault instanceof TypeError) this.retry(this.id);
+  }
+
+  // Nobody answered: asks again by itself, as long as this event is wanted.
+  retry(id) {
+    setTimeout(() => { if (this.id === id && !this.event) this.load(true); }, AGAIN_MS);
   }
 
   head(title, event = null) {

@@ -1,7 +1,7 @@
 // How the pipeline is: a lamp in the head, and a panel with cameras, services, queue and disk. Asks again and again.
 
 import { el } from "./dom.js";
-import { bytes, clock, count, day, duration } from "./format.js";
+import { bytes, clock, count, day, duration, why } from "./format.js";
 
 const OPEN_MS = 3000;
 const SHUT_MS = 15000;
@@ -44,7 +44,7 @@ export class Health {
       if (!this.panel.hidden) this.gaps = (await newestGaps()) ?? this.gaps;
       this.fault = "";
     } catch (fault) {
-      this.fault = fault.name === "TimeoutError" ? "no answer in time" : fault.message;
+      this.fault = why(fault);
     }
     this.draw();
     clearTimeout(this.timer);
@@ -83,12 +83,12 @@ export class Health {
   body() {
     if (!this.said) {
       return [this.fault
-        ? el("p", { class: "problem bad", role: "alert" }, `The recorder does not answer (${this.fault}). It is asked again.`)
+        ? el("p", { class: "problem bad", role: "alert" }, `Nothing can be said of the pipeline: ${this.fault}. It is asked again by itself.`)
         : el("p", { class: "soft" }, "Looking at cameras, services and disk …")];
     }
     const { problems, cameras, services, queues, disk } = this.said;
     return [
-      this.fault && el("p", { class: "problem bad", role: "alert" }, `The recorder does not answer (${this.fault}). What follows was so before; it is asked again.`),
+      this.fault && el("p", { class: "problem bad", role: "alert" }, `No news: ${this.fault}. What follows was so before; it is asked again by itself.`),
       problems.length
         ? el("ul", { class: "problems", "aria-label": "Problems" }, problems.map((one) => el("li", { class: `problem ${one.severity}` }, one.text)))
         : el("p", { class: "fine" }, "Everything is there and keeps up."),

@@ -1,6 +1,7 @@
 // The star: whether an event is kept for good, shown and changed. A change is told by the stream to every other page.
 
 import { el } from "./dom.js";
+import { why } from "./format.js";
 
 export class Stars {
   // onChange(id, isProtected) once the record has it; onFault(text) when it has not.
@@ -30,7 +31,7 @@ export class Stars {
       if (!answer.ok) throw new Error(said.error ? said.error.do : `status ${answer.status}`);
       this.onChange(id, wanted);
     } catch (fault) {
-      this.onFault(`The star could not be changed: ${fault.message}`);
+      this.onFault(`The star could not be changed: ${why(fault)}`);
     } finally {
       button.removeAttribute("aria-busy");
     }

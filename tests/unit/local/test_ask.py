@@ -96,7 +96,7 @@ def test_search_sends_its_limits_and_says_what_was_left_out() -> None:
         "limit": ["5"],
     }
     assert "0.312" in done.output
-    assert "1 events from 1,200 pictures in 0.25 s" in done.output
+    assert "1 event from 1,200 pictures in 0.25 s" in done.output
     assert "30 pictures of other models were left out; the index is still being built" in done.output
 
 
@@ -154,7 +154,7 @@ def test_relabel_follows_the_progress_and_prints_old_beside_new() -> None:
     )
     assert shares == [0.5]
     assert "a fox 0.75" in done.output
-    assert "1 of 2 events would differ; 1 snippets of another model keep their answer" in done.output
+    assert "1 of 2 events would differ; 1 snippet of another model keeps its answer" in done.output
 
 
 def test_an_answer_that_breaks_off_is_no_success() -> None:

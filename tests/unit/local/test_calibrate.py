@@ -11,8 +11,16 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from services.local.calibrate import CalibrateWish, CalibrationFailed, calibrate_camera, lines_of
+from services.local.calibrate import (
+    DEFAULT_CONFIG,
+    CalibrateWish,
+    Calibration,
+    CalibrationFailed,
+    calibrate_camera,
+    lines_of,
+)
 from services.local.cli import app
+from services.motion.survey import Proposal
 from shared.cameras import load_cameras
 from shared.errors import ConfigError
 from tests.unit.motion.videos import scene, write_video
@@ -119,3 +127,14 @@ def test_a_file_of_its_own_needs_no_configuration_but_cannot_be_written(made: Pa
     assert picture.exists()
     refused = runner.invoke(app, ["calibrate", str(made / "yard.mp4"), "--write"])
     assert isinstance(refused.exception, ConfigError)  # main() prints it and ends with 2
+
+
+def test_the_last_line_is_a_command_only_where_it_works(tmp_path: Path) -> None:
+    proposal = Proposal(40, 300, (), (), 2.0, 20.0)
+    found = Calibration(proposal, 60, 600, Path("why.png"), is_written=False)
+    *_, of_url = lines_of(found, "rtsp://viewer:hunter2@10.0.0.7/s", DEFAULT_CONFIG)
+    assert of_url == "to keep it: copy the line with motion: into this camera's entry of the configuration"
+    *_, usual = lines_of(found, "gate", DEFAULT_CONFIG)
+    assert usual == "to keep it: clipwatch calibrate gate --write, or copy the line above"
+    *_, other = lines_of(found, "gate", Path("my cameras.yml"))
+    assert "clipwatch calibrate gate --config 'my cameras.yml' --write" in other

@@ -34,7 +34,7 @@ from bench.scenes import PLANS, Scene, scenes_of
 from bench.scenes_pictures import Gray, fetch
 from services.motion import detector, segmenter
 from services.motion.detector import DetectorSettings, DetectorState, Motion
-from services.motion.pictures import plane_view
+from services.motion.rendering import plane_view
 from services.motion.segmenter import End, Segmenter
 from shared.cameras import MotionSettings
 

@@ -15,10 +15,11 @@ from services.local.calibrate_picture import draw
 from services.local.config import folder_faults
 from services.local.labels import Unset
 from services.motion import survey as surveys
+from services.motion.frame import Frame
 from services.motion.probe import probe_source, videos_in
 from services.motion.sources.file import open_file
 from services.motion.sources.live import Limits, Visit, open_live
-from services.motion.sources.video import Frame, SourceAway, Stream, quiet_ffmpeg
+from services.motion.sources.video import SourceAway, Stream, quiet_ffmpeg
 from services.motion.survey import Proposal, Survey, propose
 from services.motion.watch import luma_plane
 from shared.camera_file import CameraFileStore, NotWritable, UnknownCamera
@@ -199,8 +200,7 @@ def _watch(camera: Camera, seconds: float, stop: asyncio.Event, progress: Progre
             due_s = max(due_s, frame.t_s) + 1 / camera.motion.detect_fps
             survey = survey or Survey(camera.motion, frame.t_s, seconds)
             last = frame
-            size = (frame.image.width, frame.image.height)
-            survey = surveys.look(survey, luma_plane(frame), frame.t_s, size)
+            survey = surveys.look(survey, luma_plane(frame), frame.t_s, frame.format.size)
             progress("watching", min(1.0, (frame.t_s - survey.began_s) / seconds))
             if frame.t_s - survey.began_s >= seconds or stop.is_set():
                 break

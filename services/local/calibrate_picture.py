@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from services.motion.sources.video import Frame
+from services.motion.frame import Frame
+from services.motion.rendering import Renderer
 from services.motion.survey import Proposal, Survey, restless, still_levels
 
 PANEL_W = 640
@@ -25,7 +26,7 @@ Picture = npt.NDArray[np.uint8]
 
 def draw(path: Path, camera: str, last: Frame, survey: Survey, proposal: Proposal) -> None:
     """Write the picture; raises OSError."""
-    image = np.asarray(last.image.to_ndarray(format="rgb24"), np.uint8)
+    image = np.ascontiguousarray(Renderer().bgr(last)[..., ::-1])
     panel_h = round(PANEL_W * image.shape[0] / image.shape[1])
     size = (2 * PANEL_W + 3 * EDGE, HEAD + 2 * (panel_h + FOOT + EDGE) + 22 * len(proposal.reasons) + EDGE)
     sheet = Image.new("RGB", size, GROUND)

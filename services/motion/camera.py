@@ -19,6 +19,7 @@ from pathlib import Path
 
 from services.motion.detector import DetectorState, Gray, start_from
 from services.motion.folder import FolderFiles, Identity, identity_of
+from services.motion.frame import Frame
 from services.motion.idle import LONGEST_GROUP_S, Idler
 from services.motion.journal import Journal, JournalHeader
 from services.motion.makers import Job, Maker
@@ -30,7 +31,7 @@ from services.motion.settings import MotionServiceSettings
 from services.motion.sources.file import open_file
 from services.motion.sources.live import Limits, Visit, open_live
 from services.motion.sources.timing import HOLE_S, LONGEST_HOLE_S, Hole
-from services.motion.sources.video import Frame, Read, SourceAway, Stream, Video, measured
+from services.motion.sources.video import Read, SourceAway, Stream, Video, measured
 from services.motion.sources.whip import Door
 from services.motion.status import CameraStatus
 from services.motion.storage import is_short_of_means
@@ -952,7 +953,7 @@ class LiveWorker(Worker):
             slot.hear(read)
             self._keep(read)
             for frame in read.frames:
-                facts = measured(video.facts, frame.image)
+                facts = measured(video.facts, frame)
                 if self._clip_facts is not None and self._clip_facts != facts:
                     raise SourceAway("the camera changed its main stream")
                 video.only_keys = True

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from services.motion.packets import Packet, StreamFacts
+from services.motion.picture_format import Colour
 from shared.cameras import Camera
 from shared.errors import Permanent
 from shared.logs import get_logger
@@ -177,7 +178,8 @@ def _to_json(header: JournalHeader) -> dict[str, Any]:  # Any: JSON
 
 
 def _from_json(value: dict[str, Any]) -> JournalHeader:  # Any: JSON
-    facts = StreamFacts(**{**value["facts"], "extradata": b""})
+    known = value["facts"]
+    facts = StreamFacts(**{**known, "extradata": b"", "colour": Colour(**known.get("colour", {}))})
     return JournalHeader(
         event_id=str(value["event_id"]),
         snippet=int(value["snippet"]),

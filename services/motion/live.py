@@ -24,8 +24,9 @@ from aiortc import (
     RTCSessionDescription,
 )
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
+from services.motion.picture_format import BT601_525
+from services.motion.rendering import Renderer
 from services.motion.sources.ice import PeerNetwork, require_candidates
 from services.motion.sources.peer import CLOSE_S, FAULTS, NEGOTIATE_S, BadDescription, Loop, brief
 from services.motion.views import PICTURE_PX, Look, Seat, View
@@ -86,17 +87,15 @@ class LookTrack(MediaStreamTrack):
 
 
 def shown(look: Look) -> VideoFrame:
-    """Return a copy of the frame for an encoder: 4:2:0, even sides, at most PICTURE_PX long.
+    """Return a copy of the shown picture for an encoder: 4:2:0, even sides, at most PICTURE_PX long.
 
-    With a reformatter of its own, since others look at the frame at the same time: see FramePictures.
+    In BT.601, limited range: aiortc's streams say nothing of their colour, and browsers take WebRTC's for that.
     """
-    image = look.frame.image
-    scale = min(1.0, PICTURE_PX / max(image.width, image.height))
-    width, height = (max(2, round(side * scale) & ~1) for side in (image.width, image.height))
-    frame = VideoReformatter().reformat(
-        image, width=width, height=height, format="yuv420p", interpolation="AREA", threads=1
-    )
-    return VideoFrame.from_ndarray(frame.to_ndarray(), "yuv420p") if frame is image else frame
+    frame = look.frame
+    scale = min(1.0, PICTURE_PX / max(frame.format.size))
+    width, height = (max(2, round(side * scale) & ~1) for side in frame.format.size)
+    made = Renderer().clip_frame(frame, width, height, BT601_525)
+    return VideoFrame.from_ndarray(made.to_ndarray(), "yuv420p") if made is frame.image else made
 
 
 @dataclass(slots=True)

@@ -11,19 +11,26 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 
 import av
 from av.codec.context import CodecContext
+from av.container.output import OutputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
+from services.motion.frame import Frame, format_of
+from services.motion.mp4 import index_in_front, shown_as
+from services.motion.picture_format import Colour, Orientation, PictureFormat
+from services.motion.rendering import Renderer, clip_colour
 from shared.errors import Permanent
 
 CLOCK = Fraction(1, 90_000)
-LARGEST_ENCODED_WIDTH_PX = 1920
+LARGEST_ENCODED_PX = 1920
+LARGEST_MAPPED_PX = 1280  # of HDR and wide colours, whose mapping costs more than decoding and encoding do
 SHOWN_LEAD_S = (
     2.0  # a copied clip shows so much of what comes before it, back to its key frame; of more nothing,
 )
@@ -43,11 +50,35 @@ class StreamFacts:
     pixel_format: str
     rotation: int = 0  # degrees counterclockwise that turn the coded picture upright: 0, 90, 180, -90
     has_timestamps: bool = True  # packets carry presentation times; else they carry decoding times only
+    is_mirrored: bool = False  # left and right are to be changed before it is turned
+    pixel_aspect: float = 1.0  # width of a pixel through its height
+    colour: Colour = field(default_factory=Colour)
 
     @property
     def can_be_copied(self) -> bool:
-        """Whether browsers play the packets as they are."""
-        return self.codec == "h264" and self.pixel_format in PLAYABLE_PIXELS and self.has_timestamps
+        """Whether browsers play the packets as they are, in their right colours."""
+        is_playable = self.pixel_format in PLAYABLE_PIXELS and not self.colour.is_mapped
+        return self.codec == "h264" and is_playable and self.has_timestamps
+
+    @property
+    def format(self) -> PictureFormat:
+        """How its frames are to be shown."""
+        orientation = Orientation.of_turn(self.rotation, self.is_mirrored)
+        return PictureFormat(self.width, self.height, self.pixel_aspect, orientation, self.colour)
+
+    def shown_as(self, shown: PictureFormat, pixel_format: str) -> StreamFacts:
+        """Return the facts with what a decoded frame says."""
+        rotation, is_mirrored = shown.orientation.turn
+        return replace(
+            self,
+            width=shown.coded_width,
+            height=shown.coded_height,
+            pixel_format=pixel_format,
+            rotation=rotation,
+            is_mirrored=is_mirrored,
+            pixel_aspect=shown.pixel_aspect,
+            colour=shown.colour,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +222,9 @@ def decode(facts: StreamFacts, packets: Sequence[Packet]) -> Iterator[tuple[floa
     context.width, context.height = facts.width, facts.height
     if facts.pixel_format:
         context.pix_fmt = facts.pixel_format
+    colour = facts.colour  # the container's word, unless the stream has its own
+    context.color_range, context.colorspace = colour.color_range, colour.matrix
+    context.color_primaries, context.color_trc = colour.primaries, colour.transfer
     origin_s = packets[0].t_s
     times = iter(sorted(packet.t_s for packet in packets))
     for packet in (*packets, None):
@@ -244,31 +278,23 @@ def _copied(facts: StreamFacts, packets: Sequence[Packet], wanted_s: float) -> C
             raw.is_keyframe = packet.is_key
             container.mux_one(raw)
     ends_s = starts_s + (max(shown) + usual) * float(CLOCK)
-    mp4 = _with_rotation(index_in_front(out.getvalue()), facts)
-    width, height = _upright(facts.width, facts.height, facts.rotation)
-    return Clip(mp4, starts_s, ends_s, width, height)
+    mp4 = index_in_front(shown_as(out.getvalue(), facts.format, facts.pixel_format))
+    return Clip(mp4, starts_s, ends_s, *facts.format.size)
 
 
 def _encoded(facts: StreamFacts, packets: Sequence[Packet], wanted_s: float) -> Clip:
-    width, height = _encoded_size(facts.width, facts.height)
+    """Return a clip whose pictures are as they are to be shown, so that no player needs to know anything of them."""
+    width, height = _encoded_size(facts.format)
+    colour = clip_colour(facts.format, facts.pixel_format)
     rate = Fraction(max(1.0, min(facts.frame_rate, 120.0))).limit_denominator(1000)
+    renderer = Renderer()
     out = io.BytesIO()
     starts_s = ends_s = packets[0].t_s
     last_ticks: int | None = None
     with av.open(out, "w", format="mp4") as container:
-        stream = container.add_stream(
-            "libx264",
-            rate=rate,
-            width=width,
-            height=height,
-            options={"preset": "ultrafast", "crf": "25", "threads": "2", "bf": "0"},
-        )
-        stream.pix_fmt = "yuv420p"
-        stream.time_base = CLOCK
-        stream.codec_context.time_base = CLOCK
-        stream.codec_context.gop_size = max(1, round(2 * rate))
+        stream = _add_encoder(container, rate, width, height, colour)
         wanted_s = min(wanted_s, max(packet.t_s for packet in packets))
-        for t_s, frame in decode(facts, packets):
+        for t_s, image in decode(facts, packets):
             if t_s < wanted_s - 1e-3:
                 continue
             if last_ticks is None:
@@ -276,7 +302,7 @@ def _encoded(facts: StreamFacts, packets: Sequence[Packet], wanted_s: float) -> 
             ticks = round((t_s - starts_s) / CLOCK)
             if last_ticks is not None and ticks <= last_ticks:
                 ticks = last_ticks + 90
-            small = frame.reformat(width=width, height=height, format="yuv420p")
+            small = renderer.clip_frame(frame_of(facts, t_s, image), width, height, colour.matrix)
             small.pts, small.time_base, small.pict_type = ticks, CLOCK, 0
             container.mux(stream.encode(small))
             last_ticks = ticks
@@ -284,19 +310,42 @@ def _encoded(facts: StreamFacts, packets: Sequence[Packet], wanted_s: float) -> 
             raise Permanent(f"none of {len(packets)} {facts.codec} packets can be decoded")
         container.mux(stream.encode(None))
     ends_s = starts_s + last_ticks * float(CLOCK) + float(1 / rate)
-    mp4 = _with_rotation(index_in_front(out.getvalue()), facts)
-    width, height = _upright(width, height, facts.rotation)
-    return Clip(mp4, starts_s, ends_s, width, height)
+    return Clip(index_in_front(out.getvalue()), starts_s, ends_s, width, height)
 
 
-def _encoded_size(width: int, height: int) -> tuple[int, int]:
-    """Return an even size of at most LARGEST_ENCODED_WIDTH_PX (yuv420p halves both sides)."""
-    scale = min(1.0, LARGEST_ENCODED_WIDTH_PX / max(width, height))
-    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+def _add_encoder(
+    container: OutputContainer, rate: Fraction, width: int, height: int, colour: Colour
+) -> VideoStream:
+    stream = container.add_stream(
+        "libx264",
+        rate=rate,
+        width=width,
+        height=height,
+        options={"preset": "ultrafast", "crf": "25", "threads": "2", "bf": "0"},
+    )
+    assert isinstance(stream, VideoStream)
+    stream.pix_fmt = "yuv420p"
+    stream.time_base = CLOCK
+    context = stream.codec_context
+    context.time_base = CLOCK
+    context.gop_size = max(1, round(2 * rate))
+    context.color_range, context.colorspace = colour.color_range, colour.matrix
+    context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+    return stream
 
 
-def _upright(width: int, height: int, rotation: int) -> tuple[int, int]:
-    return (height, width) if rotation % 180 else (width, height)
+def frame_of(facts: StreamFacts, t_s: float, image: VideoFrame) -> Frame:
+    """Return a frame that was decoded of packets: shaped and turned as its stream, of its own size and colour."""
+    known = facts.format
+    return Frame(t_s, image, format_of(image, known.pixel_aspect, known.orientation))
+
+
+def _encoded_size(shown: PictureFormat) -> tuple[int, int]:
+    """Return an even size of at most LARGEST_ENCODED_PX (yuv420p halves both sides)."""
+    largest_px = LARGEST_MAPPED_PX if shown.colour.is_mapped else LARGEST_ENCODED_PX
+    scale = min(1.0, largest_px / max(shown.size))
+    width, height = (max(2, round(side * scale / 2) * 2) for side in shown.size)
+    return width, height
 
 
 def _spread(ticks: list[int]) -> list[int]:
@@ -361,70 +410,3 @@ def _has_sps(data: bytes) -> bool:
             return True
         at = data.find(b"\x00\x00\x01", at + 3)
     return False
-
-
-def index_in_front(mp4: bytes) -> bytes:
-    """Return `mp4` with its moov box moved before the mdat box, so that players start before all has arrived.
-
-    Chunk offsets (stco, co64; ISO/IEC 14496-12 §8.7.5) grow by the size of what was moved in front of them.
-    """
-    boxes = list(_boxes(mp4, 0, len(mp4)))
-    order = [kind for kind, _, _ in boxes]
-    if b"moov" not in order or b"mdat" not in order or order.index(b"moov") < order.index(b"mdat"):
-        return mp4
-    _, moov_at, moov_end = boxes[order.index(b"moov")]
-    _, mdat_at, _ = boxes[order.index(b"mdat")]
-    moov = bytearray(mp4[moov_at:moov_end])
-    shift = len(moov)
-    for kind, at, end in _boxes(bytes(moov), 8, len(moov), into=(b"trak", b"mdia", b"minf", b"stbl")):
-        width, form = (4, ">I") if kind == b"stco" else (8, ">Q")
-        if kind not in (b"stco", b"co64"):
-            continue
-        (count,) = struct.unpack_from(">I", moov, at + 12)
-        for place in range(at + 16, min(at + 16 + count * width, end), width):
-            (offset,) = struct.unpack_from(form, moov, place)
-            struct.pack_into(form, moov, place, offset + shift)
-    return mp4[:mdat_at] + bytes(moov) + mp4[mdat_at:moov_at] + mp4[moov_end:]
-
-
-def _boxes(data: bytes, at: int, end: int, into: tuple[bytes, ...] = ()) -> Iterator[tuple[bytes, int, int]]:
-    while at + 8 <= end:
-        size, kind = struct.unpack_from(">I4s", data, at)
-        header = 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", data, at + 8)
-            header = 16
-        elif size == 0:
-            size = end - at
-        if size < header or at + size > end:
-            raise ValueError(f"broken mp4 box at {at}")
-        yield kind, at, at + size
-        if kind in into:
-            yield from _boxes(data, at + header, at + size, into)
-        at += size
-
-
-def _matrix(rotation: int, width: int, height: int) -> tuple[int, int, int, int, int, int] | None:
-    """Return a, b, c, d, x, y of the tkhd matrix (ISO/IEC 14496-12 §8.3.2) for a counterclockwise rotation."""
-    return {
-        90: (0, -1, 1, 0, 0, width),
-        180: (-1, 0, 0, -1, width, height),
-        -90: (0, 1, -1, 0, height, 0),
-    }.get(rotation)
-
-
-def _with_rotation(mp4: bytes, facts: StreamFacts) -> bytes:
-    """Write the display matrix into the track header, so that players turn the picture upright."""
-    matrix = _matrix(facts.rotation, facts.width, facts.height)
-    if matrix is None:
-        return mp4
-    a, b, c, d, x, y = matrix
-    data = bytearray(mp4)
-    for kind, at, _ in _boxes(mp4, 0, len(mp4), into=(b"moov", b"trak")):
-        if kind != b"tkhd":
-            continue
-        place = at + (48 if data[at + 8] == 0 else 60)
-        struct.pack_into(
-            ">9i", data, place, a << 16, b << 16, 0, c << 16, d << 16, 0, x << 16, y << 16, 1 << 30
-        )
-    return bytes(data)

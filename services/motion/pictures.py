@@ -7,22 +7,23 @@ when there are too many, neighbouring stretches become one and the better frame 
 from __future__ import annotations
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from services.motion.detector import Blob
+from services.motion.frame import Frame
+from services.motion.rendering import Bgr, Renderer, oriented, plane_rows
 from shared.errors import Permanent
 
-Bgr = npt.NDArray[np.uint8]
-Frame = TypeVar("Frame")
+Shown = TypeVar("Shown")
+_PLANAR = re.compile("yuvj?(420|422|444)p(10le|12le)?")
 
 LARGEST_PX = 384
 THUMBNAIL_PX = 640
@@ -43,26 +44,26 @@ class Tracked:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment(Generic[Frame]):
+class Moment(Generic[Shown]):
     """A frame that may be chosen. `quality`: the higher, the better it shows its main object."""
 
     t_s: float
     quality: float
     objects: tuple[Tracked, ...]
-    frame: Frame
+    frame: Shown
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Generic[Frame]):
+class Choice(Generic[Shown]):
     """The best moments so far, oldest first; each stands for the stretch [n * stretch_s, (n + 1) * stretch_s)."""
 
     limit: int
     stretch_s: float
     origin_s: float | None = None
-    moments: tuple[tuple[int, Moment[Frame]], ...] = ()
+    moments: tuple[tuple[int, Moment[Shown]], ...] = ()
 
 
-def choose(choice: Choice[Frame], moment: Moment[Frame]) -> Choice[Frame]:
+def choose(choice: Choice[Shown], moment: Moment[Shown]) -> Choice[Shown]:
     """Return the choice after `moment` (times ascend)."""
     origin_s = moment.t_s if choice.origin_s is None else choice.origin_s
     choice = replace(choice, origin_s=origin_s)
@@ -80,8 +81,8 @@ def choose(choice: Choice[Frame], moment: Moment[Frame]) -> Choice[Frame]:
     return replace(choice, moments=kept, stretch_s=stretch_s)
 
 
-def _halved(kept: tuple[tuple[int, Moment[Frame]], ...]) -> tuple[tuple[int, Moment[Frame]], ...]:
-    best: dict[int, Moment[Frame]] = {}
+def _halved(kept: tuple[tuple[int, Moment[Shown]], ...]) -> tuple[tuple[int, Moment[Shown]], ...]:
+    best: dict[int, Moment[Shown]] = {}
     for number, moment in kept:
         other = best.get(number // 2)
         if other is None or moment.quality > other.quality:
@@ -220,74 +221,57 @@ class Jpeg:
 
 @dataclass(slots=True)
 class FramePictures:
-    """The pictures of one frame, upright; converts no more than is asked for.
+    """The pictures of one frame as it is shown; converts no more than is asked for."""
 
-    The frame may be shown and looked at elsewhere meanwhile. Hence a reformatter of its own: VideoFrame.reformat keeps
-    one with the frame, and two threads that use it at once end the process (seen: PyAV 18, a fault in libswscale).
-    """
-
-    frame: VideoFrame
-    rotation: int = 0
-    _reformatter: VideoReformatter = field(default_factory=VideoReformatter)
+    frame: Frame
+    _renderer: Renderer = field(default_factory=Renderer)
 
     def whole(self, largest_px: int) -> Jpeg:
         """Return all of the frame, its longer side at most `largest_px`."""
-        width, height = _fitted(self.frame.width, self.frame.height, largest_px)
-        small = self._reformatter.reformat(
-            self.frame, width=width, height=height, format="bgr24", interpolation="AREA", threads=1
-        )
-        return _jpeg(_turned(_bgr(small.to_ndarray()), self.rotation))
+        return _jpeg(self._renderer.bgr(self.frame, _fitted(*self.frame.format.size, largest_px)))
 
     def crop(self, box: Blob, largest_px: int) -> Jpeg:
-        """Return the part of the frame in `box` (px of the frame as it is coded), never enlarged."""
-        return _jpeg(_turned(self._region(box, largest_px), self.rotation))
+        """Return the part of the shown frame in `box`, never enlarged.
 
-    def _region(self, box: Blob, largest_px: int) -> Bgr:
-        """Return uint8[h, w, 3], BGR, of a part of the frame, its longer side at most `largest_px`.
-
-        Of 4:2:0 frames only that part is converted, and made smaller on the way: FFmpeg takes 0.6 to 1 ms for what
+        Of planar frames only that part is converted, and made smaller on the way: FFmpeg takes 0.6 to 1 ms for what
         takes OpenCV 2.5 to 5 (400 to 1000 px to 384).
         """
-        frame = self.frame
-        if frame.format.name not in ("yuv420p", "yuvj420p"):
-            whole = self._reformatter.reformat(frame, format="bgr24", threads=1).to_ndarray()
-            own = _bgr(np.ascontiguousarray(whole[box.y : box.y + box.h, box.x : box.x + box.w]))
-            size = _fitted(own.shape[1], own.shape[0], largest_px)
-            is_whole = size == (own.shape[1], own.shape[0])
-            return own if is_whole else _bgr(cv2.resize(own, size, interpolation=cv2.INTER_AREA))
-        x, y = box.x & ~1, box.y & ~1
-        w = min(box.x + box.w - x + 1 & ~1, frame.width - x & ~1)
-        h = min(box.y + box.h - y + 1 & ~1, frame.height - y & ~1)
-        if w < 2 or h < 2:
-            raise Permanent(f"a crop of {box.w}x{box.h} px is too small")
-        part = VideoFrame(w, h, frame.format.name)
-        for index, (plane, target) in enumerate(zip(frame.planes, part.planes, strict=True)):
-            shift = 1 if index else 0
-            source = plane_view(plane)
-            cut = source[y >> shift : (y + h) >> shift, x >> shift : (x + w) >> shift]
-            plane_view(target)[:] = cut
-        part.colorspace = frame.colorspace
-        part.color_range = frame.color_range
-        width, height = _fitted(w, h, largest_px)
-        if (width, height) == (w, h):
-            return _bgr(part.to_ndarray(format="bgr24"))
-        small = part.reformat(width=width, height=height, format="bgr24", interpolation="AREA", threads=1)
-        return _bgr(small.to_ndarray())
+        shown = self.frame.format
+        x, y, w, h = shown.coded_box(box.x, box.y, box.w, box.h)
+        part = _cut(self.frame.image, x, y, w, h)
+        if part is None:
+            return self._crop_of_whole(box, largest_px)
+        size = _fitted(*replace(shown, coded_width=part.width, coded_height=part.height).size, largest_px)
+        made = self._renderer.part(part, shown, *shown.turned_back(*size))
+        return _jpeg(oriented(made, shown.orientation))
+
+    def _crop_of_whole(self, box: Blob, largest_px: int) -> Jpeg:
+        picture = self._renderer.bgr(self.frame)
+        own = np.ascontiguousarray(picture[box.y : box.y + box.h, box.x : box.x + box.w])
+        size = _fitted(own.shape[1], own.shape[0], largest_px)
+        if size != (own.shape[1], own.shape[0]):
+            own = np.asarray(cv2.resize(own, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return _jpeg(own)
 
 
-def turned_box(
-    box: Blob, frame_width: int, frame_height: int, rotation: int
-) -> tuple[float, float, float, float]:
-    """Return `box` as shares (left, top, width, height) of the upright frame."""
-    x, y = box.x / frame_width, box.y / frame_height
-    w, h = box.w / frame_width, box.h / frame_height
-    if rotation == 90:
-        return y, 1 - x - w, h, w
-    if rotation == 180:
-        return 1 - x - w, 1 - y - h, w, h
-    if rotation == -90:
-        return 1 - y - h, x, h, w
-    return x, y, w, h
+def _cut(image: VideoFrame, x: int, y: int, w: int, h: int) -> VideoFrame | None:
+    """Return the rectangle of a planar frame, grown to whole chroma samples; None of a frame of another layout."""
+    layout = _PLANAR.fullmatch(image.format.name)
+    if layout is None:
+        return None
+    across, down = {"420": (1, 1), "422": (1, 0), "444": (0, 0)}[layout[1]]
+    n_bytes = 2 if layout[2] else 1
+    left, top = x >> across << across, y >> down << down
+    w = min(x + w - left + across >> across << across, image.width - left >> across << across)
+    h = min(y + h - top + down >> down << down, image.height - top >> down << down)
+    if w < 2 or h < 2:
+        raise Permanent(f"a crop of {w}x{h} px is too small")
+    part = VideoFrame(w, h, image.format.name)
+    for index, (source, target) in enumerate(zip(image.planes, part.planes, strict=True)):
+        dx, dy = (across, down) if index else (0, 0)
+        columns = slice((left >> dx) * n_bytes, (left + w >> dx) * n_bytes)
+        plane_rows(target)[:, : (w >> dx) * n_bytes] = plane_rows(source)[top >> dy : top + h >> dy, columns]
+    return part
 
 
 def moments_that_fit(wanted: int, frame: VideoFrame) -> int:
@@ -295,23 +279,9 @@ def moments_that_fit(wanted: int, frame: VideoFrame) -> int:
     return max(2, min(wanted, MOMENTS_MAX_BYTES // max(1, frame.width * frame.height * 3 // 2)))
 
 
-def plane_view(
-    plane: Any,
-) -> npt.NDArray[np.uint8]:  # Any: PyAV's planes are buffers without a Python type for it
-    """Return uint8[height, width] of an 8-bit plane without copying it; rows lie line_size apart."""
-    rows = np.frombuffer(plane, np.uint8)
-    rows = rows[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width]
-
-
 def _fitted(width: int, height: int, largest_px: int) -> tuple[int, int]:
     scale = min(1.0, largest_px / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _turned(picture: Bgr, rotation: int) -> Bgr:
-    turns = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, -90: cv2.ROTATE_90_CLOCKWISE}
-    return _bgr(cv2.rotate(picture, turns[rotation])) if rotation in turns else picture
 
 
 def _jpeg(picture: Bgr) -> Jpeg:
@@ -319,8 +289,3 @@ def _jpeg(picture: Bgr) -> Jpeg:
     if not is_coded:
         raise Permanent("JPEG: the encoder refused the picture")
     return Jpeg(data.tobytes(), picture.shape[1], picture.shape[0])
-
-
-def _bgr(picture: Any) -> Bgr:  # Any: OpenCV and PyAV type their arrays as unions
-    result: Bgr = picture
-    return result

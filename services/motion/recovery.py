@@ -9,10 +9,9 @@ from pathlib import Path
 from services.motion.journal import Found, find_journals, read_journal
 from services.motion.metrics import MotionMetrics
 from services.motion.outbox import Outbox, OutboxFull
-from services.motion.packets import Packet, decode
+from services.motion.packets import Packet, decode, frame_of
 from services.motion.segmenter import Piece
 from services.motion.snippets import make_messages
-from services.motion.sources.video import Frame
 from services.motion.watch import Wanted, Watch
 from shared.cameras import Camera
 from shared.errors import Permanent
@@ -115,7 +114,7 @@ def rebuild(journal: Found, *, is_last: bool) -> tuple[Wanted, tuple[Packet, ...
     for t_s, image in decode(header.facts, journal.packets):
         if not watch.is_due(t_s):
             continue
-        watch.observe(Frame(t_s, image), camera, is_of_event=t_s >= begins_s)
+        watch.observe(frame_of(header.facts, t_s, image), camera, is_of_event=t_s >= begins_s)
         if watch.motion.boxes and t_s >= begins_s:
             last_motion_s = max(last_motion_s, t_s)
             peak = max(peak, watch.motion.score)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from services.motion.detector import Blob
-from services.motion.packets import Clip, Packet, StreamFacts, decode, make_clip
+from services.motion.frame import Frame
+from services.motion.packets import Clip, Packet, StreamFacts, decode, frame_of, make_clip
 from services.motion.pictures import (
     LARGEST_PX,
     MOMENTS_MAX_BYTES,
@@ -18,9 +19,7 @@ from services.motion.pictures import (
     Moment,
     select_crops,
     square_around,
-    turned_box,
 )
-from services.motion.sources.video import Frame
 from services.motion.watch import Wanted
 from shared.clock import to_millis
 from shared.contract import (
@@ -78,7 +77,7 @@ def with_pictures_of(wanted: Wanted, facts: StreamFacts, packets: Sequence[Packe
         for index, moment in enumerate(kept):
             best = nearest[index]
             if abs(t_s - moment.t_s) < (NEAR_S if best is None else abs(best.t_s - moment.t_s)):
-                nearest[index] = Frame(t_s, image)
+                nearest[index] = frame_of(facts, t_s, image)
     moments = tuple(
         moment if frame is None else _moved(moment, frame)
         for moment, frame in zip(kept, nearest, strict=True)
@@ -88,8 +87,8 @@ def with_pictures_of(wanted: Wanted, facts: StreamFacts, packets: Sequence[Packe
 
 def _moved(moment: Moment[Frame], frame: Frame) -> Moment[Frame]:
     """Return `moment` shown by `frame`, which has another size."""
-    across = frame.image.width / moment.frame.image.width
-    down = frame.image.height / moment.frame.image.height
+    across = frame.width / moment.frame.width
+    down = frame.height / moment.frame.height
     objects = tuple(
         replace(
             tracked,
@@ -153,16 +152,15 @@ def _pictures(wanted: Wanted) -> tuple[list[PictureInfo], list[bytes], bytes]:
     best = max(moments, key=lambda moment: moment.quality, default=None)
     if best is None:
         return infos, jpegs, b""
-    thumbnail = FramePictures(best.frame.image, wanted.facts.rotation).whole(THUMBNAIL_PX)
+    thumbnail = FramePictures(best.frame).whole(THUMBNAIL_PX)
     return infos, jpegs, thumbnail.data
 
 
 def _of_moment(
     number: int, moment: Moment[Frame], boxes: Sequence[Blob], wanted: Wanted
 ) -> list[tuple[PictureInfo, bytes]]:
-    image = moment.frame.image
-    rotation = wanted.facts.rotation
-    pictures = FramePictures(image, rotation)
+    width, height = moment.frame.format.size
+    pictures = FramePictures(moment.frame)
     whole = pictures.whole(LARGEST_PX)
     captured_at = shown_at(wanted, moment.t_s)
     made = [
@@ -174,9 +172,9 @@ def _of_moment(
         )
     ]
     for blob in boxes:
-        square = square_around(blob, image.width, image.height)
+        square = square_around(blob, width, height)
         crop = pictures.crop(square, LARGEST_PX)
-        x, y, w, h = turned_box(square, image.width, image.height, rotation)
+        x, y, w, h = square.x / width, square.y / height, square.w / width, square.h / height
         made.append(
             (
                 PictureInfo(

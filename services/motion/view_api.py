@@ -130,9 +130,9 @@ def add_view_routes(app: FastAPI, gallery: Gallery) -> None:
         seat, stack = gallery.seat(camera)
 
         def say(look: Look) -> _JSON:
-            image = look.frame.image
+            frame = look.frame
             settings = (gallery.roster.camera(camera.id) or camera).motion
-            said = trial.as_json(look.motion, look.scene, settings, image.width, image.height)
+            said = trial.as_json(look.motion, look.scene, settings, frame.width, frame.height)
             return {"t": round(look.frame.t_s, 3), **said}
 
         return _Stream(stack, _events(seat, say), "text/event-stream")
@@ -147,15 +147,15 @@ def add_view_routes(app: FastAPI, gallery: Gallery) -> None:
 
         def say(look: Look) -> _JSON:
             nonlocal lanes
-            image = look.frame.image
-            plane = Plane(luma_plane(look.frame), look.frame.t_s, image.width, image.height)
+            frame = look.frame
+            plane = Plane(luma_plane(frame), frame.t_s, frame.width, frame.height)
             own = Lane((gallery.roster.camera(camera.id) or camera).motion, look.scene, look.motion)
             if not lanes:
                 lanes = tuple(replace(own, settings=settings) for settings in wanted)
             else:
                 lanes = trial.step(lanes, plane, own)
             said = [
-                trial.as_json(lane.motion, lane.scene, lane.settings, image.width, image.height)
+                trial.as_json(lane.motion, lane.scene, lane.settings, frame.width, frame.height)
                 for lane in lanes
             ]
             return {"t": round(look.frame.t_s, 3), "lanes": said}

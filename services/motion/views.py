@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from services.motion.detector import DetectorState, Motion
+from services.motion.frame import Frame
 from services.motion.pictures import FramePictures
-from services.motion.sources.video import Frame
 from shared.errors import Transient
 
 SEATS = 32  # of all cameras together, unless LIVE_VIEWERS_MAX says otherwise
@@ -106,7 +106,7 @@ class View:
         known = self._jpeg
         if known is not None and known[0] == look.number:
             return known[1]
-        data = FramePictures(look.frame.image, 0).whole(PICTURE_PX).data
+        data = FramePictures(look.frame).whole(PICTURE_PX).data
         with self._lock:
             if self._seats:
                 self._jpeg = (look.number, data)

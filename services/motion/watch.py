@@ -14,7 +14,9 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from services.motion import detector, segmenter
 from services.motion.detector import DetectorSettings, Motion
+from services.motion.frame import Frame
 from services.motion.packets import StreamFacts
+from services.motion.picture_format import PictureFormat
 from services.motion.pictures import (
     Choice,
     Moment,
@@ -22,11 +24,10 @@ from services.motion.pictures import (
     choose,
     follow,
     moments_that_fit,
-    plane_view,
     quality_of,
 )
+from services.motion.rendering import oriented, plane_view
 from services.motion.segmenter import Cut, End, Piece, Segmenter, Start
-from services.motion.sources.video import Frame
 from services.motion.zones import only_in
 from shared.cameras import Camera
 
@@ -79,6 +80,9 @@ class Watch:
         """`state`: what is known of the scene before the first frame. `wall_offset_s` is asked once an event; the id
         is made of the time that people are shown."""
         self._facts = facts
+        self._fitting: PictureFormat | None = (
+            None  # the value that the last frame that fits shared with others
+        )
         self._make_event_id = make_event_id
         self._warm_up_s = warm_up_s
         self._state = state
@@ -105,8 +109,11 @@ class Watch:
         return self._state
 
     def fits(self, frame: Frame) -> bool:
-        """Whether `frame` still has the size of this stream."""
-        return (frame.image.width, frame.image.height) == (self._facts.width, self._facts.height)
+        """Whether `frame` is still to be shown as this stream is: its size, orientation and colour."""
+        shown = frame.format
+        if shown is not self._fitting and shown == self._facts.format:
+            self._fitting = shown
+        return shown is self._fitting
 
     def is_due(self, t_s: float) -> bool:
         """Whether the detector wants to see a frame of `t_s` (detect_fps)."""
@@ -175,7 +182,7 @@ class Watch:
 
     def _step(self, frame: Frame, camera: Camera) -> tuple[detector.DetectorState, Motion]:
         plane = self._scaler.luma_plane(frame)
-        width, height = frame.image.width, frame.image.height
+        width, height = frame.format.size
         settings = DetectorSettings.of(camera.motion, plane.shape[1], width, height, self._warm_up_s)
         state, motion = detector.step(self._state, plane, frame.t_s, settings)
         return state, only_in(motion, camera.motion.zones, width, height)
@@ -224,7 +231,7 @@ class Watch:
                 self._spare = frame
             return
         self._tracks, objects = follow(self._tracks, motion.boxes, frame.t_s, motion.period_s)
-        quality = quality_of(motion.boxes, frame.image.width, frame.image.height)
+        quality = quality_of(motion.boxes, frame.width, frame.height)
         self._choice = choose(self._choice, Moment(frame.t_s, quality, objects, frame))
 
     def _orders(self, actions: tuple[segmenter.Action, ...], camera: Camera) -> list[Order]:
@@ -265,28 +272,29 @@ class Scaler:
         self._reformatter = VideoReformatter()  # keeps what it worked out for one size
 
     def luma_plane(self, frame: Frame) -> detector.Gray:
-        """Return the frame's brightness as uint8[H, W], of the detector's size; no colour is converted.
+        """Return the shown picture's brightness as uint8[H, W], of the detector's size; no colour is converted.
 
         FFmpeg averages a 1080p plane in a third of the time that OpenCV takes, within one level of it.
         """
-        image = frame.image
-        width, height = detector.plane_size(image.width, image.height)
+        image, shown = frame.image, frame.format
+        width, height = shown.turned_back(*detector.plane_size(*shown.size))
         is_plane = image.format.name.startswith(_LUMA_FIRST) and image.format.components[0].bits == 8
         if is_plane and (image.width, image.height) == (width, height):
-            return np.ascontiguousarray(plane_view(image.planes[0]))
+            return np.ascontiguousarray(oriented(plane_view(image.planes[0]), shown.orientation))
         # one range for both: the levels are wanted as they are coded
         ranges = (ColorRange.JPEG, ColorRange.JPEG) if is_plane else (None, None)
-        gray = self._reformatter.reformat(
-            image,
-            width=width,
-            height=height,
-            format="gray",
-            interpolation="AREA",
-            src_color_range=ranges[0],
-            dst_color_range=ranges[1],
-            threads=1,
-        )
-        return np.ascontiguousarray(plane_view(gray.planes[0]))
+        with frame.lock:
+            gray = self._reformatter.reformat(
+                image,
+                width=width,
+                height=height,
+                format="gray",
+                interpolation="AREA",
+                src_color_range=ranges[0],
+                dst_color_range=ranges[1],
+                threads=1,
+            )
+        return np.ascontiguousarray(oriented(plane_view(gray.planes[0]), shown.orientation))
 
 
 def luma_plane(frame: Frame) -> detector.Gray:

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from services.motion.frame import Frame
 from services.motion.sources.rtsp import open_camera
-from services.motion.sources.video import Frame, SourceAway
+from services.motion.sources.video import SourceAway
 from shared.clock import steady_s
 from shared.contract import MediaMessage, SnippetMessage
 from shared.urls import fill_in

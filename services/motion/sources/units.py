@@ -10,9 +10,10 @@ from av.codec.context import CodecContext
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from services.motion.frame import FormatReader, Frame
 from services.motion.packets import CLOCK, Packet, StreamFacts
 from services.motion.sources.timing import Arrival, LiveTimes, Timed, timed
-from services.motion.sources.video import Frame, Read, SourceAway, measured
+from services.motion.sources.video import Read, SourceAway, measured
 
 _IDR, _NAL_TYPE = 5, 0x1F  # ITU-T H.264 table 7-1
 
@@ -66,12 +67,13 @@ class UnitStream:
         self._close = close
         self._on_broken = on_broken
         self._decoder: VideoCodecContext | None = None
+        self._formats = FormatReader()
         self._times = LiveTimes(1 / 25)
         self._n_frames = 0
 
     def measure(self, frame: Frame) -> None:
-        """Take size and pixel format from a decoded frame."""
-        self.facts = measured(self.facts, frame.image)
+        """Take size, pixel format, orientation and colour from a decoded frame."""
+        self.facts = measured(self.facts, frame)
 
     def close(self) -> None:
         self._close()
@@ -104,7 +106,7 @@ class UnitStream:
         packet = Packet(each.item.data, each.t_s, begins)
         if self.only_keys and not begins:
             return Read(packet, ())
-        frames = tuple(self._frame(image, packet.t_s) for image in self._decode(each.item))
+        frames = tuple(self._frame(image, packet.t_s, each.item) for image in self._decode(each.item))
         return Read(packet, frames, is_replay=each.is_late)
 
     def _decode(self, unit: Unit) -> list[VideoFrame]:
@@ -118,9 +120,12 @@ class UnitStream:
             self._on_broken()
             return []
 
-    def _frame(self, image: VideoFrame, packet_s: float) -> Frame:
+    def _frame(self, image: VideoFrame, packet_s: float, unit: Unit) -> Frame:
+        assert self._decoder is not None
+        jpeg = unit.data if unit.codec == "mjpeg" else None
         known_s = self._times.of_frame(None if image.pts is None else image.pts * float(CLOCK))
-        frame = Frame(packet_s if known_s is None else known_s, image)
+        shown = self._formats.of(image, self._decoder.sample_aspect_ratio, jpeg)
+        frame = Frame(packet_s if known_s is None else known_s, image, shown)
         if self._n_frames == 0:
             self.measure(frame)
         self._n_frames += 1

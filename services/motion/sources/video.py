@@ -19,6 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from services.motion.frame import FormatReader, Frame
 from services.motion.hints import size_of
 from services.motion.idle import Idler, Wish
 from services.motion.packets import Packet, StreamFacts
@@ -39,14 +40,6 @@ class Times(Protocol):
     def of_packet(self, pts_s: float | None, arrived_s: float, dts_s: float | None = None) -> float: ...
 
     def of_frame(self, pts_s: float | None) -> float | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A decoded frame; `t_s`: when it was taken, seconds of the recording or of the steady clock."""
-
-    t_s: float
-    image: VideoFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +64,7 @@ class Stream(Protocol):
         ...
 
     def measure(self, frame: Frame) -> None:
-        """Take size, pixel format and rotation from a decoded frame."""
+        """Take size, pixel format, orientation and colour from a decoded frame."""
         ...
 
     def close(self) -> None: ...
@@ -83,7 +76,7 @@ def quiet_ffmpeg() -> None:
     av.logging.set_level(av.logging.WARNING if is_wanted else None)
 
 
-def facts_of(stream: VideoStream, rotation: int = 0) -> StreamFacts:
+def facts_of(stream: VideoStream) -> StreamFacts:
     """Return what a later decoder must know of `stream`."""
     context = stream.codec_context
     # a hole spoils the average, so that it may be no rate at all
@@ -96,20 +89,12 @@ def facts_of(stream: VideoStream, rotation: int = 0) -> StreamFacts:
         extradata=bytes(context.extradata or b""),
         frame_rate=frame_rate,
         pixel_format=context.pix_fmt or "",
-        rotation=rotation,
     )
 
 
-def measured(facts: StreamFacts, image: VideoFrame) -> StreamFacts:
-    """Return `facts` with size, pixel format and rotation of a decoded frame."""
-    turn = round(image.rotation / 90) * 90
-    return replace(
-        facts,
-        width=image.width,
-        height=image.height,
-        pixel_format=image.format.name,
-        rotation={0: 0, 90: 90, 180: 180, -180: 180, 270: -90, -90: -90}.get(turn, 0),
-    )
+def measured(facts: StreamFacts, frame: Frame) -> StreamFacts:
+    """Return `facts` with size, pixel format, orientation and colour of a decoded frame."""
+    return facts.shown_as(frame.format, frame.image.format.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +134,8 @@ class Video:
         if self._is_threaded:
             context.thread_type = "AUTO"
         self.facts = facts_of(self._stream)
+        said = self._stream.sample_aspect_ratio
+        self._formats = FormatReader(None if said == context.sample_aspect_ratio else said)
         self._times = make_times(self.facts)
         self.only_keys = False
         self.is_interrupted = False  # the next packet comes after a hole in the recording
@@ -178,8 +165,8 @@ class Video:
         return None
 
     def measure(self, frame: Frame) -> None:
-        """Take size, pixel format and rotation from a decoded frame: containers and SDP may say otherwise."""
-        self.facts = measured(self.facts, frame.image)
+        """Take size, pixel format, orientation and colour from a decoded frame: containers may say otherwise."""
+        self.facts = measured(self.facts, frame)
 
     def close(self) -> None:
         with contextlib.suppress(av.FFmpegError):
@@ -286,7 +273,8 @@ class Video:
         except av.FFmpegError:
             self._on_drop("broken_packet")
             images = []
-        return tuple(self._frame(image, packet_s) for image in images)
+        jpeg = raw if self.facts.codec == "mjpeg" else None
+        return tuple(self._frame(image, packet_s, jpeg) for image in images)
 
     def _drained(self, packet_s: float) -> tuple[Frame, ...]:
         """Return what the decoder still holds (threads, reordering), and make it forget the stream so far."""
@@ -325,7 +313,7 @@ class Video:
         last_s = self._last_frame_s or 0.0
         yield Read(None, tuple(self._frame(image, last_s + 1 / self.facts.frame_rate) for image in images))
 
-    def _frame(self, image: VideoFrame, packet_s: float) -> Frame:
+    def _frame(self, image: VideoFrame, packet_s: float, jpeg: av.Packet[Any] | None = None) -> Frame:
         time_base = image.time_base or self._stream.time_base  # None on frames that a flush gives out
         known_s = self._times.of_frame(
             float(image.pts * time_base) if image.pts is not None and time_base else None
@@ -334,7 +322,7 @@ class Video:
             last_s = self._last_frame_s
             usual_s = 1 / self.facts.frame_rate
             known_s = packet_s if last_s is None else max(packet_s, last_s + 0.5 * usual_s)
-        frame = Frame(known_s, image)
+        frame = Frame(known_s, image, self._formats.of(image, self.codec_context.sample_aspect_ratio, jpeg))
         if self._last_frame_s is None:
             self.measure(frame)
         self._last_frame_s = known_s

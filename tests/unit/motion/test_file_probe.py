@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.motion.packets import index_in_front
+from services.motion.mp4 import index_in_front
 from services.motion.probe import probe, probe_source, videos_in
 from shared.errors import ConfigError
 from tests.unit.motion.videos import scene, write_video

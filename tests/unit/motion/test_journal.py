@@ -7,7 +7,9 @@ import io
 import json
 import os
 import random
+import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -17,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from services.motion.journal import Journal, JournalHeader, find_journals, read_journal
 from services.motion.metrics import MotionMetrics
 from services.motion.outbox import Outbox, OutboxFull
+from services.motion.picture_format import Colour
 from services.motion.recovery import Recovery
 from shared.cameras import Camera
 from shared.clock import from_epoch_ms, uuid7
@@ -234,3 +237,22 @@ def test_an_interrupted_event_gives_only_pictures_of_its_zone(tmp_path: Path, vi
     ended_at = snippet.header.event_ended_at
     assert ended_at is not None
     assert ended_at.timestamp() < 1003.0  # the square left the zone
+
+
+def test_how_pictures_are_shown_is_kept_and_older_journals_are_read(tmp_path: Path, video: Path) -> None:
+    facts, packets = read_packets(video, 1000.0)
+    turned = replace(facts, rotation=90, is_mirrored=True, pixel_aspect=16 / 11, colour=Colour(2, 9, 9, 16))
+    journal = Journal(tmp_path, JournalHeader(EVENT, 0, 1001.0, 1000.0, CAMERA, turned))
+    journal.append(packets)
+    journal.close()
+    assert read_journal(journal.path).header.facts == turned
+    older = journal.path.read_bytes()
+    start = older.index(b"{") - 8
+    size = int.from_bytes(older[start : start + 4])
+    header = json.loads(older[start + 8 : start + 8 + size])
+    for name in ("is_mirrored", "pixel_aspect", "colour"):
+        del header["facts"][name]
+    text = json.dumps(header).encode()
+    record = struct.pack(">II", len(text), zlib.crc32(text)) + text
+    journal.path.write_bytes(older[:start] + record + older[start + 8 + size :])
+    assert read_journal(journal.path).header.facts == replace(facts, rotation=90)

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.motion.packets import Packet, PacketRing, decode, index_in_front, make_clip
+from services.motion.mp4 import index_in_front
+from services.motion.packets import Packet, PacketRing, decode, make_clip
 from shared.errors import Permanent
 from tests.unit.motion.videos import packets_at, read_packets, scene, write_video
 

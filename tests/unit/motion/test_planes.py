@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from services.motion.pictures import plane_view
-from services.motion.sources.video import Frame
+from services.motion.frame import Frame
+from services.motion.rendering import plane_view
 from services.motion.watch import Scaler
 
 

@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 
+from services.motion.frame import Frame
 from services.motion.packets import StreamFacts
 from services.motion.segmenter import Piece
-from services.motion.sources.video import Frame
 from services.motion.watch import Opened, Wanted, Watch
 from shared.cameras import Camera
 from tests.unit.motion.videos import Plane

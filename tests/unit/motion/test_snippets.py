@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from services.motion.detector import Blob
+from services.motion.frame import Frame
 from services.motion.packets import Packet, StreamFacts, decode
 from services.motion.pictures import Moment, Tracked
 from services.motion.segmenter import Piece
 from services.motion.snippets import make_messages, with_pictures_of
-from services.motion.sources.video import Frame
 from services.motion.watch import Wanted
 from shared.cameras import Camera
 from tests.unit.motion.videos import read_packets, scene, write_video

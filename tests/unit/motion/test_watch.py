@@ -7,8 +7,8 @@ import math
 import av
 import numpy as np
 
+from services.motion.frame import Frame
 from services.motion.packets import StreamFacts
-from services.motion.sources.video import Frame
 from services.motion.watch import Opened, Order, Watch
 from shared.cameras import Camera
 

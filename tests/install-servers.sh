@@ -47,7 +47,10 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   echo "still missing after the installation, see above: $missing" >&2
   exit 2
 fi
-programs=$(echo "$programs" | sed 's/promtool/prometheus/') # promtool is in prometheus' package
+case $programs in # promtool is in prometheus' package
+  *prometheus*) programs=${programs% promtool} ;;
+  *) programs=$(echo "$programs" | sed 's/promtool/prometheus/') ;;
+esac
 echo "missing: $missing: 'sudo apt install$packages$programs' (Debian, Ubuntu), then again: make test" >&2
 echo "macOS: 'brew install mariadb mosquitto prometheus'; the tests that need GStreamer or Chromium skip with CLIPWATCH_TESTS_MAY_SKIP=1" >&2
 exit 2

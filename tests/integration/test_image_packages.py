@@ -144,6 +144,14 @@ def test_the_service_finds_all_it_imports_and_its_settings_are_fine(image: Image
     assert done.stdout == f"{image.service}: settings are fine\n"
 
 
+def test_the_images_user_may_read_what_a_careful_umask_closed(image: Image) -> None:
+    closed = [path for path in image.app.rglob("*.py") if path.parent.name != "__pycache__"]
+    for path in closed:
+        path.chmod(0o600)
+    assert image.build_checks().returncode == 0
+    assert {path.stat().st_mode & 0o077 for path in closed} == {0o044}
+
+
 def test_a_package_that_must_not_be_there_ends_the_build(image: Image) -> None:
     unwanted = {"motion": "torch", "classifier": "cv2", "recorder": "av"}[image.service]
     intruder = image.app / f"{unwanted}.py"

@@ -290,6 +290,39 @@ def test_every_volume_is_used_and_declared() -> None:
     assert named == read(COMPOSE)["volumes"].keys()
 
 
+def guide(section: str) -> str:
+    text = (ROOT / "docs" / "guide" / "compose.md").read_text(encoding="utf-8")
+    return text.split(f"\n## {section}\n")[1].split("\n## ")[0]
+
+
+def test_the_guide_names_every_volume_and_every_containers_memory() -> None:
+    text = guide("Looking after it")
+    volumes = set(read(COMPOSE)["volumes"])
+    assert {volume for volume in volumes if f"| volume `{volume}`" in text} == volumes
+    memory = text[text.index("Memory:") : text.index("Two checkouts")]
+    assert not [name for name in {*services()} - {"camera"} if name.lower() not in memory.lower()]
+
+
+def test_the_guides_backup_keeps_every_file_that_belongs_to_an_installation() -> None:
+    files = {entry["path"] for service in services().values() for entry in service.get("env_file", [])}
+    assert files == {"cameras.env", "recorder.env"}
+    for name in (*files, ".env", "config/"):
+        assert f"`{name}`" in guide("Backup"), name
+
+
+def test_the_guides_upgrade_fetches_what_is_not_built_here() -> None:
+    [pull] = re.findall(r"^docker compose pull (.+?)(?: +#.*)?$", guide("Upgrade"), re.MULTILINE)
+    fetched = {n for n, service in services().items() if not service["image"].endswith(":local")}
+    assert set(pull.split()) == fetched
+    assert "docker compose build --pull" in guide("Upgrade")
+
+
+def test_health_checks_need_no_program_that_a_variant_of_the_image_lacks() -> None:
+    assert services()["prometheus"]["healthcheck"]["test"][:2] == ["CMD", "promtool"]
+    assert services()["prometheus"]["healthcheck"]["test"][2] != "check", "2.42 has no `check healthy`"
+    assert " || wget " in services()["grafana"]["healthcheck"]["test"][1]
+
+
 def test_files_that_are_mounted_exist() -> None:
     for service in services().values():
         for volume in service.get("volumes", []):

@@ -21,7 +21,7 @@ def redis_faults(url: str) -> list[str]:
     if fault is not None and not (scheme == "unix" and fault == NO_HOST):
         return [f"REDIS_URL={shown_url(url)}: {fault}; or give the password as REDIS_PASSWORD"]
     try:
-        make_redis(url).connection_pool.make_connection()
+        make_redis(url).connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
     except ConfigError as exc:
         return list(exc.faults)
     except (TypeError, ValueError):  # an option behind ? that the client does not have

@@ -56,7 +56,7 @@ def test_a_worker_that_outlives_its_join_does_not_take_the_watchdog_of_its_succe
         assert crew.runtime.health.parts == ("camera cam",)
     finally:
         crew.stop(20)
-    assert crew.runtime.health.parts == ()
+    assert not crew.runtime.health.parts
 
 
 class Broken(FileWorker):
@@ -71,7 +71,7 @@ def test_a_recording_that_met_a_bug_is_started_again_and_not_for_ever(tmp_path: 
     crew = make_crew(tmp_path, {})
     camera = Camera.model_validate({"id": "cam", "url": str(tmp_path / "a.mp4"), "labels": ["a square"]})
     status = CameraStatus("cam", camera.url, crew.metrics)
-    restarted = []
+    restarted: list[Worker] = []
     for _ in range(RESTARTS + 2):
         worker = crew.workers["cam"] = Broken(camera, crew.place, status, None)
         worker.start()

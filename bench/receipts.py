@@ -20,7 +20,8 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import Outbox, Publisher
+from services.motion.outbox import Outbox
+from services.motion.publisher import Publisher
 from services.motion.receipts import Receipts
 from shared.contract import CLASSIFIERS, LABELS, RECORDERS, SNIPPETS, LabelsMessage, SnippetMessage
 from shared.receipts import receipt_of

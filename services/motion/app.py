@@ -26,9 +26,10 @@ from services.motion.api import add_routes
 from services.motion.camera import FileWorker, FolderWorker, LiveWorker, Place, Worker
 from services.motion.live import IceServers, Showroom
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import Outbox, Publisher, owner_of, write_durably
+from services.motion.outbox import Outbox, write_durably
 from services.motion.page import add_page_routes
 from services.motion.probe import camera_faults
+from services.motion.publisher import Publisher, owner_of
 from services.motion.receipts import Receipts
 from services.motion.recordings import Recording, find_recording
 from services.motion.recovery import Recovery

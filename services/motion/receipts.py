@@ -23,7 +23,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import MARK_S, RECORDED, Outbox, mark_of
+from services.motion.outbox import Outbox
+from services.motion.publisher import MARK_S, RECORDED, mark_of
 from shared.contract import LABELS, RECEIPTS, SNIPPETS, Receipt
 from shared.errors import ContractError, redact
 from shared.logs import get_logger

@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import Outbox, Publisher, mark_of
+from services.motion.outbox import Outbox
+from services.motion.publisher import Publisher, mark_of
 from services.motion.receipts import RESENDS, Receipts
 from services.recorder import report
 from services.recorder.database import Database, open_database

@@ -22,7 +22,7 @@ from services.recorder.gaps import rows
 from services.recorder.gaps.api import gap_routes
 from services.recorder.gaps.rows import GapFilter
 from services.recorder.gaps.tracker import Change, Tracker
-from services.recorder.gaps.values import GapKey
+from services.recorder.gaps.values import GapKey, KnownCamera
 from services.recorder.gaps.watch import GapWatch, LiveState
 from services.recorder.media import MediaFolder
 from services.recorder.metrics import RecorderMetrics
@@ -405,6 +405,28 @@ async def test_a_camera_that_was_removed_between_two_runs_is_taken_back(
     configs = [topic for topic in listener.last if topic.startswith("homeassistant/")]
     assert [topic for topic in configs if "yard" in topic] == []  # an empty retained message is none
     assert len([topic for topic in configs if "gate" in topic]) == 4
+    await ended(task)
+
+
+async def test_a_restart_shows_no_motion_that_is_over(
+    database: Database, redis_client: Redis, broker: MosquittoServer, tmp_path: Path
+) -> None:
+    await record(database, DOG, mqtt_target(broker))  # open in the record until its last snippet comes
+    async with database.writing() as connection:
+        await rows.change_cameras(connection, [KnownCamera("gate", "", "disk-1")], [])
+    rig = Rig(redis_client, database, tmp_path, (mqtt_target(broker),))
+    rig.cameras(seen(is_moving=False))
+    listener, task = await listening(broker)
+    await rig.watch.look()  # motion was not heard yet
+    await told(rig.told[0])
+    speaking = asyncio.create_task(rig.speak())
+    await holds_after_look(rig, lambda: (rig.live.cameras or {})["gate"].is_heard)
+    await told(rig.told[0])
+    await listener.has("clipwatch/gate/motion", b"OFF")
+    assert [said for topic, said in listener.all if topic == "clipwatch/gate/motion"] == [b"OFF"]
+    rig.stop.set()
+    await speaking
+    await rig.told[0].address.channel.close()
     await ended(task)
 
 

@@ -144,7 +144,8 @@ def cameras_now(
         was_available = was is not None and was.is_available
         is_seen = was_available if one is None or one.state in ("away", "failed") else _is_usable(one, was)
         is_moving = one.is_moving if one is not None else (was.is_moving if was else None)
-        now[camera.id] = CameraNow(camera.id, camera.name, is_seen and not is_hidden, is_moving)
+        is_heard = one is not None or (was is not None and was.is_heard)
+        now[camera.id] = CameraNow(camera.id, camera.name, is_seen and not is_hidden, is_moving, is_heard)
     return now
 
 

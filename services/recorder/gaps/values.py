@@ -69,9 +69,10 @@ class KnownCamera:
 
 @dataclass(frozen=True, slots=True)
 class CameraNow:
-    """A configured camera as others are shown it; `is_moving` None: the record has to say."""
+    """A configured camera as others are shown it; `is_moving` None: no motion service says so."""
 
     id: str
     name: str
     is_available: bool
     is_moving: bool | None
+    is_heard: bool = True  # since this recorder looks

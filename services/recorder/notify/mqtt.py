@@ -187,7 +187,8 @@ class Mqtt:
             self._names[camera] = name
         state, live = await self._record.state(camera), self._record.live_cameras()
         now = live.get(camera) if live is not None else None
-        if now is None or now.is_moving is None:
+        if now is None or (now.is_moving is None and now.is_heard):
+            # of a camera that was not heard yet nothing is said: an event that the record holds open may be over
             await self._retain(self._topic(camera, "motion"), b"ON" if state.is_moving else b"OFF")
         if now is None:
             await self._retain(self._topic(camera, "availability"), ONLINE)
@@ -245,6 +246,8 @@ class Mqtt:
                 await self._take_back(said)
 
     async def _take_back(self, said: Announced) -> None:
+        if said.camera:  # first, for whoever keeps the entity or knows no discovery
+            await self._publish(f"{said.topic}/{said.camera}/availability", OFFLINE, is_retained=True)
         await self._empty([*said.config_topics, *said.state_topics])
         await self._record.forget(said.camera)
 

@@ -206,6 +206,8 @@ def shown(heard: list[Heard], gaps: set[GapKey], before: CameraNow | None = None
 def test_a_camera_is_available_from_its_first_picture_until_it_counts_as_away() -> None:
     first = shown([motion(camera(state="connecting"))], set())
     assert not first.is_available
+    unheard = shown([], set())
+    assert (unheard.is_heard, unheard.is_moving, unheard.is_available) == (False, None, False)
     running = shown([motion(camera(is_moving=True))], set(), first)
     assert (running.is_available, running.is_moving) == (True, True)
     blinked = shown([motion(camera(state="away", is_moving=False))], set(), running)

@@ -174,6 +174,7 @@ class _State:
     claim_at: float = 0.0
     forget_at: float = 0.0
     resumed: bool = False
+    ageless: dict[str, float] = field(default_factory=dict)  # idle for 0 ms since; at most _PAGE
     handling: set[str] = field(default_factory=set)
     outcomes: list[Outcome] = field(default_factory=list)  # of the batch in hand
     hindered_since: float | None = None  # every outcome since then was an uncharged Retry
@@ -333,6 +334,25 @@ class Consumer:
     async def _take_over(self, stop: asyncio.Event) -> None:
         """Take what nobody has moved for `min_idle_s`: asked to be tried again, or of a dead replica."""
         await self._take_all(stop, int(self._settings.min_idle_s * 1000))
+        if not stop.is_set() and not self._is_hindered:
+            await self._take_forgotten(stop)
+
+    async def _take_forgotten(self, stop: asyncio.Event) -> None:
+        """Take what was delivered by a later time than Redis' clock says now, since that was set back.
+
+        To Redis such an entry is idle for 0 ms until its clock has caught up, a living replica's only in the
+        millisecond in which it is kept fresh. So what is at 0 at each look for `min_idle_s` of our own is taken.
+        """
+        state, now_s = self._state, time.monotonic()
+        fresh = [row for row in await self._pending("-", 0, None) if row.idle_ms == 0]
+        state.ageless = {row.id: state.ageless.get(row.id, now_s) for row in fresh}
+        for row in fresh:
+            if now_s - state.ageless[row.id] <= self._settings.min_idle_s:
+                continue
+            del state.ageless[row.id]
+            await self._handle_batch(await self._claim([row]))
+            if stop.is_set() or self._is_hindered:
+                return
 
     async def _take_all(self, stop: asyncio.Event, idle_ms: int, consumer: str | None = None) -> None:
         after = "-"

@@ -102,6 +102,7 @@ class _Server:
     """One server process that keeps its folder and its port over restarts."""
 
     name = "server"
+    environment: dict[str, str] | None = None  # beside ours
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"clipwatch-{self.name}-"))
@@ -124,7 +125,8 @@ class _Server:
         if self.is_running:
             return
         for _ in range(3):
-            self.process = spawn(self._command(), self.folder / "output.txt")
+            environment = None if self.environment is None else {**os.environ, **self.environment}
+            self.process = spawn(self._command(), self.folder / "output.txt", environment)
             ends_at = time.monotonic() + START_LIMIT_S
             while self.is_running and time.monotonic() < ends_at:
                 if self._answers():

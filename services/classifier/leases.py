@@ -33,6 +33,11 @@ _PRELUDE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+-- a lease ends no later than that from now: what ends later was made before Redis' clock was set back
+local latest = now + math.max(tonumber(ARGV[2]), 60000)
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. string.format('%.0f', latest), '+inf')) do
+  redis.call('ZADD', KEYS[1], string.format('%.0f', latest), member)
+end
 
 local function lease(member, ttl_ms)
   redis.call('ZADD', KEYS[1], string.format('%.0f', now + ttl_ms), member)

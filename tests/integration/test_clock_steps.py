@@ -1,4 +1,4 @@
-"""A service whose wall clock is set while it runs: cameras are seen all the while, events end whole."""
+"""A service, or Redis, whose wall clock is set while it runs: nothing is missed, nothing waits for the clock."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from pathlib import Path
 
 import av
 import pytest
+from redis.asyncio import Redis
 
 from shared.contract import SnippetHeader
+from shared.streams import Delivery, Outcome, Retry
+from tests.integration.streams_rig import GROUP, STREAM, Handler, add, done, have, is_settled, running, until
 from tests.integration.test_motion_service import Motion, Rig, received
-from tests.servers import wait_until
+from tests.servers import RedisServer, wait_until
 from tests.unit.motion.videos import scene
 from tests.wall_clock import SettableClock
 
 FPS = 10
 YEAR_S = 365 * 86_400.0
+RETRIES = "clipwatch_stream_entries_settled_total"
 
 
 def jpegs() -> list[bytes]:
@@ -118,3 +122,31 @@ def test_events_go_on_and_end_whole_however_the_wall_clock_is_set(
         for before, after in itertools.pairwise(snippets):
             assert abs((after.started_at - before.ended_at).total_seconds()) < 1.5
         assert all(one.started_at < one.ended_at for one in snippets)
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("step_s", [-3600.0, -30 * YEAR_S, 3600.0])
+async def test_work_in_hand_does_not_wait_for_the_clock_of_redis(
+    settable_clock: SettableClock, step_s: float
+) -> None:
+    server = RedisServer()
+    server.environment = settable_clock.environment
+    server.start()
+    client: Redis = Redis.from_url(server.url)
+
+    def later(delivery: Delivery) -> Outcome:
+        return Retry("not yet") if delivery.attempts == 1 else done(delivery)
+
+    try:
+        await client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        await add(client, 1)
+        await client.xreadgroup(GROUP, "dead", {STREAM: ">"})  # a replica that was killed with it in hand
+        await add(client, 2)
+        async with running(client, Handler(later)) as consumer:
+            await until(lambda: consumer.counted(RETRIES, stream=STREAM, outcome="retry") >= 1)
+            settable_clock.set(step_s)
+            await until(lambda: have(client, 1, 2), 20)
+            await until(lambda: is_settled(client))
+    finally:
+        await client.aclose()
+        server.close()

@@ -313,3 +313,15 @@ def test_a_replica_that_was_paused_takes_its_gpu_again(
     paused.send_signal(signal.SIGCONT)
     wait_until(lambda: leases(redis_server) == {IDS[0]: 2, IDS[1]: 1}, what="the lease of the paused one")
     assert "claimed the same GPU again" in (tmp_path / "replica 0").read_text()
+
+
+async def test_a_lease_that_the_clock_of_redis_left_in_the_future_ends_in_a_minute(
+    redis_client: Redis,
+) -> None:
+    seconds, _ = await redis_client.time()
+    await redis_client.zadd(
+        LEASES, {"GPU-0 dead:1": (int(seconds) + 3600) * 1000}
+    )  # the clock was set back since
+    async with hold_gpu(redis_client, simulated("GPU-0"), LeaseSettings("alive"), asyncio.Event()):
+        left_ms = cast("float", await redis_client.zscore(LEASES, "GPU-0 dead:1"))
+    assert left_ms / 1000 - int(seconds) <= 90

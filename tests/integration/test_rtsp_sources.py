@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+import statistics
 import struct
 import threading
 import time
@@ -76,7 +77,8 @@ def test_the_first_frames_lie_as_far_apart_as_they_were_taken(rtsp_server: Start
         rtsp_server().url(), N_STEADY
     )  # some 2 s of them come at once: FFmpeg read them to look
     steps = [after.t_s - before.t_s for before, after in itertools.pairwise(found)]
-    assert steps == pytest.approx([0.1] * len(steps), abs=0.06)
+    assert statistics.median(steps[:15]) == pytest.approx(0.1, abs=0.03)  # a busy machine's camera skips some
+    assert found[15].t_s - found[0].t_s == pytest.approx(1.5, rel=0.3)
     assert steady_s() - found[-1].t_s < 2.0
 
 

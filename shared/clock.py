@@ -42,7 +42,11 @@ def uuid7(moment: datetime, seed: str | None = None) -> str:
     The 74 bits beside the time are random, or, with `seed`, a hash of it: a finite recording that is read again after
     a crash then gives its events the ids they had, and the tables stay free of doubles.
     """
-    bits = secrets.token_bytes(10) if seed is None else hashlib.sha256(seed.encode()).digest()[:10]
+    bits = (
+        secrets.token_bytes(10)
+        if seed is None
+        else hashlib.sha256(seed.encode(errors="surrogateescape")).digest()[:10]
+    )
     value = (epoch_ms(moment) & (2**48 - 1)) << 80 | int.from_bytes(bits)
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 2 << 62

@@ -56,7 +56,9 @@ class Recording:
 def find_recording(folder: Path, camera: Camera) -> Recording:
     """Return what is known of the file of `camera` (not looped); without `starts_at` it starts now, once."""
     given = camera.starts_at.isoformat() if camera.starts_at else ""
-    name = hashlib.sha256(f"{camera.id}|{camera.url}|{given}".encode()).hexdigest()[:32]
+    name = hashlib.sha256(f"{camera.id}|{camera.url}|{given}".encode(errors="surrogateescape")).hexdigest()[
+        :32
+    ]
     path = folder / f"{name}.json"
     try:
         mark = json.loads(path.read_text())

@@ -18,6 +18,7 @@ from services.local.config import load_run_config
 from services.local.redis_server import prepare_redis
 from services.local.truth import read_folder
 from services.motion.probe import probe, probe_source
+from services.motion.recordings import find_recording
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.file import open_file
 from services.recorder.database import open_database, sqlite_address
@@ -86,6 +87,7 @@ def test_analyze_finds_its_file_again_in_the_camera_file_that_it_writes(
     recordings = check_wish(wish(path, out=Path(f"{name} out")))
     [camera] = parse_cameras(camera_file_of(wish(path), recordings), "c.yml", here / "elsewhere", {}).cameras
     assert camera.url == str(path.resolve())
+    assert find_recording(here, camera).event_id(1.0) != find_recording(here, camera).event_id(2.0)
     redact(camera.url).encode()
 
 

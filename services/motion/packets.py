@@ -216,7 +216,8 @@ def make_clip(facts: StreamFacts, packets: Sequence[Packet], starts_s: float = f
 
 def decode(facts: StreamFacts, packets: Sequence[Packet]) -> Iterator[tuple[float, VideoFrame]]:
     """Yield the frames of `packets` with their times; what cannot be decoded is left out."""
-    context = CodecContext.create(facts.codec, "r")
+    # FFmpeg's own AV1 decoder needs a graphics card
+    context = CodecContext.create("libdav1d" if facts.codec == "av1" else facts.codec, "r")
     assert isinstance(context, VideoCodecContext)
     context.extradata = facts.extradata or None
     context.width, context.height = facts.width, facts.height

@@ -32,7 +32,7 @@ from services.recorder.notify.build import deliveries
 from services.recorder.notify.delivery import Delivery
 from services.recorder.notify.file import NotifyFile, load_notify
 from services.recorder.notify.outbox import Outbox, introduce
-from services.recorder.orphans import remove_orphans
+from services.recorder.orphans import Orphans
 from services.recorder.pipeline import Pipeline, counted
 from services.recorder.record import QuietEvents
 from services.recorder.retention import Retention
@@ -303,7 +303,7 @@ def _consumer_settings(settings: RecorderSettings, name: str) -> ConsumerSetting
 
 async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable[[], None]) -> None:
     """Close events that went quiet, and remove clips that nobody will fetch, until stopped."""
-    quiet = QuietEvents(parts.settings.close_after_s)
+    quiet, orphans = QuietEvents(parts.settings.close_after_s), Orphans(parts.redis)
     while not parts.runtime.stop.is_set():
         try:
             async with parts.database.writing() as connection:
@@ -317,7 +317,7 @@ async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable
                 log.info("closed events that went quiet", events=len(closed))
                 changed()
         with contextlib.suppress(RedisError, OSError):  # told by readiness
-            removed = await remove_orphans(parts.redis)
+            removed = await orphans.remove()
             if removed:
                 parts.metrics.orphans.inc(removed)
                 log.warning("removed clips of dead letters from the queue", clips=removed)

@@ -6,8 +6,12 @@ KEPT_S: a letter that is put back within that time is recorded with it, later wi
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from redis.asyncio import Redis
 
+from shared.clock import EPOCH, CautiousClock, from_epoch_ms
 from shared.contract import LABELS, MEDIA, SNIPPETS
 
 KEPT_S = 24 * 3600.0
@@ -27,7 +31,23 @@ return redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', cut))
 """
 
 
-async def remove_orphans(redis: Redis) -> int:
+async def remove_orphans(redis: Redis, kept_s: float = KEPT_S) -> int:
     """Remove what belongs to nothing that waits; return how many clips went. Raises what the client raises."""
-    arguments = [int(KEPT_S * 1000), int(MARGIN_S * 1000)]
+    arguments = [int(kept_s * 1000), int(MARGIN_S * 1000)]
     return int(await redis.register_script(_REMOVE)(keys=[MEDIA, SNIPPETS, LABELS], args=arguments))
+
+
+class Orphans:
+    """Removes them again and again; a leap ahead of Redis' clock makes none of them older for KEPT_S."""
+
+    def __init__(self, redis: Redis, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._redis = redis
+        self._redis_now = EPOCH
+        self._aging = CautiousClock(KEPT_S, MARGIN_S, lambda: self._redis_now, seconds)
+
+    async def remove(self) -> int:
+        """Return how many clips went. Raises what the client raises."""
+        seconds, micros = await self._redis.time()
+        self._redis_now = from_epoch_ms(int(seconds) * 1000 + int(micros) // 1000)
+        self._aging()
+        return await remove_orphans(self._redis, KEPT_S + self._aging.ahead_s)

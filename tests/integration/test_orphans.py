@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from services.recorder.orphans import KEPT_S, MARGIN_S, remove_orphans
+from services.recorder.orphans import KEPT_S, MARGIN_S, Orphans, remove_orphans
 from shared.contract import LABELS, MEDIA, SNIPPETS
+from tests.servers import RedisServer
+from tests.wall_clock import SettableClock
 
 pytestmark = [pytest.mark.redis]
 
@@ -61,3 +63,28 @@ async def test_nothing_goes_while_an_answer_waits(redis_client: Redis) -> None:
 
 async def test_without_streams_there_is_nothing_to_do(redis_client: Redis) -> None:
     assert await remove_orphans(redis_client) == 0
+
+
+async def test_a_leap_of_the_clock_of_redis_makes_no_clip_older_for_a_day(
+    settable_clock: SettableClock,
+) -> None:
+    server, passed_s = RedisServer(), [0.0]
+    server.environment = settable_clock.environment
+    server.start()
+    redis: Redis = Redis.from_url(server.url)
+    orphans = Orphans(redis, lambda: passed_s[0])
+    try:
+        await add(redis, MEDIA, KEPT_S - 7200)
+        assert await orphans.remove() == 0
+        settable_clock.set(3 * KEPT_S)
+        assert await orphans.remove() == 0
+        settable_clock.set(3 * KEPT_S + 10_800)
+        passed_s[0] = 10_800  # it is a day old in truth
+        assert await orphans.remove() == 1
+        await add(redis, MEDIA, 0)
+        passed_s[0] += 2 * KEPT_S
+        settable_clock.set(5 * KEPT_S + 10_800)
+        assert await orphans.remove() == 1
+    finally:
+        await redis.aclose()
+        server.close()

@@ -110,7 +110,7 @@ def test_recordings_that_are_read_once_leave_the_record_and_its_page_up(
         _until(process, log, lambda: "the service stays up" in log.read_text())
         _until(process, log, lambda: bool(_accepted(log)))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0, log.read_text()
+        assert process.wait(60) == 0, log.read_text()
     finally:
         process.kill()
         for pid in processes_with(str(tmp_path)):

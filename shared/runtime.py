@@ -41,8 +41,8 @@ from shared.waits import pause, unless_stopped
 log = get_logger(__name__)
 EXIT_STOPPED, EXIT_FAILED, EXIT_CONFIG, EXIT_DRAIN = 0, 1, 2, 3
 _CANCEL_S = 2.0  # for work that the drain left over to clean up
-_LEAVE_S = 3.0  # for threads that still run when all is said and done
 _CLOCK_EVERY_S = 1.0
+_LEAVE_S = 0.5  # for threads that still run when all is said and done: what they write is whole, or not there
 _SECOND_SIGNAL_S = 1.0  # a terminal's Ctrl-C and its launcher's SIGTERM come together: they are one
 
 

@@ -54,6 +54,11 @@ class ServiceSettings(BaseSettings):
         """REDIS_URL with REDIS_PASSWORD in it: a secret."""
         return with_password(self.redis_url.get_secret_value(), self.redis_password.get_secret_value())
 
+    @property
+    def finish_s(self) -> float:
+        """Of the drain: time for work in hand, before it is given back; the rest is for closing."""
+        return self.drain_s * 0.4
+
 
 class CameraSettings(ServiceSettings):
     """For services that read the camera file."""

@@ -178,7 +178,8 @@ class _State:
     handling: set[str] = field(default_factory=set)
     outcomes: list[Outcome] = field(default_factory=list)  # of the batch in hand
     hindered_since: float | None = None  # every outcome since then was an uncharged Retry
-    hindrance: str = ""  # the reason of the last one
+    hindered_at: float = 0.0  # the last of them
+    hindrance: str = ""  # its reason
     pause_s: float = 0.0
     hurry: asyncio.Event = field(default_factory=asyncio.Event)  # stopped, and `finish_s` is over
 
@@ -217,8 +218,10 @@ class Consumer:
 
     @property
     def hindrance(self) -> str:
-        """Why nothing can be done for any entry; '' while something can."""
-        return self._state.hindrance if self._is_hindered else ""
+        """Why nothing could be done for any entry lately; '' when something could, or nothing was asked."""
+        lately_s = 3 * self._settings.min_idle_s + _LONGEST_PAUSE_S
+        is_recent = time.monotonic() - self._state.hindered_at < lately_s
+        return self._state.hindrance if self._is_hindered and is_recent else ""
 
     @property
     def _is_hindered(self) -> bool:
@@ -512,7 +515,7 @@ class Consumer:
         state, outcomes = self._state, self._state.outcomes
         hindrances = [o.reason for o in outcomes if isinstance(o, Retry) and not (o.is_charged or o.is_alone)]
         if outcomes and len(hindrances) == len(outcomes):
-            state.hindrance = hindrances[-1]
+            state.hindered_at, state.hindrance = time.monotonic(), hindrances[-1]
             state.pause_s = min(max(0.5, state.pause_s * 2), _LONGEST_PAUSE_S, self._settings.min_idle_s)
             if state.hindered_since is None:
                 state.hindered_since = time.monotonic()

@@ -8,7 +8,7 @@ import contextvars
 import itertools
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,7 +34,7 @@ from services.classifier.settings import ClassifierSettings
 from services.classifier.trials import trials_of
 from shared.clock import now_utc
 from shared.contract import CLASSIFIERS, LABELS, SNIPPETS, LabelSet, SnippetMessage
-from shared.errors import ConfigError, ContractError
+from shared.errors import ConfigError, ContractError, Stopped
 from shared.labeller import Looked, label
 from shared.logs import get_logger
 from shared.metrics import SECONDS, StreamMetrics
@@ -42,6 +42,7 @@ from shared.presence import Presence, announce
 from shared.receipts import receipt_of_dead
 from shared.runtime import Runtime, connect_redis, run
 from shared.streams import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome, Output
+from shared.waits import unless_stopped
 
 log = get_logger(__name__)
 SERVICE = "classifier"
@@ -311,8 +312,9 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
     tune()
     reference = resolve_model(settings.model, settings.models_dir)
     # before Redis is waited for: weights that cannot be had are bad settings, whatever else is away
-    await asyncio.to_thread(hub.require, reference, settings.models_dir)
-    with ThreadPoolExecutor(1, thread_name_prefix="model") as model_thread:
+    require = asyncio.to_thread(hub.require, reference, settings.models_dir)  # may download
+    await unless_stopped(require, runtime.stop)
+    with _thread("model") as model_thread:
         context = contextvars.copy_context()  # what the service binds to its log lines
 
         def in_thread(work: Callable[[], _T]) -> asyncio.Future[_T]:
@@ -320,19 +322,22 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
 
         preparing = in_thread(partial(_prepare, engine, reference, settings))
         metrics = ClassifierMetrics()
+        stop = (
+            runtime.stop
+        )  # loading, trying speeds and proving int8 take minutes: a stop waits for none of them
         async with (
             _redis(settings, runtime) as redis,
-            _gpu(redis, settings, runtime, metrics, (await preparing).gpus) as gpu,
+            _gpu(redis, settings, runtime, metrics, (await unless_stopped(preparing, stop)).gpus) as gpu,
         ):
             prepared = await preparing
-            model = await in_thread(partial(_load, reference, settings, prepared, gpu))
+            model = await unless_stopped(in_thread(partial(_load, reference, settings, prepared, gpu)), stop)
             memory = partial(prepared.engine.gpu_memory, model.facts.device)
             busy = partial(prepared.engine.gpu_busy, gpu.id if gpu else "")
             metrics.show(model.facts, gpu.name if gpu else "CPU", memory, busy)
             keep_memory()
             classifier = Classifier(model, settings, metrics, model_thread)
             try:
-                await classifier.warm_up()
+                await unless_stopped(classifier.warm_up(), stop)
                 beat = runtime.health.expect("batches", STALLED_AFTER_S)
                 classifier.beat = beat
                 losses: list[DeviceLost] = []
@@ -345,7 +350,8 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
                 answerer = classifier.answerer(redis, AnswererMetrics())
                 async with asyncio.TaskGroup() as group:  # one that fails ends the other, and the service
                     group.create_task(consumer.run(runtime.stop, beat), name="snippets")
-                    group.create_task(answerer.run(runtime.stop), name="questions")
+                    answering = _until_stopped(answerer.run(stop), stop, settings.finish_s)
+                    group.create_task(answering, name="questions")
                     about = f"{model.facts.name} on {gpu.name if gpu else model.facts.device}"[:300]
                     presence = Presence(service="classifier", name=_instance(settings), about=about)
                     group.create_task(announce(redis, lambda: presence, runtime.stop), name="presence")
@@ -353,6 +359,22 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
                     raise losses[0]
             finally:
                 classifier.close()
+
+
+async def _until_stopped(work: Awaitable[None], stop: asyncio.Event, grace_s: float) -> None:
+    """Run a task, and end it `grace_s` after a stop: who asked will ask again."""
+    with contextlib.suppress(Stopped):
+        await unless_stopped(work, stop, grace_s=grace_s)
+
+
+@contextlib.contextmanager
+def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
+    """A thread that nobody waits for at the end: a forward or a model that loads cannot be interrupted."""
+    executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _lost(losses: list[DeviceLost], stop: asyncio.Event, loss: DeviceLost) -> None:
@@ -468,7 +490,13 @@ async def _redis(settings: ClassifierSettings, runtime: Runtime) -> AsyncIterato
 
 
 def _consumer(settings: ClassifierSettings) -> ConsumerSettings:
-    return ConsumerSettings(SNIPPETS, CLASSIFIERS, _instance(settings), batch_max=settings.batch_snippets)
+    return ConsumerSettings(
+        SNIPPETS,
+        CLASSIFIERS,
+        _instance(settings),
+        batch_max=settings.batch_snippets,
+        finish_s=settings.finish_s,
+    )
 
 
 def _instance(settings: ClassifierSettings) -> str:

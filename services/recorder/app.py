@@ -33,7 +33,8 @@ from services.recorder.notify.delivery import Delivery
 from services.recorder.notify.file import NotifyFile, load_notify
 from services.recorder.notify.outbox import Outbox, introduce
 from services.recorder.orphans import Orphans
-from services.recorder.pipeline import Pipeline, counted
+from services.recorder.pipeline import Pipeline
+from services.recorder.readiness import Readiness
 from services.recorder.record import QuietEvents
 from services.recorder.retention import Retention
 from services.recorder.search import Search
@@ -49,16 +50,16 @@ from services.recorder.weather.openweather import OpenWeather
 from services.recorder.weather.port import WeatherProvider
 from shared.clock import now_utc
 from shared.contract import LABELS, RECORDERS
-from shared.errors import ConfigError, Transient
+from shared.errors import ConfigError, Stopped, Transient, reason
 from shared.logs import get_logger
 from shared.metrics import StreamMetrics
 from shared.receipts import receipt_of_dead
 from shared.runtime import Runtime, connect_redis, run, wait_for_service
 from shared.streams import Consumer, ConsumerSettings
+from shared.waits import pause, unless_stopped
 
 log = get_logger(__name__)
 
-READINESS_S = 2.0  # how often Redis, database and media folder are looked at
 HOUSEKEEPING_S = 5.0
 SEARCH_TEXT_S = 5.0  # a search waits this long for the classifier
 HINDSIGHT_TEXT_S = 20.0  # whole label sets take longer
@@ -146,7 +147,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         database = await open_database(
             settings.database_address, runtime.stop, settings.connect_s, settings.transaction_s
         )
-        resources.push_async_callback(database.close)
+        resources.push_async_callback(_closed_soon, database)
         await _introduce_targets(settings, runtime, database, notify)
         if provider:
             resources.push_async_callback(provider.close)
@@ -180,12 +181,19 @@ def _database_name(settings: RecorderSettings) -> str:
     return f"{url.get_backend_name()}://{url.host or ''}:{url.port or ''}/{url.database or ''}"
 
 
+async def _closed_soon(database: Database) -> None:
+    """Close connections that can be; a thread that still waits for a lock is left to the end of the process."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await database.close()
+
+
 def _prepare(media: MediaFolder) -> None:
     try:
         removed = media.prepare()
     except OSError as exc:
         raise ConfigError(
-            f"MEDIA_DIR={media.root}: {exc.strerror}; choose a folder that can be written"
+            f"MEDIA_DIR={media.root}: {reason(exc)}; choose a folder that can be written"
         ) from exc
     if removed:
         log.info("removed half-written files of a killed recorder", files=removed)
@@ -222,12 +230,16 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
         StreamMetrics(),
         receipt_of_dead,
     )
+    intake.uncharge = consumer.uncharge
+    readiness = Readiness(
+        runtime.health, parts.redis, parts.database, parts.media, parts.metrics, consumer, intake, pipeline
+    )
     tasks: dict[str, Coroutine[Any, Any, None]] = {  # Any: a coroutine neither yields nor is sent anything
         "labels": consumer.run(runtime.stop, beat),
         "feed": feed.run(runtime.stop, runtime.health.expect("feed", 60)),
         "index": index.run(runtime.stop, runtime.health.expect("index", 300)),
         "housekeeping": _keep_house(parts, changed, runtime.health.expect("housekeeping", 120)),
-        "readiness": _watch(parts, consumer, pipeline),
+        "readiness": readiness.run(runtime.stop),
         "gaps": _gap_watch(parts, api, told, live).run(runtime.stop, runtime.health.expect("gaps", 120)),
     }
     if weather:
@@ -241,7 +253,17 @@ async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
         tasks[part] = delivery.run(runtime.stop, runtime.health.expect(part, 300))
     async with asyncio.TaskGroup() as group:  # one that fails ends the others, and the service
         for name, coroutine in tasks.items():
-            group.create_task(coroutine, name=name)
+            ends_by_itself = name == "labels" or name.startswith("notify-")  # and has to say something last
+            work = coroutine if ends_by_itself else _cut_off(coroutine, runtime.stop, settings.finish_s / 2)
+            group.create_task(work, name=name)
+
+
+async def _cut_off(
+    work: Coroutine[Any, Any, None], stop: asyncio.Event, grace_s: float
+) -> None:  # Any: as above
+    """Run a task, and end it `grace_s` after a stop: what it writes is whole, or not there."""
+    with contextlib.suppress(Stopped):
+        await unless_stopped(work, stop, grace_s=grace_s)
 
 
 def _gap_watch(parts: _Parts, api: Api, told: Sequence[Delivery], live: LiveState) -> GapWatch:
@@ -298,6 +320,7 @@ def _consumer_settings(settings: RecorderSettings, name: str) -> ConsumerSetting
         min_idle_s=settings.min_idle_s,
         claim_every_s=min(settings.min_idle_s / 3, 5),
         max_attempts=settings.max_attempts,
+        finish_s=settings.finish_s,
     )
 
 
@@ -322,49 +345,4 @@ async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable
                 parts.metrics.orphans.inc(removed)
                 log.warning("removed clips of dead letters from the queue", clips=removed)
         beat()
-        await _pause(parts.runtime.stop, HOUSEKEEPING_S)
-
-
-async def _watch(parts: _Parts, consumer: Consumer, pipeline: Pipeline) -> None:
-    """Keep `is_ready` true while Redis, database and media folder all work."""
-    health = parts.runtime.health
-    while not parts.runtime.stop.is_set():
-        fault = await _fault(parts, consumer)
-        with contextlib.suppress(RedisError, OSError, TimeoutError):  # told by `fault`
-            async with asyncio.timeout(3):
-                await pipeline.look(parts.redis)
-        if health.is_ready and fault:
-            log.warning("not ready", reason=fault)
-        elif not health.is_ready and not fault:
-            log.info("ready")
-        health.is_ready = not fault
-        pipeline.fault, pipeline.dropped_clips = fault, counted(parts.metrics.media_lost)
-        await _pause(parts.runtime.stop, READINESS_S)
-    health.is_ready = False
-
-
-async def _fault(parts: _Parts, consumer: Consumer) -> str:
-    try:
-        async with asyncio.timeout(3):
-            await parts.redis.ping()
-    except (RedisError, OSError, TimeoutError) as exc:
-        return f"Redis: {exc}"
-    if not consumer.is_connected:
-        return "Redis: the queue cannot be read"
-    try:
-        async with asyncio.timeout(3):
-            await parts.database.ping()
-    except (Transient, TimeoutError) as exc:
-        parts.metrics.database_connected.set(0)
-        return f"database: {exc}"
-    parts.metrics.database_connected.set(1)
-    try:
-        await asyncio.to_thread(parts.media.check)
-    except OSError as exc:
-        return f"media folder: {exc.strerror}"
-    return ""
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+        await pause(HOUSEKEEPING_S, parts.runtime.stop)

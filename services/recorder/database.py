@@ -1,8 +1,9 @@
 """The database: one engine for MySQL, MariaDB and SQLite, transactions, migrations, and what its errors mean.
 
-    DatabaseBusy   (Transient)  a deadlock or a lock that was not got in time: the same transaction, again, at once
-    DatabaseAway   (Transient)  no answer, full, read-only, refused: wait for it; no item is at fault
-    Permanent                   the database will never take these values
+    DatabaseBusy     (Transient)  a deadlock or a lock that was not got in time: the same transaction, again
+    DatabaseAway     (Transient)  no answer, full, read-only, refused: wait for it; no item is at fault
+    RowConflict      (Transient)  a row that this one hangs on is gone, or the values contradict the tables' rules
+    Permanent                     the database will never take these values
 
 Anything else that the driver raises is a bug. Knows the schema's place, not its meaning.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from typing import Any
 import aiomysql
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.dialects import mysql, sqlite
@@ -33,13 +37,15 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import Table
 from sqlalchemy.sql.dml import Insert
 
-from shared.errors import ConfigError, Permanent, Transient, redact
+from shared.errors import ConfigError, Permanent, Transient, reason, redact
 from shared.logs import get_logger
 from shared.urls import HOW_TO_QUOTE, NO_HOST, scheme_of, shown_url, url_fault
+from shared.waits import unless_stopped
 
 log = get_logger(__name__)
 
-BUSY_TIMEOUT_MS = 10_000  # SQLite: how long a writer waits for another
+LOCK_WAIT_S = 10.0  # how long a writer waits for another, on every database
+_BUSY_TIMEOUT_MS = 200  # of that, what SQLite's thread waits at once: it cannot be interrupted meanwhile
 MIGRATION_LOCK_S = 120
 _BUSY = {1205, 1213, 3572}  # lock wait timeout, deadlock, NOWAIT
 _NEVER = {
@@ -72,6 +78,10 @@ class DatabaseAway(Transient):
     """The database cannot work now, whatever it is given."""
 
 
+class RowConflict(Transient):
+    """A rule of the tables is broken: mostly a row that this one hangs on was deleted meanwhile."""
+
+
 class TablesMissing(DatabaseAway):
     """The database has no tables yet: no recorder has started on it."""
 
@@ -82,6 +92,7 @@ class Database:
 
     engine: AsyncEngine
     transaction_s: float = 30
+    lock_wait_s: float = LOCK_WAIT_S
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
@@ -104,6 +115,8 @@ class Database:
             async with asyncio.timeout(self.transaction_s), self.engine.connect() as connection:
                 await connection.execution_options(is_writing=is_writing)
                 async with connection.begin():
+                    if is_writing and connection.dialect.name == "sqlite":
+                        await _lock_sqlite(connection, self.lock_wait_s)
                     yield connection
 
     async def ping(self) -> None:
@@ -116,6 +129,22 @@ class Database:
         await self.engine.dispose()
 
 
+async def _lock_sqlite(connection: AsyncConnection, within_s: float) -> None:
+    """Take the write lock: a transaction that reads first and writes later cannot wait for it, SQLite fails it.
+
+    The waiting is done here and not by SQLite, whose thread would hold up a stop.
+    """
+    ends_at = asyncio.get_running_loop().time() + within_s
+    while True:
+        try:
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return
+        except OperationalError as exc:
+            if not _is_locked_sqlite(exc.orig) or asyncio.get_running_loop().time() > ends_at:
+                raise
+        await asyncio.sleep(random.uniform(0.005, 0.05))  # noqa: S311 - spreads writers, hides nothing
+
+
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Turn what SQLAlchemy, the drivers and deadlines raise into this module's errors."""
@@ -126,11 +155,11 @@ def translated() -> Iterator[None]:
     except (OperationalError, InterfaceError, SqlDataError, SqlIntegrityError, DBAPIError) as exc:
         raise _meaning(exc) from exc
     except OSError as exc:
-        raise DatabaseAway(redact(f"{type(exc).__name__}: {exc}")) from exc
+        raise DatabaseAway(f"{type(exc).__name__}: {reason(exc)}") from exc
 
 
 def _meaning(exc: DBAPIError) -> Exception:
-    said = redact(str(exc.orig))[:300]
+    said = reason(exc.orig or exc)
     number = exc.orig.args[0] if exc.orig is not None and exc.orig.args else None
     if number in _BUSY or _is_locked_sqlite(exc.orig):
         return DatabaseBusy(said)
@@ -139,7 +168,7 @@ def _meaning(exc: DBAPIError) -> Exception:
     if number in _NEVER or isinstance(exc, SqlDataError):
         return Permanent(said)
     if isinstance(exc, SqlIntegrityError):
-        return Transient(said)  # a row that this one hangs on was deleted meanwhile
+        return RowConflict(said)
     if exc.connection_invalidated or isinstance(exc, OperationalError | InterfaceError):
         return DatabaseAway(said)
     return exc
@@ -194,7 +223,7 @@ def _sqlite_url(given: str) -> URL:
     return make_url(given).set(drivername="sqlite+aiosqlite", database=name)
 
 
-def make_engine(given: str) -> AsyncEngine:
+def make_engine(given: str, lock_wait_s: float = LOCK_WAIT_S) -> AsyncEngine:
     """Return an engine for DATABASE_URL; nothing is connected yet. Close it with `await engine.dispose()`."""
     url = parse_url(given)
     if url.get_backend_name() == "sqlite":
@@ -213,7 +242,9 @@ def make_engine(given: str) -> AsyncEngine:
             "charset": "utf8mb4",
             "connect_timeout": 5,
             # strict: a value that does not fit is an error, never cut in silence
-            "init_command": "SET time_zone = '+00:00', "
+            # the server's own limits on waiting for a lock are 50 s for rows and a day or more for tables
+            "init_command": f"SET time_zone = '+00:00', innodb_lock_wait_timeout = {lock_wait_s:.0f}, "
+            f"lock_wait_timeout = {lock_wait_s:.0f}, "
             "sql_mode = CONCAT_WS(',', NULLIF(@@sql_mode, ''), 'STRICT_ALL_TABLES')",
         },
     )
@@ -239,7 +270,7 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
         connection.isolation_level = None  # BEGIN is ours, see below
         cursor = connection.cursor()
         for pragma in (
-            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+            f"busy_timeout = {_BUSY_TIMEOUT_MS}",
             "journal_mode = WAL",
             "synchronous = FULL",  # the message is deleted from Redis after the commit: it has to be on the disk
             "foreign_keys = ON",
@@ -249,9 +280,10 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "begin")
     def begun(connection: Connection) -> None:
-        # a transaction that reads first and writes later cannot wait for the lock: SQLite fails it at once
-        is_writing = connection.get_execution_options().get("is_writing", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
+        if not connection.get_execution_options().get(
+            "is_writing", False
+        ):  # writers take their lock themselves
+            connection.exec_driver_sql("BEGIN")
 
     return engine
 
@@ -263,25 +295,50 @@ def insert_or_keep(dialect: str, table: Table, key: str) -> Insert:
     return mysql.insert(table).on_duplicate_key_update({key: table.c[key]})
 
 
-async def open_database(given: str, stop: asyncio.Event, connect_s: float, transaction_s: float) -> Database:
-    """Connect within `connect_s` and bring the tables up to date; raise ConfigError when that cannot be."""
+async def open_database(
+    given: str,
+    stop: asyncio.Event,
+    connect_s: float,
+    transaction_s: float,
+    lock_wait_s: float = LOCK_WAIT_S,
+) -> Database:
+    """Connect within `connect_s` and bring the tables up to date; raise ConfigError when that cannot be.
+
+    Raises Stopped as soon as `stop` is set: a migration is undone, or goes on where it was.
+    """
     url = parse_url(given)
     if url.get_backend_name() == "sqlite" and url.database:
         try:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise ConfigError(f"DATABASE_URL={redact(given)}: folder cannot be made: {exc.strerror}") from exc
-    database = Database(make_engine(given), transaction_s)
+    database = Database(make_engine(given, lock_wait_s), transaction_s, lock_wait_s)
     try:
-        await _answered(database, given, stop, connect_s)
-        await migrate(database)
+        await unless_stopped(_opened(database, given, connect_s), stop)
     except BaseException:
         await database.close()
         raise
     return database
 
 
-async def _answered(database: Database, given: str, stop: asyncio.Event, connect_s: float) -> None:
+async def _opened(database: Database, given: str, connect_s: float) -> None:
+    ends_at = asyncio.get_running_loop().time() + connect_s
+    await _answered(database, given, connect_s)
+    has_waited = False
+    while True:
+        try:
+            await migrate(database)
+            return
+        except Transient as exc:
+            if not isinstance(exc, DatabaseBusy) or asyncio.get_running_loop().time() > ends_at:
+                raise ConfigError(f"the tables cannot be brought up to date: {reason(exc)}") from exc
+            if not has_waited:
+                log.warning("waiting at the start", of="a lock on the tables", error=reason(exc))
+                has_waited = True
+        await asyncio.sleep(0.5)
+
+
+async def _answered(database: Database, given: str, connect_s: float) -> None:
     ends_at = asyncio.get_running_loop().time() + connect_s
     backoff_s = 0.1
     while True:
@@ -292,12 +349,11 @@ async def _answered(database: Database, given: str, stop: asyncio.Event, connect
             cause = getattr(exc.__cause__, "orig", None)
             refused = bool(cause is not None and cause.args and cause.args[0] in _REFUSED)
             is_late = asyncio.get_running_loop().time() + backoff_s > ends_at
-            if refused or is_late or stop.is_set():
+            if refused or is_late:
                 why = "refused" if refused else f"no answer within {connect_s:g} s"
                 # the URL stands last: what redaction takes for a password ends at the last @ of a line
                 raise ConfigError(f"DATABASE_URL: {why}: {exc}; found {redact(given)}") from exc
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(stop.wait(), backoff_s)
+        await asyncio.sleep(backoff_s)
         backoff_s = min(backoff_s * 2, 2.0)
 
 
@@ -307,6 +363,8 @@ async def migrate(database: Database) -> None:
     On SQLite the whole upgrade is one transaction that holds the write lock. MySQL and MariaDB commit at every DDL
     statement; there a named lock of the server is held meanwhile, and a revision can be run again.
     """
+    if await _is_newest(database):
+        return  # nothing to lock: another program that writes for long does not hold up the start
     patient = Database(database.engine, MIGRATION_LOCK_S + 60)
     try:
         if database.engine.dialect.name == "sqlite":
@@ -314,6 +372,8 @@ async def migrate(database: Database) -> None:
                 await connection.run_sync(_upgrade)
             return
         async with patient.writing() as holder:
+            # changing a table waits for whoever reads it, such as a dashboard
+            await holder.execute(text(f"SET SESSION lock_wait_timeout = {MIGRATION_LOCK_S}"))
             lock = {
                 "name": await holder.scalar(
                     text("SELECT CONCAT('clipwatch.', LEFT(SHA2(DATABASE(), 256), 40))")
@@ -326,6 +386,7 @@ async def migrate(database: Database) -> None:
                 )
             try:
                 async with patient.writing() as connection:
+                    await connection.execute(text(f"SET SESSION lock_wait_timeout = {MIGRATION_LOCK_S}"))
                     await connection.run_sync(_upgrade)
             finally:
                 await holder.execute(text("SELECT RELEASE_LOCK(:name)"), lock)
@@ -333,12 +394,22 @@ async def migrate(database: Database) -> None:
         raise ConfigError(
             f"the tables were made by another version of clipwatch ({exc}); start that version or a newer one"
         ) from exc
-    except Transient as exc:
-        raise ConfigError(f"the tables cannot be brought up to date: {exc}") from exc
+    await database.engine.dispose()  # its connections go, and their long wait for locks
+
+
+async def _is_newest(database: Database) -> bool:
+    async with database.reading() as connection:
+        found = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_heads())
+    return found == tuple(ScriptDirectory.from_config(_alembic()).get_heads())
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
 
 
 def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config = _alembic()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

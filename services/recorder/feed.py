@@ -18,6 +18,7 @@ from services.recorder.records import Event
 from shared.clock import now_utc
 from shared.errors import Transient
 from shared.logs import get_logger
+from shared.waits import pause
 
 log = get_logger(__name__)
 
@@ -75,9 +76,14 @@ class Feed:
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         """Serve until `stop`, then end all queues."""
+        try:
+            await self._follow_record(stop, beat)
+        finally:
+            self.close()
+
+    async def _follow_record(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         while not stop.is_set():
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._kick.wait(), POLL_S)
+            await pause(POLL_S, self._kick, stop)
             self._kick.clear()
             if self._followers:
                 try:
@@ -85,7 +91,6 @@ class Feed:
                 except Transient as exc:
                     log.debug("changes cannot be read now", error=exc)
             beat()
-        self.close()
 
     def close(self) -> None:
         """End all queues."""

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -128,7 +129,7 @@ class Hindsight:
         """
         spoken: dict[LabelSet, Spoken] = {}
         if not wish.adds and wish.background is not None:
-            label_set = LabelSet(labels=wish.labels, background=wish.background)
+            label_set = _limited(wish.labels, wish.background)
             spoken[label_set] = await self.texts.ask(label_set, with_others=True)
         outcome = Outcome()
         async with self.database.reading() as connection:
@@ -216,7 +217,18 @@ def _label_set(row: Row[Any], wish: HindsightWish) -> LabelSet:
         background = then.background
     else:
         background = (*then.background, *wish.background) if wish.adds else wish.background
-    return LabelSet(labels=tuple(dict.fromkeys(labels)), background=tuple(dict.fromkeys(background)))
+    return _limited(tuple(dict.fromkeys(labels)), tuple(dict.fromkeys(background)))
+
+
+def _limited(labels: tuple[str, ...], background: tuple[str, ...]) -> LabelSet:
+    """Return the label set; raise TextsRefused for one that no snippet may have."""
+    try:
+        return LabelSet(labels=labels, background=background)
+    except ValidationError as exc:
+        raise TextsRefused(
+            f"{len(labels)} labels and {len(background)} background labels, those of then included; "
+            "a snippet is asked for 200 and 50 at most"
+        ) from exc
 
 
 def _decide_all(

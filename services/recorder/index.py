@@ -27,8 +27,9 @@ from services.recorder.database import Database
 from services.recorder.schema import events, frame_embeddings, snippets
 from services.recorder.vectors import Embedded, Picture, Vectors, Within
 from shared.clock import now_utc
-from shared.errors import ConfigError, Transient
+from shared.errors import ConfigError, Transient, reason
 from shared.logs import get_logger
+from shared.waits import pause
 
 log = get_logger(__name__)
 
@@ -96,7 +97,7 @@ class EmbeddingIndex:
                     continue
                 except OSError as exc:
                     raise ConfigError(
-                        f"{folder}: {exc.strerror}; choose an INDEX_DIR that can be written"
+                        f"{folder}: {reason(exc)}; choose an INDEX_DIR that can be written"
                     ) from exc
                 self._folder = folder
                 self._load()
@@ -159,13 +160,12 @@ class EmbeddingIndex:
             except Transient as exc:
                 log.debug("the index waits for the database", error=exc)
             except OSError as exc:
-                log.warning("the index cannot be written; search finds what is in it", error=str(exc))
+                log.warning("the index cannot be written; search finds what is in it", error=reason(exc))
             for waiter in waiting:
                 if not waiter.done():
                     waiter.set_result(None)
             beat()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._kick.wait(), POLL_S)
+            await pause(POLL_S, self._kick, stop)
 
     async def sync(self, stop: asyncio.Event, beat: Callable[[], None] = lambda: None) -> None:
         """Add everything that was recorded up to now; raise Transient when the database does not answer."""

@@ -37,8 +37,14 @@ class RecorderMetrics:
         )
         self.media_lost = Counter(
             "clipwatch_media_lost_total",
-            "Snippets recorded without their clip: none (was never sent), gone, broken, full, refused.",
+            "Snippets recorded without their clip: none (was never sent), gone, broken (or another snippet's), "
+            "full (disk and queue had no room), refused (the disk will never take it).",
             ["reason"],
+            registry=registry,
+        )
+        self.media_waiting = Gauge(
+            "clipwatch_media_waiting_clips",
+            "Clips that wait in the queue because the disk does not take them; their events are recorded.",
             registry=registry,
         )
         self.closed = Counter(

@@ -52,6 +52,7 @@ class Pipeline:
     target_faults: dict[str, str] = field(
         default_factory=dict
     )  # of those who are to be told: why they are not
+    waiting_clips: int = 0  # in the queue, until the disk takes them
     backlog: Backlog | None = None  # None: nothing is looked at yet
     is_known: bool = False  # queues and processes were looked at
     _first_heard: dict[str, tuple[int, float]] = field(default_factory=dict, init=False)
@@ -99,7 +100,7 @@ def problems(pipeline: Pipeline, disk: Disk | None) -> list[Problem]:
             Problem("bad", f"'{name}' is not told: {fault}.")
             for name, fault in pipeline.target_faults.items()
         ),
-        *_of_disk(disk, pipeline.dropped_clips.get("full", 0)),
+        *_of_disk(disk, pipeline.waiting_clips, pipeline.dropped_clips.get("full", 0)),
     ]
     return sorted(found, key=lambda one: one.severity != "bad")
 
@@ -156,17 +157,26 @@ def _of_queues(queues: Sequence[Queue]) -> list[Problem]:
     return late + dead
 
 
-def _of_disk(disk: Disk | None, n_dropped: int) -> list[Problem]:
+def _of_disk(disk: Disk | None, n_waiting: int, n_dropped: int) -> list[Problem]:
     found: list[Problem] = []
+    if n_waiting:
+        clips = plural(n_waiting, "clip waits", "clips wait")
+        found.append(
+            Problem("bad", f"The disk does not take clips: {clips} in the queue as long as it has room.")
+        )
     if disk is not None and disk.free_bytes < NO_BYTES:
-        found.append(Problem("bad", "The disk is full: events are recorded without their clips."))
+        found.append(
+            Problem("bad", "The disk is full: events are recorded, and their clips wait in the queue.")
+        )
     elif disk is not None and disk.free_bytes < min(
         max(disk.wanted_bytes, FEW_BYTES), disk.total_bytes // 10
     ):
         found.append(Problem("warn", f"The disk is nearly full: {disk.free_bytes / 1e9:.2f} GB are free."))
     if n_dropped:
         clips = plural(n_dropped, "clip was", "clips were")
-        found.append(Problem("warn", f"{clips} dropped since the start: the disk was full."))
+        found.append(
+            Problem("warn", f"{clips} dropped since the start: the disk was full, and so was the queue.")
+        )
     return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Table, and_, delete, insert, select, update
+from sqlalchemy import Table, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.database import insert_or_keep
@@ -33,10 +33,11 @@ LOOKED_AT_ONCE = 5000  # open events that are watched
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a transaction changed."""
+    """What a transaction changed, and the files that the snippet's row names now."""
 
     is_new_event: bool
     is_new_snippet: bool
+    media: KeptMedia = field(default_factory=KeptMedia)
 
 
 async def record_snippet(
@@ -64,7 +65,22 @@ async def record_snippet(
         await _replace_frames(connection, rows, is_known=known is not None)
     await derive(connection, rows.event_id, event, now)
     await add_difference(connection, before, await shares_of(connection, [rows.event_id]))
-    return Recorded(event is None, known is None)
+    return Recorded(event is None, known is None, media)
+
+
+async def is_named_by_another(connection: AsyncConnection, rows: SnippetRows, media: KeptMedia) -> bool:
+    """Return whether the row of another snippet, of about the same day, names this clip."""
+    at = rows.columns["started_at"]
+    named = (
+        select(snippets.c.event_id)
+        .join(events, events.c.id == snippets.c.event_id)
+        .where(
+            events.c.started_at.between(at - timedelta(days=7), at + timedelta(days=2)),
+            snippets.c.clip_name == media.clip_name,
+            or_(snippets.c.event_id != rows.event_id, snippets.c.snippet != rows.snippet),
+        )
+    )
+    return (await connection.execute(named.limit(1))).first() is not None
 
 
 async def _locked_event(connection: AsyncConnection, rows: SnippetRows, now: datetime) -> Row | None:

@@ -381,6 +381,39 @@ async def test_a_stricter_threshold_takes_what_was_doubtful(record: Record, redi
     assert [one.event_id for one in strict.shown] == [doubtful]
 
 
+@pytest.mark.parametrize(
+    ("then", "body"),
+    [
+        (
+            LabelSet(labels=("a dog",), background=tuple(f"wall {i}" for i in range(50))),
+            {"background": ["x"]},
+        ),
+        (
+            LabelSet(labels=tuple(f"thing {i}" for i in range(180))),
+            {"labels": [f"new {i}" for i in range(21)]},
+        ),
+    ],
+    ids=["background", "labels"],
+)
+async def test_more_added_labels_than_a_snippet_may_have_are_refused(
+    record: Record, redis_client: Redis, then: LabelSet, body: dict[str, list[str]]
+) -> None:
+    sent = seen(0, [GREEN])
+    sent = SnippetMessage(sent.header.model_copy(update={"label_set": then}), sent.pictures)
+    await record.add(sent, [GREEN])
+    app = FastAPI()
+    add_routes(app, Api(lambda: True, record.database))
+    app.include_router(hindsight_routes(lambda: Hindsight(record.texts, record.database), None))
+    asked = {"labels": ["a person"], "since": NOON.isoformat(), "until": LATER.isoformat(), "mode": "add"}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        answer = await client.post("/api/hindsight", json=asked | body)
+    assert answer.status_code == 400
+    fault = answer.json()["error"]
+    assert "200 and 50 at most" in fault["found"]
+    assert all(fault[part] for part in ("found", "wanted", "do"))
+
+
 async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
     record: Record, redis_client: Redis
 ) -> None:

@@ -23,7 +23,7 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.record import record_snippet
 from services.recorder.retention import Limits, Retention, RetentionRule, remove_events, set_protected
 from services.recorder.schema import events, frame_embeddings, removals, snippets
-from tests.unit.recorder.messages import CLIP, START, Said, labels_message, media_message
+from tests.unit.recorder.messages import CLIP, START, Said, keep, labels_message
 
 NOW = START + timedelta(days=100)
 
@@ -53,7 +53,7 @@ def retention_of(database: Database, media: MediaFolder, limits: Limits) -> Rete
 async def record(database: Database, media: MediaFolder, age_days: float, said: Said) -> str:
     """Record an event of one closed snippet with its files; return its id."""
     said = replace(said, start=NOW - timedelta(days=age_days), is_last=True)
-    kept = media.keep(media_message(said))
+    kept = keep(media, said)
     async with database.writing() as connection:
         await record_snippet(connection, snippet_rows(labels_message(said)), kept, said.start)
     return said.event_id

@@ -33,7 +33,7 @@ from services.recorder.schema import notices
 from shared.clock import now_utc
 from tests.integration.hook_server import Hooks, hook_server
 from tests.servers import HOST, MosquittoServer
-from tests.unit.recorder.messages import THUMBNAIL, Said, labels_message, media_message
+from tests.unit.recorder.messages import THUMBNAIL, Said, keep, labels_message
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DOG = Said(accepted=[("a dog", 0.75)])
@@ -497,7 +497,7 @@ async def test_home_assistant_finds_a_label_a_motion_and_a_picture_a_camera(
     delivery = delivery_of(target, database, tmp_path)
     media = MediaFolder(tmp_path)
     media.prepare()
-    media.keep(media_message(DOG))
+    keep(media, DOG)
     await record(database, DOG, target)
     await told(delivery)
     listener, task = await listening(broker)  # comes later: all it sees is retained
@@ -670,7 +670,7 @@ async def test_a_picture_is_published_once_however_often_its_event_changes(
     delivery = delivery_of(target, database, tmp_path)
     media = MediaFolder(tmp_path)
     media.prepare()
-    media.keep(media_message(DOG))
+    keep(media, DOG)
     listener, task = await listening(broker)
     for number in range(8):
         await record(database, replace(DOG, snippet=number, is_last=number == 7), target)

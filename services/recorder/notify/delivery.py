@@ -24,8 +24,9 @@ from services.recorder.notify.outbox import BEFORE, Due, Sent
 from services.recorder.notify.port import Channel, ChannelAway, Notice, NoticeRefused
 from services.recorder.records import Event
 from shared.clock import CautiousClock, now_utc
-from shared.errors import Transient
+from shared.errors import Stopped, Transient
 from shared.logs import get_logger
+from shared.waits import pause, unless_stopped
 
 log = get_logger(__name__)
 
@@ -34,6 +35,7 @@ POLL_S = 2.0  # other recorders note changes too
 BACKOFF_S, BACKOFF_MAX_S = 2.0, 300.0
 LEASE_S = 30.0  # at least; see Delivery.lease_s
 PRUNE_EVERY_S = 3600.0
+FINISH_S, GOOD_BYE_S = 0.5, 1.0  # after a stop: for the notice in hand, and for saying so
 
 
 @dataclass(slots=True)
@@ -92,6 +94,15 @@ class Delivery:
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         """Tell until `stop`; then say good-bye and let another recorder take over."""
+        with contextlib.suppress(Stopped):
+            await unless_stopped(self._tell_on(stop, beat), stop, grace_s=FINISH_S)
+        with contextlib.suppress(TimeoutError, Transient):
+            async with asyncio.timeout(GOOD_BYE_S):
+                await self.address.channel.close()
+                async with self.database.writing() as connection:
+                    await outbox.give_lease_back(connection, self.address.name, self.holder)
+
+    async def _tell_on(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         while not stop.is_set():
             wait_s = POLL_S
             try:
@@ -103,23 +114,8 @@ class Delivery:
                 log.debug("notices wait for the database", target=self.address.name, error=exc)
                 self._kick.clear()
             beat()
-            await self._pause(stop, wait_s)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(3):
-                await self.address.channel.close()
-        with contextlib.suppress(Transient):
-            async with self.database.writing() as connection:
-                await outbox.give_lease_back(connection, self.address.name, self.holder)
-
-    async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
-        """Wait for `seconds`, for stop, or, while the target answers, for the next change."""
-        events = [stop] if self._away_since is not None else [stop, self._kick]
-        waits = [asyncio.ensure_future(event.wait()) for event in events]
-        try:
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            # while the target does not answer, the next change is no reason to ask it
+            await pause(wait_s, stop, *([self._kick] if self._away_since is None else []))
 
     async def round(self, stop: asyncio.Event, beat: Callable[[], None]) -> bool:
         """Tell what is due now; return whether more may be. Raises ChannelAway, or Transient of the database."""

@@ -10,6 +10,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from services.recorder.derivation import KeptMedia
+from services.recorder.media import MediaFolder
 from shared.clock import uuid7
 from shared.contract import (
     LABELS,
@@ -143,6 +145,16 @@ def media_message(said: Said, clip: bytes = CLIP, thumbnail: bytes = THUMBNAIL) 
         clip,
         thumbnail,
     )
+
+
+def keep(folder: MediaFolder, said: Said, clip: bytes = CLIP, thumbnail: bytes = THUMBNAIL) -> KeptMedia:
+    """Keep the files of a snippet, as the recorder does within its transaction."""
+    staged = folder.stage(media_message(said, clip, thumbnail))
+    try:
+        staged.publish()
+    finally:
+        staged.discard()
+    return staged.kept
 
 
 async def append(redis: Redis, stream: str, fields: Mapping[bytes, bytes]) -> str:

@@ -76,7 +76,7 @@ def test_lag_and_dead_letters_are_warnings() -> None:
 @pytest.mark.parametrize(
     ("free", "wanted", "found"),
     [
-        (10**6, 0, ["bad: The disk is full: events are recorded without their clips."]),
+        (10**6, 0, ["bad: The disk is full: events are recorded, and their clips wait in the queue."]),
         (5 * 10**8, 0, ["warn: The disk is nearly full: 0.50 GB are free."]),
         (5 * 10**9, 10**10, ["warn: The disk is nearly full: 5.00 GB are free."]),
         (5 * 10**9, 0, []),
@@ -95,7 +95,7 @@ def test_the_worst_comes_first_and_the_recorder_speaks_of_itself() -> None:
     assert texts(seen) == [
         "bad: The recorder is not ready: database: gone.",
         "warn: 1 entry of labels.v1 could not be handled: see labels.v1:dead.",
-        "warn: 3 clips were dropped since the start: the disk was full.",
+        "warn: 3 clips were dropped since the start: the disk was full, and so was the queue.",
     ]
 
 

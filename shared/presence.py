@@ -34,8 +34,10 @@ FORGET_S = 3600.0
 CAMERAS_MAX = 500
 Service = Literal["motion", "classifier"]
 
+# The deletion comes first: once a script has written, a full Redis does not refuse it any more.
 _SAY = """
 local time = redis.call('TIME')
+redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], time[1] .. string.format('%03d', math.floor(time[2] / 1000)) .. ' ' .. ARGV[2])
 redis.call('EXPIRE', KEYS[1], 86400)
 if ARGV[3] == '1' then redis.call('PUBLISH', KEYS[1], ARGV[1]) end

@@ -21,6 +21,7 @@ from shared.presence import Heard, who_is_there
 LAG_S = 60.0  # an entry that waits longer: the classifier or the recorder does not keep up
 FEW_BYTES = 1_000_000_000  # less than this free: some hundred clips
 NO_BYTES = 20_000_000  # less than this free: clips are being dropped, or soon will
+NEARLY_FULL = 0.9  # of Redis' memory
 _AWAY = ("away", "failed")
 
 
@@ -53,6 +54,7 @@ class Pipeline:
         default_factory=dict
     )  # of those who are to be told: why they are not
     waiting_clips: int = 0  # in the queue, until the disk takes them
+    memory_ratio: float = 0.0  # of what Redis may use; 0: it has no limit
     backlog: Backlog | None = None  # None: nothing is looked at yet
     is_known: bool = False  # queues and processes were looked at
     _first_heard: dict[str, tuple[int, float]] = field(default_factory=dict, init=False)
@@ -61,6 +63,9 @@ class Pipeline:
         """Read who is there and what waits; raises what the client raises."""
         if self.backlog is not None:
             self.queues = await self.backlog.look(redis)
+        memory = await redis.info("memory")
+        most = int(memory.get("maxmemory", 0))
+        self.memory_ratio = int(memory["used_memory"]) / most if most else 0.0
         self.hear(await who_is_there(redis), time.monotonic())
         self.is_known = True
 
@@ -100,6 +105,7 @@ def problems(pipeline: Pipeline, disk: Disk | None) -> list[Problem]:
             Problem("bad", f"'{name}' is not told: {fault}.")
             for name, fault in pipeline.target_faults.items()
         ),
+        *_of_memory(pipeline.memory_ratio),
         *_of_disk(disk, pipeline.waiting_clips, pipeline.dropped_clips.get("full", 0)),
     ]
     return sorted(found, key=lambda one: one.severity != "bad")
@@ -155,6 +161,16 @@ def _of_queues(queues: Sequence[Queue]) -> list[Problem]:
         if queue.dead
     ]
     return late + dead
+
+
+def _of_memory(ratio: float) -> list[Problem]:
+    if ratio >= 1:
+        return [
+            Problem("bad", "Redis is full: what is new waits on motion's disk, as long as that has room.")
+        ]
+    if ratio > NEARLY_FULL:
+        return [Problem("warn", f"Redis is nearly full: {100 * ratio:.0f} % of its memory are used.")]
+    return []
 
 
 def _of_disk(disk: Disk | None, n_waiting: int, n_dropped: int) -> list[Problem]:

@@ -7,9 +7,11 @@ from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
 from shared import presence
 from shared.presence import KEY, CameraSeen, Heard, Presence, announce, follow_changes, who_is_there
+from tests.servers import RedisServer
 
 pytestmark = [pytest.mark.redis]
 MOTION = Presence(
@@ -48,6 +50,20 @@ async def test_who_was_killed_falls_silent_and_is_forgotten(
     monkeypatch.setattr(presence, "FORGET_S", 30.0)
     assert await who_is_there(redis_client) == []
     assert await cast("Any", redis_client.hlen(KEY)) == 0
+
+
+async def test_a_full_redis_still_hears_who_is_there(own_redis: RedisServer) -> None:
+    redis: Redis = Redis.from_url(own_redis.url)
+    await redis.config_set("maxmemory", 1)
+    with pytest.raises(OutOfMemoryError):
+        await redis.set("anything", "new")
+    stop = asyncio.Event()
+    speaking = asyncio.create_task(announce(redis, lambda: MOTION, stop))
+    (heard,) = await until_heard(redis, 1)
+    assert heard.presence == MOTION
+    stop.set()
+    await speaking
+    await redis.aclose()
 
 
 @pytest.mark.parametrize("said", ["", "x", "1", "99 {", '5 {"service": "oven", "name": "o"}'])

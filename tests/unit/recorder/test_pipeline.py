@@ -90,6 +90,29 @@ def test_a_small_disk_is_not_always_nearly_full() -> None:
     assert texts(pipeline(MOTION, CLASSIFIER), Disk(5 * 10**8, 10**9)) == []
 
 
+@pytest.mark.parametrize(
+    ("ratio", "found"),
+    [
+        (0.0, []),
+        (0.9, []),
+        (0.95, ["warn: Redis is nearly full: 95 % of its memory are used."]),
+        (1.0, ["bad: Redis is full: what is new waits on motion's disk, as long as that has room."]),
+    ],
+)
+def test_a_redis_that_fills_is_told(ratio: float, found: list[str]) -> None:
+    seen = pipeline(MOTION, CLASSIFIER)
+    seen.memory_ratio = ratio
+    assert texts(seen) == found
+
+
+def test_clips_that_wait_for_the_disk_are_told() -> None:
+    seen = pipeline(MOTION, CLASSIFIER)
+    seen.waiting_clips = 3
+    assert texts(seen) == [
+        "bad: The disk does not take clips: 3 clips wait in the queue as long as it has room."
+    ]
+
+
 def test_the_worst_comes_first_and_the_recorder_speaks_of_itself() -> None:
     seen = pipeline(MOTION, CLASSIFIER, queues=(Queue(LABELS, 0, 0.0, 1),), fault="database: gone", full=3)
     assert texts(seen) == [

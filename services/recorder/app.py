@@ -31,7 +31,7 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.build import deliveries
 from services.recorder.notify.delivery import Delivery
 from services.recorder.notify.file import NotifyFile, load_notify
-from services.recorder.notify.outbox import Outbox, introduce
+from services.recorder.notify.outbox import Outbox, are_introduced, introduce
 from services.recorder.orphans import Orphans
 from services.recorder.pipeline import Pipeline
 from services.recorder.readiness import Readiness
@@ -166,9 +166,14 @@ def _notify_file(settings: RecorderSettings) -> NotifyFile:
 async def _introduce_targets(
     settings: RecorderSettings, runtime: Runtime, database: Database, notify: NotifyFile
 ) -> None:
+    names = [target.name for target in notify.targets]
+
     async def attempt() -> None:
+        async with database.reading() as connection:
+            if await are_introduced(connection, names):
+                return  # nothing to lock: another program that writes for long does not hold up the start
         async with database.writing() as connection:
-            await introduce(connection, [target.name for target in notify.targets], now_utc())
+            await introduce(connection, names, now_utc())
 
     await wait_for_service(
         "the database", attempt, lambda exc: isinstance(exc, Transient), settings, runtime.stop

@@ -7,8 +7,10 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -222,6 +224,41 @@ async def test_stop_while_the_database_is_away_leaves_the_message(
     recorder.start()
     await settled(redis)
     assert httpx.get(f"{recorder.url}/api/stats").json()["events"] == 1
+
+
+async def test_a_stop_while_another_program_holds_the_lock_is_in_time_and_charges_nothing(
+    recorder: Recorder, redis: Redis
+) -> None:
+    recorder.environment = {"DRAIN_S": "5", "MAX_ATTEMPTS": "2"}
+    recorder.start()
+    other = sqlite3.connect(recorder.folder / "clipwatch.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for event in range(3):
+        await send(redis, Said(event=event))
+    for _ in range(3):
+        await holds(lambda: any((recorder.media / ".incoming").iterdir()), what="a message is in hand")
+        await holds(lambda: not recorder.is_ready(), what="readiness follows the lock")
+        started = time.monotonic()
+        assert recorder.stop() == 0, recorder.log
+        assert time.monotonic() - started < 5 + 4  # the drain, and closing on a loaded machine
+        recorder.start(is_ready=False)
+    other.close()
+    await settled(redis)
+    assert await redis.xlen(f"{LABELS}:dead") == 0
+    assert httpx.get(f"{recorder.url}/api/stats").json()["events"] == 3
+    assert "the drain ran out" not in recorder.log
+
+
+async def test_a_stop_at_any_moment_of_the_start_ends_with_0(recorder: Recorder, redis: Redis) -> None:
+    for event in range(5):
+        await send(redis, Said(event=event))
+    recorder.environment = {"DRAIN_S": "5"}
+    for moment in ('"listening"', '"ready"'):
+        recorder.start(is_ready=False)
+        recorder.folder.joinpath("log.txt").write_text("")
+        await holds(lambda moment=moment: moment in recorder.log)  # type: ignore[misc]  # bound in the loop
+        assert recorder.stop() == 0, recorder.log
+    assert "the drain ran out" not in recorder.log
 
 
 async def test_redis_that_restarts_costs_no_message(tmp_path: Path, own_redis: RedisServer) -> None:

@@ -84,6 +84,12 @@ class Outbox:
                 await connection.execute(mysql.insert(notices).values(part).on_duplicate_key_update(again))
 
 
+async def are_introduced(connection: AsyncConnection, targets: Sequence[str]) -> bool:
+    """Return whether just these targets are known."""
+    known = (await connection.execute(select(notice_holders.c.target))).scalars()
+    return set(known) == set(targets)
+
+
 async def introduce(connection: AsyncConnection, targets: Sequence[str], now: datetime) -> None:
     """Make targets known. The events that are open now are marked as older than those that were not known yet.
 

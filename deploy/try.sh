@@ -8,7 +8,7 @@
 # the services at fault); 2 it cannot begin.
 set -eu
 cd "$(dirname "$0")/.."
-build_limit_s=${TRY_BUILD_S:-3600} start_limit_s=${TRY_START_S:-600} event_limit_s=${TRY_EVENT_S:-300}
+build_limit_s=${TRY_BUILD_S:-3600} start_limit_s=${TRY_START_S:-600} event_limit_s=${TRY_EVENT_S:-600}
 
 say() { printf 'try: %s\n' "$*"; }
 stop() { printf 'try: %s\n' "$*" >&2; exit 2; }

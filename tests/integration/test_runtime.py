@@ -145,7 +145,12 @@ def test_a_failure_ends_with_1_and_its_log_is_redacted(start: Start) -> None:
 def test_faults_that_turn_up_at_the_start_end_with_2_one_line_each(start: Start) -> None:
     service = start(BEHAVIOUR="config")
     assert service.code() == 2
-    assert service.errors[-2:] == ["testing: DATABASE_URL: is missing", "testing: MODEL: unknown"]
+    assert service.errors[-4:] == [
+        "testing: DATABASE_URL: is missing",
+        "testing: MODEL: unknown",
+        "testing: MODEL=x: no such file",  # what --check finds is told with it
+        "testing: LABELS: none",
+    ]
     assert "Traceback" not in "".join(service.errors)
 
 

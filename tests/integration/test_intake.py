@@ -233,7 +233,9 @@ async def test_an_answer_that_names_another_clip_leaves_it_alone(
     thief = labels_message(Said(event=0), media_id).encode()
     assert await intake.handle([Delivery(LABELS, "2-1", thief, 1)]) == [Done()]
     assert await redis_client.xlen(MEDIA) == 1
-    assert await intake.handle([owner]) == [Done(deletions=((MEDIA, media_id),))]
+    (outcome,) = await intake.handle([owner])
+    assert isinstance(outcome, Done)
+    assert outcome.deletions == ((MEDIA, media_id),)
     assert [name is not None for name in await clips(sqlite)] == [False, True]
 
 

@@ -566,9 +566,9 @@ def parse_cursor(before: str | None) -> tuple[datetime, str] | None:
 def _media_routes(api: Api) -> APIRouter:
     router = APIRouter(tags=["media"])
 
-    @router.api_route(
+    @router.head("/media/{name:path}", include_in_schema=False)
+    @router.get(
         "/media/{name:path}",
-        methods=["GET", "HEAD"],
         response_class=FileResponse,
         responses={
             200: {"content": {"video/mp4": {}, "image/jpeg": {}}},
@@ -576,7 +576,6 @@ def _media_routes(api: Api) -> APIRouter:
             **documented(404),
             416: {"description": "`Range` lies outside the file"},
         },
-        operation_id="media",
     )
     async def media(name: str, request: Request) -> Response:
         """A clip or thumbnail; the name is its capability and its content never changes."""

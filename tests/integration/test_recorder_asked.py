@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from sqlalchemy import delete, func, select, update
@@ -36,6 +35,7 @@ from services.recorder.texts import NoClassifier, Texts, TextsRefused
 from services.recorder.vectors import Within
 from shared.clock import uuid7
 from shared.contract import TEXTS, LabelSet, SnippetMessage
+from shared.http_api import make_app
 from shared.labeller import Looked, label
 from tests.unit.classifier.makers import BLUE, GREEN, NOON, RED, Colour, ColourModel, message
 
@@ -401,7 +401,7 @@ async def test_more_added_labels_than_a_snippet_may_have_are_refused(
     sent = seen(0, [GREEN])
     sent = SnippetMessage(sent.header.model_copy(update={"label_set": then}), sent.pictures)
     await record.add(sent, [GREEN])
-    app = FastAPI()
+    app = make_app("recorder")
     add_routes(app, Api(lambda: True, record.database))
     app.include_router(hindsight_routes(lambda: Hindsight(record.texts, record.database), None))
     asked = {"labels": ["a person"], "since": NOON.isoformat(), "until": LATER.isoformat(), "mode": "add"}
@@ -418,7 +418,7 @@ async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
     record: Record, redis_client: Redis
 ) -> None:
     await record.add(seen(0, [GREEN] * 3), [GREEN] * 3)
-    app = FastAPI()
+    app = make_app("recorder")
     add_routes(app, Api(lambda: True, record.database))
     app.include_router(search_routes(record.search))
     hindsight = Hindsight(record.texts, record.database)
@@ -450,7 +450,7 @@ async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
         empty = await client.post("/api/hindsight", json={**body, "labels": []})
         assert empty.status_code == 400
     silent = Search(Texts(redis_client, 0.05), record.index, record.database)
-    alone = FastAPI()
+    alone = make_app("recorder")
     add_routes(alone, Api(lambda: True, record.database))
     alone.include_router(search_routes(lambda: silent))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(alone), base_url="http://x") as client:

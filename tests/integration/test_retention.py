@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from sqlalchemy import select, update
@@ -23,6 +22,7 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.record import record_snippet
 from services.recorder.retention import Limits, Retention, RetentionRule, remove_events, set_protected
 from services.recorder.schema import events, frame_embeddings, removals, snippets
+from shared.http_api import make_app
 from tests.unit.recorder.messages import CLIP, START, Said, keep, labels_message
 
 NOW = START + timedelta(days=100)
@@ -155,7 +155,7 @@ async def test_an_event_is_protected_over_http_and_a_forecast_is_given(
 ) -> None:
     event_id = await record(database, media, 9000, Said())
     await record(database, media, 9000, Said(event=1))
-    app, api = FastAPI(), Api(lambda: True)
+    app, api = make_app("recorder"), Api(lambda: True)
     api.database, api.media, api.limits = database, media, Limits(days=30)
     add_routes(app, api)
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 5))

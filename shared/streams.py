@@ -513,6 +513,8 @@ class Consumer:
     def _judge(self) -> None:
         """Slow down while nothing can be done for a reason outside of the items; told once each way."""
         state, outcomes = self._state, self._state.outcomes
+        if state.hurry.is_set():  # what was given back at the stop says nothing of the world
+            return
         hindrances = [o.reason for o in outcomes if isinstance(o, Retry) and not (o.is_charged or o.is_alone)]
         if outcomes and len(hindrances) == len(outcomes):
             state.hindered_at, state.hindrance = time.monotonic(), hindrances[-1]

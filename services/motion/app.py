@@ -50,6 +50,7 @@ from shared.plurals import plural
 from shared.presence import CAMERAS_MAX, CameraSeen, Presence, announce
 from shared.redis_client import make_redis, redis_faults
 from shared.runtime import Runtime
+from shared.waits import unless_stopped
 
 log = get_logger(__name__)
 
@@ -115,8 +116,8 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         asyncio.create_task(presence, name="presence"),
     ]
     try:
-        await asyncio.to_thread(recovery.find)
-        await asyncio.to_thread(recovery.recover)
+        await unless_stopped(asyncio.to_thread(recovery.find), runtime.stop)
+        await unless_stopped(asyncio.to_thread(recovery.recover), runtime.stop)  # seconds for each journal
         crew.start(enabled(version))
         roster.begin()
         await _until_done(crew, outbox, runtime, [*talking, storing, watching], exits=settings.exit_when_done)

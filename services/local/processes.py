@@ -122,6 +122,14 @@ class Child:
         self._is_stopping = True
         self.signal(signal.SIGTERM)
 
+    def tell_bad_stop(self, within_s: float) -> None:
+        """Say how a child that was told to stop ended, unless it stopped in order."""
+        exit_code = self.process.returncode if self.process else 0
+        if exit_code == -signal.SIGKILL:
+            self.sink(self.spec.name, f"did not stop within {within_s:g} s and was killed")
+        elif exit_code:
+            self.sink(self.spec.name, f"stopped with exit code {exit_code}")
+
     def signal(self, number: int) -> None:
         """Send a signal if the child runs."""
         if self.is_running and self.process is not None:
@@ -133,13 +141,16 @@ async def stop_children(children: list[Child], within_s: float) -> None:
     """Stop `children` together; those that still run after `within_s` are killed, which loses nothing by design."""
     for child in children:
         child.begin_stop()
-    waits = [asyncio.create_task(c.process.wait()) for c in children if c.is_running and c.process]
+    running = [child for child in children if child.is_running]
+    waits = [asyncio.create_task(child.process.wait()) for child in running if child.process]
     if waits:
         _, late = await asyncio.wait(waits, timeout=within_s)
         if late:
             for child in children:
                 child.signal(signal.SIGKILL)
             await asyncio.wait(waits, timeout=1)
+    for child in running:
+        child.tell_bad_stop(within_s)
 
 
 def _die_with(launcher_pid: int) -> None:

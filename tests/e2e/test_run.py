@@ -57,9 +57,7 @@ def test_a_missing_camera_is_told_once_and_the_rest_goes_on(
 ) -> None:
     process, log = started
     _until(process, log, lambda: bool(_accepted(log)))
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0, log.read_text()
-    said = log.read_text()
+    said = _stopped(process, log, signal.SIGTERM)
     about_it = [line for line in said.splitlines() if "gone" in line and "warning" in line]
     assert len(about_it) == 1, "\n".join(about_it)
     assert "hunter2" not in said
@@ -81,9 +79,8 @@ def test_words_changed_in_the_file_act_with_no_restart(
     changed.write_text(file.read_text().replace("labels: [a pedestrian]", "labels: [a person]"))
     changed.replace(file)
     _until(process, log, lambda: "a person" in _accepted(log))
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0, log.read_text()
-    assert log.read_text().count("model is loaded") == 1  # the classifier was not started again
+    said = _stopped(process, log, signal.SIGINT)
+    assert said.count("model is loaded") == 1  # the classifier was not started again
     asked = _rows(
         mariadb_url, "SELECT DISTINCT label FROM frame_probabilities WHERE kind != 'other' ORDER BY label"
     )
@@ -109,8 +106,7 @@ def test_recordings_that_are_read_once_leave_the_record_and_its_page_up(
     try:
         _until(process, log, lambda: "the service stays up" in log.read_text())
         _until(process, log, lambda: bool(_accepted(log)))
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, log.read_text()
+        _stopped(process, log, signal.SIGTERM)
     finally:
         process.kill()
         for pid in processes_with(str(tmp_path)):
@@ -125,6 +121,17 @@ def _until(process: subprocess.Popen[bytes], log: Path, is_so: Callable[[], bool
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < ends_at, log.read_text()
         time.sleep(0.2)
+
+
+def _stopped(process: subprocess.Popen[bytes], log: Path, number: signal.Signals) -> str:
+    """Stop a run that has work in hand; return its log, which tells of no service that did not stop in order."""
+    process.send_signal(number)
+    assert process.wait(60) == 0, log.read_text()
+    said = log.read_text()
+    assert "the drain ran out" not in said
+    assert "stopped with exit code" not in said
+    assert "and was killed" not in said
+    return said
 
 
 def _accepted(log: Path) -> set[str]:

@@ -62,9 +62,13 @@ async def test_bad_settings_are_not_tried_again_and_their_words_are_kept() -> No
 
 
 async def test_a_finite_child_that_fails_gives_up_at_once() -> None:
+    lines: list[str] = []
+    child = child_of("raise SystemExit(1)", lines, is_finite=True)
     with pytest.raises(ChildGaveUp) as caught:
-        await child_of("raise SystemExit(1)", [], is_finite=True).supervise()
+        await child.supervise()
     assert caught.value.exit_code == 1
+    await stop_children([child], 5)
+    assert lines == [], "its end was no stop"
 
 
 async def test_a_child_that_ignores_sigterm_is_killed_in_time() -> None:
@@ -77,6 +81,23 @@ async def test_a_child_that_ignores_sigterm_is_killed_in_time() -> None:
     await asyncio.wait_for(supervision, 5)
     assert child.process is not None
     assert child.process.returncode == -signal.SIGKILL
+    assert lines[1:] == ["probe: did not stop within 0.2 s and was killed"]
+
+
+async def test_a_child_that_stops_badly_is_told_of_and_one_that_stops_well_is_not() -> None:
+    lines: list[str] = []
+    code = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(sys.argv[1])))\n"
+        "print('up', flush=True)\n"
+        "signal.pause()"
+    )
+    children = [child_of(code, lines, "3"), child_of(code, lines, "0")]
+    supervisions = [asyncio.create_task(child.supervise()) for child in children]
+    await until(lambda: len(lines) == 2)
+    await stop_children(children, 10)
+    await asyncio.wait_for(asyncio.gather(*supervisions), 5)
+    assert lines[2:] == ["probe: stopped with exit code 3"]
 
 
 async def test_a_line_longer_than_the_limit_does_not_stop_the_log() -> None:

@@ -76,12 +76,9 @@ async def handed_out(feed: Feed, queue: asyncio.Queue[Event | None]) -> list[str
     await looked.wait()
     running.cancel()
     await asyncio.wait({running})
-    found = []
-    while not queue.empty():
-        event = queue.get_nowait()
-        assert event is not None
-        found.append(event.id)
-    return found
+    events = [queue.get_nowait() for _ in range(queue.qsize())]
+    assert events.pop() is None  # a feed that ends says so
+    return [event.id for event in events if event is not None]
 
 
 @pytest.mark.parametrize("step_s", STEPS_S)

@@ -242,8 +242,11 @@ def test_nothing_is_in_force_or_saved_while_a_zone_is_drawn(page: Page, motion: 
     page.locator("#area").fill("360")
     page.locator("#save").click()
     expect(page.locator("#said")).to_have_text("Saved to the camera file, in force now", timeout=LIMIT_MS)
+    expect(page.locator("#draw-zone")).to_be_enabled(
+        timeout=LIMIT_MS
+    )  # once there is a picture; press() does not wait
     page.locator("#draw-zone").press("Enter")
-    expect(page.locator("#said")).to_have_text("")
+    expect(page.locator("#said")).to_have_text("", timeout=LIMIT_MS)
     page.locator("#area").fill("370")
     page.keyboard.press("Enter")
     expect(page.locator("#save")).to_be_disabled()

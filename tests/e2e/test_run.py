@@ -129,7 +129,7 @@ def _until(process: subprocess.Popen[bytes], log: Path, is_so: Callable[[], bool
 def _stopped(process: subprocess.Popen[bytes], log: Path, number: signal.Signals) -> str:
     """Stop a run that has work in hand; return its log, which tells of no service that did not stop in order."""
     process.send_signal(number)
-    assert process.wait(60) == 0, log.read_text()
+    assert process.wait(10) == 0, log.read_text()
     said = log.read_text()
     assert "the drain ran out" not in said
     assert "stopped with exit code" not in said

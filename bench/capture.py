@@ -38,11 +38,11 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from bench.capture_videos import FPS, Recordings, lengthened, recordings
-from services.motion.camera import FileWorker, Pace, Place
+from services.motion.cameras.worker import FileWorker, Pace, Place
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import Outbox
-from services.motion.recordings import find_recording
 from services.motion.settings import MotionServiceSettings
+from services.motion.spool.outbox import Outbox
+from services.motion.spool.recordings import find_recording
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
 

@@ -54,9 +54,8 @@ from redis.asyncio import Redis
 from torch.utils.flop_counter import FlopCounterMode
 
 from services.classifier.app import Classifier, ClassifierMetrics
-from services.classifier.devices import Choice, Dtype, choose
-from services.classifier.model import ModelFacts
-from services.classifier.openclip import (
+from services.classifier.devices.choice import Choice, Dtype, choose
+from services.classifier.model.open_clip import (
     OpenClipModel,
     load_model,
     probe_hardware,
@@ -65,11 +64,12 @@ from services.classifier.openclip import (
     tried,
     with_int8,
 )
+from services.classifier.model.port import ModelFacts
+from services.classifier.model.speed_trial import trials_of
 from services.classifier.process import keep_memory, tune
-from services.classifier.references import resolve_model
 from services.classifier.settings import ClassifierSettings
-from services.classifier.trials import trials_of
-from services.local.redis_server import prepare_redis
+from services.classifier.weights.names import resolve_model
+from services.local.launcher.redis_server import prepare_redis
 from shared.clock import uuid7
 from shared.contract import (
     CLASSIFIERS,
@@ -82,7 +82,7 @@ from shared.contract import (
     SnippetMessage,
 )
 from shared.logs import configure_logs
-from shared.streams import Consumer, ConsumerSettings, Delivery, Outcome
+from shared.streams.consumer import Consumer, ConsumerSettings, Delivery, Outcome
 
 BATCH = 32
 MOMENTS = 12

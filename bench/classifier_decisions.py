@@ -21,15 +21,15 @@ import numpy as np
 from redis import Redis
 
 from bench.classifier import embedded_redis
-from services.classifier.openclip import OpenClipModel, load
-from services.classifier.preprocess import load_picture, stack
+from services.classifier.model.open_clip import OpenClipModel, load
+from services.classifier.model.preprocess import load_picture, stack
 from services.classifier.process import tune
-from services.classifier.prompts import LabelBank
-from services.classifier.references import resolve_model
 from services.classifier.settings import ClassifierSettings
+from services.classifier.weights.names import resolve_model
+from services.classifier.words.prompts import LabelBank
 from shared.clock import now_utc
 from shared.contract import SNIPPETS, DecisionSettings, LabelSet, SnippetMessage
-from shared.labeller import Looked, label
+from shared.decisions.labeller import Looked, label
 from shared.logs import configure_logs
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -27,12 +27,12 @@ from sqlalchemy import event, insert, text, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench import dashboards
-from services.recorder import queries
-from services.recorder.database import Database, open_database
-from services.recorder.hindsight import HindsightWish, count_events, page_of_events
-from services.recorder.queries import EventFilter
-from services.recorder.schema import day_totals
-from services.recorder.totals import differing, shares
+from services.recorder.record import queries
+from services.recorder.record.database import Database, open_database
+from services.recorder.record.queries import EventFilter
+from services.recorder.record.schema import day_totals
+from services.recorder.record.totals import differing, shares
+from services.recorder.search.hindsight import HindsightWish, count_events, page_of_events
 from tests.servers import MariaDBServer
 
 START = datetime(2024, 12, 1, tzinfo=UTC)

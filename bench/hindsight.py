@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import insert
 
-from services.recorder.database import open_database
-from services.recorder.hindsight import Hindsight, HindsightWish
-from services.recorder.schema import events, frame_embeddings, snippets
-from services.recorder.texts import Texts
+from services.recorder.record.database import open_database
+from services.recorder.record.schema import events, frame_embeddings, snippets
+from services.recorder.search.hindsight import Hindsight, HindsightWish
+from services.recorder.search.text_requests import Texts
 from shared.clock import uuid7
 from shared.contract import Column, DecisionSettings, LabelSet
-from shared.label_texts import LabelTexts, Spoken
+from shared.decisions.label_texts import LabelTexts, Spoken
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LABELS = ("a fox", "a dog", "a person", "a car")

@@ -32,10 +32,11 @@ import numpy as np
 from bench.motion_score import Span, Tally, tally, total
 from bench.scenes import PLANS, Scene, scenes_of
 from bench.scenes_pictures import Gray, fetch
-from services.motion import detector, segmenter
-from services.motion.detector import DetectorSettings, DetectorState, Motion
-from services.motion.rendering import plane_view
-from services.motion.segmenter import End, Segmenter
+from services.motion.detection import detector
+from services.motion.detection.detector import DetectorSettings, DetectorState, Motion
+from services.motion.events import segmenter
+from services.motion.events.segmenter import End, Segmenter
+from services.motion.media.rendering import plane_view
 from shared.cameras import MotionSettings
 
 VTEST = "opencv-doc/usr/share/doc/opencv-doc/examples/data/vtest.avi"

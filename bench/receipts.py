@@ -20,12 +20,12 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import Outbox
-from services.motion.publisher import Publisher
-from services.motion.receipts import Receipts
+from services.motion.spool.outbox import Outbox
+from services.motion.spool.publisher import Publisher
+from services.motion.spool.receipts import Receipts
 from shared.contract import CLASSIFIERS, LABELS, RECORDERS, SNIPPETS, LabelsMessage, SnippetMessage
-from shared.receipts import receipt_of
-from shared.streams import Consumer, ConsumerSettings, Delivery, Done, Outcome, Output
+from shared.streams.consumer import Consumer, ConsumerSettings, Delivery, Done, Outcome, Output
+from shared.streams.receipts import receipt_of
 from tests.servers import RedisServer
 from tests.unit.recorder.messages import Said, labels_message, media_message
 

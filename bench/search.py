@@ -19,7 +19,7 @@ from uuid import UUID
 
 import numpy as np
 
-from services.recorder.vectors import BLOCK, ROW, Vectors, Within
+from services.recorder.search.vectors import BLOCK, ROW, Vectors, Within
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CAMERAS = 8

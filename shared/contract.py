@@ -84,7 +84,7 @@ class Box(_Part):
 
 
 class DecisionSettings(_Part):
-    """When a label is accepted; meanings and defaults in shared/decide.py and the camera file."""
+    """When a label is accepted; meanings and defaults in shared/decisions/decide.py and the camera file."""
 
     threshold: Ratio = 0.5
     leave_threshold: Ratio | None = None
@@ -365,7 +365,7 @@ class TextsAnswer:
     """classifier -> whoever asked. T targets, B backgrounds, O others, in this order.
 
     embeddings: float32, little-endian, shape [T + B + O, embedding_dim], C order; unit length.
-    tables:     bytes of 0 or 1: rivals [T,T], against [T,O], shown [O]; meanings in shared/label_texts.py.
+    tables:     bytes of 0 or 1: rivals [T,T], against [T,O], shown [O]; meanings in shared/decisions/label_texts.py.
     """
 
     header: TextsAnswerHeader

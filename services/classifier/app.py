@@ -21,27 +21,27 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from redis.asyncio import Redis
 
-from services.classifier import hub
-from services.classifier.answerer import Answerer, AnswererMetrics
-from services.classifier.devices import Choice, Gpu, Hardware, candidates, settle_on
-from services.classifier.leases import LeaseSettings, hold_gpu
-from services.classifier.model import DeviceLost, Model, ModelFacts
-from services.classifier.preprocess import REASONS, Budget, Refused, inspect, load_picture, stack
+from services.classifier.devices.choice import Choice, Gpu, Hardware, candidates, settle_on
+from services.classifier.devices.leases import LeaseSettings, hold_gpu
+from services.classifier.model.port import DeviceLost, Model, ModelFacts
+from services.classifier.model.preprocess import REASONS, Budget, Refused, inspect, load_picture, stack
+from services.classifier.model.speed_trial import trials_of
 from services.classifier.process import keep_memory, tune
-from services.classifier.prompts import LabelBank
-from services.classifier.references import ModelReference, resolve_model
 from services.classifier.settings import ClassifierSettings
-from services.classifier.trials import trials_of
+from services.classifier.weights import hub
+from services.classifier.weights.names import ModelReference, resolve_model
+from services.classifier.words.prompts import LabelBank
+from services.classifier.words.text_requests import Answerer, AnswererMetrics
 from shared.clock import now_utc
 from shared.contract import CLASSIFIERS, LABELS, SNIPPETS, LabelSet, SnippetMessage
+from shared.decisions.labeller import Looked, label
 from shared.errors import ConfigError, ContractError, Stopped
-from shared.labeller import Looked, label
 from shared.logs import get_logger
 from shared.metrics import SECONDS, StreamMetrics
 from shared.presence import Presence, announce
-from shared.receipts import receipt_of_dead
 from shared.runtime import Runtime, connect_redis, run
-from shared.streams import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome, Output
+from shared.streams.consumer import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome, Output
+from shared.streams.receipts import receipt_of_dead
 from shared.waits import unless_stopped
 
 log = get_logger(__name__)
@@ -413,7 +413,7 @@ class Engine(Protocol):
 
 def open_clip() -> Engine:
     """Return the engine of production."""
-    from services.classifier import openclip  # torch: seconds, so only here
+    from services.classifier.model import open_clip as openclip  # torch: seconds, so only here
 
     return openclip
 

@@ -10,17 +10,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.classifier import hub, integrity
-from services.classifier.families import Licence, licence_of
-from services.classifier.integrity import Checked, Record
-from services.classifier.references import (
+from services.classifier.settings import ClassifierSettings
+from services.classifier.weights import hub, integrity
+from services.classifier.weights.families import Licence, licence_of
+from services.classifier.weights.integrity import Checked, Record
+from services.classifier.weights.names import (
     ModelReference,
     local_models,
     pretrained_tags,
     repository,
     resolve_model,
 )
-from services.classifier.settings import ClassifierSettings
 from shared.errors import ConfigError, redact
 from shared.settings import load_settings
 
@@ -54,7 +54,7 @@ def fetch(name: str, settings: ClassifierSettings) -> None:
     if reference.folder is not None and integrity.read_sums(reference.folder) is None:
         print(f"{integrity.write_sums(reference.folder)}: written; what changes from now on is noticed")
     hub.require(reference, settings.models_dir)
-    from services.classifier.openclip import load  # late: it imports torch
+    from services.classifier.model.open_clip import load  # late: it imports torch
 
     facts = load(reference, ("cpu", "float32", settings.threads), settings.models_dir).facts
     record = Record(settings.models_dir)

@@ -17,14 +17,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.classifier import hub
-from services.classifier.references import resolve_model
 from services.classifier.settings import ClassifierSettings
-from services.local.redis_server import find_redis_server
-from services.motion.probe import camera_faults
+from services.classifier.weights import hub
+from services.classifier.weights.names import resolve_model
+from services.local.launcher.redis_server import find_redis_server
 from services.motion.settings import MotionServiceSettings
-from services.recorder.database import parse_url
+from services.motion.sources.probe import camera_faults
 from services.recorder.notify.file import load_notify
+from services.recorder.record.database import parse_url
 from services.recorder.settings import RecorderSettings
 from shared.cameras import CameraFile, parse_cameras, read_yaml
 from shared.errors import ConfigError

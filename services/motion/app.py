@@ -22,26 +22,26 @@ from pathlib import Path
 import cv2
 from redis.asyncio import Redis
 
-from services.motion.api import add_routes
-from services.motion.camera import FileWorker, FolderWorker, LiveWorker, Place, Worker
-from services.motion.live import IceServers, Showroom
+from services.motion.cameras.registry import Roster, enabled
+from services.motion.cameras.worker import FileWorker, FolderWorker, LiveWorker, Place, Worker
+from services.motion.http.cameras import add_routes
+from services.motion.http.live import Gallery, add_view_routes
+from services.motion.http.page import add_page_routes
+from services.motion.http.whip import add_whip_routes
+from services.motion.live.latest import Views
+from services.motion.live.sender import IceServers, Showroom
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import Outbox, write_durably
-from services.motion.page import add_page_routes
-from services.motion.probe import camera_faults
-from services.motion.publisher import Publisher, owner_of
-from services.motion.receipts import Receipts
-from services.motion.recordings import Recording, find_recording
-from services.motion.recovery import Recovery
-from services.motion.roster import Roster, enabled
 from services.motion.settings import MotionServiceSettings
+from services.motion.snippets.recovery import Recovery
+from services.motion.sources.probe import camera_faults
 from services.motion.sources.video import quiet_ffmpeg
-from services.motion.sources.whip import Door
+from services.motion.sources.webrtc.whip import Door
+from services.motion.spool.folder import Secret, find_secret, prepare_folder
+from services.motion.spool.outbox import Outbox, write_durably
+from services.motion.spool.publisher import Publisher, owner_of
+from services.motion.spool.receipts import Receipts
+from services.motion.spool.recordings import Recording, find_recording
 from services.motion.status import CameraStatus
-from services.motion.storage import Secret, find_secret, prepare_folder
-from services.motion.view_api import Gallery, add_view_routes
-from services.motion.views import Views
-from services.motion.whip import add_whip_routes
 from shared.camera_file import CameraFileStore
 from shared.cameras import Camera, read_yaml
 from shared.errors import ConfigError, Permanent, redact

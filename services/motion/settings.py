@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
 
-from services.motion.sources.ice import PeerNetwork
+from services.motion.sources.webrtc.ice import PeerNetwork
 from shared.settings import CameraSettings
 
 MIB = 1024 * 1024

@@ -15,33 +15,33 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.recorder.api import Api, add_routes, disk_of
-from services.recorder.backlog import Backlog
-from services.recorder.database import Database, open_database, parse_url
-from services.recorder.feed import Feed
-from services.recorder.gaps.api import gap_routes
 from services.recorder.gaps.tracker import Tracker
 from services.recorder.gaps.watch import GapWatch, LiveState
-from services.recorder.hindsight import Hindsight
-from services.recorder.hindsight_api import hindsight_routes
-from services.recorder.index import EmbeddingIndex
-from services.recorder.intake import Intake
-from services.recorder.media import MediaFolder
+from services.recorder.health.backlog import Backlog
+from services.recorder.health.pipeline import Pipeline
+from services.recorder.http.api import Api, add_routes, disk_of
+from services.recorder.http.gaps import gap_routes
+from services.recorder.http.hindsight import hindsight_routes
+from services.recorder.http.search import search_routes
+from services.recorder.intake.intake import Intake
+from services.recorder.intake.orphans import Orphans
+from services.recorder.intake.readiness import Readiness
+from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.build import deliveries
 from services.recorder.notify.delivery import Delivery
 from services.recorder.notify.file import NotifyFile, load_notify
 from services.recorder.notify.outbox import Outbox, are_introduced, introduce
-from services.recorder.orphans import Orphans
-from services.recorder.pipeline import Pipeline
-from services.recorder.readiness import Readiness
-from services.recorder.record import QuietEvents
-from services.recorder.retention import Retention
-from services.recorder.search import Search
-from services.recorder.search_api import search_routes
+from services.recorder.record.database import Database, open_database, parse_url
+from services.recorder.record.feed import Feed
+from services.recorder.record.retention import Retention
+from services.recorder.record.totals import TotalsCheck
+from services.recorder.record.transactions import QuietEvents
+from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.index import EmbeddingIndex
+from services.recorder.search.text_requests import Texts
+from services.recorder.search.words import Search
 from services.recorder.settings import RecorderSettings
-from services.recorder.texts import Texts
-from services.recorder.totals import TotalsCheck
 from services.recorder.weather.completion import WeatherCompletion
 from services.recorder.weather.open_meteo import URL as OPEN_METEO_URL
 from services.recorder.weather.open_meteo import OpenMeteo
@@ -53,9 +53,9 @@ from shared.contract import LABELS, RECORDERS
 from shared.errors import ConfigError, Stopped, Transient, reason
 from shared.logs import get_logger
 from shared.metrics import StreamMetrics
-from shared.receipts import receipt_of_dead
 from shared.runtime import Runtime, connect_redis, run, wait_for_service
-from shared.streams import Consumer, ConsumerSettings
+from shared.streams.consumer import Consumer, ConsumerSettings
+from shared.streams.receipts import receipt_of_dead
 from shared.waits import pause, unless_stopped
 
 log = get_logger(__name__)

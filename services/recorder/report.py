@@ -15,8 +15,8 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.recorder.database import Database, TablesMissing, make_engine
-from services.recorder.queries import (
+from services.recorder.record.database import Database, TablesMissing, make_engine
+from services.recorder.record.queries import (
     EventFilter,
     Totals,
     find_event,
@@ -24,7 +24,7 @@ from services.recorder.queries import (
     find_totals,
     with_snippets,
 )
-from services.recorder.records import Detection, Event, Snippet, Weather
+from services.recorder.record.values import Detection, Event, Snippet, Weather
 
 __all__ = [
     "Detection",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from services.recorder.retention import GB, Limits, RetentionRule
+from services.recorder.record.retention import GB, Limits, RetentionRule
 from shared.errors import ConfigError
 from shared.settings import ServiceSettings
 from shared.urls import with_password

@@ -16,9 +16,9 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 from redis.asyncio import Redis
 
-from services.classifier.prompts import LabelBank
+from services.classifier.words.prompts import LabelBank
 from shared.contract import LABELS, MEDIA
-from shared.labeller import Looked, label
+from shared.decisions.labeller import Looked, label
 from tests.browser.accessible import MISNAMED
 from tests.integration.test_recorder_asked import answering, seen
 from tests.integration.test_recorder_service import Recorder, settled

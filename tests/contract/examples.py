@@ -32,7 +32,7 @@ from shared.contract import (
     TextsAnswerHeader,
     TextsQuestion,
 )
-from shared.streams import Delivery, dead_letter
+from shared.streams.consumer import Delivery, dead_letter
 
 GOLDEN = Path(__file__).with_name("golden")
 START = datetime(2026, 3, 29, 0, 59, 58, 250_000, tzinfo=UTC)

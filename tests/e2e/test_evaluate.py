@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from services.classifier.model_settings import settings_file
+from services.classifier.model.model_settings import settings_file
 from services.local.config import models_dir
 from tests.e2e.conftest import SAMPLES, clipwatch
 

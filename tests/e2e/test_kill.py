@@ -17,7 +17,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from services.local.config import models_dir
-from services.local.stack import Stack, StackPlan, running
+from services.local.launcher.stack import Stack, StackPlan, running
 from tests.e2e.conftest import SAMPLES, cut, decoded_frames
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]

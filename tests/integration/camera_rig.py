@@ -13,10 +13,10 @@ import av
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from services.motion.camera import LiveWorker, Place
+from services.motion.cameras.worker import LiveWorker, Place
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import Entry, Outbox
 from services.motion.settings import MotionServiceSettings
+from services.motion.spool.outbox import Entry, Outbox
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
 from shared.contract import MediaMessage, SnippetMessage

@@ -12,11 +12,11 @@ from typing import Any
 import av
 from prometheus_client import CollectorRegistry
 
-from services.motion.camera import FileWorker, Place
+from services.motion.cameras.worker import FileWorker, Place
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import Entry, Outbox
-from services.motion.recordings import find_recording
 from services.motion.settings import MotionServiceSettings
+from services.motion.spool.outbox import Entry, Outbox
+from services.motion.spool.recordings import find_recording
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
 from shared.contract import MediaMessage, SnippetMessage

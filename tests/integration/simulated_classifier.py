@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.classifier.app import SERVICE, Engine, check, serve
-from services.classifier.devices import Choice, Gpu, Hardware
-from services.classifier.model import DeviceLost
-from services.classifier.references import ModelReference
+from services.classifier.devices.choice import Choice, Gpu, Hardware
+from services.classifier.model.port import DeviceLost
 from services.classifier.settings import ClassifierSettings
+from services.classifier.weights.names import ModelReference
 from shared.runtime import run
 from tests.unit.classifier.makers import ColourModel
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from shared.metrics import StreamMetrics
-from shared.streams import Consumer, ConsumerSettings, Delivery, Done, Outcome, Output
+from shared.streams.consumer import Consumer, ConsumerSettings, Delivery, Done, Outcome, Output
 
 STREAM, GROUP, OUT = "items.v1", "workers", "results.v1"
 QUICK = ConsumerSettings(

@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.recorder import report
-from services.recorder.media import INCOMING
+from services.recorder.media.files import INCOMING
 from shared.contract import LABELS, MEDIA
 from tests.integration.test_recorder_service import Recorder, holds, settled
 from tests.unit.recorder.messages import CLIP, Said, send

@@ -16,21 +16,21 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from services.recorder.api import Api, add_routes
-from services.recorder.database import Database
 from services.recorder.gaps import rows
-from services.recorder.gaps.api import gap_routes
 from services.recorder.gaps.rows import GapFilter
 from services.recorder.gaps.tracker import Change, Tracker
 from services.recorder.gaps.values import GapKey, KnownCamera
 from services.recorder.gaps.watch import GapWatch, LiveState
-from services.recorder.media import MediaFolder
+from services.recorder.health.pipeline import Disk, Pipeline, problems
+from services.recorder.http.api import Api, add_routes
+from services.recorder.http.gaps import gap_routes
+from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.build import deliveries
 from services.recorder.notify.delivery import Delivery
 from services.recorder.notify.file import NotifyFile, Target
 from services.recorder.notify.port import ChannelAway
-from services.recorder.pipeline import Disk, Pipeline, problems
+from services.recorder.record.database import Database
 from shared.clock import now_utc
 from shared.http_api import make_app
 from shared.presence import CameraSeen, Presence, announce

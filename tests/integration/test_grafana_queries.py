@@ -17,8 +17,8 @@ import pymysql  # type: ignore[import-untyped]  # ships no types
 import pytest
 from sqlalchemy import create_engine, insert, make_url
 
-from services.recorder import schema
-from services.recorder.database import open_database
+from services.recorder.record import schema
+from services.recorder.record.database import open_database
 from shared.clock import uuid7
 from tests.grafana import (
     Query,

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.motion.camera import FileWorker, Pace, Place
+from services.motion.cameras.worker import FileWorker, Pace, Place
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import Entry, Outbox
-from services.motion.recordings import find_recording
 from services.motion.settings import MotionServiceSettings
+from services.motion.spool.outbox import Entry, Outbox
+from services.motion.spool.recordings import find_recording
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
 from shared.contract import SnippetHeader, SnippetMessage

@@ -17,14 +17,14 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from sqlalchemy import select, text
 
-from services.recorder.database import Database, DatabaseBusy, make_engine, open_database
-from services.recorder.intake import Intake
-from services.recorder.media import INCOMING, MediaFolder
+from services.recorder.intake.intake import Intake
+from services.recorder.intake.readiness import try_recording
+from services.recorder.media.files import INCOMING, MediaFolder
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.readiness import try_recording
-from services.recorder.schema import snippets
+from services.recorder.record.database import Database, DatabaseBusy, make_engine, open_database
+from services.recorder.record.schema import snippets
 from shared.contract import LABELS, MEDIA, RECORDERS, LabelsMessage
-from shared.streams import Consumer, ConsumerSettings, Delivery, Done, Outcome, Retry
+from shared.streams.consumer import Consumer, ConsumerSettings, Delivery, Done, Outcome, Retry
 from tests.servers import HOST, RedisServer, free_port, wait_until
 from tests.unit.recorder.messages import CLIP, Said, append, labels_message, media_message, send
 

@@ -37,13 +37,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from services.recorder import database as database_module
-from services.recorder import queries
-from services.recorder.database import open_database
-from services.recorder.derivation import KeptMedia, snippet_rows
-from services.recorder.queries import EventFilter
-from services.recorder.record import record_snippet
-from services.recorder.schema import metadata
+from services.recorder.record import database as database_module
+from services.recorder.record import queries
+from services.recorder.record.database import open_database
+from services.recorder.record.queries import EventFilter
+from services.recorder.record.rows import KeptMedia, snippet_rows
+from services.recorder.record.schema import metadata
+from services.recorder.record.transactions import record_snippet
 from shared.clock import now_utc
 from tests.servers import SqlServer
 from tests.unit.recorder.messages import Said, labels_message

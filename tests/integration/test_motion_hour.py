@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.motion.camera import FileWorker, Place
+from services.motion.cameras.worker import FileWorker, Place
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import Outbox
 from services.motion.settings import MotionServiceSettings
+from services.motion.spool.outbox import Outbox
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
 from tests.unit.motion.videos import scene, write_video

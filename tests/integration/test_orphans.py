@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from services.recorder.orphans import KEPT_S, MARGIN_S, Orphans, remove_orphans
+from services.recorder.intake.orphans import KEPT_S, MARGIN_S, Orphans, remove_orphans
 from shared.contract import LABELS, MEDIA, SNIPPETS
 from tests.servers import RedisServer
 from tests.wall_clock import SettableClock

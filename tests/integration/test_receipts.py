@@ -18,14 +18,14 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from services.motion.metrics import MotionMetrics
-from services.motion.outbox import Outbox
-from services.motion.publisher import Publisher, mark_of
-from services.motion.receipts import RESENDS, Receipts
+from services.motion.spool.outbox import Outbox
+from services.motion.spool.publisher import Publisher, mark_of
+from services.motion.spool.receipts import RESENDS, Receipts
 from services.recorder import report
-from services.recorder.database import Database, open_database
-from services.recorder.intake import Intake
-from services.recorder.media import MediaFolder
+from services.recorder.intake.intake import Intake
+from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
+from services.recorder.record.database import Database, open_database
 from shared.contract import (
     CLASSIFIERS,
     LABELS,
@@ -37,8 +37,8 @@ from shared.contract import (
     Receipt,
     SnippetMessage,
 )
-from shared.receipts import receipt_of_dead
-from shared.streams import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome, Output
+from shared.streams.consumer import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome, Output
+from shared.streams.receipts import receipt_of_dead
 from tests.servers import RedisServer
 from tests.unit.recorder.messages import Said, labels_message, media_message
 

@@ -17,26 +17,32 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from sqlalchemy import delete, func, select, update
 
-from services.classifier.answerer import Answerer, AnswererMetrics
-from services.classifier.prompts import LabelBank
-from services.recorder import hindsight
-from services.recorder.api import Api, add_routes
-from services.recorder.database import Database, open_database
-from services.recorder.derivation import KeptMedia, snippet_rows
-from services.recorder.hindsight import Hindsight, HindsightWish, Outcome
-from services.recorder.hindsight_api import hindsight_routes
-from services.recorder.index import EmbeddingIndex
-from services.recorder.queries import find_event, find_frames
-from services.recorder.record import record_snippet
-from services.recorder.schema import events, frame_embeddings, frame_probabilities, past_answers, snippets
-from services.recorder.search import Search, SearchWish
-from services.recorder.search_api import search_routes
-from services.recorder.texts import NoClassifier, Texts, TextsRefused
-from services.recorder.vectors import Within
+from services.classifier.words.prompts import LabelBank
+from services.classifier.words.text_requests import Answerer, AnswererMetrics
+from services.recorder.http.api import Api, add_routes
+from services.recorder.http.hindsight import hindsight_routes
+from services.recorder.http.search import search_routes
+from services.recorder.record.database import Database, open_database
+from services.recorder.record.queries import find_event, find_frames
+from services.recorder.record.rows import KeptMedia, snippet_rows
+from services.recorder.record.schema import (
+    events,
+    frame_embeddings,
+    frame_probabilities,
+    past_answers,
+    snippets,
+)
+from services.recorder.record.transactions import record_snippet
+from services.recorder.search import hindsight
+from services.recorder.search.hindsight import Hindsight, HindsightWish, Outcome
+from services.recorder.search.index import EmbeddingIndex
+from services.recorder.search.text_requests import NoClassifier, Texts, TextsRefused
+from services.recorder.search.vectors import Within
+from services.recorder.search.words import Search, SearchWish
 from shared.clock import uuid7
 from shared.contract import TEXTS, LabelSet, SnippetMessage
+from shared.decisions.labeller import Looked, label
 from shared.http_api import make_app
-from shared.labeller import Looked, label
 from tests.unit.classifier.makers import BLUE, GREEN, NOON, RED, Colour, ColourModel, message
 
 pytestmark = pytest.mark.redis

@@ -13,16 +13,16 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
-from services.recorder.database import Database, open_database
-from services.recorder.derivation import KeptMedia, snippet_rows
-from services.recorder.feed import BATCH, Feed
-from services.recorder.index import EVENTS_AT_ONCE, EmbeddingIndex
-from services.recorder.media import MediaFolder
+from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.record import record_snippet
-from services.recorder.records import Event
-from services.recorder.retention import HOLD_S, Limits, Retention
-from services.recorder.schema import events
+from services.recorder.record.database import Database, open_database
+from services.recorder.record.feed import BATCH, Feed
+from services.recorder.record.retention import HOLD_S, Limits, Retention
+from services.recorder.record.rows import KeptMedia, snippet_rows
+from services.recorder.record.schema import events
+from services.recorder.record.transactions import record_snippet
+from services.recorder.record.values import Event
+from services.recorder.search.index import EVENTS_AT_ONCE, EmbeddingIndex
 from tests.unit.recorder.messages import Said, labels_message
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)

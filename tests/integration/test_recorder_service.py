@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from services.recorder import report
-from services.recorder.database import Database, make_engine
+from services.recorder.record.database import Database, make_engine
 from shared.clock import now_utc
 from shared.contract import LABELS, MEDIA, RECORDERS
 from tests.servers import HOST, MariaDBServer, RedisServer, free_port, spawn, wait_until

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.motion.camera import FolderWorker
+from services.motion.cameras.worker import FolderWorker
 from services.motion.metrics import MotionMetrics
-from services.motion.recordings import find_recording
+from services.motion.spool.recordings import find_recording
 from services.motion.status import CameraStatus, State
 from shared.cameras import Camera
 from tests.integration.recording_rig import clips_in, place_in

@@ -14,14 +14,14 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from sqlalchemy import select, update
 
-from services.recorder.api import Api, add_routes
-from services.recorder.database import Database, open_database
-from services.recorder.derivation import snippet_rows
-from services.recorder.media import MediaFolder
+from services.recorder.http.api import Api, add_routes
+from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.record import record_snippet
-from services.recorder.retention import Limits, Retention, RetentionRule, remove_events, set_protected
-from services.recorder.schema import events, frame_embeddings, removals, snippets
+from services.recorder.record.database import Database, open_database
+from services.recorder.record.retention import Limits, Retention, RetentionRule, remove_events, set_protected
+from services.recorder.record.rows import snippet_rows
+from services.recorder.record.schema import events, frame_embeddings, removals, snippets
+from services.recorder.record.transactions import record_snippet
 from shared.http_api import make_app
 from tests.unit.recorder.messages import CLIP, START, Said, keep, labels_message
 

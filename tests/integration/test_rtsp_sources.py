@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from services.motion.frame import Frame
+from services.motion.media.frame import Frame
 from services.motion.sources.rtsp import open_camera
 from services.motion.sources.video import SourceAway
 from shared.clock import steady_s

@@ -17,7 +17,7 @@ from typing import Any, cast
 import pytest
 from redis import Redis
 
-from services.classifier.leases import LEASES
+from services.classifier.devices.leases import LEASES
 from shared.contract import LABELS, SNIPPETS
 from tests.servers import RedisServer, free_port, spawn, wait_until
 from tests.unit.classifier.makers import RED, jpeg, message

@@ -1,4 +1,4 @@
-"""The consumer loop against a real redis-server: every rule of shared/streams.py that needs no fault of Redis."""
+"""The consumer loop against a real redis-server: every rule of shared/streams/ that needs no fault of Redis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
 from shared.errors import Permanent, Transient
-from shared.streams import Consumer, Dead, Delivery, Done, Outcome, Output, Retry
+from shared.streams.consumer import Consumer, Dead, Delivery, Done, Outcome, Output, Retry
 from tests.integration.streams_rig import (
     GROUP,
     OUT,

@@ -14,7 +14,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from shared.streams import Delivery, Outcome, is_away
+from shared.streams.consumer import Delivery, Outcome, is_away
 from tests.integration.streams_rig import (
     GROUP,
     OUT,

@@ -17,9 +17,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from services.recorder.database import Database, open_database
-from services.recorder.derivation import KeptMedia, snippet_rows
-from services.recorder.media import MediaFolder
+from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify import outbox
 from services.recorder.notify.build import deliveries
@@ -28,8 +26,10 @@ from services.recorder.notify.file import MqttTarget, NotifyFile, Target, Webhoo
 from services.recorder.notify.outbox import Outbox
 from services.recorder.notify.port import ChannelAway
 from services.recorder.notify.webhook import signature
-from services.recorder.record import QuietEvents, record_snippet
-from services.recorder.schema import notices
+from services.recorder.record.database import Database, open_database
+from services.recorder.record.rows import KeptMedia, snippet_rows
+from services.recorder.record.schema import notices
+from services.recorder.record.transactions import QuietEvents, record_snippet
 from shared.clock import now_utc
 from tests.integration.hook_server import Hooks, hook_server
 from tests.servers import HOST, MosquittoServer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import av
 
-from services.motion.packets import StreamFacts
+from services.motion.media.packets import StreamFacts
 from services.motion.sources.timing import LiveTimes
 from services.motion.sources.video import SourceAway, Video, open_container, say
 from shared.clock import steady_s

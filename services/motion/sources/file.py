@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import av
 
-from services.motion.packets import StreamFacts
+from services.motion.media.packets import StreamFacts
 from services.motion.sources.timing import LONGEST_HOLE_S, FileTimes, Hole
 from services.motion.sources.video import Video, open_recording, say
 from shared.errors import ConfigError

@@ -19,10 +19,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from services.motion.frame import FormatReader, Frame
-from services.motion.hints import size_of
-from services.motion.idle import Idler, Wish
-from services.motion.packets import Packet, StreamFacts
+from services.motion.media.frame import FormatReader, Frame
+from services.motion.media.packets import Packet, StreamFacts
+from services.motion.sources.idle import Idler, Wish
+from services.motion.sources.packet_sizes import size_of
 from services.motion.sources.timing import Arrival, LiveTimes, Timed, timed
 from shared.errors import Transient, redact
 

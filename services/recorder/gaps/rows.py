@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import Row, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.recorder.database import insert_or_keep
 from services.recorder.gaps.tracker import Change
 from services.recorder.gaps.values import Gap, GapKey, KnownCamera
-from services.recorder.notify.due import is_due
-from services.recorder.schema import cameras, gap_notices, gaps
+from services.recorder.record.database import insert_or_keep
+from services.recorder.record.due import is_due
+from services.recorder.record.schema import cameras, gap_notices, gaps
 from shared.clock import uuid7
 
 OPEN_MAX = 2000  # as many gaps are looked at as are open at most: cameras, and a few more

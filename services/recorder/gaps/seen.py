@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.recorder.gaps.values import CameraNow, Fault, GapKey, Kind, KnownCamera
-from services.recorder.pipeline import NO_BYTES, Disk
+from services.recorder.health.pipeline import NO_BYTES, Disk
 from shared.presence import CameraSeen, Heard, Presence
 
 CAMERA_CHARS = 64  # longer ids are no camera file's: the record cannot hold them

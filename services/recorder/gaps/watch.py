@@ -14,14 +14,14 @@ from datetime import datetime
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.recorder.database import Database
 from services.recorder.gaps import rows
 from services.recorder.gaps.seen import Seen, cameras_now, configured, faults, there
 from services.recorder.gaps.tracker import Change, Tracker
 from services.recorder.gaps.values import KINDS, CameraNow, GapKey, KnownCamera
+from services.recorder.health.pipeline import Disk, Pipeline
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.pipeline import Disk, Pipeline
-from services.recorder.retention import HOLD_S, LEAP_S
+from services.recorder.record.database import Database
+from services.recorder.record.retention import HOLD_S, LEAP_S
 from shared.clock import CautiousClock, now_utc
 from shared.errors import Transient, redact
 from shared.logs import get_logger

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from services.recorder.database import Database
 from services.recorder.gaps.watch import LiveState
-from services.recorder.media import MediaFolder
+from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.delivery import Address, Delivery
 from services.recorder.notify.file import NotifyFile, Target
@@ -12,6 +11,7 @@ from services.recorder.notify.mqtt import Mqtt
 from services.recorder.notify.port import Channel
 from services.recorder.notify.record_view import StateOfRecord
 from services.recorder.notify.webhook import Webhook
+from services.recorder.record.database import Database
 
 
 def deliveries(

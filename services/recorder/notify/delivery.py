@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from services.recorder import queries
-from services.recorder.database import Database
 from services.recorder.gaps import rows as gap_rows
 from services.recorder.gaps.rows import DueGap
 from services.recorder.metrics import RecorderMetrics
@@ -22,7 +20,9 @@ from services.recorder.notify import outbox
 from services.recorder.notify.filters import Filter
 from services.recorder.notify.outbox import BEFORE, Due, Sent
 from services.recorder.notify.port import Channel, ChannelAway, Notice, NoticeRefused
-from services.recorder.records import Event
+from services.recorder.record import queries
+from services.recorder.record.database import Database
+from services.recorder.record.values import Event
 from shared.clock import CautiousClock, now_utc
 from shared.errors import Stopped, Transient
 from shared.logs import get_logger

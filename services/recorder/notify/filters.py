@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from zoneinfo import ZoneInfo
 
-from services.recorder.records import Detection, Event
+from services.recorder.record.values import Detection, Event
 
 
 @dataclass(frozen=True, slots=True)

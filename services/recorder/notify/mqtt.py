@@ -37,7 +37,7 @@ from services.recorder.notify.file import MqttTarget
 from services.recorder.notify.homeassistant import EVENT_TYPE, Announced
 from services.recorder.notify.payload import event_json, gap_json, gap_type, notice_json
 from services.recorder.notify.port import ChannelAway, Notice
-from services.recorder.records import Event
+from services.recorder.record.values import Event
 
 ONLINE, OFFLINE = b"online", b"offline"
 PICTURE_MAX_BYTES = 2 * 1024 * 1024

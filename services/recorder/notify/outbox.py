@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, and_, case, delete, select, update
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.recorder.database import insert_or_keep
-from services.recorder.notify.due import is_due
-from services.recorder.schema import events, notice_holders, notices
+from services.recorder.record.database import insert_or_keep
+from services.recorder.record.due import is_due
+from services.recorder.record.schema import events, notice_holders, notices
 from shared.clock import EPOCH
 
 KEPT_DAYS = 30  # how long it is known what was sent: longer than any cooldown, and than any event lasts

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.recorder.gaps.values import Gap
 from services.recorder.notify.port import Notice
-from services.recorder.records import Event
+from services.recorder.record.values import Event
 
 
 def event_json(event: Event, page: str) -> dict[str, Any]:  # Any: JSON

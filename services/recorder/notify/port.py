@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from services.recorder.gaps.values import Gap
-from services.recorder.records import Detection, Event
+from services.recorder.record.values import Detection, Event
 from shared.errors import Transient
 
 

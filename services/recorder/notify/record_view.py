@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import delete, select, update
 
-from services.recorder import queries
-from services.recorder.database import Database, insert_or_keep
 from services.recorder.gaps.values import CameraNow
 from services.recorder.gaps.watch import LiveState, OpenGap
-from services.recorder.media import MediaFolder
+from services.recorder.media.files import MediaFolder
 from services.recorder.notify.filters import Filter
 from services.recorder.notify.homeassistant import Announced
 from services.recorder.notify.mqtt import PICTURE_MAX_BYTES, CameraState
-from services.recorder.queries import EventFilter
-from services.recorder.schema import announcements, installation
+from services.recorder.record import queries
+from services.recorder.record.database import Database, insert_or_keep
+from services.recorder.record.queries import EventFilter
+from services.recorder.record.schema import announcements, installation
 
 CAMERAS_MAX = 1000  # announced at a connection at most
 LOOKED_AT = 50  # accepted events of a camera among which one that passes the filter is looked for

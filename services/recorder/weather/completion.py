@@ -16,10 +16,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.recorder.database import Database, insert_or_keep
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.record import rising
-from services.recorder.schema import events, weather_reports
+from services.recorder.record.database import Database, insert_or_keep
+from services.recorder.record.schema import events, weather_reports
+from services.recorder.record.transactions import rising
 from services.recorder.weather.port import (
     Place,
     Report,

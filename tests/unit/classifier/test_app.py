@@ -21,10 +21,10 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from services.classifier.app import MULTIPLE, Classifier, ClassifierMetrics, chunk_sizes
-from services.classifier.preprocess import REASONS
+from services.classifier.model.preprocess import REASONS
 from services.classifier.settings import ClassifierSettings
 from shared.contract import CLASSIFIERS, LABELS, SNIPPETS, LabelsMessage, SnippetMessage
-from shared.streams import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome
+from shared.streams.consumer import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome
 from tests.unit.classifier.makers import BLUE, GREEN, RED, ColourModel, jpeg, message
 
 

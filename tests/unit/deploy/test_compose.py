@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings
 from ruamel.yaml import YAML
 
 from services.classifier.settings import ClassifierSettings
-from services.local.stack import GLIBC_TUNABLES
+from services.local.launcher.stack import GLIBC_TUNABLES
 from services.motion.settings import MotionServiceSettings
 from services.recorder.settings import RecorderSettings
 from shared.cameras import load_cameras

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from services.local.analyze import AnalyzeWish, check_wish
-from services.local.analyze import _document as camera_file_of
-from services.local.calibrate import CalibrateWish, calibrate_camera
+from services.local.commands.analyze import AnalyzeWish, check_wish
+from services.local.commands.analyze import _document as camera_file_of
+from services.local.commands.calibrate import CalibrateWish, calibrate_camera
 from services.local.config import load_run_config
-from services.local.redis_server import prepare_redis
-from services.local.truth import read_folder
-from services.motion.probe import probe, probe_source
-from services.motion.recordings import find_recording
+from services.local.evaluation.labelled_clips import read_folder
+from services.local.launcher.redis_server import prepare_redis
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.file import open_file
-from services.recorder.database import open_database, sqlite_address
+from services.motion.sources.probe import probe, probe_source
+from services.motion.spool.recordings import find_recording
 from services.recorder.notify.file import load_notify
+from services.recorder.record.database import open_database, sqlite_address
 from shared.cameras import kind_of, load_cameras, parse_cameras
 from shared.errors import ConfigError, redact
 from shared.settings import load_settings

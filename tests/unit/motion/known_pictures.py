@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from services.motion.rendering import plane_rows, plane_view
+from services.motion.media.rendering import plane_rows, plane_view
 
 Pixels = npt.NDArray[np.uint8]
 Reals = npt.NDArray[np.float64]

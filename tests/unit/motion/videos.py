@@ -11,7 +11,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from services.motion.packets import Packet, StreamFacts
+from services.motion.media.packets import Packet, StreamFacts
 from services.motion.sources.video import facts_of
 
 Plane = npt.NDArray[np.uint8]

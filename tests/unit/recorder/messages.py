@@ -10,8 +10,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from services.recorder.derivation import KeptMedia
-from services.recorder.media import MediaFolder
+from services.recorder.media.files import MediaFolder
+from services.recorder.record.rows import KeptMedia
 from shared.clock import uuid7
 from shared.contract import (
     LABELS,

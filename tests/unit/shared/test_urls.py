@@ -8,13 +8,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from pydantic import SecretStr
 
-from services.local.ask import url_faults
+from services.local.commands.ask import url_faults
 from services.local.config import load_run_config
-from services.motion.sources.mjpeg import open_mjpeg
+from services.motion.sources.http_mjpeg import open_mjpeg
 from services.motion.sources.video import SourceAway
-from services.motion.sources.whep import open_whep
-from services.recorder.database import parse_url, sqlite_address
+from services.motion.sources.webrtc.whep import open_whep
 from services.recorder.notify.file import WebhookTarget, load_notify
+from services.recorder.record.database import parse_url, sqlite_address
 from services.recorder.settings import RecorderSettings
 from shared.cameras import parse_cameras
 from shared.errors import ConfigError

@@ -1,0 +1,96 @@
+"""What int8.prove() found, kept beside the speed file: a later start makes the layers again and checks a few pictures.
+
+Knows int8.py, and no model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from services.classifier.model import int8
+from services.classifier.model.int8 import Inputs, Proof, Recipe, remake
+from services.classifier.weights.integrity import hash_file
+
+_FOUND = ("cosine", "shift", "n_int8", "n_products", "n_pictures")  # of a Proof: plain numbers
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What prove() is asked about: pictures as it takes them, and what is embedded for its labels."""
+
+    pictures: torch.Tensor
+    words: Sequence[str]
+    temperature: float
+
+
+class KeptProof:
+    """The file with one proof, be it a refusal. A folder that cannot be written keeps nothing.
+
+    It holds for weights (a checksum of their files), a CPU, torch and the source of int8.py: `made_by`.
+    """
+
+    def __init__(self, path: Path, made_by: Sequence[str]) -> None:
+        self._path = path
+        self._made_by = [*made_by, hash_file(Path(int8.__file__))]
+
+    def read(self, tower: Any, question: Question) -> Proof | None:  # Any: open_clip has no types
+        """Return the proof of this float32 tower; None where there is none for this question, or it does not hold."""
+        try:
+            with np.load(self._path, allow_pickle=False) as found:
+                about = json.loads(str(found["about"]))
+                if about["question"] != self._checksum(question):
+                    return None
+                inputs = {
+                    name: Inputs(torch.from_numpy(found[f"{number}"]), bool(is_skewed))
+                    for number, (name, is_skewed) in enumerate(about["layers"])
+                }
+                recipe = Recipe(inputs, torch.from_numpy(found["features"]))
+            proof = Proof(None, **about["found"], recipe=recipe)
+            is_near = bool(about["is_near"])
+        except _UNREADABLE:  # none yet, or broken: it is proved again, and written anew
+            return None
+        if not is_near:
+            return proof
+        made = remake(tower, question.pictures, recipe)
+        return None if made is None else replace(proof, tower=made)
+
+    def write(self, question: Question, proof: Proof) -> None:
+        """Write it whole: temporary file, rename."""
+        recipe = proof.recipe
+        if recipe is None:
+            return
+        about = {
+            "question": self._checksum(question),
+            "is_near": proof.tower is not None,
+            "found": {name: getattr(proof, name) for name in _FOUND},
+            "layers": [(name, inputs.is_skewed) for name, inputs in recipe.inputs.items()],
+        }
+        arrays: dict[str, Any] = {  # Any: numpy takes them for its other parameters
+            str(number): one.largest.numpy() for number, one in enumerate(recipe.inputs.values())
+        }
+        with contextlib.suppress(OSError):  # proving again at the next start is all it costs
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".", suffix=".npz")
+            with os.fdopen(descriptor, "wb") as file:
+                np.savez(file, about=json.dumps(about), features=recipe.features.numpy(), **arrays)
+            Path(temporary).replace(self._path)
+
+    def _checksum(self, question: Question) -> str:
+        """Return what differs when another answer may be right."""
+        beside = [self._made_by, list(question.words), question.temperature]
+        digest = hashlib.sha256(json.dumps(beside).encode())
+        digest.update(question.pictures.contiguous().numpy().tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,136 @@
+"""Weights on the Hugging Face hub: which repositories a model needs, and whether they are on this machine.
+
+Reads the hub's cache as it is laid out on disk; asks the network for nothing but whether it is there. No torch.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from services.classifier.weights.names import (
+    CONFIG_FILE,
+    ModelReference,
+    architecture_config,
+    how_to_get,
+    names_of,
+    read_json,
+    repository,
+    resolve_model,
+)
+from shared.errors import ConfigError
+
+# what open_clip takes from a repository without naming a file, best first
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+CONNECT_S = 5.0  # to connect, and to answer
+LIMIT_S = 8.0  # with the look-up of the name, which has a patience of its own
+
+
+def require(reference: ModelReference, models_dir: Path) -> None:
+    """Raise ConfigError, one line, when the weights are not here and nothing could be fetched; within LIMIT_S."""
+    if reference.kind != "folder" and not is_here(reference, models_dir) and (why := why_unreachable()):
+        raise ConfigError(not_here(reference, why))
+
+
+def not_here(reference: ModelReference, why: str) -> str:
+    """Say in one line that a model has to be fetched."""
+    return (
+        f"MODEL={reference.name}: its weights are not on this machine and could not be fetched ({why}); "
+        f"with a network, {how_to_get(reference.name)}"
+    )
+
+
+def cache_of(models_dir: Path | None) -> Path:
+    """Return the folder of the hub's cache: the models directory, or the library's own."""
+    if models_dir is not None:
+        return models_dir
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def is_here(reference: ModelReference, models_dir: Path) -> bool:
+    """Tell whether the cache has a model's weights. That they are whole is integrity.py's to find out."""
+    return any(path.name in _weight_names(reference) for path in snapshot(models_dir, reference))
+
+
+def snapshot(models_dir: Path, reference: ModelReference) -> tuple[Path, ...]:
+    """Return the files that the cache has of a model's own repository."""
+    return snapshot_files(models_dir, repository(reference)[0], reference.revision)
+
+
+def snapshot_files(models_dir: Path, name: str, revision: str = "") -> tuple[Path, ...]:
+    """Return the files that the cache has of a repository, at a revision (branch, tag or commit)."""
+    folder = models_dir / f"models--{name.replace('/', '--')}"
+    ref = folder / "refs" / (revision or "main")
+    try:
+        commit = ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision
+        found = folder / "snapshots" / commit
+        return tuple(sorted(path for path in found.rglob("*") if path.is_file())) if commit else ()
+    except OSError:
+        return ()
+
+
+def present(models_dir: Path) -> tuple[str, ...]:
+    """Return the names of the models whose weights are in the cache."""
+    found = []
+    for folder in sorted(models_dir.glob("models--*--*")):
+        name = folder.name.removeprefix("models--").replace("--", "/", 1)
+        named = names_of(name) or (f"hf-hub:{name}",)
+        found += [one for one in named if is_here(resolve_model(one, models_dir), models_dir)]
+    return tuple(found)
+
+
+def cached_files(models_dir: Path, reference: ModelReference) -> tuple[Path, ...]:
+    """Return all files of a model in the cache: weights, config, and its tokenizer's, which may be another's."""
+    own = snapshot(models_dir, reference)
+    if weights := [path for path in own if path.name in _weight_names(reference)]:
+        best = min(weights, key=lambda path: _weight_names(reference).index(path.name))
+        own = tuple(path for path in own if path == best or path not in weights)
+    config = model_config(models_dir, reference).get("model_cfg", {})
+    tokenizer = str(config.get("text_cfg", {}).get("hf_tokenizer_name") or "")
+    others: tuple[Path, ...] = ()
+    if tokenizer.count("/") == 1 and tokenizer != repository(reference)[0]:
+        others = tuple(
+            path
+            for path in snapshot_files(models_dir, tokenizer)
+            if path.suffix not in (".bin", ".safetensors")
+        )
+    return (*own, *others)
+
+
+def model_config(models_dir: Path, reference: ModelReference) -> dict[str, Any]:  # Any: JSON
+    """Return what open_clip_config.json says of a model: a repository's own file, or open_clip's of a NAME/TAG."""
+    if reference.kind == "open_clip":
+        return {"model_cfg": architecture_config(reference.architecture)}
+    path = next((path for path in snapshot(models_dir, reference) if path.name == CONFIG_FILE), None)
+    return read_json(path) if path else {}
+
+
+def why_unreachable() -> str:
+    """Return why the hub cannot be asked, '' when it can; at most LIMIT_S."""
+    said: list[str] = []
+    asking = threading.Thread(target=lambda: said.append(_ask()), daemon=True)
+    asking.start()
+    asking.join(LIMIT_S)
+    return said[0] if said else f"no answer from the hub within {LIMIT_S:.0f} s"
+
+
+def _ask() -> str:
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        answer = get_session().head(constants.ENDPOINT, timeout=CONNECT_S)
+    except Exception as exc:  # noqa: BLE001 - its HTTP client, the proxy's and the resolver's errors share no base
+        return f"no network to {constants.ENDPOINT}: {' '.join(str(exc).split())[:80] or type(exc).__name__}"
+    return f"{constants.ENDPOINT} answers {answer.status_code}" if answer.status_code >= 500 else ""
+
+
+def _weight_names(reference: ModelReference) -> tuple[str, ...]:
+    named = repository(reference)[1]
+    if not named:
+        return WEIGHTS
+    return (f"{Path(named).stem}.safetensors", named)

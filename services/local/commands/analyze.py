@@ -1,0 +1,283 @@
+"""`clipwatch analyze`: recordings through the same pipeline, as fast as the machine can, ending by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from services.classifier.weights import hub
+from services.classifier.weights.names import resolve_model
+from services.local.config import folder_faults, models_dir
+from services.local.launcher.stack import Stack, StackPlan, running
+from services.local.records import EventRow, Records, SnippetRow
+from services.motion.sources.probe import FileFacts, probe
+from shared.cameras import parse_cameras
+from shared.clock import to_millis
+from shared.contract import duration_s
+from shared.errors import ClipwatchError, ConfigError
+
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzeWish:
+    """What the command line asked for; nothing of it is checked yet."""
+
+    files: tuple[Path, ...]
+    labels: tuple[str, ...]
+    background: tuple[str, ...]
+    threshold: float
+    model: str
+    out: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One file that can be analysed: `name` is the file's without extension, `camera` an id made of it, unique."""
+
+    camera: str
+    name: str
+    path: Path
+    starts_at: datetime
+    facts: FileFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What came out: events by camera and time, and what a user has to be told."""
+
+    events: tuple[EventRow, ...]
+    recordings: tuple[Recording, ...]
+    faults: tuple[str, ...]  # files that turned out to be cut off or broken on the way
+    n_dead: int
+
+
+class AnalysisFailed(ClipwatchError):
+    """A service gave up; its own words are in `lines`, and `exit_code` is 2 when they speak of bad input."""
+
+    def __init__(self, lines: Sequence[str], exit_code: int) -> None:
+        self.lines = tuple(lines)
+        self.exit_code = exit_code
+        super().__init__("\n".join(lines))
+
+
+def check_wish(wish: AnalyzeWish) -> tuple[Recording, ...]:
+    """Return the recordings; raise ConfigError with every fault of the whole wish at once."""
+    faults: list[str] = []
+    recordings: list[Recording] = []
+    if not wish.files:
+        faults.append("no recordings given: name at least one video file")
+    for path in wish.files:
+        try:
+            facts = probe(path)
+        except ConfigError as exc:
+            faults.extend(exc.faults)
+            continue
+        taken = {recording.camera for recording in recordings}
+        camera = _camera_id(path, taken)
+        is_second = any(recording.name == path.stem for recording in recordings)
+        name = camera if is_second else path.stem
+        recordings.append(Recording(camera, name, path.resolve(), _starts_at(path, facts), facts))
+    if not [label for label in wish.labels if label.strip()]:
+        faults.append("no labels given: say what to look for, for example --label 'a dog'")
+    try:
+        hub.require(resolve_model(wish.model, models_dir()), models_dir())
+    except ConfigError as exc:
+        faults.extend(fault.replace("MODEL=", "--model ", 1) for fault in exc.faults)
+    faults.extend(folder_faults("--out", wish.out))
+    faults.extend(_word_faults(wish))
+    if faults:
+        raise ConfigError(faults)
+    return tuple(recordings)
+
+
+def _word_faults(wish: AnalyzeWish) -> list[str]:
+    """Say what is wrong with labels, background and threshold, whatever is wrong with the files."""
+    camera = {
+        "id": "recording",
+        "url": "recording.mp4",
+        "labels": [label for label in wish.labels if label.strip()] or ["-"],  # none: told already
+        "background": list(wish.background),
+        "threshold": wish.threshold,
+    }
+    try:
+        parse_cameras({"cameras": [camera]}, "command line", Path.cwd(), {})
+    except ConfigError as exc:
+        named = (re.sub(r"^command line: camera '[^']*': ", "--", fault) for fault in exc.faults)
+        return list(dict.fromkeys(named))
+    return []
+
+
+async def analyze(
+    wish: AnalyzeWish,
+    recordings: Sequence[Recording],
+    stop: asyncio.Event,
+    progress: Callable[[str, float], None],
+) -> Analysis:
+    """Run the pipeline over `recordings`; `progress(stage, share 0..1)` is called as it goes.
+
+    Clips end up as <out>/<camera>/<event id>-<n>.mp4. Raises AnalysisFailed when a service gave up, ConfigError when
+    `out` cannot be written.
+    """
+    try:
+        wish.out.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".clipwatch-", dir=wish.out)).resolve()
+    except OSError as exc:
+        raise ConfigError(f"--out {wish.out}: cannot be written: {exc.strerror}") from exc
+    try:
+        cameras_file = work / "cameras.yml"
+        with cameras_file.open("w", encoding="utf-8") as file:
+            YAML().dump(_document(wish, recordings), file)
+        plan = StackPlan(
+            data_dir=work,
+            cameras_file=cameras_file,
+            model=wish.model,
+            models_dir=models_dir(),
+            media_dir=work / "media",
+            page_port=0,
+            weather="none",
+            is_finite=True,
+            log_level="WARNING",
+        )
+        async with running(plan) as stack:
+            faults = await _until_done(stack, stop, progress)
+            n_dead = await stack.dead_letters()
+            async with Records.open(stack.database_url, plan.media_dir) as records:
+                events = await records.all_events()
+        events = [_moved(event, wish.out.resolve()) for event in events]
+        return Analysis(tuple(events), tuple(recordings), tuple(faults), n_dead)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
+
+
+async def _until_done(stack: Stack, stop: asyncio.Event, progress: Callable[[str, float], None]) -> list[str]:
+    states: list[dict[str, Any]] = []  # Any: motion's JSON
+    most_waiting = 1
+    while not await stack.is_done():
+        if stop.is_set():
+            raise AnalysisFailed(["interrupted: nothing was kept"], 1)
+        if stack.failure.done():
+            gone = stack.failure.result()
+            raise AnalysisFailed(_last_words(gone.last_lines) or [str(gone)], 2 if gone.exit_code == 2 else 1)
+        states = await stack.cameras() or states
+        done_s = sum(min(float(s.get("position_s") or 0), float(s.get("duration_s") or 0)) for s in states)
+        whole_s = sum(float(s.get("duration_s") or 0) for s in states)
+        if stack.children["motion"].is_finished:
+            waiting = await stack.backlog() or 0
+            most_waiting = max(most_waiting, waiting)
+            progress("naming", 1 - waiting / most_waiting)
+        elif whole_s:
+            progress("watching", done_s / whole_s)
+        else:
+            progress("starting", 0.0)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), POLL_S)
+    progress("done", 1.0)
+    states = await asyncio.to_thread(stack.last_cameras) or states
+    return [f"{s['id']}: {s['message']}" for s in states if s.get("message")]
+
+
+def _last_words(lines: Sequence[str]) -> list[str]:
+    """Return what a service said of its settings, without the lines of its log."""
+    return [line for line in lines if re.match(r"(motion|classifier|recorder): ", line)][-5:]
+
+
+def _document(wish: AnalyzeWish, recordings: Sequence[Recording]) -> dict[str, Any]:  # Any: a YAML document
+    return {
+        "cameras": [
+            {
+                "id": recording.camera,
+                "url": recording.path.as_uri(),  # whatever its name: nothing of it is taken for ${NAME} or a scheme
+                "labels": list(wish.labels),
+                "background": list(wish.background),
+                "threshold": wish.threshold,
+                "pace": "fast",
+                "loop": False,
+                "starts_at": recording.starts_at.isoformat(),
+            }
+            for recording in recordings
+        ]
+    }
+
+
+def _camera_id(path: Path, taken: set[str]) -> str:
+    """Return the file's name without extension, in the characters an id may have, and unique."""
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).lstrip("_.-")[:56] or "recording"
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    return name
+
+
+def _starts_at(path: Path, facts: FileFacts) -> datetime:
+    """Return when the recording began: its own creation time, else its last change less its length."""
+    if facts.created_at:
+        return to_millis(facts.created_at)
+    changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return to_millis(changed - timedelta(seconds=facts.duration_s or 0))
+
+
+def _moved(event: EventRow, out: Path) -> EventRow:
+    folder = out / event.camera
+    folder.mkdir(exist_ok=True)
+    snippets = [
+        SnippetRow(
+            number=snippet.number,
+            started_at=snippet.started_at,
+            ended_at=snippet.ended_at,
+            clip=_move(snippet.clip, folder / f"{event.id}-{snippet.number}.mp4"),
+            thumbnail=_move(snippet.thumbnail, folder / f"{event.id}-{snippet.number}.jpg"),
+            model=snippet.model,
+        )
+        for snippet in event.snippets
+    ]
+    return event.with_snippets(tuple(snippets))
+
+
+def _move(source: Path | None, target: Path) -> Path | None:
+    return source.replace(target) if source is not None and source.exists() else None
+
+
+def event_json(event: EventRow, recording: Recording) -> dict[str, Any]:  # Any: JSON values
+    """Return one line of `--json`; see docs/guide/analyze.md for the fields."""
+
+    def seconds(moment: datetime) -> float:
+        return round(duration_s(recording.starts_at, moment), 3)
+
+    return {
+        "event_id": event.id,
+        "camera": recording.name,
+        "started_at": iso(event.started_at),
+        "ended_at": iso(event.ended_at),
+        "start_s": seconds(event.started_at),
+        "end_s": seconds(event.ended_at),
+        "label": event.label,
+        "probability": round(event.probability, 4) if event.probability is not None else None,
+        "labels": {text: round(peak, 4) for text, peak in event.peaks.items()},
+        "accepted": list(event.accepted),
+        "snippets": [
+            {
+                "path": str(snippet.clip) if snippet.clip else None,
+                "start_s": seconds(snippet.started_at),
+                "end_s": seconds(snippet.ended_at),
+                "thumbnail": str(snippet.thumbnail) if snippet.thumbnail else None,
+            }
+            for snippet in event.snippets
+        ],
+        "model": event.snippets[0].model if event.snippets else None,
+    }
+
+
+def iso(moment: datetime) -> str:
+    """Return a time as RFC 3339 in UTC with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,144 @@
+"""What the terminal shows: the live table of events, totals, faults. Knows rows, not where they come from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console, JustifyMethod
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from services.local.commands.analyze import Recording
+from services.local.records import EventRow
+from shared.contract import duration_s
+from shared.errors import redact
+from shared.plurals import plural
+
+COLUMNS = ("time", "camera", "label", "probability", "weather", "clip")
+
+
+def wide_console(is_stderr: bool = False) -> Console:
+    """Return a console that does not break lines for a file or a pipe, whose width nobody knows."""
+    console = Console(stderr=is_stderr, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 160
+    return console
+
+
+def events_table(rows: Sequence[EventRow], title: str, limit: int | None = None) -> Table:
+    """Return the table of `rows` (newest first), the newest at the bottom where the eye is, at most `limit`."""
+    table = Table(title=title, title_justify="left", expand=True, header_style="bold")
+    for column in COLUMNS:
+        table.add_column(
+            column,
+            justify="right" if column == "probability" else "left",
+            no_wrap=column != "clip",
+            overflow="fold" if column == "clip" else "ellipsis",
+        )
+    for row in reversed(rows[:limit]):
+        table.add_row(*(escape(cell) for cell in cells(row)), style="bold" if row.is_open else "")
+    return table
+
+
+def cells(row: EventRow) -> tuple[str, str, str, str, str, str]:
+    """Return the texts of one event, in the order of COLUMNS."""
+    return (
+        local_time(row.started_at) + (" …" if row.is_open else ""),
+        row.camera,
+        ", ".join(row.accepted) or "(nothing accepted)",
+        f"{row.probability:.2f}" if row.probability is not None else "",
+        row.weather or "not there yet",
+        clips_text(row),
+    )
+
+
+def local_time(moment: datetime) -> str:
+    """Return a time as a person near the camera reads it."""
+    return moment.astimezone().strftime("%m-%d %H:%M:%S")
+
+
+def clips_text(row: EventRow) -> str:
+    """Return where the first clip is, and how many more there are."""
+    clips = [snippet.clip for snippet in row.snippets if snippet.clip]
+    if not clips:
+        return ""
+    more = f" (+{len(clips) - 1})" if len(clips) > 1 else ""
+    return _short(clips[0]) + more
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def totals(rows: Sequence[EventRow], n_dead: int) -> str:
+    """Return one line of totals: events, labels, clips, and what could not be handled."""
+    accepted = [row for row in rows if row.accepted]
+    counts: dict[str, int] = {}
+    for row in accepted:
+        for label in row.accepted:
+            counts[label] = counts.get(label, 0) + 1
+    labels = ", ".join(
+        f"{label} {n}" for label, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
+    n_clips = sum(1 for row in accepted for snippet in row.snippets if snippet.clip)
+    text = f"{plural(len(accepted), 'event')} recorded ({labels or 'no label'}), {plural(n_clips, 'clip')}"
+    n_other = len(rows) - len(accepted)
+    if n_other:
+        text += f"; {n_other} more moved, but no label was accepted"
+    if n_dead:
+        text += f"; {plural(n_dead, 'message')} could not be handled (dead letters)"
+    return text
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[str, float], None]]:
+    """Show a progress bar on stderr; yields the function that moves it (stage, share 0..1)."""
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("starting", total=1.0)
+        yield lambda stage, share: progress.update(task, description=stage, completed=share)
+
+
+def print_analysis(events: Sequence[EventRow], recordings: Mapping[str, Recording], out: Path) -> None:
+    """Print the events of `clipwatch analyze` as a table, with their place in the recording."""
+    console = wide_console()
+    table = Table(header_style="bold", expand=False)
+    for column in ("recording", "from", "to", "label", "probability", "all peaks", "clip"):
+        justify: JustifyMethod = "right" if column in ("from", "to", "probability") else "left"
+        table.add_column(column, justify=justify, overflow="fold" if column == "clip" else "ellipsis")
+    for event in events:
+        recording = recordings[event.camera]
+        table.add_row(
+            escape(recording.name),
+            clock_text(duration_s(recording.starts_at, event.started_at)),
+            clock_text(duration_s(recording.starts_at, event.ended_at)),
+            escape(", ".join(event.accepted) or "(nothing accepted)"),
+            f"{event.probability:.2f}" if event.probability is not None else "",
+            escape(", ".join(f"{text} {peak:.2f}" for text, peak in event.peaks.items())),
+            escape(clips_text(event)),
+        )
+    if events:
+        console.print(table)
+    console.print(f"{totals(events, 0)} in {_short(out.resolve())}")
+
+
+def clock_text(seconds: float) -> str:
+    """Return seconds as 1:02:03.4 or 2:03.4."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def print_faults(faults: Sequence[str]) -> None:
+    """Print one line a fault on stderr, without colour codes when it is no terminal."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+    for fault in faults:
+        line = redact(fault).replace("\n", "\\n")  # names of files hold what they like
+        console.print(f"clipwatch: {line}", markup=False)

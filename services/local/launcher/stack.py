@@ -1,0 +1,298 @@
+"""One machine's whole clipwatch: Redis, motion, classifier and recorder as processes under one launcher."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.local.launcher.ports import claimed_port, free_port
+from services.local.launcher.processes import Child, ChildGaveUp, ChildSpec, LineSink, stop_children
+from services.local.launcher.redis_server import EmbeddedRedis, prepare_redis
+from services.recorder.record.database import sqlite_address
+from shared.contract import LABELS, MEDIA, SNIPPETS
+from shared.errors import ConfigError, redact
+from shared.redis_client import make_redis
+
+SERVICES = ("motion", "classifier", "recorder")
+# What the slowest needs under load: motion up to 5.5 s when Redis does not answer, the classifier 0.4 of it for the
+# batch in hand (docs/design/deployment.md).
+DRAIN_S = 6.0
+SERVICES_STOP_S = DRAIN_S + 3.0  # 2 s for what the drain cut off, 1 s to leave; then they are killed
+REDIS_STOP_S = 1.0
+# Freed pages are kept: glibc giving them back and faulting them in again was half of the classifier's time.
+GLIBC_TUNABLES = (
+    "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """What to start, and where. None for a URL: embedded."""
+
+    data_dir: Path
+    cameras_file: Path
+    model: str
+    models_dir: Path
+    media_dir: Path
+    page_port: int
+    weather: str = "open_meteo"
+    redis_url: str | None = None
+    database_url: str | None = None
+    is_finite: bool = False  # the cameras end by themselves
+    log_level: str = "INFO"
+    extra_env: Mapping[str, str] = field(default_factory=dict)
+    services: tuple[str, ...] = SERVICES  # what is started beside Redis
+
+
+@dataclass(slots=True)
+class Stack:
+    """A started stack. `failure` is set when a process gave up; the caller decides what to say."""
+
+    plan: StackPlan
+    redis_url: str
+    database_url: str
+    page_port: int
+    ports: dict[str, int]
+    children: dict[str, Child]
+    redis: Redis
+    embedded: EmbeddedRedis | None
+    failure: asyncio.Future[ChildGaveUp]
+    http: httpx.AsyncClient
+    sink: LineSink
+
+    async def unready(self) -> tuple[str, ...]:
+        """Return the services that do not say yet that they are ready, in the order of the pipeline."""
+        answers = await asyncio.gather(*(self._get(name, "/readyz") for name in self.ports))
+        return tuple(
+            name
+            for name, answer in zip(self.ports, answers, strict=True)
+            if answer is None and not self.children[name].is_finished
+        )
+
+    async def cameras(self) -> list[dict[str, Any]]:  # Any: motion's JSON
+        """Return what motion says of each camera, or nothing while it cannot answer."""
+        answer = await self._get("motion", "/api/cameras")
+        if answer is None:
+            return []
+        return list(answer.json()["cameras"])
+
+    def last_cameras(self) -> list[dict[str, Any]]:  # Any: motion's JSON
+        """Return what motion said of each camera when it ended by itself, or nothing."""
+        try:
+            document = json.loads((self.plan.data_dir / "motion" / "status.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return []
+        return list(document["cameras"])
+
+    async def backlog(self) -> int | None:
+        """Return the entries that wait to be labelled or recorded; None while Redis does not answer."""
+        try:
+            return int(await self.redis.xlen(SNIPPETS)) + int(await self.redis.xlen(LABELS))
+        except (RedisError, OSError):
+            return None
+
+    async def dead_letters(self) -> int:
+        """Return the entries that could not be handled."""
+        return sum([int(await self.redis.xlen(f"{stream}:dead")) for stream in (SNIPPETS, LABELS, MEDIA)])
+
+    async def is_done(self) -> bool:
+        """Whether a finite stack has read all of its cameras and recorded all of their snippets."""
+        return self.children["motion"].is_finished and await self.backlog() == 0
+
+    async def run_motion(self, cameras_file: Path) -> None:
+        """Let a motion service of its own read the files of `cameras_file` to their ends; raise ChildGaveUp.
+
+        For plans without motion: thousands of recordings are read a few at a time.
+        """
+        plan = replace(self.plan, cameras_file=cameras_file, is_finite=True)
+        spec = _service(plan, "motion", free_port(), (self.redis_url, self.database_url))
+        child = Child(spec, self.sink)
+        try:
+            await child.supervise()
+        finally:
+            await stop_children([child], SERVICES_STOP_S)
+
+    async def _get(self, service: str, path: str) -> httpx.Response | None:
+        try:
+            answer = await self.http.get(f"http://127.0.0.1:{self.ports[service]}{path}")
+        except httpx.HTTPError:
+            return None
+        return answer if answer.status_code == 200 else None
+
+
+@contextlib.asynccontextmanager
+async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterator[Stack]:
+    """Start everything in `plan`; stop it, in order and within 12 s, when the block is left.
+
+    Logs go to `sink`, or to <data_dir>/logs/<service>.log (two files of 5 MB each at most).
+    Raises ConfigError when the data directory is in use or something needed is missing.
+    """
+    for folder in (plan.data_dir, plan.media_dir):
+        _make_folder(folder)
+    with _locked(plan.data_dir), contextlib.ExitStack() as held:
+        sink = sink or _file_sink(plan.data_dir / "logs", held)
+        choose_port = partial(claimed_port, held=held)
+        embedded = None if plan.redis_url else prepare_redis(plan.data_dir / "redis", choose_port)
+        redis_url = plan.redis_url or (embedded.url if embedded else "")
+        database_url = plan.database_url or sqlite_address(plan.data_dir / "clipwatch.db")
+        ports = {name: choose_port(plan.page_port if name == "recorder" else 0) for name in plan.services}
+        children: dict[str, Child] = {}
+        if embedded:
+            children["redis"] = Child(ChildSpec("redis", embedded.argv, _plain_env()), sink)
+        for name in ports:
+            spec = _service(plan, name, ports[name], (redis_url, database_url))
+            if name == "recorder" and "motion" in ports:
+                spec = replace(
+                    spec,
+                    env={**spec.env, "CAMERAS_URL": f"http://127.0.0.1:{ports['motion']}/"},
+                )
+            children[name] = Child(spec, sink)
+        failure: asyncio.Future[ChildGaveUp] = asyncio.get_running_loop().create_future()
+        tasks = [
+            asyncio.create_task(_watch(child, failure), name=child.spec.name) for child in children.values()
+        ]
+        redis = make_redis(redis_url, socket_timeout=3, socket_connect_timeout=1)
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
+            try:
+                yield Stack(
+                    plan,
+                    redis_url,
+                    database_url,
+                    ports.get("recorder", 0),
+                    ports,
+                    children,
+                    redis,
+                    embedded,
+                    failure,
+                    http,
+                    sink,
+                )
+            finally:
+                services = [child for name, child in children.items() if name != "redis"]
+                await stop_children(services, SERVICES_STOP_S)
+                await redis.aclose()
+                await stop_children(
+                    [child for child in children.values() if child not in services], REDIS_STOP_S
+                )
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _watch(child: Child, failure: asyncio.Future[ChildGaveUp]) -> None:
+    try:
+        await child.supervise()
+    except ChildGaveUp as exc:
+        if not failure.done():
+            failure.set_result(exc)
+    except OSError as exc:
+        if not failure.done():
+            failure.set_result(ChildGaveUp(child.spec.name, 1, [f"cannot be started: {exc}"]))
+
+
+def _plain_env() -> dict[str, str]:
+    return {
+        name: os.environ[name]
+        for name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
+        if name in os.environ
+    }
+
+
+def _service(plan: StackPlan, name: str, port: int, urls: tuple[str, str]) -> ChildSpec:
+    env = _service_env(plan, name, port, *urls)
+    is_finite = plan.is_finite and name == "motion"
+    return ChildSpec(name, (sys.executable, "-m", f"services.{name}"), env, is_finite)
+
+
+def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database_url: str) -> dict[str, str]:
+    own = {
+        "REDIS_URL": redis_url,
+        "CAMERAS_FILE": str(plan.cameras_file),
+        "DATA_DIR": str(plan.data_dir / name),
+        "HTTP_HOST": "127.0.0.1",
+        "HTTP_PORT": str(port),
+        "PARENT_PID": str(os.getpid()),
+        "INSTANCE": f"local-{name}",
+        "DRAIN_S": str(DRAIN_S),
+        "LOG_LEVEL": plan.log_level,
+        "LOG_FORMAT": "text",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
+    if name == "motion":
+        own |= {"EXIT_WHEN_DONE": str(plan.is_finite).lower()}
+    if name == "classifier":
+        own |= {"MODEL": plan.model, "MODELS_DIR": str(plan.models_dir), "GLIBC_TUNABLES": GLIBC_TUNABLES}
+    if name == "recorder":
+        own |= {
+            "DATABASE_URL": database_url,
+            "MEDIA_DIR": str(plan.media_dir),
+            "INDEX_DIR": str(plan.data_dir / "recorder" / "index"),
+            "WEATHER_PROVIDER": plan.weather,
+        }
+    root = str(Path(__file__).resolve().parents[3])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **plan.extra_env, **own}
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(f"{folder}: cannot be made: {exc.strerror}; choose another folder") from exc
+
+
+@contextlib.contextmanager
+def _locked(data_dir: Path) -> Any:  # Any: contextmanager's generator type
+    """Two launchers on one data directory would start two Redis on the same file."""
+    with (data_dir / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            lock.seek(0)
+            raise ConfigError(
+                f"{data_dir}: in use by process {lock.read().strip() or 'unknown'}; "
+                "stop it, or choose another data directory"
+            ) from exc
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _file_sink(folder: Path, files: contextlib.ExitStack) -> LineSink:
+    folder.mkdir(parents=True, exist_ok=True)
+    handlers: dict[str, RotatingFileHandler] = {}
+
+    def sink(name: str, line: str) -> None:
+        handler = handlers.get(name)
+        if handler is None:
+            handler = RotatingFileHandler(folder / f"{name}.log", maxBytes=5_000_000, backupCount=1)
+            handlers[name] = files.enter_context(contextlib.closing(handler))
+        handler.emit(logging.LogRecord(name, logging.INFO, "", 0, redact(line), (), None))
+
+    return sink
+
+
+def terminal_sink(stream: IO[str] | None = None) -> LineSink:
+    """Return a sink that writes every line to stderr, led by the service's name."""
+
+    def sink(name: str, line: str) -> None:
+        print(f"{name:<10} {redact(line)}", file=stream or sys.stderr, flush=True)
+
+    return sink

@@ -1,0 +1,209 @@
+"""The cameras by HTTP: what they do, the settings in force, and changing them for good. Writes to the camera file.
+
+    GET    /api/cameras                 state of every running camera
+    GET    /api/cameras/{id}            state and settings of one, with its ETag
+    PATCH  /api/cameras/{id}            {"threshold": 0.6, "motion": {"min_contour_area": 300}}; null: as in defaults
+    PUT    /api/cameras/{id}/labels     {"labels": […], "background": […]}
+    POST   /api/cameras/{id}/pause, /resume
+
+A change is validated by the camera file's own reader, written, and applied before the answer. With `If-Match` it is
+made only while the file is still the one of that ETag. Faults (shared/http_api.py): 422 the values, 412 the file is
+another one, 409 the file has faults or cannot be written, 404 no such camera; 401, 403, 415: shared/access.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import SecretStr
+
+from services.motion.cameras.registry import Roster
+from shared.access import Caller, refusal
+from shared.camera_file import BrokenFile, Changed, NotWritable, UnknownCamera, Version
+from shared.cameras import Camera
+from shared.errors import ConfigError, redact
+from shared.http_api import Fault, bounded_body, documented
+
+CHANGEABLE = (
+    "name",
+    "enabled",
+    "labels",
+    "background",
+    "threshold",
+    "leave_threshold",
+    "margin",
+    "window_s",
+    "min_moments",
+    "motion",
+)
+LABELS_ONLY = ("labels", "background")
+MAX_BODY_BYTES = 256 * 1024  # 250 labels of 200 characters, and masks
+CHANGE = "change the request"
+CHANGE_FAULTS = documented(401, 403, 404, 409, 412, 413, 415, 422)
+_JSON = dict[str, Any]  # Any: JSON
+
+
+def admit(request: Request, token: SecretStr | None, content_type: str | None) -> None:
+    """Raise Fault unless the caller may; `content_type` as in shared/access.py."""
+    caller = Caller.of(request.client.host if request.client else None, request.headers.get)
+    found = refusal(caller, token.get_secret_value() if token else None, content_type)
+    if found:
+        what = "a change of the settings" if content_type else "a look at the camera"
+        raise Fault(found.status, what, "somebody who may do that", found.message)
+
+
+def no_camera(camera_id: str) -> Fault:
+    """Return the fault of an id that the camera file does not have."""
+    return Fault(404, f"camera {redact(camera_id)[:64]!r}", "one of the camera file", "look in /api/cameras")
+
+
+def add_routes(
+    app: FastAPI, roster: Roster, status: Callable[[], _JSON], token: SecretStr | None = None
+) -> None:
+    """Add the routes; `status` answers GET /api/cameras."""
+
+    def allow(request: Request) -> None:
+        admit(request, token, "application/json")
+
+    async def change(request: Request, camera_id: str, values: _JSON) -> Response:
+        try:
+            version = await roster.change(camera_id, values, _revision(request))
+        except UnknownCamera as exc:
+            raise no_camera(camera_id) from exc
+        except Changed as exc:
+            raise Fault(412, str(exc), "the file that If-Match names", "read the camera again") from exc
+        except BrokenFile as exc:
+            do = "correct the camera file's faults first"
+            raise Fault.of_lines(409, exc.faults, "a camera file without faults", do) from exc
+        except NotWritable as exc:
+            raise Fault(409, str(exc), "a file that can be written", "change its permissions") from exc
+        except ConfigError as exc:
+            raise Fault.of_lines(422, exc.faults, "settings of a camera", CHANGE) from exc
+        return answer(camera_id, version)
+
+    def answer(camera_id: str, version: Version) -> Response:
+        camera = next((camera for camera in version.cameras.cameras if camera.id == camera_id), None)
+        if camera is None:
+            raise no_camera(camera_id)
+        return JSONResponse(_one(camera, status()), headers={"ETag": f'"{version.revision}"'})
+
+    @app.get("/api/cameras")
+    async def cameras() -> _JSON:
+        return status()
+
+    @app.get("/api/cameras/{camera_id}", responses=documented(404))
+    async def one(camera_id: str) -> Response:
+        return answer(camera_id, roster.version)
+
+    @app.patch("/api/cameras/{camera_id}", openapi_extra=_documented(CHANGEABLE), responses=CHANGE_FAULTS)
+    async def patch(camera_id: str, request: Request) -> Response:
+        allow(request)
+        return await change(request, camera_id, _known(await read_json(request), CHANGEABLE))
+
+    @app.put(
+        "/api/cameras/{camera_id}/labels",
+        openapi_extra=_documented(LABELS_ONLY, ("labels",)),
+        responses=CHANGE_FAULTS,
+    )
+    async def labels(camera_id: str, request: Request) -> Response:
+        allow(request)
+        values = _known(await read_json(request), LABELS_ONLY)
+        if not isinstance(values.get("labels"), list):
+            raise Fault(422, "labels", "a list of texts", 'send them such as {"labels": ["a dog"]}')
+        return await change(request, camera_id, values)
+
+    @app.post("/api/cameras/{camera_id}/pause", responses=CHANGE_FAULTS)
+    async def pause(camera_id: str, request: Request) -> Response:
+        allow(request)
+        return await change(request, camera_id, {"enabled": False})
+
+    @app.post("/api/cameras/{camera_id}/resume", responses=CHANGE_FAULTS)
+    async def resume(camera_id: str, request: Request) -> Response:
+        allow(request)
+        return await change(request, camera_id, {"enabled": True})
+
+
+def _documented(names: tuple[str, ...], required: tuple[str, ...] = ()) -> _JSON:
+    """Return OpenAPI's description of a body with these settings of a camera, null for 'as in defaults'.
+
+    The routes read bodies themselves, with a limit and faults of their own, so that FastAPI cannot see what they want.
+    """
+    whole = Camera.model_json_schema()
+    properties = {name: _inlined(whole["properties"][name], whole.get("$defs", {})) for name in names}
+    schema: _JSON = {
+        "type": "object",
+        "properties": {
+            name: value if name in required else {"anyOf": [value, {"type": "null"}]}
+            for name, value in properties.items()
+        },
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
+    if required:
+        schema["required"] = list(required)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _inlined(value: Any, definitions: _JSON) -> Any:  # Any: JSON
+    """Return a JSON schema with references replaced by what they name, and without defaults: absent is unchanged."""
+    if isinstance(value, list):
+        return [_inlined(item, definitions) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$ref" in value:
+        return _inlined(definitions[value["$ref"].rsplit("/", 1)[1]], definitions)
+    # a setting may itself be called 'default': only a schema's keyword goes, which stands beside its type
+    return {
+        key: _inlined(item, definitions)
+        for key, item in value.items()
+        if not (key == "default" and not isinstance(item, dict))
+    }
+
+
+def _one(camera: Camera, status: _JSON) -> _JSON:
+    state = next((state for state in status["cameras"] if state["id"] == camera.id), None)
+    settings = camera.model_dump(mode="json", include=set(CHANGEABLE))
+    return {
+        "id": camera.id,
+        "url": redact(camera.url),
+        "state": state["state"] if state else "paused",
+        "status": state,
+        "settings": settings,
+    }
+
+
+def _revision(request: Request) -> str | None:
+    """Return the revision that If-Match names; None: whatever is there."""
+    wanted = request.headers.get("if-match")
+    if wanted is None or wanted.strip() == "*":
+        return None
+    return wanted.strip().removeprefix("W/").strip('"')
+
+
+async def read_json(request: Request) -> _JSON:
+    """Return the mapping that was sent; raises Fault."""
+    raw = await bounded_body(request, MAX_BODY_BYTES)
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError) as exc:
+        raise Fault(422, f"a body that is not JSON: {exc}", "a mapping", CHANGE) from exc
+    if not isinstance(found, dict) or not found:
+        known = ", ".join(CHANGEABLE)
+        raise Fault(422, "a body that holds no settings", f"a mapping with any of {known}", CHANGE)
+    return found
+
+
+def _known(values: _JSON, names: tuple[str, ...]) -> _JSON:
+    """Leave typing errors to the file's reader; refuse what is a camera's but not to be changed from outside."""
+    fixed = [name for name in values if name in Camera.model_fields and name not in names]
+    if fixed:
+        known = f"any of {', '.join(names)}"
+        raise Fault.of_lines(422, fixed, known, "change it in the camera file, where it can be changed")
+    if isinstance(motion := values.get("motion"), Mapping) and not motion:
+        do = 'send settings such as {"min_contour_area": 300}'
+        raise Fault(422, "motion: a mapping that holds nothing", "settings of the detector", do)
+    return values

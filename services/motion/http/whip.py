@@ -1,0 +1,97 @@
+"""The HTTP side of WHIP (RFC 9725): POST an offer to /whip/CAMERA, get 201 and a Location; DELETE that to leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request, Response
+
+from services.motion.sources.webrtc.peer import MAX_SDP_BYTES, BadDescription
+from services.motion.sources.webrtc.whip import Door
+from shared.http_api import Fault, bounded_body, documented
+
+# a page of another origin may publish: the token is what protects, and no cookie is looked at
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+    "Access-Control-Expose-Headers": "Location",
+}
+_Token = Annotated[str, Query(description="the camera's token, where no Authorization header can be sent")]
+
+
+def add_whip_routes(app: FastAPI, find_door: Callable[[str], Door | None]) -> None:
+    """Let publishers in; `find_door` gives the door of a camera, None when it has none."""
+
+    def admitted(camera: str, request: Request, token: str) -> Door:
+        door = find_door(camera)
+        if door is None or not door.opens_to(_bearer(request) or token):
+            # the same for a wrong token and for a camera that is not there or takes no publisher
+            raise _with_cors(
+                Fault(
+                    401,
+                    "no token of this camera",
+                    "its token",
+                    "send it as Authorization: Bearer … or ?token=…",
+                )
+            )
+        return door
+
+    @app.options("/whip/{camera}")
+    @app.options("/whip/{camera}/{session}")
+    async def options() -> Response:
+        return Response(None, 204, _CORS)
+
+    @app.post("/whip/{camera}", status_code=201, responses=documented(401, 413, 415, 503))
+    async def publish(camera: str, request: Request, token: _Token = "") -> Response:
+        door = admitted(camera, request, token)
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/sdp":
+            do = "send the header Content-Type: application/sdp"
+            raise _with_cors(Fault(415, "a body of another type", "an SDP offer", do))
+        try:
+            answer, session = await door.offer(await read_sdp(request))
+        except BadDescription as exc:
+            raise _with_cors(bad_offer(exc)) from exc
+        except TimeoutError as exc:
+            raise _with_cors(busy()) from exc
+        except Fault as exc:
+            raise _with_cors(exc) from exc
+        headers = {**_CORS, "Location": f"/whip/{camera}/{session}"}
+        return Response(answer, 201, headers, "application/sdp")
+
+    @app.delete("/whip/{camera}/{session}", responses=documented(401, 404))
+    async def leave(camera: str, session: str, request: Request, token: _Token = "") -> Response:
+        if not await admitted(camera, request, token).leave(session):
+            raise _with_cors(no_session())
+        return Response(None, 200, _CORS)
+
+
+async def read_sdp(request: Request) -> str:
+    """Return the SDP that was sent; raises Fault when it is too long."""
+    return (await bounded_body(request, MAX_SDP_BYTES)).decode(errors="replace")
+
+
+def bad_offer(exc: BadDescription) -> Fault:
+    """Return the fault of an offer that cannot be answered."""
+    return Fault(400, str(exc), "an SDP offer of a video", "see the guide on cameras")
+
+
+def busy() -> Fault:
+    """Return the fault of a service that could not answer in time."""
+    return Fault(503, "too much to do", "an answer in time", "try again")
+
+
+def no_session() -> Fault:
+    """Return the fault of a session that has ended, or never was."""
+    return Fault(404, "no such session", "the Location of an answer", "it may have ended already")
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _with_cors(fault: Fault) -> Fault:
+    fault.headers = {**(fault.headers or {}), **_CORS}
+    return fault

@@ -1,0 +1,139 @@
+"""Hands each camera's newest look to whoever watches it. Knows no WebRTC and no HTTP.
+
+A camera's thread calls `show` after every look. While nobody watches that is one comparison, and nothing is kept or
+converted. Those who watch get the newest look, however slow they are; what they missed is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from services.motion.detection.detector import DetectorState, Motion
+from services.motion.events.moments import FramePictures
+from services.motion.media.frame import Frame
+from shared.errors import Transient
+
+SEATS = 32  # of all cameras together, unless LIVE_VIEWERS_MAX says otherwise
+PICTURE_PX = 960  # longest side of what people are shown
+
+
+class NoSeat(Transient):
+    """As many watch as may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look of a camera's detector: what it saw, what it said, and what it knows of the scene since."""
+
+    number: int
+    frame: Frame
+    motion: Motion
+    scene: DetectorState | None
+
+
+@dataclass(slots=True)
+class Seat:
+    """One who watches, in one event loop."""
+
+    _view: View
+    _loop: asyncio.AbstractEventLoop
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def next(self, within_s: float) -> Look | None:
+        """Return the newest look that this seat has not had yet; None when none comes in time."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._came.wait()
+        except TimeoutError:
+            return None
+        self._came.clear()
+        return self._view.newest
+
+    def call(self) -> None:
+        """Say that there is a new look; from any thread."""
+        with contextlib.suppress(RuntimeError):  # its loop was closed: it is about to leave
+            self._loop.call_soon_threadsafe(self._came.set)
+
+
+class View:
+    """The newest look of one camera, kept only while somebody watches."""
+
+    def __init__(self, views: Views) -> None:
+        self._views = views
+        self._lock = threading.Lock()
+        self._seats: tuple[Seat, ...] = ()
+        self._jpeg: tuple[int, bytes] | None = None
+        self._n = 0
+        self.newest: Look | None = None
+
+    @property
+    def is_watched(self) -> bool:
+        return bool(self._seats)
+
+    def show(self, frame: Frame, motion: Motion, scene: DetectorState | None) -> None:
+        """Show a look to those who watch; from the camera's thread."""
+        if not self._seats:
+            return
+        with self._lock:
+            self._n += 1
+            if self._seats:
+                self.newest = Look(self._n, frame, motion, scene)
+        for seat in self._seats:
+            seat.call()
+
+    @contextlib.contextmanager
+    def seat(self) -> Iterator[Seat]:
+        """Watch, in the running event loop, until the block ends; raises NoSeat."""
+        self._views.take()
+        seat = Seat(self, asyncio.get_running_loop())
+        with self._lock:
+            self._seats = (*self._seats, seat)
+        try:
+            yield seat
+        finally:
+            with self._lock:
+                self._seats = tuple(other for other in self._seats if other is not seat)
+                if not self._seats:
+                    self.newest = self._jpeg = None
+            self._views.give_back()
+
+    def jpeg(self, look: Look) -> bytes:
+        """Return `look` as a JPEG, made once for all who watch. Takes a few ms: call it in a thread."""
+        known = self._jpeg
+        if known is not None and known[0] == look.number:
+            return known[1]
+        data = FramePictures(look.frame).whole(PICTURE_PX).data
+        with self._lock:
+            if self._seats:
+                self._jpeg = (look.number, data)
+        return data
+
+
+class Views:
+    """The views of all cameras: as many as the camera file names, and they outlive the workers behind them."""
+
+    def __init__(self, n_seats: int = SEATS) -> None:
+        self.n_seats = n_seats
+        self.n_taken = 0
+        self._lock = threading.Lock()
+        self._views: dict[str, View] = {}
+
+    def of(self, camera_id: str) -> View:
+        with self._lock:
+            return self._views.setdefault(camera_id, View(self))
+
+    def take(self) -> None:
+        with self._lock:
+            if self.n_taken >= self.n_seats:
+                raise NoSeat(
+                    f"{self.n_taken} watch already, LIVE_VIEWERS_MAX allows no more; try again later"
+                )
+            self.n_taken += 1
+
+    def give_back(self) -> None:
+        with self._lock:
+            self.n_taken -= 1

@@ -1,0 +1,224 @@
+"""Shows cameras to browsers by WebRTC: the sending side of WHEP (draft-ietf-wish-whep), by aiortc. Knows no HTTP.
+
+A viewer is given the looks of the detector, scaled, and coded for him alone in threads of his event loop; a camera's
+clips stay as the camera coded them. Everything runs in one loop beside HTTP and the cameras, made for the first viewer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from aiortc import (
+    MediaStreamError,
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+from av.video.frame import VideoFrame
+
+from services.motion.live.latest import PICTURE_PX, Look, Seat, View
+from services.motion.media.picture_format import BT601_525
+from services.motion.media.rendering import Renderer
+from services.motion.sources.webrtc.ice import PeerNetwork, require_candidates
+from services.motion.sources.webrtc.peer import CLOSE_S, FAULTS, NEGOTIATE_S, BadDescription, Loop, brief
+
+UNCONNECTED_S = 30.0  # a viewer that has an answer and does not connect gives his seat back
+ASK_S = 1.0
+SHORTEST_S = 0.04  # between two frames: aiortc's encoders count in steps of 1/30 s
+LONGEST_S = 3600.0  # a camera that was away longer goes on as if it had not been
+_CLOCK = Fraction(1, 90_000)
+
+
+@dataclass(frozen=True, slots=True)
+class IceServers:
+    """STUN and TURN servers for viewers that are not on this network; none: our own addresses are enough."""
+
+    urls: tuple[str, ...] = ()
+    username: str | None = None
+    password: str | None = None
+
+    def configuration(self) -> RTCConfiguration:
+        return RTCConfiguration(
+            iceServers=[
+                RTCIceServer(urls=url, username=self.username, credential=self.password) for url in self.urls
+            ]
+        )
+
+
+class LookTrack(MediaStreamTrack):
+    """The looks of a seat as a video track. It stands still while its camera is away."""
+
+    kind = "video"
+
+    def __init__(self, seat: Seat) -> None:
+        super().__init__()
+        self._seat = seat
+        self._taken_s: float | None = None  # when the last frame was taken, epoch seconds
+        self._sent_s = 0.0  # its time in the stream
+
+    async def recv(self) -> VideoFrame:
+        while self.readyState == "live":
+            look = await self._seat.next(ASK_S)
+            if look is None or not self._passes(look.frame.t_s):
+                continue
+            frame = await asyncio.to_thread(shown, look)
+            frame.pts, frame.time_base = round(self._sent_s / _CLOCK), _CLOCK
+            return frame
+        raise MediaStreamError
+
+    def _passes(self, t_s: float) -> bool:
+        """Let a frame of `t_s` pass, unless it comes too soon after the last. Frames keep the distances that they were
+        taken at, by which a page finds what is said of each; where a camera's clock was set back, they do not."""
+        step_s = 0.0 if self._taken_s is None else t_s - self._taken_s
+        if self._taken_s is not None and 0 <= step_s < SHORTEST_S:
+            return False
+        self._taken_s = t_s
+        self._sent_s += step_s if 0 <= step_s <= LONGEST_S else SHORTEST_S
+        return True
+
+
+def shown(look: Look) -> VideoFrame:
+    """Return a copy of the shown picture for an encoder: 4:2:0, even sides, at most PICTURE_PX long.
+
+    In BT.601, limited range: aiortc's streams say nothing of their colour, and browsers take WebRTC's for that.
+    """
+    frame = look.frame
+    scale = min(1.0, PICTURE_PX / max(frame.format.size))
+    width, height = (max(2, round(side * scale) & ~1) for side in frame.format.size)
+    made = Renderer().clip_frame(frame, width, height, BT601_525)
+    return VideoFrame.from_ndarray(made.to_ndarray(), "yuv420p") if made is frame.image else made
+
+
+@dataclass(slots=True)
+class _Viewer:
+    camera: str
+    connection: RTCPeerConnection
+    leave: contextlib.ExitStack
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    watch: asyncio.Task[None] | None = None
+
+
+class Showroom:
+    """Who watches by WebRTC. As many as there are seats (Views)."""
+
+    def __init__(
+        self, ice: IceServers, find_view: Callable[[str], View], network: PeerNetwork | None = None
+    ) -> None:
+        self._ice = ice
+        self._network = network or PeerNetwork()
+        self._find_view = find_view
+        self._lock = threading.Lock()
+        self._loop: Loop | None = None
+        self._is_closed = False
+        self._viewers: dict[str, _Viewer] = {}
+
+    @property
+    def n_viewers(self) -> int:
+        return len(self._viewers)
+
+    async def offer(self, camera: str, sdp: str) -> tuple[str, str]:
+        """Return our answer and the name of the session. Raises BadDescription, NoSeat, TimeoutError."""
+        with self._lock:
+            if self._is_closed:
+                raise BadDescription("the service is being stopped")
+            self._loop = self._loop or Loop("live view", self._network)
+            future = self._loop.submit(self._let_in(camera, sdp))
+        try:
+            async with asyncio.timeout(NEGOTIATE_S + CLOSE_S):
+                return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if self._is_closed:  # its loop was stopped, and with it what was asked of it
+                raise BadDescription("the service is being stopped") from None
+            raise
+
+    async def leave(self, camera: str, session: str) -> bool:
+        """End `session` of `camera`; False when there is none."""
+        with self._lock:
+            if self._loop is None:
+                return False
+            future: concurrent.futures.Future[bool] = self._loop.submit(self._let_out(camera, session))
+        return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """Send everybody away; nobody is let in any more."""
+        with self._lock:
+            self._is_closed = True
+            loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            loop.call(self._let_all_out(), CLOSE_S)
+        loop.close()
+
+    async def _let_in(self, camera: str, sdp: str) -> tuple[str, str]:
+        with contextlib.ExitStack() as stack:
+            seat = stack.enter_context(self._find_view(camera).seat())
+            connection = RTCPeerConnection(self._ice.configuration())
+            try:
+                async with asyncio.timeout(NEGOTIATE_S):
+                    answer = await _answer(connection, sdp, LookTrack(seat))
+            except BaseException:
+                await connection.close()
+                raise
+            viewer = _Viewer(camera, connection, stack.pop_all())
+        session = secrets.token_hex(16)
+        self._viewers[session] = viewer
+        connection.on("connectionstatechange", lambda: _note(viewer))
+        viewer.watch = asyncio.create_task(self._see_off(session, viewer), name="viewer")
+        return self._network.describe(answer), session
+
+    async def _see_off(self, session: str, viewer: _Viewer) -> None:
+        """Wait until the viewer has left, or does not come; then give his seat back."""
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(UNCONNECTED_S):
+                    await viewer.left.wait()
+            if viewer.connection.connectionState == "connected":
+                await viewer.left.wait()
+        finally:
+            viewer.leave.close()
+            self._viewers.pop(session, None)
+            await viewer.connection.close()
+
+    async def _let_out(self, camera: str, session: str) -> bool:
+        viewer = self._viewers.get(session)
+        if viewer is None or viewer.camera != camera:
+            return False
+        viewer.left.set()
+        if viewer.watch is not None:
+            await viewer.watch
+        return True
+
+    async def _let_all_out(self) -> None:
+        viewers = list(self._viewers.values())
+        for viewer in viewers:
+            viewer.left.set()
+        await asyncio.gather(*(viewer.watch for viewer in viewers if viewer.watch is not None))
+
+
+async def _answer(connection: RTCPeerConnection, sdp: str, track: LookTrack) -> str:
+    try:
+        await connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        if not any(
+            known.kind == "video" and known.direction != "stopped" for known in connection.getTransceivers()
+        ):
+            raise BadDescription("the offer cannot be answered: it takes no video")
+        connection.addTrack(track)
+        await connection.setLocalDescription(await connection.createAnswer())
+    except FAULTS as exc:
+        raise BadDescription(f"the offer cannot be answered: {brief(exc)}") from exc
+    return require_candidates(str(connection.localDescription.sdp))
+
+
+def _note(viewer: _Viewer) -> None:
+    if viewer.connection.connectionState in ("failed", "closed"):
+        viewer.left.set()

@@ -1,0 +1,195 @@
+"""Makes the two messages of a snippet out of packets and chosen moments."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from services.motion.detection.detector import Blob
+from services.motion.events.moments import (
+    LARGEST_PX,
+    MOMENTS_MAX_BYTES,
+    THUMBNAIL_PX,
+    FramePictures,
+    Moment,
+    select_crops,
+    square_around,
+)
+from services.motion.events.watcher import Wanted
+from services.motion.media.frame import Frame
+from services.motion.media.packets import Clip, Packet, StreamFacts, decode, frame_of, make_clip
+from shared.clock import to_millis
+from shared.contract import (
+    MAX_PICTURES,
+    Box,
+    MediaHeader,
+    MediaMessage,
+    PictureInfo,
+    SnippetHeader,
+    SnippetMessage,
+)
+
+NEAR_S = 0.5  # two streams of one camera were encoded apart: their pictures of a moment arrive that far apart at most
+
+
+def utc_of(t_s: float) -> datetime:
+    """Return epoch seconds as a time, UTC, whole milliseconds."""
+    return to_millis(datetime.fromtimestamp(round(t_s, 3) + 1e-6, UTC))
+
+
+def shown_at(wanted: Wanted, t_s: float) -> datetime:
+    """Return what people are shown for `t_s` of the stream."""
+    return utc_of(t_s + wanted.wall_offset_s)
+
+
+def media_key(secret: bytes, event_id: str, snippet: int) -> str:
+    """Return 128 bits that nobody guesses without `secret`, and that a second making of the snippet gets again."""
+    return hmac.new(secret, f"{event_id}|{snippet}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def make_messages(
+    wanted: Wanted, packets: Sequence[Packet], secret: bytes
+) -> tuple[MediaMessage, SnippetMessage]:
+    """Return what the outbox takes. Raises Permanent when the packets make no clip."""
+    clip = make_clip(wanted.facts, packets, wanted.piece.starts_s)
+    infos, jpegs, thumbnail = _pictures(wanted)
+    return (
+        MediaMessage(_media_header(wanted, clip, secret), clip.mp4, thumbnail),
+        SnippetMessage(_snippet_header(wanted, clip, infos), tuple(jpegs)),
+    )
+
+
+def with_pictures_of(wanted: Wanted, facts: StreamFacts, packets: Sequence[Packet]) -> Wanted:
+    """Return `wanted` with the frames of `packets` that are nearest to its moments, and the boxes scaled to them.
+
+    The moments are of a smaller stream of the same camera; both streams' times are by one clock. Decodes the
+    whole snippet once. A moment that has no frame within NEAR_S keeps its small one. Of large frames only as many
+    moments are kept, the best, as MOMENTS_MAX_BYTES holds.
+    """
+    limit = max(2, MOMENTS_MAX_BYTES // max(1, facts.width * facts.height * 3 // 2))
+    best_first = sorted(wanted.moments, key=lambda moment: -moment.quality)[:limit]
+    kept = sorted(best_first, key=lambda moment: moment.t_s)
+    nearest: list[Frame | None] = [None] * len(kept)
+    for t_s, image in decode(facts, packets) if packets else ():
+        for index, moment in enumerate(kept):
+            best = nearest[index]
+            if abs(t_s - moment.t_s) < (NEAR_S if best is None else abs(best.t_s - moment.t_s)):
+                nearest[index] = frame_of(facts, t_s, image)
+    moments = tuple(
+        moment if frame is None else _moved(moment, frame)
+        for moment, frame in zip(kept, nearest, strict=True)
+    )
+    return replace(wanted, facts=facts, moments=moments)
+
+
+def _moved(moment: Moment[Frame], frame: Frame) -> Moment[Frame]:
+    """Return `moment` shown by `frame`, which has another size."""
+    across = frame.width / moment.frame.width
+    down = frame.height / moment.frame.height
+    objects = tuple(
+        replace(
+            tracked,
+            blob=replace(
+                tracked.blob,
+                x=round(tracked.blob.x * across),
+                y=round(tracked.blob.y * down),
+                w=max(1, round(tracked.blob.w * across)),
+                h=max(1, round(tracked.blob.h * down)),
+            ),
+        )
+        for tracked in moment.objects
+    )
+    return replace(moment, objects=objects, frame=frame)
+
+
+def _media_header(wanted: Wanted, clip: Clip, secret: bytes) -> MediaHeader:
+    return MediaHeader(
+        event_id=wanted.event_id,
+        snippet=wanted.piece.number,
+        camera=wanted.camera.id,
+        started_at=shown_at(wanted, clip.starts_s),
+        ended_at=shown_at(wanted, clip.ends_s),
+        media_key=media_key(secret, wanted.event_id, wanted.piece.number),
+        width=clip.width,
+        height=clip.height,
+    )
+
+
+def _snippet_header(wanted: Wanted, clip: Clip, infos: Sequence[PictureInfo]) -> SnippetHeader:
+    camera, piece = wanted.camera, wanted.piece
+    return SnippetHeader(
+        event_id=wanted.event_id,
+        snippet=piece.number,
+        is_last=piece.is_last,
+        camera=camera.id,
+        event_started_at=shown_at(wanted, piece.event_started_s),
+        event_ended_at=shown_at(wanted, piece.last_motion_s),
+        started_at=shown_at(wanted, clip.starts_s),
+        ended_at=shown_at(wanted, clip.ends_s),
+        motion_peak=round(piece.motion_peak, 4),
+        latitude=camera.latitude,
+        longitude=camera.longitude,
+        label_set=camera.label_set,
+        decision=camera.decision,
+        pictures=tuple(infos),
+    )
+
+
+def _pictures(wanted: Wanted) -> tuple[list[PictureInfo], list[bytes], bytes]:
+    """Return descriptions and JPEGs of all moments, and the thumbnail of the best one."""
+    infos: list[PictureInfo] = []
+    jpegs: list[bytes] = []
+    moments = wanted.moments
+    per_moment = 2 if 3 * len(moments) <= MAX_PICTURES else 1
+    crops = select_crops([moment.objects for moment in moments], per_moment)
+    for number, (moment, boxes) in enumerate(zip(moments, crops, strict=True)):
+        for info, jpeg in _of_moment(number, moment, boxes, wanted):
+            infos.append(info)
+            jpegs.append(jpeg)
+    best = max(moments, key=lambda moment: moment.quality, default=None)
+    if best is None:
+        return infos, jpegs, b""
+    thumbnail = FramePictures(best.frame).whole(THUMBNAIL_PX)
+    return infos, jpegs, thumbnail.data
+
+
+def _of_moment(
+    number: int, moment: Moment[Frame], boxes: Sequence[Blob], wanted: Wanted
+) -> list[tuple[PictureInfo, bytes]]:
+    width, height = moment.frame.format.size
+    pictures = FramePictures(moment.frame)
+    whole = pictures.whole(LARGEST_PX)
+    captured_at = shown_at(wanted, moment.t_s)
+    made = [
+        (
+            PictureInfo(
+                moment=number, kind="frame", captured_at=captured_at, width=whole.width, height=whole.height
+            ),
+            whole.data,
+        )
+    ]
+    for blob in boxes:
+        square = square_around(blob, width, height)
+        crop = pictures.crop(square, LARGEST_PX)
+        x, y, w, h = square.x / width, square.y / height, square.w / width, square.h / height
+        made.append(
+            (
+                PictureInfo(
+                    moment=number,
+                    kind="crop",
+                    captured_at=captured_at,
+                    width=crop.width,
+                    height=crop.height,
+                    box=Box(x=_share(x), y=_share(y), w=_share(w), h=_share(h)),
+                ),
+                crop.data,
+            )
+        )
+    return made
+
+
+def _share(value: float) -> float:
+    return round(min(1.0, max(0.0, value)), 5)

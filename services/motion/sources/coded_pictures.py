@@ -1,0 +1,132 @@
+"""A stream of whole coded pictures that we took out of their transport ourselves (WebRTC, MJPEG over HTTP)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import av
+from av.codec.context import CodecContext
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from services.motion.media.frame import FormatReader, Frame
+from services.motion.media.packets import CLOCK, Packet, StreamFacts
+from services.motion.sources.timing import Arrival, LiveTimes, Timed, timed
+from services.motion.sources.video import Read, SourceAway, measured
+
+_IDR, _NAL_TYPE = 5, 0x1F  # ITU-T H.264 table 7-1
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One coded picture. `ticks`: its time by the sender's clock, 90 kHz, without wrap-around; None: not told."""
+
+    codec: str
+    data: bytes
+    ticks: int | None
+    arrived_s: float  # steady seconds, see shared/clock.py
+
+
+def is_key(codec: str, data: bytes) -> bool:
+    """Whether `data` decodes without what came before it (VP8: RFC 6386 §9.1; a JPEG always does)."""
+    if codec == "vp8":
+        return bool(data) and data[0] & 1 == 0
+    if codec != "h264":
+        return True
+    at = data.find(b"\x00\x00\x01")
+    while 0 <= at < len(data) - 3:
+        kind = data[at + 3] & _NAL_TYPE
+        if kind == _IDR:
+            return True
+        if 1 <= kind < _IDR:
+            return False  # a slice of a picture that is no IDR: the others of it are none either
+        at = data.find(b"\x00\x00\x01", at + 3)
+    return False
+
+
+def _arrival_of(unit: Unit) -> Arrival:
+    pts_s = None if unit.ticks is None else unit.ticks * float(CLOCK)
+    return Arrival(pts_s, unit.arrived_s, dts_s=pts_s)  # WebRTC has no frames out of order
+
+
+class UnitStream:
+    """Decodes `units` as they come. `on_broken` is told when a picture is missing or does not decode."""
+
+    def __init__(
+        self,
+        units: Iterator[Unit],
+        on_drop: Callable[[str], None],
+        close: Callable[[], None],
+        on_broken: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.facts = StreamFacts("", 0, 0, b"", 25.0, "")
+        self.only_keys = False
+        self._units = units
+        self._on_drop = on_drop
+        self._close = close
+        self._on_broken = on_broken
+        self._decoder: VideoCodecContext | None = None
+        self._formats = FormatReader()
+        self._times = LiveTimes(1 / 25)
+        self._n_frames = 0
+
+    def measure(self, frame: Frame) -> None:
+        """Take size, pixel format, orientation and colour from a decoded frame."""
+        self.facts = measured(self.facts, frame)
+
+    def close(self) -> None:
+        self._close()
+
+    def read(self) -> Iterator[Read]:
+        """Yield the pictures from the first key frame on. Raises SourceAway when the stream breaks off."""
+        for each in timed(self._units, _arrival_of, lambda unit: len(unit.data), self._times):
+            unit = each.item
+            begins = is_key(unit.codec, unit.data)
+            if self._decoder is not None and unit.codec != self.facts.codec:
+                raise SourceAway(
+                    f"the sender changed from {self.facts.codec} to {unit.codec}"
+                )  # no clip holds both
+            if self._decoder is None:
+                if not begins:
+                    self._on_drop("before_key_frame")
+                    self._on_broken()
+                    continue
+                self._begin(unit.codec)
+            yield self._one(each, begins)
+
+    def _begin(self, codec: str) -> None:
+        context = CodecContext.create(codec, "r")
+        assert isinstance(context, VideoCodecContext)
+        context.thread_count = 1  # several threads hold several frames back
+        self._decoder = context
+        self.facts = replace(self.facts, codec=codec)
+
+    def _one(self, each: Timed[Unit], begins: bool) -> Read:
+        packet = Packet(each.item.data, each.t_s, begins)
+        if self.only_keys and not begins:
+            return Read(packet, ())
+        frames = tuple(self._frame(image, packet.t_s, each.item) for image in self._decode(each.item))
+        return Read(packet, frames, is_replay=each.is_late)
+
+    def _decode(self, unit: Unit) -> list[VideoFrame]:
+        assert self._decoder is not None
+        raw = av.Packet(unit.data)
+        raw.pts, raw.time_base = unit.ticks, CLOCK
+        try:
+            return self._decoder.decode(raw)
+        except av.FFmpegError:
+            self._on_drop("broken_packet")
+            self._on_broken()
+            return []
+
+    def _frame(self, image: VideoFrame, packet_s: float, unit: Unit) -> Frame:
+        assert self._decoder is not None
+        jpeg = unit.data if unit.codec == "mjpeg" else None
+        known_s = self._times.of_frame(None if image.pts is None else image.pts * float(CLOCK))
+        shown = self._formats.of(image, self._decoder.sample_aspect_ratio, jpeg)
+        frame = Frame(packet_s if known_s is None else known_s, image, shown)
+        if self._n_frames == 0:
+            self.measure(frame)
+        self._n_frames += 1
+        return frame

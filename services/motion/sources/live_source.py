@@ -1,0 +1,48 @@
+"""Opens whatever delivers as it happens: a camera on the network, a publisher that comes to us, a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from services.motion.sources.device import open_device
+from services.motion.sources.http_mjpeg import open_mjpeg
+from services.motion.sources.rtsp import open_camera
+from services.motion.sources.video import SourceAway, Stream
+from services.motion.sources.webrtc.whep import open_whep
+from services.motion.sources.webrtc.whip import Door
+from shared.cameras import kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Deadlines in seconds, for opening and for the next packet; and how RTSP is carried."""
+
+    open_s: float
+    read_s: float
+    transport: Literal["tcp", "udp"] = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Where a publisher would come in, if this camera is one; `is_waiting` is asked twice a second meanwhile."""
+
+    door: Door | None
+    is_waiting: Callable[[], bool]
+
+
+def open_live(url: str, limits: Limits, on_drop: Callable[[str], None], visit: Visit) -> Stream:
+    """Open `url`; raise SourceAway, without credentials, when that fails or takes too long."""
+    kind = kind_of(url)
+    if kind == "http":
+        return open_mjpeg(url, limits.open_s, limits.read_s, on_drop)
+    if kind == "whep":
+        return open_whep(url, limits.open_s, limits.read_s, on_drop)
+    if kind == "device":
+        return open_device(url, limits.open_s, limits.read_s, on_drop)
+    if kind == "whip":
+        if visit.door is None:
+            raise SourceAway("no publisher can come in here")
+        return visit.door.wait(visit.is_waiting, limits.read_s)
+    return open_camera(url, limits.open_s, limits.read_s, on_drop, limits.transport)

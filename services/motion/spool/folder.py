@@ -1,0 +1,79 @@
+"""The data directory: its folders, its secret, and a start on a disk that is full."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.motion.spool.outbox import write_durably
+from shared.errors import ConfigError
+from shared.logs import get_logger
+
+log = get_logger(__name__)
+
+# What passes without anybody changing a setting: no space, a disk that fails, one that was made read-only for that.
+_PASSING = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+)
+
+
+def is_short_of_means(exc: BaseException) -> bool:
+    """Whether what an error came of is the machine's want of file descriptors or memory, and no fault of a file."""
+    cause = exc.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def prepare_folder(path: Path) -> Path:
+    """Make `path` and see whether it can be written; raise ConfigError when only a person can mend it.
+
+    A full disk is told and no reason not to start: cameras can be watched, and events kept once there is room.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as exc:
+        if exc.errno not in _PASSING:
+            raise ConfigError(f"DATA_DIR={path}: cannot be written: {exc.strerror}") from exc
+        log.warning("the data directory cannot be written now, events may be lost", folder=path, error=exc)
+    return path
+
+
+@dataclass(slots=True)
+class Secret:
+    """The secret of a data directory; made once, readable by the owner only."""
+
+    path: Path
+    value: bytes
+    is_kept: bool
+
+    def keep(self) -> None:
+        """Write it, unless it is there; raises OSError. Until it is, this process uses it all the same."""
+        if not self.is_kept:
+            write_durably(self.path, self.value)
+            self.is_kept = True
+
+
+def find_secret(folder: Path) -> Secret:
+    """Return the secret of this data directory, a new one where there is none."""
+    path = folder / "secret"
+    try:
+        known = path.read_bytes()
+    except FileNotFoundError:
+        known = b""
+    except OSError as exc:
+        if exc.errno not in _PASSING:
+            raise ConfigError(f"DATA_DIR={folder}: {path.name} cannot be read: {exc.strerror}") from exc
+        log.warning("the secret of the data directory cannot be read now", error=exc)
+        return Secret(path, secrets.token_bytes(32), is_kept=True)  # the one on the disk stays
+    if len(known) >= 32:
+        return Secret(path, known, is_kept=True)
+    secret = Secret(path, secrets.token_bytes(32), is_kept=False)
+    try:
+        secret.keep()
+    except OSError as exc:
+        log.warning("the secret of the data directory cannot be written now", error=exc)
+    return secret

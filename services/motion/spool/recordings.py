@@ -1,0 +1,68 @@
+"""Marks of finite files: when their first frame was taken to be, and whether they were read to the end.
+
+So a restart neither reads a finished file again nor gives the events of a half-read one other ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from services.motion.spool.outbox import write_durably
+from shared.cameras import Camera
+from shared.clock import now_utc, uuid7
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A finite file as it is known from this or an earlier run."""
+
+    camera: Camera
+    path: Path  # of the mark
+    starts_at: datetime
+    is_finished: bool
+
+    @property
+    def starts_s(self) -> float:
+        return self.starts_at.timestamp()
+
+    def event_id(self, event_started_s: float) -> str:
+        """Return the id that this event gets however often the file is read."""
+        offset_ms = round((event_started_s - self.starts_s) * 1000)
+        seed = f"{self.camera.id}|{self.camera.url}|{self.starts_at.isoformat()}|{offset_ms}"
+        return uuid7(datetime.fromtimestamp(round(event_started_s, 3) + 1e-6, self.starts_at.tzinfo), seed)
+
+    def finish(self) -> None:
+        """Remember that it was read to the end."""
+        self._write(is_finished=True)
+
+    def begin(self) -> None:
+        """Remember when its first frame was taken to be."""
+        self._write(is_finished=False)
+
+    def _write(self, *, is_finished: bool) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        mark = {
+            "camera": self.camera.id,
+            "starts_at": self.starts_at.isoformat(),
+            "is_finished": is_finished,
+        }
+        write_durably(self.path, json.dumps(mark).encode())
+
+
+def find_recording(folder: Path, camera: Camera) -> Recording:
+    """Return what is known of the file of `camera` (not looped); without `starts_at` it starts now, once."""
+    given = camera.starts_at.isoformat() if camera.starts_at else ""
+    name = hashlib.sha256(f"{camera.id}|{camera.url}|{given}".encode(errors="surrogateescape")).hexdigest()[
+        :32
+    ]
+    path = folder / f"{name}.json"
+    try:
+        mark = json.loads(path.read_text())
+        starts_at = datetime.fromisoformat(mark["starts_at"])
+        return Recording(camera, path, starts_at, bool(mark["is_finished"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Recording(camera, path, camera.starts_at or now_utc(), is_finished=False)

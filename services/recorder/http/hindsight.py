@@ -1,0 +1,212 @@
+"""HTTP for labels in hindsight: lines of JSON, progress first, the outcome last. Asks hindsight.py."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
+
+from services.recorder.http.api import refuse_strangers
+from services.recorder.http.search import texts_fault
+from services.recorder.search.hindsight import (
+    Answered,
+    Compared,
+    Hindsight,
+    HindsightWish,
+    Outcome,
+    wish_faults,
+)
+from services.recorder.search.text_requests import NoClassifier, TextsRefused
+from shared.clock import now_utc
+from shared.contract import LabelText
+from shared.errors import Permanent, Transient
+from shared.http_api import Fault, FaultText, IsoTime, documented
+from shared.logs import get_logger
+
+log = get_logger(__name__)
+
+
+class HindsightIn(BaseModel):
+    """What the record is asked. `background` and `threshold` left out: as they were for each snippet."""
+
+    model_config = ConfigDict(extra="forbid")
+    labels: Annotated[list[LabelText], Field(min_length=1, max_length=50)]
+    background: Annotated[list[LabelText], Field(max_length=20)] | None = None
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    camera: Annotated[str, Field(max_length=64)] | None = None
+    since: IsoTime
+    until: IsoTime | None = None
+    mode: Literal["replace", "add"] = "replace"
+    apply: bool = False
+
+
+class AnsweredOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+    label: str
+    probability: float
+
+
+class ComparedOut(BaseModel):
+    """An event whose labels differ: as recorded, and in hindsight."""
+
+    event_id: str
+    camera: str
+    started_at: AwareDatetime
+    thumbnail_url: str | None
+    recorded: list[AnsweredOut]
+    hindsight: list[AnsweredOut]
+
+
+class LabelCountOut(BaseModel):
+    """Events with a label: as recorded, and in hindsight."""
+
+    label: str
+    recorded: int
+    hindsight: int
+
+
+class HindsightOut(BaseModel):
+    """The last line. `left_out`: snippets whose embeddings are not of this model; they keep their answer."""
+
+    model: str
+    events: int
+    snippets: int
+    left_out: int
+    changed: int
+    applied: bool
+    written: int
+    labels: list[LabelCountOut]
+    shown: list[ComparedOut]
+
+
+def hindsight_routes(hindsight: Callable[[], Hindsight | None], token: SecretStr | None) -> APIRouter:
+    """Return the routes; `hindsight` gives None until the recorder is ready."""
+    router = APIRouter(prefix="/api", tags=["hindsight"])
+
+    @router.post(
+        "/hindsight",
+        response_class=StreamingResponse,
+        responses={
+            200: {
+                "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+                "description": "lines of JSON: {done, of} while it runs, last {result} or {error}",
+            },
+            **documented(401, 403, 409, 415, 503),
+        },
+    )
+    async def ask(request: Request, asked: HindsightIn) -> StreamingResponse:
+        """What other labels would have recorded; with `apply` it becomes the record, and the old answers are kept."""
+        if asked.apply:
+            refuse_strangers(request, token)
+        found = hindsight()
+        if found is None:
+            raise Fault(503, "the recorder is starting", "a recorder that is ready", "try again in a moment")
+        wish = _wish(asked)
+        if faults := wish_faults(wish):
+            raise Fault.of_lines(400, faults, "labels and a time", "change the request")
+        if found.gate.locked():
+            raise Fault(409, "another look back is running", "one at a time", "wait until it has ended")
+        lines = _lines(found, wish, asked.apply)
+        try:
+            first = await anext(lines)
+        except (NoClassifier, TextsRefused) as exc:
+            raise texts_fault(exc) from exc
+        return StreamingResponse(
+            _from(first, lines),
+            media_type="application/x-ndjson",
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        )
+
+    return router
+
+
+def _wish(asked: HindsightIn) -> HindsightWish:
+    return HindsightWish(
+        labels=tuple(dict.fromkeys(asked.labels)),
+        background=None if asked.background is None else tuple(dict.fromkeys(asked.background)),
+        threshold=asked.threshold,
+        since=asked.since,
+        until=asked.until or now_utc(),
+        camera=asked.camera,
+        adds=asked.mode == "add",
+    )
+
+
+async def _from(first: str, lines: AsyncGenerator[str, None]) -> AsyncIterator[str]:
+    """Yield all lines; whoever goes away in the middle ends them, and lets the next one in."""
+    async with contextlib.aclosing(lines):
+        yield first
+        async for line in lines:
+            yield line
+
+
+async def _lines(found: Hindsight, wish: HindsightWish, is_applied: bool) -> AsyncGenerator[str, None]:
+    """Yield the answer's lines. Holds the gate from the first line until it is closed: an answer that nobody
+    reads, too, is closed when it is let go of, which a gate taken outside would not see.
+    """
+    outcome = Outcome()
+    has_begun = False
+    async with found.gate:
+        try:
+            async for outcome in found.run(wish, is_applied):
+                has_begun = True
+                yield _line({"done": outcome.n_events, "of": outcome.n_events_all})
+        except (Transient, Permanent) as exc:
+            if not has_begun:
+                raise
+            log.warning("a look back ended early", error=str(exc), events=outcome.n_events)
+            text = FaultText(found=str(exc), wanted="all events", do="ask the same again")
+            yield _line({"error": text.model_dump()})
+            return
+        if is_applied:
+            log.info("labels in hindsight were applied", events=outcome.n_events, snippets=outcome.n_written)
+        yield _line({"result": _out(outcome, is_applied).model_dump(mode="json")})
+
+
+def _line(value: dict[str, Any]) -> str:  # Any: JSON values
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_moment) + "\n"
+
+
+def _moment(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _out(outcome: Outcome, is_applied: bool) -> HindsightOut:
+    labels = sorted(
+        set(outcome.recorded) | set(outcome.hindsight),
+        key=lambda name: (-outcome.hindsight[name], -outcome.recorded[name], name),
+    )
+    return HindsightOut(
+        model=outcome.model,
+        events=outcome.n_events,
+        snippets=outcome.n_snippets,
+        left_out=outcome.n_left_out,
+        changed=outcome.n_changed,
+        applied=is_applied,
+        written=outcome.n_written,
+        labels=[
+            LabelCountOut(label=name, recorded=outcome.recorded[name], hindsight=outcome.hindsight[name])
+            for name in labels
+        ],
+        shown=[_compared(one) for one in outcome.shown],
+    )
+
+
+def _compared(one: Compared) -> ComparedOut:
+    def said(answers: tuple[Answered, ...]) -> list[AnsweredOut]:
+        return [AnsweredOut.model_validate(answer) for answer in answers]
+
+    return ComparedOut(
+        event_id=one.event_id,
+        camera=one.camera,
+        started_at=one.started_at,
+        thumbnail_url=f"/media/{one.thumbnail_name}" if one.thumbnail_name else None,
+        recorded=said(one.recorded),
+        hindsight=said(one.hindsight),
+    )

@@ -1,0 +1,120 @@
+"""HTTP for the search. Knows no queue and no index: asks search.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from pydantic import AwareDatetime, BaseModel
+
+from services.recorder.http.api import EventOut, event_out
+from services.recorder.search.text_requests import NoClassifier, TextsRefused
+from services.recorder.search.vectors import Within
+from services.recorder.search.words import Found, Hit, Search, SearchWish
+from shared.http_api import Fault, IsoTime, documented
+
+QUERY_CHARS = 200
+
+
+class HitOut(BaseModel):
+    """An event and the moment that fits the words best; `similarity` is a cosine, to be compared within one answer."""
+
+    event: EventOut
+    similarity: float
+    captured_at: AwareDatetime
+    offset_s: float
+    snippet: int
+    kind: str
+    box: tuple[float, float, float, float] | None
+    clip_url: str | None
+    thumbnail_url: str | None
+
+
+class SearchOut(BaseModel):
+    """Events, best first. `left_out`: pictures that another model embedded; false `is_complete`: still indexing."""
+
+    query: str
+    model: str
+    results: list[HitOut]
+    searched: int
+    left_out: int
+    is_complete: bool
+    text_s: float
+    took_s: float
+
+
+def search_routes(search: Callable[[], Search | None]) -> APIRouter:
+    """Return the routes; `search` gives None until the recorder is ready."""
+    router = APIRouter(prefix="/api", tags=["search"], responses=documented(503))
+
+    @router.get("/search")
+    async def find(
+        response: Response,
+        q: Annotated[
+            str, Query(min_length=1, max_length=QUERY_CHARS, description="what is looked for, in words")
+        ],
+        camera: Annotated[str | None, Query(max_length=64, description="only this camera")] = None,
+        since: Annotated[IsoTime | None, Query(description="seen at this time or later")] = None,
+        until: Annotated[IsoTime | None, Query(description="seen before this time")] = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 24,
+    ) -> SearchOut:
+        """Events whose pictures fit the words best."""
+        if not q.strip():
+            raise Fault(
+                400, f"q={q!r}", "words", "say what to look for, such as 'a person with a red umbrella'"
+            )
+        try:
+            found = await answered(search()).find(SearchWish(q.strip(), Within(camera, since, until), limit))
+        except (NoClassifier, TextsRefused) as exc:
+            raise texts_fault(exc) from exc
+        response.headers["cache-control"] = "no-store"
+        return _search_out(q.strip(), found)
+
+    return router
+
+
+def answered(search: Search | None) -> Search:
+    """Return the search; raise a 503 while the recorder starts."""
+    if search is None:
+        raise Fault(503, "the recorder is starting", "a recorder that is ready", "try again in a moment")
+    return search
+
+
+def texts_fault(exc: NoClassifier | TextsRefused) -> Fault:
+    """Return what a caller is told when the classifier gave no embeddings."""
+    if isinstance(exc, NoClassifier):
+        return Fault(
+            503,
+            str(exc),
+            "a running classifier: it turns words into numbers",
+            "start the classifier (or wait until its model is loaded), then try again",
+        )
+    return Fault(400, str(exc), "words that the model takes", "change the words")
+
+
+def _search_out(query: str, found: Found) -> SearchOut:
+    return SearchOut(
+        query=query,
+        model=found.model,
+        results=[_hit_out(hit) for hit in found.hits],
+        searched=found.extent.searched,
+        left_out=found.extent.left_out,
+        is_complete=found.extent.is_complete,
+        text_s=round(found.text_s, 4),
+        took_s=round(found.took_s, 4),
+    )
+
+
+def _hit_out(hit: Hit) -> HitOut:
+    return HitOut(
+        event=event_out(hit.event),
+        similarity=round(hit.similarity, 5),
+        captured_at=hit.captured_at,
+        offset_s=hit.offset_s,
+        snippet=hit.snippet,
+        kind=hit.kind,
+        box=hit.box,
+        clip_url=f"/media/{hit.clip_name}" if hit.clip_name else None,
+        thumbnail_url=f"/media/{hit.thumbnail_name}" if hit.thumbnail_name else None,
+    )

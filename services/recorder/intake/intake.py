@@ -1,0 +1,255 @@
+"""From a labels message to a committed row: fetch the clip, keep it, record, and only then let Redis forget.
+
+A database that is away is waited for here, with the message in hand. Nothing that is not the message's own fault is
+charged to it: not the database, not the disk, not Redis, not a stop, and no kill while one of them is waited for.
+A clip that the disk does not take waits in the queue (waiting.py); its event is recorded meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.recorder.intake.waiting import WaitingClips
+from services.recorder.media.files import MediaFolder, MediaRefused, StagedMedia
+from services.recorder.metrics import RecorderMetrics
+from services.recorder.notify.outbox import Outbox
+from services.recorder.record.database import Database, DatabaseAway, DatabaseBusy, RowConflict
+from services.recorder.record.rows import KeptMedia, SnippetRows, snippet_rows
+from services.recorder.record.transactions import Recorded, is_named_by_another, record_snippet
+from shared.clock import now_utc
+from shared.contract import MEDIA, LabelsMessage, MediaMessage
+from shared.errors import ContractError, Permanent, Stopped, Transient, reason
+from shared.logs import get_logger
+from shared.streams.consumer import Dead, Delivery, Done, Outcome, Retry, is_away
+from shared.streams.receipts import receipt_of
+from shared.waits import pause, unless_stopped
+
+log = get_logger(__name__)
+
+BUSY_ATTEMPTS = 8  # deadlocks in a row before the message is given back; locks are waited for longer
+AWAY_WAIT_MAX_S = 5.0
+FINISH_S = 0.5  # after a stop: for the transaction in hand
+
+
+async def _nothing(_: Delivery) -> None:
+    """Charge as it comes."""
+
+
+@dataclass(slots=True)
+class Intake:
+    """The handler of labels.v1. `recorded` is told the id of every event that changed."""
+
+    redis: Redis
+    database: Database
+    media: MediaFolder
+    metrics: RecorderMetrics
+    stop: asyncio.Event
+    beat: Callable[[], None]
+    recorded: Callable[[str], None]
+    outbox: Outbox = field(default_factory=lambda: Outbox(()))
+    uncharge: Callable[[Delivery], Awaitable[None]] = _nothing  # see Consumer.uncharge
+    written_at: float = field(default=float("-inf"), init=False)  # of the last committed row, monotonic
+    waiting: WaitingClips = field(init=False)
+    _away_since: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.waiting = WaitingClips(self.redis, self.metrics)
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Record each message for itself: one broken message is no other's fault."""
+        outcomes: list[Outcome] = []
+        for delivery in deliveries:
+            if self.stop.is_set():
+                outcomes.append(Retry("stopping", is_charged=False))
+                continue
+            outcomes.append(await self._handle_one(delivery))
+            self.beat()
+        return outcomes
+
+    async def _handle_one(self, delivery: Delivery) -> Outcome:
+        try:
+            return await self._outcome(delivery, LabelsMessage.decode(delivery.fields))
+        except Permanent as exc:
+            return Dead(reason(exc))
+        except RowConflict as exc:  # may be the message's own fault
+            return Retry(reason(exc))
+        except (Transient, Stopped) as exc:
+            return Retry(reason(exc), is_charged=False)
+
+    async def _outcome(self, delivery: Delivery, message: LabelsMessage) -> Outcome:
+        rows = snippet_rows(message)
+        media_id = message.header.media_id
+        size = self.waiting.size(media_id)  # of a clip whose event is recorded already
+        is_hopeless = size is not None and not await asyncio.to_thread(self.media.has_room, size)
+        if is_hopeless and await self._may_wait(media_id, size or 0):
+            return _later("the disk does not take the clip")
+        clip, lost = await self._fetch(message)
+        if delivery.attempts > 1:  # it is sound; what follows may be waited for, through any number of kills
+            await self.uncharge(delivery)
+        try:
+            done = await self._record(rows, clip)
+        except MediaRefused as exc:
+            assert clip is not None
+            if not exc.is_lasting and await self._may_wait(media_id, len(clip.clip)):
+                if size is None:
+                    self._count(message, await self._record(rows, None))
+                return _later(reason(exc))
+            log.error("the clip cannot be kept", event_id=rows.event_id, error=exc)
+            done, lost = await self._record(rows, None), "refused" if exc.is_lasting else "full"
+        self._count(message, done)
+        if lost and (done.is_new_snippet or size is not None):
+            self._count_lost(message, lost)
+        self.waiting.ended(media_id)
+        # none while the clip is gone or broken: motion sends the snippet again, and with it the clip
+        receipts = () if lost in ("gone", "broken") else (receipt_of(rows.event_id, rows.snippet),)
+        return Done(receipts, ((MEDIA, media_id),) if clip is not None else ())  # nobody else's clip
+
+    # -- media
+
+    async def _fetch(self, message: LabelsMessage) -> tuple[MediaMessage | None, str]:
+        """Return the snippet's clip, or why there is none."""
+        media_id = message.header.media_id
+        if not media_id:
+            return None, "none"
+        try:
+            entries = await self.redis.xrange(MEDIA, media_id, media_id)
+        except (RedisError, OSError) as exc:
+            raise _translated(exc) from exc
+        if not entries:
+            return None, "full" if self.waiting.was_dropped(media_id) else "gone"
+        try:
+            media = MediaMessage.decode(
+                cast("Mapping[bytes, bytes]", entries[0][1])
+            )  # the client gives bytes
+        except ContractError as exc:
+            log.warning("the clip cannot be read", media_id=media_id, error=exc)
+            return None, "broken"
+        snippet = message.header.snippet
+        if (media.header.event_id, media.header.snippet) != (snippet.event_id, snippet.snippet):
+            log.warning("the clip belongs to another snippet", media_id=media_id, event_id=snippet.event_id)
+            return None, "broken"
+        return media, ""
+
+    async def _may_wait(self, media_id: str, n_bytes: int) -> bool:
+        try:
+            return await self.waiting.may_wait(media_id, n_bytes)
+        except (RedisError, OSError) as exc:
+            raise _translated(exc) from exc
+
+    # -- the row
+
+    async def _record(self, rows: SnippetRows, clip: MediaMessage | None) -> Recorded:
+        """Write files and row; raise MediaRefused, with nothing written, when the disk does not take the files."""
+        if clip is None:
+            return await self._commit(rows, None)
+        staged = await self._staged(clip)
+        try:
+            done = await self._commit(rows, staged)
+        finally:
+            await asyncio.to_thread(staged.discard)
+        self.metrics.media_bytes.inc(staged.kept.clip_bytes)
+        return done
+
+    async def _staged(self, clip: MediaMessage) -> StagedMedia:
+        staging = asyncio.create_task(asyncio.to_thread(self.media.stage, clip))
+        try:
+            return await asyncio.shield(staging)
+        except asyncio.CancelledError:  # the thread goes on: what it has written is to go
+            staging.add_done_callback(_discard)
+            raise
+
+    async def _commit(self, rows: SnippetRows, staged: StagedMedia | None) -> Recorded:
+        """Commit; wait for a database that is away until `stop`, for locks a while, then raise Transient."""
+        backoff_s, busy, ends_at = 0.1, 0, time.monotonic() + self.database.lock_wait_s
+        while True:
+            try:
+                done = await unless_stopped(self._transaction(rows, staged), self.stop, grace_s=FINISH_S)
+            except DatabaseBusy:
+                busy += 1
+                if busy >= BUSY_ATTEMPTS or time.monotonic() > ends_at:
+                    raise
+                wait_s = random.uniform(0.005, 0.05) * busy  # noqa: S311 - spreads replicas, hides nothing
+            except DatabaseAway as exc:
+                self._went(exc)
+                wait_s, backoff_s = backoff_s, min(backoff_s * 2, AWAY_WAIT_MAX_S)
+            else:
+                self._returned()
+                return done
+            self.beat()
+            await pause(wait_s, self.stop)
+            if self.stop.is_set():
+                raise Transient("stopping")
+
+    async def _transaction(self, rows: SnippetRows, staged: StagedMedia | None) -> Recorded:
+        async with self.database.writing() as connection:
+            kept = staged.kept if staged is not None else KeptMedia()
+            if staged is not None and staged.was_there and await is_named_by_another(connection, rows, kept):
+                raise MediaRefused(f"{kept.clip_name}: belongs to another snippet", is_lasting=True)
+            done = await record_snippet(connection, rows, kept, now_utc())
+            await self.outbox.note(connection, [rows.event_id], now_utc())
+            if staged is not None and done.media == kept:
+                # last before the commit: no row without its file, and no file without its row but for a moment
+                await asyncio.to_thread(staged.publish)
+        return done
+
+    def _count(self, message: LabelsMessage, done: Recorded) -> None:
+        self.recorded(message.header.snippet.event_id)
+        header = message.header
+        if done.is_new_event:
+            self.metrics.events.inc()
+        self.metrics.snippets.labels("new" if done.is_new_snippet else "again").inc()
+        if done.is_new_snippet:
+            now = now_utc()
+            self.metrics.latency.observe(max((now - header.snippet.ended_at).total_seconds(), 0))
+            self.metrics.labelled_latency.observe(max((now - header.labelled_at).total_seconds(), 0))
+        log.debug(
+            "recorded",
+            event_id=header.snippet.event_id,
+            snippet=header.snippet.snippet,
+            clip=done.media.clip_name,
+            is_new=done.is_new_snippet,
+        )
+
+    def _count_lost(self, message: LabelsMessage, lost: str) -> None:
+        snippet = message.header.snippet
+        self.metrics.media_lost.labels(lost).inc()
+        log.warning(
+            "recorded without its clip", event_id=snippet.event_id, snippet=snippet.snippet, reason=lost
+        )
+
+    # -- the database, told once each way
+
+    def _went(self, exc: DatabaseAway) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            log.warning("the database is away, waiting for it", error=exc)
+        self.metrics.database_connected.set(0)
+
+    def _returned(self) -> None:
+        self.written_at = time.monotonic()
+        if self._away_since is not None:
+            log.info("the database is back", away_s=round(time.monotonic() - self._away_since, 1))
+            self._away_since = None
+        self.metrics.database_connected.set(1)
+
+
+def _discard(staging: asyncio.Task[StagedMedia]) -> None:
+    if not staging.cancelled() and staging.exception() is None:
+        staging.result().discard()
+
+
+def _later(why: str) -> Retry:
+    return Retry(why, is_charged=False, is_alone=True)
+
+
+def _translated(exc: Exception) -> Exception:
+    """Return what an error of Redis means for a message: nothing, when Redis is away."""
+    return Transient(f"Redis: {reason(exc)}") if is_away(exc) else exc

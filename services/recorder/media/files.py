@@ -1,0 +1,208 @@
+"""The files: clips and thumbnails below one folder, whole or not at all. Knows no database and no queue.
+
+    MEDIA_DIR/.incoming/<key>.mp4.<random>      until its row is written, locked by its writer
+    MEDIA_DIR/<yyyy>/<mm>/<dd>/<key>.mp4|.jpg   complete and on the disk; the day is that of the clip's start, UTC
+
+A key is 128 random bits, so that a name is a capability: who knows it may see the clip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+
+from services.recorder.record.rows import KeptMedia
+from shared.contract import MediaMessage
+from shared.errors import ClipwatchError, reason
+from shared.logs import get_logger
+
+log = get_logger(__name__)
+
+NAME = re.compile(r"(?P<day>\d{4}/\d{2}/\d{2})/(?P<key>[0-9a-f]{32})\.(?P<kind>mp4|jpg)")
+TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
+INCOMING = ".incoming"
+PROBE_BYTES = 4096
+# What lies in the file itself. Everything else (full, read-only, unmounted, no rights, broken) may pass.
+_LASTING = {errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL}
+
+
+class MediaRefused(ClipwatchError):
+    """The file system did not take a file; `is_lasting`: nor will it ever, the fault lies in this very file."""
+
+    def __init__(self, reason: str, is_lasting: bool) -> None:
+        super().__init__(reason)
+        self.is_lasting = is_lasting
+
+
+@dataclass(slots=True)
+class StagedMedia:
+    """Files on the disk under temporary names, held by their locks. Its methods block: call them in a thread."""
+
+    kept: KeptMedia
+    root: Path
+    files: list[tuple[int, Path, Path]] = field(default_factory=list)  # handle, temporary, target
+    was_there: bool = (
+        False  # a file of this name is there already: of an earlier delivery, or another snippet's
+    )
+
+    def publish(self) -> None:
+        """Give the files their names, on the disk when this returns; raises MediaRefused."""
+        try:
+            for _, temporary, target in self.files:
+                _make_folder(target.parent, self.root)
+                if temporary.exists():  # not when the transaction is run again
+                    temporary.rename(target)
+            for folder in {target.parent for _, _, target in self.files}:
+                _sync_folder(folder)
+        except OSError as exc:
+            raise MediaRefused(f"{self.kept.clip_name}: {reason(exc)}", is_lasting=False) from exc
+
+    def discard(self) -> None:
+        """Remove what was not published, and let go of the rest."""
+        for handle, temporary, _ in self.files:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            os.close(handle)
+        self.files.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFolder:
+    """The media folder. All methods block on the disk: call them in a thread."""
+
+    root: Path
+
+    def prepare(self) -> int:
+        """Make the folder and remove what killed writers left half-written; return how many files went.
+
+        Raises OSError when the folder cannot be made or written. A file that is still locked belongs to a living
+        recorder on the same folder and stays.
+        """
+        incoming = self.root / INCOMING
+        incoming.mkdir(parents=True, exist_ok=True)
+        removed = 0
+        for path in incoming.iterdir():
+            try:
+                handle = os.open(path, os.O_RDWR)
+            except FileNotFoundError:
+                continue  # its writer finished it meanwhile
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
+                removed += 1
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(handle)
+        return removed
+
+    def check(self) -> None:
+        """Raise OSError when the folder takes no file: it is full, read-only, gone."""
+        probe = self.root / INCOMING / f"probe.{secrets.token_hex(8)}"
+        try:
+            probe.write_bytes(bytes(PROBE_BYTES))
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+
+    def has_room(self, n_bytes: int) -> bool:
+        """Return whether a file of this size may be taken now."""
+        try:
+            self.check()
+            return shutil.disk_usage(self.root).free > n_bytes
+        except OSError:
+            return False
+
+    def stage(self, message: MediaMessage) -> StagedMedia:
+        """Write clip and thumbnail under temporary names, on the disk when this returns.
+
+        Files that are there already are left alone. Raises MediaRefused when the file system does not take them;
+        nothing is left then.
+        """
+        header = message.header
+        day = header.started_at.astimezone(UTC).strftime("%Y/%m/%d")
+        clip_name, thumbnail_name = f"{day}/{header.media_key}.mp4", f"{day}/{header.media_key}.jpg"
+        staged = StagedMedia(KeptMedia(clip_name, None, len(message.clip)), self.root)
+        try:
+            self._write(staged, clip_name, message.clip)
+            if message.thumbnail and self._thumbnail_is_kept(staged, thumbnail_name, message.thumbnail):
+                staged.kept = KeptMedia(clip_name, thumbnail_name, len(message.clip))
+        except MediaRefused:
+            staged.discard()
+            raise
+        return staged
+
+    def _thumbnail_is_kept(self, staged: StagedMedia, name: str, thumbnail: bytes) -> bool:
+        try:
+            self._write(staged, name, thumbnail)
+        except MediaRefused as exc:
+            if not exc.is_lasting:
+                raise
+            log.warning("the thumbnail cannot be kept", name=name, error=exc)
+            return False
+        return True
+
+    def find(self, name: str) -> tuple[Path, os.stat_result, str] | None:
+        """Return path, status and media type of a name; None when it is not a name or there is no such file."""
+        found = NAME.fullmatch(name)
+        if found is None:
+            return None
+        path = self.root / name
+        try:
+            return path, path.stat(), TYPES[found["kind"]]
+        except OSError:
+            return None
+
+    def _write(self, staged: StagedMedia, name: str, content: bytes) -> None:
+        target = self.root / name
+        try:
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if target.exists():
+                staged.was_there = True
+                if target.stat().st_size == len(content):
+                    return
+            staged.files.append((*self._written(target.name, content), target))
+        except OSError as exc:
+            raise MediaRefused(f"{name}: {reason(exc)}", exc.errno in _LASTING) from exc
+
+    def _written(self, name: str, content: bytes) -> tuple[int, Path]:
+        temporary = self.root / INCOMING / f"{name}.{secrets.token_hex(8)}"
+        _make_folder(temporary.parent, self.root)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            with os.fdopen(handle, "wb", closefd=False) as file:
+                file.write(content)
+            os.fsync(handle)
+        except OSError:
+            os.close(handle)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        return handle, temporary
+
+
+def _make_folder(folder: Path, root: Path) -> None:
+    """Make `folder` below `root`; each new entry is on the disk when this returns."""
+    if folder.is_dir() or folder == root:
+        return
+    _make_folder(folder.parent, root)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

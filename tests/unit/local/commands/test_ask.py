@@ -1,0 +1,162 @@
+"""`clipwatch search` and `relabel`: what is sent, what is printed, and how they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from typer.testing import CliRunner
+
+from services.local.cli import app
+from services.local.commands import ask
+from shared.clock import now_utc
+from shared.errors import ConfigError
+from tests.servers import free_port
+
+FOUND = {
+    "query": "a fox",
+    "results": [
+        {
+            "similarity": 0.31234,
+            "captured_at": "2026-05-04T03:02:01Z",
+            "offset_s": 2.5,
+            "event": {"id": "019d3727-f93a-7abc-8def-0123456789ab", "camera": "gate", "label": None},
+        }
+    ],
+    "searched": 1200,
+    "left_out": 30,
+    "is_complete": False,
+    "took_s": 0.25,
+}
+FAULT = {"error": {"found": "no classifier answered within 5 s", "wanted": "a classifier", "do": "start it"}}
+
+
+@contextmanager
+def recorder(status: int, body: str, seen: list[Any]) -> Iterator[str]:
+    """Serve one answer to everything; `seen` gets path and body of each request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            length = int(self.headers.get("content-length", 0))
+            seen.append((self.path, self.rfile.read(length)))
+            raw = body.encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        do_GET = do_POST = _answer  # noqa: N815 - http.server's names
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_spans_count_back_from_now_and_times_are_taken_as_they_are() -> None:
+    assert ask.moment(None, "--since") is None
+    for given, back in (
+        ("30m", timedelta(minutes=30)),
+        ("12h", timedelta(hours=12)),
+        ("2w", timedelta(weeks=2)),
+    ):
+        found = ask.moment(given, "--since")
+        assert found is not None
+        assert timedelta(0) <= now_utc() - back - found < timedelta(minutes=5)
+    assert ask.moment("2026-05-04T18:00+02:00", "--since") == datetime(2026, 5, 4, 16, tzinfo=UTC)
+    with pytest.raises(ConfigError, match="--since soon: wanted 30m"):
+        ask.moment("soon", "--since")
+
+
+def test_search_sends_its_limits_and_says_what_was_left_out() -> None:
+    seen: list[Any] = []
+    with recorder(200, json.dumps(FOUND), seen) as url:
+        options = ["--camera", "gate", "--since", "2026-05-01T00:00+00:00", "--limit", "5", "--url", url]
+        done = CliRunner().invoke(app, ["search", "a fox", *options])
+    assert done.exit_code == 0
+    assert parse_qs(urlsplit(seen[0][0]).query) == {
+        "q": ["a fox"],
+        "camera": ["gate"],
+        "since": ["2026-05-01T00:00:00+00:00"],
+        "limit": ["5"],
+    }
+    assert "0.312" in done.output
+    assert "1 event from 1,200 pictures in 0.25 s" in done.output
+    assert "30 pictures of other models were left out; the index is still being built" in done.output
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, 1), (400, 2), (403, 2)])
+def test_a_fault_of_the_recorder_becomes_an_error_of_its_kind(status: int, code: int) -> None:
+    with recorder(status, json.dumps(FAULT), []) as url:
+        wanted = ask.NotAnswered if code == 1 else ConfigError
+        with pytest.raises(wanted, match="no classifier answered within 5 s; wanted a classifier; start it"):
+            ask.search(url, {"q": "a fox"})
+        with pytest.raises(wanted, match="no classifier"):
+            ask.relabel(url, {"labels": ["a fox"]}, lambda _stage, _share: None)
+
+
+def test_without_a_recorder_the_command_ends_with_1() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(ask.NotAnswered, match="no recorder answers"):
+        ask.search(url, {"q": "a fox"})
+    assert CliRunner().invoke(app, ["search", "a fox", "--url", url]).exit_code == 1
+
+
+def test_relabel_follows_the_progress_and_prints_old_beside_new() -> None:
+    result = {
+        "model": "mini",
+        "events": 2,
+        "snippets": 2,
+        "left_out": 1,
+        "changed": 1,
+        "applied": False,
+        "written": 0,
+        "labels": [{"label": "a fox", "recorded": 0, "hindsight": 1}],
+        "shown": [
+            {
+                "event_id": "019d3727-f93a-7abc-8def-0123456789ab",
+                "camera": "gate",
+                "started_at": "2026-05-04T03:02:01Z",
+                "thumbnail_url": None,
+                "recorded": [],
+                "hindsight": [{"label": "a fox", "probability": 0.75}],
+            }
+        ],
+    }
+    seen: list[Any] = []
+    lines = "".join(json.dumps(line) + "\n" for line in ({"done": 1, "of": 2}, {"result": result}))
+    with recorder(200, lines, seen) as url:
+        done = CliRunner().invoke(app, ["relabel", "--label", "a fox", "--threshold", "0.6", "--url", url])
+        shares: list[float] = []
+        ask.relabel(url, {"labels": ["a fox"]}, lambda _stage, share: shares.append(share))
+    assert done.exit_code == 0
+    asked = json.loads(seen[0][1])
+    assert (asked["labels"], asked["threshold"], asked["apply"], asked["mode"]) == (
+        ["a fox"],
+        0.6,
+        False,
+        "replace",
+    )
+    assert shares == [0.5]
+    assert "a fox 0.75" in done.output
+    assert "1 of 2 events would differ; 1 snippet of another model keeps its answer" in done.output
+
+
+def test_an_answer_that_breaks_off_is_no_success() -> None:
+    with recorder(200, '{"done":1,"of":2}\n', []) as url, pytest.raises(ask.NotAnswered, match="broke off"):
+        ask.relabel(url, {"labels": ["a fox"]}, lambda _stage, _share: None)

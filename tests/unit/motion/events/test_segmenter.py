@@ -1,0 +1,232 @@
+"""The segmenter's promises, for any row of motion answers."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from services.motion.events.segmenter import (
+    BACKDATED_S,
+    Action,
+    Cut,
+    End,
+    Piece,
+    Segmenter,
+    Start,
+    Travel,
+    finish,
+    step,
+)
+from shared.cameras import MotionSettings
+
+SETTINGS = MotionSettings()
+ANY_TIME = hypothesis_settings(deadline=None)  # the machine may be busy
+settings_s = st.builds(
+    MotionSettings,
+    min_frames=st.integers(1, 5),
+    pre_roll_s=st.floats(0, 5),
+    post_roll_s=st.floats(0, 6),
+    quiet_s=st.floats(0.1, 6),
+    first_snippet_s=st.floats(0.2, 8),
+    longest_snippet_s=st.floats(0.5, 10),
+    longest_event_s=st.sampled_from([10, 12.5, 300]),
+)
+# (gap to the frame before, motion, blind): mostly regular, with holes
+frames_s = st.lists(
+    st.tuples(
+        st.sampled_from([0.04, 0.1, 0.1, 0.1, 0.5, 3.0, 20.0]),
+        st.booleans(),
+        st.sampled_from([False] * 9 + [True]),
+    ),
+    max_size=150,
+)
+
+
+def run(
+    frames: list[tuple[float, bool, bool]], settings: MotionSettings
+) -> tuple[list[tuple[float, Action]], list[float]]:
+    """Return the actions with the time at which they came, and the times of frames with motion."""
+    state = Segmenter()
+    t_s = 1000.0
+    actions: list[tuple[float, Action]] = []
+    moving = []
+    for gap_s, is_active, is_blind in frames:
+        t_s += gap_s
+        if is_active and not is_blind:
+            moving.append(t_s)
+        state, new = step(state, t_s, is_active, 0.5, settings, is_blind=is_blind)
+        actions += [(t_s, action) for action in new]
+    state, new = finish(state, t_s, settings)
+    assert not state.is_open
+    return actions + [(t_s, action) for action in new], moving
+
+
+def events_of(actions: list[tuple[float, Action]]) -> list[tuple[Start, list[Piece]]]:
+    events: list[tuple[Start, list[Piece]]] = []
+    for _, action in actions:
+        if isinstance(action, Start):
+            events.append((action, []))
+        elif isinstance(action, Cut | End):
+            events[-1][1].append(action.piece)
+    return events
+
+
+def steady(n_frames: int, is_active: bool = True, gap_s: float = 0.1) -> list[tuple[float, bool, bool]]:
+    return [(gap_s, is_active, False)] * n_frames
+
+
+@ANY_TIME
+@given(frames_s, settings_s)
+def test_at_most_one_event_is_open(frames: list[tuple[float, bool, bool]], settings: MotionSettings) -> None:
+    is_open = False
+    for _, action in run(frames, settings)[0]:
+        assert is_open != isinstance(action, Start)
+        is_open = not isinstance(action, End)
+    assert not is_open
+
+
+@ANY_TIME
+@given(frames_s, settings_s)
+def test_snippets_are_numbered_and_exactly_the_last_ends_the_event(
+    frames: list[tuple[float, bool, bool]], settings: MotionSettings
+) -> None:
+    for start, pieces in events_of(run(frames, settings)[0]):
+        assert [piece.number for piece in pieces] == list(range(len(pieces)))
+        assert [piece.is_last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+        assert pieces[0].starts_s == start.starts_s == start.event_started_s - settings.pre_roll_s
+        for before, after in itertools.pairwise(pieces):
+            assert before.ends_s == after.starts_s
+
+
+@ANY_TIME
+@given(frames_s, settings_s)
+def test_every_frame_of_an_events_motion_lies_in_a_snippet(
+    frames: list[tuple[float, bool, bool]], settings: MotionSettings
+) -> None:
+    actions, moving = run(frames, settings)
+    for start, pieces in events_of(actions):
+        last = pieces[-1]
+        inside = [t for t in moving if start.event_started_s <= t <= last.last_motion_s]
+        assert start.event_started_s in moving
+        assert last.last_motion_s in moving
+        assert all(any(piece.starts_s <= t <= piece.ends_s for piece in pieces) for t in inside)
+
+
+@ANY_TIME
+@given(frames_s, settings_s)
+def test_motion_outside_events_was_never_long_enough(
+    frames: list[tuple[float, bool, bool]], settings: MotionSettings
+) -> None:
+    actions, _ = run(frames, settings)
+    spans = [(start.event_started_s, pieces[-1].last_motion_s) for start, pieces in events_of(actions)]
+    t_s, length = 1000.0, 0
+    for gap_s, is_active, is_blind in frames:
+        t_s += gap_s
+        is_inside = any(begin <= t_s <= end for begin, end in spans)
+        length = length + 1 if is_active and not is_blind and not is_inside else 0
+        assert length < settings.min_frames or is_inside
+
+
+@ANY_TIME
+@given(frames_s, settings_s)
+def test_snippets_keep_their_bounds(frames: list[tuple[float, bool, bool]], settings: MotionSettings) -> None:
+    gap_s = max((gap for gap, _, _ in frames), default=0.0)
+    hold_s = max(settings.quiet_s, settings.post_roll_s)
+    for _, pieces in events_of(run(frames, settings)[0]):
+        for piece in pieces:
+            longest_s = settings.longest_snippet_s + settings.pre_roll_s + 5 * hold_s + 2 * gap_s
+            assert piece.starts_s <= piece.ends_s <= piece.starts_s + longest_s
+            assert piece.ends_s <= piece.last_motion_s + settings.post_roll_s
+
+
+@ANY_TIME
+@given(frames_s, settings_s)
+def test_a_snippet_is_never_asked_for_before_its_end_has_passed(
+    frames: list[tuple[float, bool, bool]], settings: MotionSettings
+) -> None:
+    for t_s, action in run(frames, settings)[0]:
+        if isinstance(action, Cut | End):
+            assert action.piece.ends_s <= max(t_s, action.piece.starts_s)
+
+
+def test_an_event_dates_from_the_first_frame_of_the_run_that_confirmed_it() -> None:
+    ((start, _),) = events_of(run([*steady(5, is_active=False), *steady(10)], SETTINGS)[0])
+    assert abs(start.event_started_s - 1000.6) < 1e-6
+
+
+def test_two_frames_of_motion_are_no_event_when_three_are_wanted() -> None:
+    assert run([*steady(2), *steady(50, is_active=False)], SETTINGS)[0] == []
+
+
+def test_the_first_snippet_is_cut_early_and_later_ones_are_longer() -> None:
+    ((_, pieces),) = events_of(run(steady(300), SETTINGS)[0])
+    cuts = [round(piece.ends_s - pieces[0].event_started_s, 1) for piece in pieces]
+    assert cuts[:3] == [3.0, 13.0, 23.0]
+
+
+def test_a_short_event_is_one_snippet_with_its_post_roll() -> None:
+    ((start, pieces),) = events_of(run([*steady(15), *steady(100, is_active=False)], SETTINGS)[0])
+    (piece,) = pieces
+    assert piece.is_last
+    assert abs(piece.ends_s - (piece.last_motion_s + SETTINGS.post_roll_s)) < 1e-6
+    assert abs(piece.last_motion_s - start.event_started_s - 1.4) < 1e-6
+
+
+def test_motion_that_never_stops_is_cut_into_events_that_follow_each_other() -> None:
+    settings = MotionSettings(longest_event_s=30)
+    frames = [(0.1, True, False)] * 800
+    events = events_of(run(frames, settings)[0])
+    lengths_s = [pieces[-1].last_motion_s - start.event_started_s for start, pieces in events]
+    assert len(lengths_s) == 3
+    assert all(
+        30 <= length_s < 34 for length_s in lengths_s[:-1]
+    )  # 3 + 10 + 10 + 10 s, a frame more at each cut
+    for (_, pieces), (start, _) in itertools.pairwise(events):
+        assert start.event_started_s == pieces[-1].ends_s
+
+
+def test_a_pause_shorter_than_the_quiet_time_does_not_end_an_event() -> None:
+    frames = [*steady(20), *steady(35, is_active=False), *steady(20), *steady(60, is_active=False)]
+    assert len(events_of(run(frames, SETTINGS)[0])) == 1
+
+
+def test_a_believed_way_counts_its_looks_and_dates_the_event_back_but_not_far_and_not_into_the_last() -> None:
+    opened = Segmenter(last_seen_s=1000.0)
+    _, (start,) = step(opened, 1000.1, True, 0.5, SETTINGS, travel=Travel(999.5, SETTINGS.min_frames))
+    assert isinstance(start, Start)
+    assert (start.event_started_s, start.starts_s) == (999.5, 999.5 - SETTINGS.pre_roll_s)
+    _, (far,) = step(opened, 1000.1, True, 0.5, SETTINGS, travel=Travel(900.0, 30))
+    assert isinstance(far, Start)
+    assert far.event_started_s == 1000.1 - BACKDATED_S
+    _, (after,) = step(
+        Segmenter(last_seen_s=1000.0, ended_s=999.9), 1000.1, True, 0.5, SETTINGS, travel=Travel(998.0, 30)
+    )
+    assert isinstance(after, Start)
+    assert after.event_started_s == 999.9
+    _, none = step(opened, 1000.1, True, 0.5, SETTINGS, travel=Travel(999.9, SETTINGS.min_frames - 1))
+    assert none == ()
+
+
+def test_blind_frames_neither_open_nor_end_an_event() -> None:
+    assert run([(0.1, True, True)] * 20, SETTINGS)[0] == []
+    frames = [*steady(20), *[(0.1, False, True)] * 60, *steady(20), *steady(60, is_active=False)]
+    assert len(events_of(run(frames, SETTINGS)[0])) == 1
+    strobe = [*steady(20), *[(0.1, False, True)] * 600]
+    ((_, pieces),) = events_of(run(strobe, SETTINGS)[0])
+    assert pieces[-1].is_last
+
+
+def test_a_frame_after_a_hole_begins_another_event() -> None:
+    assert len(events_of(run([*steady(20), (30.0, True, False), *steady(20)], SETTINGS)[0])) == 2
+
+
+def test_running_short_of_memory_cuts_early_but_not_at_every_frame() -> None:
+    state = Segmenter()
+    cuts = []
+    for index in range(60):
+        state, actions = step(state, 1000 + index / 10, True, 0.5, SETTINGS, must_cut=True)
+        cuts += [action.piece.ends_s for action in actions if isinstance(action, Cut)]
+    assert len(cuts) == 5

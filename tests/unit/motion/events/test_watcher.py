@@ -1,0 +1,93 @@
+"""How often a stream is looked at: as often as is asked for, and half as often while an event surely goes on."""
+
+from __future__ import annotations
+
+import math
+
+import av
+import numpy as np
+
+from services.motion.events.watcher import Opened, Order, Watch
+from services.motion.media.frame import Frame
+from services.motion.media.packets import StreamFacts
+from shared.cameras import Camera
+
+WIDTH, HEIGHT, FPS = 640, 360, 25
+CAMERA = Camera.model_validate({"id": "cam", "url": "rtsp://127.0.0.1/none", "labels": ["x"]})
+FACTS = StreamFacts("h264", WIDTH, HEIGHT, b"", FPS, "gray")
+CROSSES_S, STANDS_S = 5.0, 17.0  # from when to when a square goes its way; then it sways in its place
+
+
+def frames(length_s: float) -> list[Frame]:
+    """Return a textured place that a square crosses in 12 s; at the far side it sways."""
+    ground = np.kron(np.random.default_rng(7).integers(60, 140, (45, 80)), np.ones((8, 8))).astype(np.uint8)
+    made = []
+    for index in range(round(length_s * FPS)):
+        t_s = index / FPS
+        luma = ground.copy()
+        if t_s >= CROSSES_S:
+            x = round(40 * (min(t_s, STANDS_S) - CROSSES_S) + 12 * math.sin(9 * max(0.0, t_s - STANDS_S)))
+            luma[150:210, x : x + 60] = 230
+        made.append(Frame(1000.0 + t_s, av.VideoFrame.from_ndarray(luma, format="gray")))
+    return made
+
+
+def looks_of(*, may_rest: bool) -> list[float]:
+    """Return when a watch looked, seconds from the beginning."""
+    watch = Watch(FACTS, lambda _t_s: "event")
+    looked = []
+    for frame in frames(25.0):
+        if watch.is_due(frame.t_s):
+            watch.look(frame, CAMERA, may_rest=may_rest)
+            looked.append(frame.t_s - 1000.0)
+    return looked
+
+
+def per_second(looked: list[float], starts_s: float, ends_s: float) -> float:
+    return sum(starts_s <= t_s < ends_s for t_s in looked) / (ends_s - starts_s)
+
+
+def test_while_an_event_surely_goes_on_every_second_look_is_left_out() -> None:
+    looked = looks_of(may_rest=True)
+    fps = CAMERA.motion.detect_fps
+    assert abs(per_second(looked, 0.0, 7.0) - fps) <= 0.5  # nothing, and its first seconds
+    assert abs(per_second(looked, 10.0, 16.0) - fps / 2) <= 0.5
+    assert abs(per_second(looked, 18.5, 25.0) - fps) <= 0.5  # believed for a while, but not surely on its way
+
+
+def test_whoever_watches_sees_every_look() -> None:
+    looked = looks_of(may_rest=False)
+    assert abs(per_second(looked, 10.0, 16.0) - CAMERA.motion.detect_fps) <= 0.5
+
+
+def test_looks_that_were_not_possible_are_not_made_up_for() -> None:
+    watch = Watch(FACTS, lambda _t_s: "event")
+    looked = []
+    for frame in frames(3.0):
+        t_s = frame.t_s - 1000.0
+        if not 1.0 < t_s < 1.6 and watch.is_due(frame.t_s):
+            watch.look(frame, CAMERA)
+            looked.append(t_s)
+    after = [t_s for t_s in looked if t_s > 1.59]
+    assert abs(after[0] - 1.6) < 1e-6
+    assert per_second(looked, 1.59, 2.59) <= CAMERA.motion.detect_fps + 0.5
+
+
+def test_an_event_keeps_the_wall_clock_that_it_began_with() -> None:
+    offsets = iter([100.0, -5000.0])  # the clock is set while the first event is open
+    asked: list[float] = []
+
+    def event_id(started_s: float) -> str:
+        asked.append(started_s)
+        return f"event {len(asked)}"
+
+    watch = Watch(FACTS, event_id, wall_offset_s=lambda: next(offsets))
+    orders: list[Order] = []
+    for frame in frames(14.0):
+        orders += watch.look(frame, CAMERA)
+    orders += watch.finish(1014.0, CAMERA)
+    assert len(orders) >= 3  # it is opened, and has two snippets or more
+    assert {order.wall_offset_s for order in orders} == {100.0}
+    opened = orders[0]
+    assert isinstance(opened, Opened)
+    assert asked == [opened.event_started_s + 100.0]

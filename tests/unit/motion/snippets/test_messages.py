@@ -1,0 +1,81 @@
+"""Snippets whose motion was seen in a smaller stream of the same camera."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from services.motion.detection.detector import Blob
+from services.motion.events.moments import Moment, Tracked
+from services.motion.events.segmenter import Piece
+from services.motion.events.watcher import Wanted
+from services.motion.media.frame import Frame
+from services.motion.media.packets import Packet, StreamFacts, decode
+from services.motion.snippets.messages import make_messages, with_pictures_of
+from shared.cameras import Camera
+from tests.unit.motion.videos import read_packets, scene, write_video
+
+CAMERA = Camera(id="cam", url="rtsp://10.0.0.7/s", labels=("a square",))
+Stream = tuple[StreamFacts, list[Packet]]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Stream:
+    return read_packets(write_video(tmp_path / "small.mp4", scene(20, 160, 120)))
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Stream:
+    return read_packets(write_video(tmp_path / "large.mp4", scene(20, 640, 360, 96)))
+
+
+def wanted_of(small: Stream, late_s: float = 0.0) -> Wanted:
+    facts, packets = small
+    frames = [Frame(t_s + late_s, image) for t_s, image in decode(facts, packets)][4:12:4]
+    moments = tuple(
+        Moment(frame.t_s, float(n), (Tracked(1, Blob(40, 60, 24, 24)),), frame)
+        for n, frame in enumerate(frames)
+    )
+    piece = Piece(
+        number=0,
+        starts_s=1000.0,
+        ends_s=1001.9,
+        event_started_s=1000.4,
+        last_motion_s=1001.2,
+        motion_peak=0.1,
+        is_last=True,
+    )
+    return Wanted("01890000-0000-7000-8000-000000000000", piece, moments, CAMERA, facts)
+
+
+def test_pictures_and_boxes_are_those_of_the_large_stream(small: Stream, large: Stream) -> None:
+    wanted = with_pictures_of(wanted_of(small, late_s=0.03), *large)
+    assert [(m.frame.image.width, m.frame.image.height) for m in wanted.moments] == [(640, 360)] * 2
+    assert [m.frame.t_s for m in wanted.moments] == pytest.approx([1000.4, 1000.8])
+    assert [m.objects[0].blob for m in wanted.moments] == [Blob(160, 180, 96, 72)] * 2
+    media, snippet = make_messages(wanted, large[1], b"s" * 32)
+    assert (media.header.width, media.header.height) == (640, 360)
+    assert {(p.width, p.height) for p in snippet.header.pictures if p.kind == "frame"} == {(384, 216)}
+
+
+def test_a_moment_without_a_frame_nearby_keeps_its_small_one(small: Stream, large: Stream) -> None:
+    wanted = with_pictures_of(wanted_of(small, late_s=60.0), *large)
+    assert [m.frame.image.width for m in wanted.moments] == [160, 160]
+    assert [m.objects[0].blob for m in wanted.moments] == [Blob(40, 60, 24, 24)] * 2
+    assert with_pictures_of(wanted_of(small), large[0], []).facts == large[0]
+
+
+def test_all_times_that_people_are_shown_are_moved_by_the_same(small: Stream) -> None:
+    wanted = wanted_of(small)
+    plain_media, plain = make_messages(wanted, small[1], b"s" * 32)
+    media, snippet = make_messages(replace(wanted, wall_offset_s=-0.25), small[1], b"s" * 32)
+    by = timedelta(seconds=-0.25)
+    for name in ("event_started_at", "event_ended_at", "started_at", "ended_at"):
+        assert getattr(snippet.header, name) == getattr(plain.header, name) + by
+    for name in ("started_at", "ended_at"):
+        assert getattr(media.header, name) == getattr(plain_media.header, name) + by
+    moved = [picture.captured_at for picture in snippet.header.pictures]
+    assert moved == [picture.captured_at + by for picture in plain.header.pictures]

@@ -1,0 +1,229 @@
+"""When a fault becomes a gap and ends, and what is known of cameras and services at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.recorder.gaps.seen import START_GRACE_S, Seen, cameras_now, configured, faults
+from services.recorder.gaps.tracker import Tracker
+from services.recorder.gaps.values import CameraNow, Fault, Gap, GapKey, KnownCamera
+from services.recorder.health.pipeline import Disk
+from shared.presence import CameraSeen, Heard, Presence
+
+START = datetime(2026, 7, 1, 12, tzinfo=UTC)
+GATE = GapKey("camera.away", "gate")
+MOTION_GONE = GapKey("motion.gone", "motion")
+AWAY = Fault("no route to host")
+
+
+def motion(
+    *cameras: CameraSeen, owner: str = "disk-1", age_s: float = 1.0, is_complete: bool = True
+) -> Heard:
+    said = Presence(
+        service="motion", name=f"m-{owner}", cameras=cameras, owner=owner, is_complete=is_complete
+    )
+    return Heard(said, age_s)
+
+
+def camera(id_: str = "gate", state: str = "running", **more: object) -> CameraSeen:
+    return CameraSeen.model_validate({"id": id_, "state": state, **more})
+
+
+def known(*ids: str, owner: str = "disk-1") -> dict[str, KnownCamera]:
+    return {id_: KnownCamera(id_, "", owner) for id_ in ids}
+
+
+def stepped(tracker: Tracker, at_s: float, fault: Fault | None) -> list[tuple[str, float | None]]:
+    """Look at the gate at `at_s`; return what changed, with how long it lasted."""
+    changes = tracker.step({GATE: fault}, START + timedelta(seconds=at_s), at_s)
+    return [
+        (c.reason, None if c.ended_at is None else (c.ended_at - c.started_at).total_seconds())
+        for c in changes
+    ]
+
+
+# -- gaps
+
+
+def test_a_gap_is_told_once_each_way_with_how_long_it_lasted() -> None:
+    tracker = Tracker(after_s=10, back_s=5)
+    told = [(at, said) for at in range(60) for said in stepped(tracker, at, AWAY if at < 30 else None)]
+    assert told == [(10, ("no route to host", None)), (35, ("no route to host", 30.0))]
+
+
+def test_a_short_fault_is_no_gap() -> None:
+    tracker = Tracker(after_s=10, back_s=5)
+    assert [stepped(tracker, at, AWAY if at % 10 else None) for at in range(60)] == [[]] * 60
+
+
+def test_a_camera_that_flickers_is_one_gap() -> None:
+    tracker = Tracker(after_s=10, back_s=5)
+    told = []
+    for at in range(200):
+        is_away = at < 100 and at % 15 < 12  # back for 3 s of every 15
+        told += stepped(tracker, at, AWAY if is_away else None)
+    assert told == [("no route to host", None), ("no route to host", 100.0)]
+
+
+def test_what_is_not_known_neither_begins_nor_ends_a_gap() -> None:
+    tracker = Tracker(after_s=10, back_s=5)
+    stepped(tracker, 0, AWAY)
+    stepped(tracker, 10, AWAY)
+    assert tracker.step({}, START + timedelta(seconds=500), 500) == []
+    assert tracker.open_keys == {GATE}
+
+
+def test_a_service_that_fell_silent_is_gone_since_its_last_word() -> None:
+    tracker = Tracker(after_s=10, back_s=5)
+    [change] = tracker.step({MOTION_GONE: Fault("gone", age_s=21.0)}, START, 100)
+    assert change.started_at == START - timedelta(seconds=21)
+
+
+def test_a_gap_of_before_a_restart_is_told_once_more_only_when_it_ends() -> None:
+    tracker = Tracker(after_s=10, back_s=5)
+    tracker.restore([Gap("1", GATE, "no route to host", START - timedelta(hours=1), None)], 0)
+    assert [stepped(tracker, at, AWAY) for at in range(20)] == [[]] * 20
+    told = [said for at in range(20, 40) for said in stepped(tracker, at, None)]
+    assert told == [("no route to host", 3620.0)]
+
+
+def test_a_wall_clock_that_steps_makes_no_gap_and_ends_none_before_its_start() -> None:
+    tracker = Tracker(after_s=10, back_s=5)
+    assert tracker.step({GATE: AWAY}, START, 0) == []
+    assert tracker.step({GATE: AWAY}, START + timedelta(hours=5), 1) == []
+    assert len(tracker.step({GATE: AWAY}, START, 10)) == 1
+    tracker.step({GATE: None}, START - timedelta(hours=5), 11)
+    [ended] = tracker.step({GATE: None}, START, 17)
+    assert ended.ended_at == START
+
+
+# -- what is known
+
+
+def test_cameras_of_all_motion_services_are_configured_and_renamed_ones_are_other() -> None:
+    heard = [motion(camera(name="Front gate")), motion(camera("yard"), owner="disk-2")]
+    cameras, changed, removed = configured(known("gate"), heard)
+    assert {one.id: one.name for one in cameras.values()} == {"gate": "Front gate", "yard": ""}
+    assert sorted(one.id for one in changed) == ["gate", "yard"]
+    assert removed == []
+
+
+@pytest.mark.parametrize(
+    ("heard", "removed"),
+    [
+        ([motion(camera())], ["yard"]),  # taken out of the file
+        ([motion(camera(), is_complete=False)], []),  # it has not said all
+        ([motion(camera(), age_s=60.0)], []),  # it is silent
+        ([motion(camera(), owner="disk-2")], []),  # it is another's
+        ([motion(camera()), motion(camera("yard"), owner="disk-2")], []),  # it moved
+        ([], []),
+    ],
+)
+def test_only_its_own_motion_service_takes_a_camera_away(heard: list[Heard], removed: list[str]) -> None:
+    cameras, _, found = configured(known("gate", "yard"), heard)
+    assert found == removed
+    assert set(cameras) == {"gate", "yard"} - set(removed)
+
+
+@pytest.mark.parametrize(
+    ("state", "fault"),
+    [
+        ("running", None),
+        ("ended", None),
+        ("disabled", None),
+        ("away", Fault("no route")),
+        ("failed", Fault("no route")),
+    ],
+)
+def test_a_camera_is_away_when_motion_says_so(state: str, fault: Fault | None) -> None:
+    seen = Seen(up_s=1, heard=[motion(camera(state=state, message="no route"))], cameras=known("gate"))
+    assert faults(seen, ())[GATE] == fault
+
+
+def test_a_camera_that_connects_is_neither_there_nor_away() -> None:
+    seen = Seen(up_s=1, heard=[motion(camera(state="connecting"))], cameras=known("gate"))
+    assert GATE not in faults(seen, ())
+
+
+def test_a_motion_service_that_is_gone_is_one_gap_and_not_one_a_camera() -> None:
+    seen = Seen(up_s=500, heard=[motion(camera(), age_s=25.0)], cameras=known("gate", "yard"))
+    found = {key for key, fault in faults(seen, ()).items() if fault is not None}
+    assert found == {MOTION_GONE, GapKey("classifier.gone", "classifier")}
+
+
+def test_of_two_motion_services_the_cameras_of_the_one_that_is_gone_are_away() -> None:
+    gone = motion(camera("yard"), owner="disk-2", age_s=30.0)
+    cameras = known("gate") | known("yard", owner="disk-2")
+    found = faults(Seen(up_s=1, heard=[motion(camera()), gone], cameras=cameras), ())
+    assert found[GATE] is None
+    assert found[GapKey("camera.away", "yard")] == Fault("the motion service that watches it is gone", 30.0)
+    assert found[MOTION_GONE] is None
+
+
+def test_services_have_time_to_start() -> None:
+    early = Seen(up_s=START_GRACE_S - 1, heard=[])
+    assert faults(early, ()) == {}
+    late = faults(replace(early, up_s=START_GRACE_S), ())
+    assert all(late[key] is not None for key in (MOTION_GONE, GapKey("classifier.gone", "classifier")))
+    left = faults(replace(early, were_there=frozenset({"motion"})), ())
+    assert list(left) == [MOTION_GONE]
+
+
+def test_a_redis_that_is_away_says_nothing_of_services_and_cameras() -> None:
+    seen = Seen(up_s=500, heard=None, cameras=known("gate"), recorder_fault="Redis: refused")
+    assert faults(seen, {GATE}) == {GapKey("recorder.unready", "recorder"): Fault("Redis: refused")}
+
+
+def test_a_camera_that_was_taken_out_of_the_file_is_missed_no_more() -> None:
+    assert faults(Seen(up_s=1, heard=[motion()]), {GATE})[GATE] is None
+
+
+@pytest.mark.parametrize(("free", "is_full"), [(10**6, True), (10**12, False)])
+def test_a_full_disk_is_a_gap(free: int, is_full: bool) -> None:
+    found = faults(Seen(up_s=1, disk=Disk(free, 2 * 10**12)), ())
+    assert (found[GapKey("disk.full", "media")] is not None) is is_full
+
+
+def test_a_target_that_takes_nothing_is_a_gap_of_its_name() -> None:
+    found = faults(Seen(up_s=1, targets={"home": "the broker refuses our login", "hook": None}), ())
+    assert found == {
+        GapKey("target.away", "home"): Fault("the broker refuses our login"),
+        GapKey("target.away", "hook"): None,
+    }
+
+
+# -- what is shown
+
+
+def shown(heard: list[Heard], gaps: set[GapKey], before: CameraNow | None = None) -> CameraNow:
+    seen = Seen(up_s=1, heard=heard, cameras=known("gate"))
+    return cameras_now(seen, gaps, {"gate": before} if before else {})["gate"]
+
+
+def test_a_camera_is_available_from_its_first_picture_until_it_counts_as_away() -> None:
+    first = shown([motion(camera(state="connecting"))], set())
+    assert not first.is_available
+    unheard = shown([], set())
+    assert (unheard.is_heard, unheard.is_moving, unheard.is_available) == (False, None, False)
+    running = shown([motion(camera(is_moving=True))], set(), first)
+    assert (running.is_available, running.is_moving) == (True, True)
+    blinked = shown([motion(camera(state="away", is_moving=False))], set(), running)
+    assert (blinked.is_available, blinked.is_moving) == (True, False)
+    assert not shown([motion(camera(state="away"))], {GATE}, blinked).is_available
+
+
+def test_no_camera_is_available_without_motion() -> None:
+    before = CameraNow("gate", "", is_available=True, is_moving=False)
+    assert not shown([motion(camera(), age_s=30)], {MOTION_GONE}, before).is_available
+    assert not shown([motion(camera(state="disabled"))], set(), before).is_available
+
+
+def test_no_camera_is_available_while_redis_says_nothing() -> None:
+    before = CameraNow("gate", "", is_available=True, is_moving=False)
+    seen = Seen(up_s=1, heard=None, cameras=known("gate"))
+    unready = GapKey("recorder.unready", "recorder")
+    assert cameras_now(seen, (), {"gate": before})["gate"].is_available
+    assert not cameras_now(seen, {unready}, {"gate": before})["gate"].is_available

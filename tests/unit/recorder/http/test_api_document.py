@@ -1,0 +1,34 @@
+"""The API document lists every status that an address answers, and one shape for all that are no success."""
+
+from __future__ import annotations
+
+import warnings
+
+from services.recorder.http.api import Api, add_routes
+from services.recorder.http.gaps import gap_routes
+from services.recorder.http.hindsight import hindsight_routes
+from services.recorder.http.search import search_routes
+from shared.http_api import make_app
+
+
+def test_every_fault_is_in_the_document_in_one_shape() -> None:
+    api = Api(lambda: True)
+    app = make_app("recorder")
+    add_routes(app, api)
+    for router in (
+        search_routes(lambda: None),
+        hindsight_routes(lambda: None, None),
+        gap_routes(lambda: api),
+    ):
+        app.include_router(router)
+    with warnings.catch_warnings(action="error"):  # two operations of one name
+        paths = app.openapi()["paths"]
+    assert {"/api/events", "/api/search", "/api/hindsight", "/api/gaps", "/media/{name}"} <= set(paths)
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            faults = {status for status in operation["responses"] if status >= "400" and status != "416"}
+            assert {"400", "500"} <= faults, (method, path)
+            assert ("503" in faults) == path.startswith("/api/"), (method, path)
+            for status in faults:
+                schema = operation["responses"][status]["content"]["application/json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/FaultOut"}, (method, path, status)

@@ -1,0 +1,60 @@
+"""A look back whose reader goes away before the first line lets the next one in."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from fastapi import FastAPI
+
+from services.recorder.http.hindsight import hindsight_routes
+from services.recorder.search.hindsight import Hindsight, HindsightWish, Outcome
+
+
+class Looking:
+    """Stands in for the look back: never at an end."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Lock()
+
+    async def run(self, wish: HindsightWish, is_applied: bool) -> AsyncIterator[Outcome]:  # noqa: ARG002
+        while True:
+            yield Outcome()
+
+
+async def test_an_answer_that_nobody_reads_holds_no_gate() -> None:
+    looking = Looking()
+    app = FastAPI()
+    app.include_router(hindsight_routes(lambda: cast("Hindsight", looking), None))
+    body = json.dumps({"labels": ["a fox"], "since": "2026-01-01T00:00:00Z"}).encode()
+    scope: dict[str, Any] = {  # Any: ASGI
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/api/hindsight",
+        "raw_path": b"/api/hindsight",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    was_locked = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        assert message["status"] == 200
+        was_locked.append(looking.gate.locked())
+        raise OSError("the connection is gone")
+
+    with pytest.raises(Exception, match=r"^$|gone"):
+        await app(scope, receive, send)
+    assert was_locked == [True]
+    for _ in range(50):  # what was let go of is closed by the loop
+        gc.collect()
+        await asyncio.sleep(0)
+    assert not looking.gate.locked()

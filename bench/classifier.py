@@ -64,8 +64,8 @@ from services.classifier.model.open_clip import (
     tried,
     with_int8,
 )
-from services.classifier.model.port import ModelFacts
 from services.classifier.model.speed_trial import trials_of
+from services.classifier.port import ModelFacts
 from services.classifier.process import keep_memory, tune
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights.names import resolve_model

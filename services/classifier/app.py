@@ -23,9 +23,9 @@ from redis.asyncio import Redis
 
 from services.classifier.devices.choice import Choice, Gpu, Hardware, candidates, settle_on
 from services.classifier.devices.leases import LeaseSettings, hold_gpu
-from services.classifier.model.port import DeviceLost, Model, ModelFacts
 from services.classifier.model.preprocess import REASONS, Budget, Refused, inspect, load_picture, stack
 from services.classifier.model.speed_trial import trials_of
+from services.classifier.port import DeviceLost, Model, ModelFacts
 from services.classifier.process import keep_memory, tune
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights import hub

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from services.classifier.model.port import ModelFacts
+from services.classifier.port import ModelFacts
 from services.classifier.process import tune
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights.names import resolve_model

@@ -280,8 +280,9 @@ def analyze(
 
     Example: [bold]clipwatch analyze street.mp4 --label 'a bicycle' --background 'an empty street'[/bold]
     """
-    from services.local.commands.analyze import AnalysisFailed, AnalyzeWish, analyze, check_wish, event_json
+    from services.local.commands.analyze import AnalyzeWish, analyze, check_wish, event_json
     from services.local.commands.screen import print_analysis, progress_bar
+    from services.local.launcher.stack import ServiceFailed
 
     wish = AnalyzeWish(
         files=tuple(files or ()),
@@ -297,7 +298,7 @@ def analyze(
     try:
         with contextlib.nullcontext(_no_progress) if as_json else progress_bar() as progress:
             found = _run_until_signal(lambda stop: analyze(wish, recordings, stop, progress))
-    except AnalysisFailed as exc:
+    except ServiceFailed as exc:
         _fail(exc.lines, exc.exit_code)
     events = [event for event in found.events if all_events or event.accepted]
     by_camera = {recording.camera: recording for recording in recordings}
@@ -462,12 +463,12 @@ def evaluate(
 
     Example: [bold]clipwatch evaluate clips --background 'an empty street' --calibrate[/bold]
     """
-    from services.local.commands.analyze import AnalysisFailed
     from services.local.commands.screen import progress_bar
     from services.local.evaluation.evaluate import check_evaluation, look
     from services.local.evaluation.options import CommandLine, evaluation_of, wish_of
     from services.local.evaluation.page import write_page
     from services.local.evaluation.results import as_document, print_evaluation
+    from services.local.launcher.stack import ServiceFailed
 
     asked = CommandLine(
         folder, tuple(label or ()), tuple(background or ()), threshold, camera, config, model, out
@@ -481,7 +482,7 @@ def evaluate(
     try:
         with contextlib.nullcontext(_no_progress) if as_json else progress_bar() as progress:
             found = _run_until_signal(lambda stop: look(plan, stop, progress))
-    except AnalysisFailed as exc:
+    except ServiceFailed as exc:
         _fail(exc.lines, exc.exit_code)
     evaluation = evaluation_of(plan, found, precision, calibrate)
     page = write_page(out, evaluation, found.seen)

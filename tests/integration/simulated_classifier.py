@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from services.classifier.app import SERVICE, Engine, check, serve
 from services.classifier.devices.choice import Choice, Gpu, Hardware
-from services.classifier.model.port import DeviceLost
+from services.classifier.port import DeviceLost
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights.names import ModelReference
 from shared.runtime import run

@@ -37,11 +37,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from services.recorder.media.values import KeptMedia
 from services.recorder.record import database as database_module
 from services.recorder.record import queries
 from services.recorder.record.database import open_database
 from services.recorder.record.queries import EventFilter
-from services.recorder.record.rows import KeptMedia, snippet_rows
+from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import metadata
 from services.recorder.record.transactions import record_snippet
 from shared.clock import now_utc

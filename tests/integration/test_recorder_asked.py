@@ -22,9 +22,10 @@ from services.classifier.words.text_requests import Answerer, AnswererMetrics
 from services.recorder.http.api import Api, add_routes
 from services.recorder.http.hindsight import hindsight_routes
 from services.recorder.http.search import search_routes
+from services.recorder.media.values import KeptMedia
 from services.recorder.record.database import Database, open_database
 from services.recorder.record.queries import find_event, find_frames
-from services.recorder.record.rows import KeptMedia, snippet_rows
+from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import (
     events,
     frame_embeddings,

@@ -14,11 +14,12 @@ from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from services.recorder.media.files import MediaFolder
+from services.recorder.media.values import KeptMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.database import Database, open_database
 from services.recorder.record.feed import BATCH, Feed
 from services.recorder.record.retention import HOLD_S, Limits, Retention
-from services.recorder.record.rows import KeptMedia, snippet_rows
+from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import events
 from services.recorder.record.transactions import record_snippet
 from services.recorder.record.values import Event

@@ -21,11 +21,12 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy import event as sa_event
 
 from services.recorder import report
+from services.recorder.media.values import KeptMedia
 from services.recorder.record import database as database_module
 from services.recorder.record import queries
 from services.recorder.record.database import Database, DatabaseBusy, make_engine, open_database
 from services.recorder.record.queries import EventFilter
-from services.recorder.record.rows import KeptMedia, snippet_rows
+from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import day_totals, events, frame_embeddings, metadata, weather_reports
 from services.recorder.record.transactions import QuietEvents, record_snippet
 from shared.clock import now_utc

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from services.recorder.media.files import MediaFolder
+from services.recorder.media.values import KeptMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify import outbox
 from services.recorder.notify.build import deliveries
@@ -27,7 +28,7 @@ from services.recorder.notify.outbox import Outbox
 from services.recorder.notify.port import ChannelAway
 from services.recorder.notify.webhook import signature
 from services.recorder.record.database import Database, open_database
-from services.recorder.record.rows import KeptMedia, snippet_rows
+from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import notices
 from services.recorder.record.transactions import QuietEvents, record_snippet
 from shared.clock import now_utc

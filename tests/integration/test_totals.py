@@ -16,11 +16,12 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import delete, select, text, true, update
 from sqlalchemy import event as sa_event
 
+from services.recorder.media.values import KeptMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record import queries
 from services.recorder.record.database import Database, DatabaseBusy, make_engine, open_database
 from services.recorder.record.retention import remove_events, set_protected
-from services.recorder.record.rows import KeptMedia, snippet_rows
+from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import day_totals, events, snippets, weather_reports
 from services.recorder.record.totals import Key, Share, TotalsCheck, clip_bytes, differing, shares
 from services.recorder.record.transactions import QuietEvents, record_snippet

@@ -48,9 +48,9 @@ from services.classifier.model.int8 import NO_PRODUCTS, Labels, Proof, can_int8,
 from services.classifier.model.int8_cache import KeptProof, Question
 from services.classifier.model.memory_batches import Parts
 from services.classifier.model.model_settings import calibrated_temperature
-from services.classifier.model.port import DeviceLost, ModelFacts
 from services.classifier.model.preprocess import Refused, load_picture, stack
 from services.classifier.model.speed_trial import Found, Kept, Machine, fastest, measured, trials_of
+from services.classifier.port import DeviceLost, ModelFacts
 from services.classifier.weights import hub, integrity
 from services.classifier.weights.families import PIXELS_ARE_MEANT, Pixels, names_pixels, settle_pixels
 from services.classifier.weights.integrity import GOLDEN_PICTURE, GOLDEN_TEXT, Checked, Golden, Record

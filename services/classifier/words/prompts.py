@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from services.classifier.model.port import Model
+from services.classifier.port import Model
 from services.classifier.weights.names import ModelReference
 from services.classifier.words.taxonomy import are_kin, is_rival
 from shared.contract import Column, LabelSet

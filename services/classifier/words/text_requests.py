@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from services.classifier.model.port import Model
+from services.classifier.port import Model
 from services.classifier.words.prompts import LabelBank, embed_labels
 from shared.contract import (
     ANSWER_KEPT_S,

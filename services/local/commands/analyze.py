@@ -18,13 +18,13 @@ from ruamel.yaml import YAML
 from services.classifier.weights import hub
 from services.classifier.weights.names import resolve_model
 from services.local.config import folder_faults, models_dir
-from services.local.launcher.stack import Stack, StackPlan, running
+from services.local.launcher.stack import ServiceFailed, Stack, StackPlan, running
 from services.local.records import EventRow, Records, SnippetRow
 from services.motion.sources.probe import FileFacts, probe
 from shared.cameras import parse_cameras
 from shared.clock import to_millis
 from shared.contract import duration_s
-from shared.errors import ClipwatchError, ConfigError
+from shared.errors import ConfigError
 
 POLL_S = 0.2
 
@@ -60,15 +60,6 @@ class Analysis:
     recordings: tuple[Recording, ...]
     faults: tuple[str, ...]  # files that turned out to be cut off or broken on the way
     n_dead: int
-
-
-class AnalysisFailed(ClipwatchError):
-    """A service gave up; its own words are in `lines`, and `exit_code` is 2 when they speak of bad input."""
-
-    def __init__(self, lines: Sequence[str], exit_code: int) -> None:
-        self.lines = tuple(lines)
-        self.exit_code = exit_code
-        super().__init__("\n".join(lines))
 
 
 def check_wish(wish: AnalyzeWish) -> tuple[Recording, ...]:
@@ -126,7 +117,7 @@ async def analyze(
 ) -> Analysis:
     """Run the pipeline over `recordings`; `progress(stage, share 0..1)` is called as it goes.
 
-    Clips end up as <out>/<camera>/<event id>-<n>.mp4. Raises AnalysisFailed when a service gave up, ConfigError when
+    Clips end up as <out>/<camera>/<event id>-<n>.mp4. Raises ServiceFailed when a service gave up, ConfigError when
     `out` cannot be written.
     """
     try:
@@ -165,10 +156,10 @@ async def _until_done(stack: Stack, stop: asyncio.Event, progress: Callable[[str
     most_waiting = 1
     while not await stack.is_done():
         if stop.is_set():
-            raise AnalysisFailed(["interrupted: nothing was kept"], 1)
+            raise ServiceFailed(["interrupted: nothing was kept"], 1)
         if stack.failure.done():
             gone = stack.failure.result()
-            raise AnalysisFailed(_last_words(gone.last_lines) or [str(gone)], 2 if gone.exit_code == 2 else 1)
+            raise ServiceFailed(_last_words(gone.last_lines) or [str(gone)], 2 if gone.exit_code == 2 else 1)
         states = await stack.cameras() or states
         done_s = sum(min(float(s.get("position_s") or 0), float(s.get("duration_s") or 0)) for s in states)
         whole_s = sum(float(s.get("duration_s") or 0) for s in states)

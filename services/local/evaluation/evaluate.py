@@ -26,15 +26,14 @@ from ruamel.yaml import YAML
 
 from services.classifier.embed_labels import EmbeddedTexts
 from services.classifier.model.model_settings import write_temperature
-from services.classifier.model.port import ModelFacts
 from services.classifier.model.temperature import Example, fit_temperature, mean_loss
+from services.classifier.port import ModelFacts
 from services.classifier.weights.names import resolve_model
-from services.local.commands.analyze import AnalysisFailed
 from services.local.config import folder_faults, models_dir
 from services.local.evaluation.labelled_clips import Clip, labels_of, read_folder
 from services.local.evaluation.metrics import AtThreshold, Counts, Judged, counts_of
 from services.local.launcher.processes import ChildGaveUp
-from services.local.launcher.stack import Stack, StackPlan, running
+from services.local.launcher.stack import ServiceFailed, Stack, StackPlan, running
 from services.motion.sources.probe import probe
 from shared.clock import now_utc
 from shared.contract import (
@@ -178,7 +177,7 @@ def _quoted(labels: Sequence[str]) -> str:
 
 
 async def look(plan: Plan, stop: asyncio.Event, progress: Progress) -> Look:
-    """Let the services look at all clips; raise AnalysisFailed when one of them gave up."""
+    """Let the services look at all clips; raise ServiceFailed when one of them gave up."""
     out = plan.wish.out
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -228,7 +227,7 @@ async def _look_at_all(
         async with _motion(stack, cameras_file) as motion:
             while not (motion.done() and await stack.backlog() == 0):
                 if stop.is_set():
-                    raise AnalysisFailed(["interrupted: nothing was kept"], 1)
+                    raise ServiceFailed(["interrupted: nothing was kept"], 1)
                 if stack.failure.done():
                     raise _failed(stack.failure.result())
                 if not await _take(stack, seen):
@@ -256,9 +255,9 @@ async def _motion(stack: Stack, cameras_file: Path) -> AsyncIterator[asyncio.Tas
         await asyncio.gather(task, return_exceptions=True)
 
 
-def _failed(gone: ChildGaveUp) -> AnalysisFailed:
+def _failed(gone: ChildGaveUp) -> ServiceFailed:
     own = [line for line in gone.last_lines if line.startswith((f"{gone.name}: ", "motion: "))][-5:]
-    return AnalysisFailed(own or [str(gone)], 2 if gone.exit_code == 2 else 1)
+    return ServiceFailed(own or [str(gone)], 2 if gone.exit_code == 2 else 1)
 
 
 def _camera(plan: Plan, name: str, clip: Clip) -> dict[str, Any]:  # Any: a YAML document
@@ -318,7 +317,7 @@ async def _texts(plan: Plan, work: Path) -> EmbeddedTexts:
             process.kill()
             await process.wait()
     if process.returncode != 0:
-        raise AnalysisFailed(said.decode(errors="replace").splitlines()[-5:], process.returncode or 1)
+        raise ServiceFailed(said.decode(errors="replace").splitlines()[-5:], process.returncode or 1)
     return await asyncio.to_thread(EmbeddedTexts.read, file)
 
 

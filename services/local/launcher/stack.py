@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from logging.handlers import RotatingFileHandler
@@ -25,7 +25,7 @@ from services.local.launcher.processes import Child, ChildGaveUp, ChildSpec, Lin
 from services.local.launcher.redis_server import EmbeddedRedis, prepare_redis
 from services.recorder.record.database import sqlite_address
 from shared.contract import LABELS, MEDIA, SNIPPETS
-from shared.errors import ConfigError, redact
+from shared.errors import ClipwatchError, ConfigError, redact
 from shared.redis_client import make_redis
 
 SERVICES = ("motion", "classifier", "recorder")
@@ -38,6 +38,15 @@ REDIS_STOP_S = 1.0
 GLIBC_TUNABLES = (
     "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864"
 )
+
+
+class ServiceFailed(ClipwatchError):
+    """A service gave up; its own words are in `lines`, and `exit_code` is 2 when they speak of bad input."""
+
+    def __init__(self, lines: Sequence[str], exit_code: int) -> None:
+        self.lines = tuple(lines)
+        self.exit_code = exit_code
+        super().__init__("\n".join(lines))
 
 
 @dataclass(frozen=True, slots=True)

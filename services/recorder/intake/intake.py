@@ -19,10 +19,11 @@ from redis.exceptions import RedisError
 
 from services.recorder.intake.waiting import WaitingClips
 from services.recorder.media.files import MediaFolder, MediaRefused, StagedMedia
+from services.recorder.media.values import KeptMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.outbox import Outbox
 from services.recorder.record.database import Database, DatabaseAway, DatabaseBusy, RowConflict
-from services.recorder.record.rows import KeptMedia, SnippetRows, snippet_rows
+from services.recorder.record.rows import SnippetRows, snippet_rows
 from services.recorder.record.transactions import Recorded, is_named_by_another, record_snippet
 from shared.clock import now_utc
 from shared.contract import MEDIA, LabelsMessage, MediaMessage

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 
-from services.recorder.record.rows import KeptMedia
+from services.recorder.media.values import KeptMedia
 from shared.contract import MediaMessage
 from shared.errors import ClipwatchError, reason
 from shared.logs import get_logger

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from services.recorder.media.values import KeptMedia
 from shared.clock import to_millis
 from shared.contract import LabelsHeader, LabelsMessage
 from shared.errors import Permanent
@@ -37,24 +38,6 @@ class SnippetRows:
     columns: Row  # of `snippets`, without media and recorded_at
     probabilities: tuple[Row, ...]  # of `frame_probabilities`
     embeddings: tuple[Row, ...]  # of `frame_embeddings`
-
-
-@dataclass(frozen=True, slots=True)
-class KeptMedia:
-    """The files of a snippet, as names below the media folder; None: there is none."""
-
-    clip_name: str | None = None
-    thumbnail_name: str | None = None
-    clip_bytes: int = 0
-
-    @property
-    def columns(self) -> Row:
-        return {
-            "clip_name": self.clip_name,
-            "thumbnail_name": self.thumbnail_name,
-            "clip_bytes": self.clip_bytes,
-            "is_media_lost": self.clip_name is None,
-        }
 
 
 @dataclass(frozen=True, slots=True)

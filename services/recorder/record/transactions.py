@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Table, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.recorder.media.values import KeptMedia
 from services.recorder.record.database import insert_or_keep
 from services.recorder.record.rows import (
-    KeptMedia,
     Row,
     SnippetRows,
     SnippetState,

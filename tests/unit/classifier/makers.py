@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from services.classifier.model.port import ModelFacts
+from services.classifier.port import ModelFacts
 from shared.clock import uuid7
 from shared.contract import DecisionSettings, LabelSet, PictureInfo, SnippetHeader, SnippetMessage
 

@@ -11,7 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from services.recorder.media.files import MediaFolder
-from services.recorder.record.rows import KeptMedia
+from services.recorder.media.values import KeptMedia
 from shared.clock import uuid7
 from shared.contract import (
     LABELS,

@@ -32,8 +32,8 @@ from services.classifier.model.open_clip import (
     probe_hardware,
     translated,
 )
-from services.classifier.model.port import DeviceLost, Model
 from services.classifier.model.preprocess import decode, stack
+from services.classifier.port import DeviceLost, Model
 from services.classifier.weights.integrity import RECORD_FILE, write_sums
 from services.classifier.weights.names import ModelReference, resolve_model
 from shared.errors import ConfigError, Transient

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.classifier.model.port import ModelFacts
+from services.classifier.port import ModelFacts
 from services.classifier.words.prompts import SCENES, LabelBank, embed_labels
 from shared.contract import LabelSet
 from tests.unit.classifier.makers import ColourModel

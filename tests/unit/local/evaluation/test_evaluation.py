@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from services.classifier.embed_labels import EmbeddedTexts
-from services.classifier.model.port import ModelFacts
+from services.classifier.port import ModelFacts
 from services.local.evaluation.evaluate import (
     Calibration,
     EvaluateWish,

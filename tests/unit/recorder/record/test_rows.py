@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.recorder.media.values import KeptMedia
 from services.recorder.record.rows import (
-    KeptMedia,
     SnippetState,
     detections_of,
     event_of,

@@ -15,9 +15,8 @@ import fcntl
 import hashlib
 import os
 import re
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from shared.cameras import CameraFile, expand, parse_cameras, parse_yaml, read_bytes
 from shared.errors import ClipwatchError, ConfigError, redact
+from shared.files import Replace, replace_file, sync_folder
 
 # Any in this module: what a YAML file can hold
 Values = Mapping[str, Any]
@@ -429,7 +429,7 @@ class CameraFileStore:
         self,
         path: Path,
         environment: Mapping[str, str] | None = None,
-        replace: Callable[[Path, Path], None] = os.replace,
+        replace: Replace = os.replace,
     ) -> None:
         self.path = path
         self._environment = os.environ if environment is None else environment
@@ -499,7 +499,7 @@ def revision_of(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:16]
 
 
-def write_atomically(path: Path, raw: bytes, replace: Callable[[Path, Path], None] = os.replace) -> None:
+def write_atomically(path: Path, raw: bytes, replace: Replace = os.replace) -> None:
     """Replace the file's bytes; a reader sees the old or the new ones. Links are followed, mode and owner stay.
 
     Where the name cannot be replaced (a single file mounted into a container: EBUSY; a folder that may not be
@@ -507,37 +507,20 @@ def write_atomically(path: Path, raw: bytes, replace: Callable[[Path, Path], Non
     """
     target = path.resolve()
     try:
-        _replace_file(target, raw, replace)
+        _replace(target, raw, replace)
     except OSError as exc:
         if exc.errno not in _IN_PLACE:
             raise _not_writable(path, exc) from exc
         _overwrite(path, target, raw)
 
 
-def _replace_file(target: Path, raw: bytes, replace: Callable[[Path, Path], None]) -> None:
+def _replace(target: Path, raw: bytes, replace: Replace) -> None:
     facts = target.stat()
     if not os.access(target, os.W_OK):  # a file that its owner protected is not replaced behind his back
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(raw)
-            file.flush()
-            if (facts.st_uid, facts.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(file.fileno(), facts.st_uid, facts.st_gid)
-            os.fchmod(file.fileno(), facts.st_mode & 0o7777)
-            os.fsync(file.fileno())
-        replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_file(target, raw, facts.st_mode & 0o7777, (facts.st_uid, facts.st_gid), replace)
     with contextlib.suppress(OSError):
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(target.parent)
 
 
 def _overwrite(path: Path, target: Path, raw: bytes) -> None:

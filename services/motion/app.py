@@ -37,7 +37,7 @@ from services.motion.sources.probe import camera_faults
 from services.motion.sources.video import quiet_ffmpeg
 from services.motion.sources.webrtc.whip import Door
 from services.motion.spool.folder import Secret, find_secret, prepare_folder
-from services.motion.spool.outbox import Outbox, write_durably
+from services.motion.spool.outbox import Outbox
 from services.motion.spool.publisher import Publisher, owner_of
 from services.motion.spool.receipts import Receipts
 from services.motion.spool.recordings import Recording, find_recording
@@ -45,6 +45,7 @@ from services.motion.status import CameraStatus
 from shared.camera_file import CameraFileStore
 from shared.cameras import Camera, read_yaml
 from shared.errors import ConfigError, Permanent, redact
+from shared.files import write_durably
 from shared.logs import get_logger
 from shared.plurals import plural
 from shared.presence import CAMERAS_MAX, CameraSeen, Presence, announce

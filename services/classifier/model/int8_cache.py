@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ import torch
 from services.classifier.model import int8
 from services.classifier.model.int8 import Inputs, Proof, Recipe, remake
 from services.classifier.weights.integrity import hash_file
+from shared.files import write_durably
 
 _FOUND = ("cosine", "shift", "n_int8", "n_products", "n_pictures")  # of a Proof: plain numbers
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
@@ -68,7 +68,7 @@ class KeptProof:
         return None if made is None else replace(proof, tower=made)
 
     def write(self, question: Question, proof: Proof) -> None:
-        """Write it whole: temporary file, rename."""
+        """Write the file."""
         recipe = proof.recipe
         if recipe is None:
             return
@@ -81,12 +81,10 @@ class KeptProof:
         arrays: dict[str, Any] = {  # Any: numpy takes them for its other parameters
             str(number): one.largest.numpy() for number, one in enumerate(recipe.inputs.values())
         }
+        packed = io.BytesIO()
+        np.savez(packed, about=json.dumps(about), features=recipe.features.numpy(), **arrays)
         with contextlib.suppress(OSError):  # proving again at the next start is all it costs
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".", suffix=".npz")
-            with os.fdopen(descriptor, "wb") as file:
-                np.savez(file, about=json.dumps(about), features=recipe.features.numpy(), **arrays)
-            Path(temporary).replace(self._path)
+            write_durably(self._path, packed.getvalue())
 
     def _checksum(self, question: Question) -> str:
         """Return what differs when another answer may be right."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 from services.classifier.weights.names import read_json
 from shared.errors import ConfigError
+from shared.files import write_durably
 
 FOLDER = "settings"
 KEPT_OLD = 20  # earlier temperatures that are kept, the newest last
@@ -48,8 +47,7 @@ def write_temperature(
 ) -> Path:
     """Write the fitted temperature with what it was fitted on; what stood there before is kept as `earlier`.
 
-    The file is whole at any moment (temporary file, fsync, rename). Raises ConfigError when it cannot be written.
-    `facts` are JSON values (hence Any).
+    Raises ConfigError when it cannot be written. `facts` are JSON values (hence Any).
     """
     if not (math.isfinite(temperature) and 0 < temperature <= 1000):
         raise ValueError(f"temperature {temperature} is none")
@@ -62,14 +60,7 @@ def write_temperature(
         earlier = [*(kept if isinstance(kept, list) else []), before][-KEPT_OLD:]
     text = json.dumps({**now, "earlier": earlier}, indent=2, ensure_ascii=False) + "\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=".", suffix=".json", delete=False, encoding="utf-8"
-        ) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(path)
+        write_durably(path, text.encode())
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be written: {exc.strerror}; check the folder MODELS_DIR") from exc
     return path

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 from services.classifier.devices.choice import Choice, Dtype, Hardware, Trial
 from services.classifier.weights.names import read_json
 from shared.errors import ConfigError
+from shared.files import write_durably
 
 FOLDER = "speed"
 BUDGET_S = 2.0  # no forward begins later than that
@@ -119,14 +118,10 @@ class Kept:
         return Found(trial, f"{found.get('why')} (kept in {self.path})") if trial else None
 
     def write(self, trials: Sequence[Trial], found: Found) -> None:
-        """Write it whole: temporary file, rename."""
+        """Write the file."""
         value = {"for": self._for(trials), "chosen": str(found.trial), "why": found.why}
         with contextlib.suppress(OSError):  # measuring again at the next start is all it costs
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=".", suffix=".json")
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(value, file, indent=2)
-            Path(temporary).replace(self.path)
+            write_durably(self.path, json.dumps(value, indent=2).encode())
 
     def _for(self, trials: Iterable[Trial]) -> dict[str, object]:
         machine = self._machine

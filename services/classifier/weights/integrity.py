@@ -15,9 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from numpy.typing import NDArray
 
 from services.classifier.weights.names import OURS_FILE, WEIGHT_SUFFIXES, how_to_get, read_json
 from shared.errors import ConfigError
+from shared.files import write_durably
 
 SUMS_FILE = "SHA256SUMS"
 MANIFEST_FILE = "manifest.json"
@@ -123,11 +122,7 @@ class Record:
             "golden": dict(list(self._golden.items())[-CAPACITY:]),
         }
         with contextlib.suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=f".{RECORD_FILE}-")
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(value, file)
-            Path(temporary).replace(self._path)
+            write_durably(self._path, json.dumps(value).encode())
 
 
 def check_folder(name: str, folder: Path, record: Record, again: bool = False) -> Checked:

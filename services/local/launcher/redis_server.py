@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from services.local.launcher.ports import free_port
 from shared.errors import ConfigError
+from shared.files import write_durably
 
 USUAL_PORT = 6379
 MAXMEMORY = "1gb"
@@ -106,8 +107,7 @@ def _url(password: str, port: int) -> str:
 
 def _password(path: Path) -> str:
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(24))
+        write_durably(path, secrets.token_hex(24).encode())
     return path.read_text().strip()
 
 

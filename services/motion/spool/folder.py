@@ -7,8 +7,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.motion.spool.outbox import write_durably
 from shared.errors import ConfigError
+from shared.files import write_durably
 from shared.logs import get_logger
 
 log = get_logger(__name__)

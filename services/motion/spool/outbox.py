@@ -6,9 +6,7 @@ the folder is fsynced; publisher.py sends it, and it goes when its snippet is re
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import struct
 import threading
 import zlib
@@ -20,6 +18,7 @@ from pathlib import Path
 from services.motion.metrics import MotionMetrics
 from shared.contract import Fields, MediaMessage, SnippetMessage
 from shared.errors import Permanent
+from shared.files import write_durably
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -303,33 +302,6 @@ class Outbox:
             self._metrics.outbox_bytes.set(self._n_bytes)
             self._metrics.outbox_kept_entries.set(len(self._kept))
             self._metrics.outbox_kept_bytes.set(self._kept_bytes)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file that is there completely or not at all, whatever happens meanwhile."""
-    temporary = path.with_name(path.name + ".tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except OSError:
-        with contextlib.suppress(OSError):  # the first error says more
-            temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _pack(*messages: Fields) -> bytes:

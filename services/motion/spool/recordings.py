@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from services.motion.spool.outbox import write_durably
 from shared.cameras import Camera
 from shared.clock import now_utc, uuid7
+from shared.files import write_durably
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,6 @@ class Recording:
         self._write(is_finished=False)
 
     def _write(self, *, is_finished: bool) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         mark = {
             "camera": self.camera.id,
             "starts_at": self.starts_at.isoformat(),

@@ -22,6 +22,7 @@ from pathlib import Path
 from services.recorder.media.values import KeptMedia
 from shared.contract import MediaMessage
 from shared.errors import ClipwatchError, reason
+from shared.files import sync_folder
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -61,7 +62,7 @@ class StagedMedia:
                 if temporary.exists():  # not when the transaction is run again
                     temporary.rename(target)
             for folder in {target.parent for _, _, target in self.files}:
-                _sync_folder(folder)
+                sync_folder(folder)
         except OSError as exc:
             raise MediaRefused(f"{self.kept.clip_name}: {reason(exc)}", is_lasting=False) from exc
 
@@ -197,12 +198,4 @@ def _make_folder(folder: Path, root: Path) -> None:
         return
     _make_folder(folder.parent, root)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(folder.parent)

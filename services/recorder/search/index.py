@@ -28,6 +28,7 @@ from services.recorder.record.schema import events, frame_embeddings, snippets
 from services.recorder.search.vectors import Embedded, Picture, Vectors, Within
 from shared.clock import now_utc
 from shared.errors import ConfigError, Transient, reason
+from shared.files import write_durably
 from shared.logs import get_logger
 from shared.waits import pause
 
@@ -141,9 +142,7 @@ class EmbeddingIndex:
             "at": self._at.isoformat(),
             "after": self._after,
         }
-        new = self._folder / "state.new"
-        new.write_text(json.dumps(state), encoding="utf-8")
-        new.replace(self._folder / "state.json")
+        write_durably(self._folder / "state.json", json.dumps(state).encode(), 0o644)
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         """Follow the record until `stop`."""

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.clock import epoch_ms
+from shared.files import write_durably
 
 BLOCK = 4096  # rows scanned at once: 4096 x 512 float32 are 8 MB
 ROW = np.dtype(
@@ -156,9 +157,7 @@ class Vectors:
 
     def _write_about(self) -> None:
         about = {"model": self.model, "dim": self.dim, "n": self.n, "cameras": self.cameras}
-        new = self.folder / "about.new"
-        new.write_text(json.dumps(about), encoding="utf-8")
-        new.replace(self.folder / "about.json")
+        write_durably(self.folder / "about.json", json.dumps(about).encode(), 0o644)
 
     def known(self) -> Iterator[tuple[str, int]]:
         """Yield (event id, snippet) of every snippet that has rows."""

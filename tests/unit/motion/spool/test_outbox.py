@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from services.motion.metrics import MotionMetrics
-from services.motion.spool.outbox import BrokenEntry, Entry, Outbox, OutboxFull, write_durably
+from services.motion.spool.outbox import BrokenEntry, Entry, Outbox, OutboxFull
 from shared.clock import uuid7
 from shared.contract import LabelSet, MediaHeader, MediaMessage, PictureInfo, SnippetHeader, SnippetMessage
 
@@ -132,14 +132,6 @@ def test_a_waiting_thread_is_woken_when_an_entry_goes(tmp_path: Path) -> None:
     remover.start()
     assert outbox.wait_until_fewer(1, 10)
     remover.join()
-
-
-def test_an_unwritable_folder_leaves_nothing_behind(tmp_path: Path) -> None:
-    target = tmp_path / "a-directory"
-    target.mkdir()
-    with pytest.raises(OSError, match=r".*"):
-        write_durably(target, b"content")
-    assert [path.name for path in tmp_path.iterdir()] == ["a-directory"]
 
 
 def kept(outbox: Outbox) -> Entry:

@@ -29,7 +29,7 @@ from services.classifier.weights.names import resolve_model
 from services.classifier.words.prompts import LabelBank
 from shared.clock import now_utc
 from shared.contract import SNIPPETS, DecisionSettings, LabelSet, SnippetMessage
-from shared.decisions.labeller import Looked, label
+from shared.decisions.labeller import EmbeddedSnippet, label
 from shared.logs import configure_logs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,25 +101,28 @@ def cut(videos: list[Path]) -> list[SnippetMessage]:
         return [SnippetMessage.decode(fields) for _, fields in entries_read]
 
 
-def look(model: OpenClipModel, snippet: SnippetMessage) -> Looked:
+def look(model: OpenClipModel, snippet: SnippetMessage) -> EmbeddedSnippet:
     """Embed the pictures of a snippet."""
     size = model.facts.image_size
     loaded = [load_picture(jpeg, size, model.resize) for jpeg in snippet.pictures]
     pixels = [picture for picture in loaded if isinstance(picture, np.ndarray)]
     if len(pixels) != len(loaded):
         raise ValueError("motion made a picture that cannot be read")
-    return Looked(snippet, model.embed_pictures(stack(pixels)), np.ones(len(pixels), dtype=np.bool_))
+    return EmbeddedSnippet(snippet, model.embed_pictures(stack(pixels)), np.ones(len(pixels), dtype=np.bool_))
 
 
 def count(
-    looked: list[Looked], model: OpenClipModel, bank: LabelBank, wanted: tuple[LabelSet, DecisionSettings]
+    looked: list[EmbeddedSnippet],
+    model: OpenClipModel,
+    bank: LabelBank,
+    wanted: tuple[LabelSet, DecisionSettings],
 ) -> dict[str, dict[str, int]]:
     """Return for each camera its snippets and in how many of them each label was accepted."""
     label_set, decision = wanted
     table: dict[str, dict[str, int]] = {}
     for one in looked:
         header = one.message.header.model_copy(update={"label_set": label_set, "decision": decision})
-        asked = Looked(SnippetMessage(header, one.message.pictures), one.embeddings, one.seen)
+        asked = EmbeddedSnippet(SnippetMessage(header, one.message.pictures), one.embeddings, one.seen)
         found = label(asked, bank.get(label_set), model.facts, now_utc()).header
         row = table.setdefault(header.camera, {"snippets": 0, **dict.fromkeys(label_set.labels, 0)})
         row["snippets"] += 1

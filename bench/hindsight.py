@@ -25,7 +25,7 @@ from services.recorder.search.hindsight import Hindsight, HindsightWish
 from services.recorder.search.text_requests import Texts
 from shared.clock import uuid7
 from shared.contract import Column, DecisionSettings, LabelSet
-from shared.decisions.label_texts import LabelTexts, Spoken
+from shared.decisions.label_texts import EmbeddedLabelSet, LabelTexts
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LABELS = ("a fox", "a dog", "a person", "a car")
@@ -40,7 +40,7 @@ class KnownTexts(Texts):
 
     dim: int = 512
 
-    async def ask(self, label_set: LabelSet, with_others: bool) -> Spoken:  # noqa: ARG002 - the port's
+    async def ask(self, label_set: LabelSet, with_others: bool) -> EmbeddedLabelSet:  # noqa: ARG002 - the port's
         t, b = len(label_set.labels), len(label_set.background)
         rows = _unit(np.random.default_rng(2), t + b + OTHERS, self.dim)
         texts = LabelTexts(
@@ -56,7 +56,7 @@ class KnownTexts(Texts):
             against=np.ones((t, OTHERS), dtype=np.bool_),
             shown=np.ones(OTHERS, dtype=np.bool_),
         )
-        return Spoken("bench", 100.0, self.dim, texts)
+        return EmbeddedLabelSet("bench", 100.0, self.dim, texts)
 
 
 def _unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:

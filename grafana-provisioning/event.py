@@ -105,7 +105,7 @@ FROM frame_probabilities p JOIN {CHOSEN} chosen ON chosen.id = p.event_id
 WHERE p.score IS NOT NULL
 ORDER BY 1, 2
 """
-# as shared/decisions/decide.py: with fewer moments than a label needs, the threshold rises half-way to 1
+# as shared/decisions/decision.py: with fewer moments than a label needs, the threshold rises half-way to 1
 THRESHOLDS = f"""
 SELECT IF(edge.is_end, s.ended_at, s.started_at) AS time,
   IF((SELECT COUNT(DISTINCT f.moment) FROM frame_probabilities f

@@ -45,7 +45,7 @@ class BrokenFile(ConfigError):
     """The file as it lies there has faults: nobody can tell what a change of it would mean."""
 
 
-class Changed(ClipwatchError):
+class CameraFileChanged(ClipwatchError):
     """The file is another one than the editor has seen."""
 
 
@@ -54,7 +54,7 @@ class NotWritable(ClipwatchError):
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class CameraFileVersion:
     """The camera file at one moment; `revision` names its bytes."""
 
     cameras: CameraFile
@@ -436,16 +436,16 @@ class CameraFileStore:
         self._replace = replace
         self._lock = threading.Lock()
 
-    def read(self) -> Version:
+    def read(self) -> CameraFileVersion:
         """Read and validate the file; raises ConfigError with every fault."""
         with self._locked():
             raw = read_bytes(self.path)
-        return Version(self._parse(parse_yaml(raw, self.path.name)), revision_of(raw))
+        return CameraFileVersion(self._parse(parse_yaml(raw, self.path.name)), revision_of(raw))
 
-    def change(self, camera: str, values: Values, if_revision: str | None = None) -> Version:
+    def change(self, camera: str, values: Values, if_revision: str | None = None) -> CameraFileVersion:
         """Set `values` of a camera in the file, and return what the file says now.
 
-        Raises Changed when the file is not at `if_revision` any more, BrokenFile when it has faults already,
+        Raises CameraFileChanged when the file is not at `if_revision` any more, BrokenFile when it has faults already,
         UnknownCamera, ConfigError with every fault of the new values, NotWritable. Nothing changes then.
         """
         if found := placeholders(values):
@@ -459,7 +459,7 @@ class CameraFileStore:
             except ConfigError as exc:
                 raise BrokenFile(exc.faults) from exc
             if if_revision is not None and if_revision != revision_of(raw):
-                raise Changed(
+                raise CameraFileChanged(
                     f"{self.path.name}: was changed since; read the settings again, then change them"
                 )
             try:
@@ -476,7 +476,7 @@ class CameraFileStore:
             cameras = self._parse(parse_yaml(new, self.path.name))
             if new != raw:
                 write_atomically(self.path, new, self._replace)
-            return Version(cameras, revision_of(new))
+            return CameraFileVersion(cameras, revision_of(new))
 
     def _parse(self, document: Values) -> CameraFile:
         return parse_cameras(document, self.path.name, self.path.parent, self._environment)

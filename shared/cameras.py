@@ -40,7 +40,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from shared.contract import CameraId, DecisionSettings, LabelSet, LabelText, Ratio
 from shared.errors import ConfigError, redact
-from shared.faults import Fault, list_faults, near
+from shared.faults import FieldFault, list_faults, near
 from shared.urls import VARIABLE, fill_in, scheme_of, url_fault
 
 Point = tuple[Ratio, Ratio]
@@ -524,11 +524,13 @@ def describe_fault(error: Mapping[str, Any]) -> str:  # Any: pydantic's own erro
     message = str(error["msg"]).removeprefix("Value error, ")
     value = error.get("input")
     if error["type"] == "missing":
-        return str(Fault(path, None, "is missing"))
+        return str(FieldFault(path, None, "is missing"))
     if error["type"] == "extra_forbidden":
-        return str(Fault(path, None, "is not known; see the list of settings in docs/guide/configuration.md"))
+        return str(
+            FieldFault(path, None, "is not known; see the list of settings in docs/guide/configuration.md")
+        )
     shown = repr(value) if isinstance(value, str | int | float) else None
-    return str(Fault(path, shown, message[:1].lower() + message[1:]))
+    return str(FieldFault(path, shown, message[:1].lower() + message[1:]))
 
 
 _UNION_PARTS = ("literal[", "constrained-", "function-")

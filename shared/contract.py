@@ -70,11 +70,11 @@ def _to_utc(moment: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]  # UTC, whatever zone it came in
 
 
-class _Part(BaseModel):
+class _MessagePart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
-class Box(_Part):
+class Box(_MessagePart):
     """A rectangle in shares of the frame's width and height: left, top, width, height, each 0..1."""
 
     x: Ratio
@@ -83,8 +83,8 @@ class Box(_Part):
     h: Ratio
 
 
-class DecisionSettings(_Part):
-    """When a label is accepted; meanings and defaults in shared/decisions/decide.py and the camera file."""
+class DecisionSettings(_MessagePart):
+    """When a label is accepted; meanings and defaults in shared/decisions/decision.py and the camera file."""
 
     threshold: Ratio = 0.5
     leave_threshold: Ratio | None = None
@@ -93,14 +93,14 @@ class DecisionSettings(_Part):
     min_moments: Annotated[int, Field(ge=1, le=64)] = 2
 
 
-class LabelSet(_Part):
+class LabelSet(_MessagePart):
     """What is looked for (`labels`) and what is always in view (`background`), in the user's words."""
 
     labels: Annotated[tuple[LabelText, ...], Field(min_length=1, max_length=200)]
     background: Annotated[tuple[LabelText, ...], Field(max_length=50)] = ()
 
 
-class PictureInfo(_Part):
+class PictureInfo(_MessagePart):
     """One JPEG of a snippet. `moment` numbers the instants, 0..; the pictures of one instant share it."""
 
     moment: Annotated[int, Field(ge=0, lt=MAX_PICTURES)]
@@ -111,7 +111,7 @@ class PictureInfo(_Part):
     box: Box | None = None  # where it lies in the frame; None: the whole frame
 
 
-class SnippetHeader(_Part):
+class SnippetHeader(_MessagePart):
     """What motion says of a snippet. Times are UTC capture times; (event_id, snippet) is its key everywhere."""
 
     version: Literal[1] = 1
@@ -164,7 +164,7 @@ class SnippetMessage:
         return cls(header, pictures, _media_id(fields))
 
 
-class MediaHeader(_Part):
+class MediaHeader(_MessagePart):
     """What motion says of a clip. `media_key` is 128 random bits in hex, made with the snippet: the file's name."""
 
     version: Literal[1] = 1
@@ -204,14 +204,14 @@ class MediaMessage:
         return _blob(fields, b"mp4", MAX_CLIP_BYTES), _blob(fields, b"jpg", MAX_PICTURE_BYTES)
 
 
-class Column(_Part):
+class Column(_MessagePart):
     """One column of the probabilities. `other` pools the distractors, which are nobody's words."""
 
     text: str
     kind: Literal["target", "background", "other"]
 
 
-class AcceptedLabel(_Part):
+class AcceptedLabel(_MessagePart):
     """A label that the decision accepted: averaged peak, and the span of moments that carried it (UTC)."""
 
     label: LabelText
@@ -220,7 +220,7 @@ class AcceptedLabel(_Part):
     ended_at: Moment
 
 
-class LabelsHeader(_Part):
+class LabelsHeader(_MessagePart):
     """What the classifier says of a snippet. Everything of the snippet but its pictures' bytes is carried along."""
 
     version: Literal[1] = 1
@@ -286,7 +286,7 @@ class LabelsMessage:
         return probabilities, embeddings, scores, backgrounds
 
 
-class Receipt(_Part):
+class Receipt(_MessagePart):
     """Whoever settles a snippet for good -> motion, which need not keep it any longer.
 
     outcome: recorded, a row with its clip is committed; dead, it is a dead letter, which Redis keeps.
@@ -323,7 +323,7 @@ class Receipt(_Part):
 RequestId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 
-class TextsQuestion(_Part):
+class TextsQuestion(_MessagePart):
     """Anybody -> classifier: embed this label set as for a decision, or (without others) for a search.
 
     A question that waited for longer than `deadline_s` is not answered: nobody listens any more.
@@ -345,7 +345,7 @@ class TextsQuestion(_Part):
         return _load(TextsQuestion, fields)
 
 
-class TextsAnswerHeader(_Part):
+class TextsAnswerHeader(_MessagePart):
     """What the classifier made of a label set. `fault`: why it made nothing of it; then all counts are 0."""
 
     version: Literal[1] = 1
@@ -409,7 +409,7 @@ def answer_key(request_id: str) -> str:
     return f"{TEXTS}:{request_id}"
 
 
-_Header = TypeVar("_Header", bound=_Part)
+_Header = TypeVar("_Header", bound=_MessagePart)
 
 
 def _dump(header: BaseModel) -> bytes:

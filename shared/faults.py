@@ -20,7 +20,7 @@ _Type = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FieldFault:
     """One field's fault; `value` is what was found, None when showing it would not help or would tell a secret."""
 
     path: tuple[str, ...]
@@ -35,7 +35,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spot:
+class _FieldLocation:
     """Where an error lies: the fields on the way, the declared type there, and whether it is a union's."""
 
     path: tuple[str, ...]
@@ -44,14 +44,14 @@ class _Spot:
     model: type[BaseModel] | None  # that holds the last field
 
 
-def list_faults(exc: ValidationError, model: type[BaseModel]) -> list[Fault]:
+def list_faults(exc: ValidationError, model: type[BaseModel]) -> list[FieldFault]:
     """Return one fault a field, in the model's order, however many members a union has."""
-    faults: dict[tuple[str, ...], Fault] = {}
+    faults: dict[tuple[str, ...], FieldFault] = {}
     for error in exc.errors(include_url=False):
-        spot = _spot(error["loc"], model)
-        key = spot.path or (str(error["msg"]),)
+        location = _locate(error["loc"], model)
+        key = location.path or (str(error["msg"]),)
         if key not in faults:
-            faults[key] = Fault(spot.path, _shown(error, spot), _message(error, spot))
+            faults[key] = FieldFault(location.path, _shown(error, location), _message(error, location))
     return list(faults.values())
 
 
@@ -61,7 +61,7 @@ def near(word: str, known: Sequence[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def _spot(loc: Sequence[int | str], model: type[BaseModel]) -> _Spot:
+def _locate(loc: Sequence[int | str], model: type[BaseModel]) -> _FieldLocation:
     path: list[str] = []
     found: _Type = model
     metadata: tuple[Any, ...] = ()
@@ -86,7 +86,7 @@ def _spot(loc: Sequence[int | str], model: type[BaseModel]) -> _Spot:
         field = holder.model_fields.get(part)
         found, metadata = (field.annotation, tuple(field.metadata)) if field else (Any, ())
     found, inner = _bare(found)
-    return _Spot(tuple(path), found, (*metadata, *inner), holder)
+    return _FieldLocation(tuple(path), found, (*metadata, *inner), holder)
 
 
 def _bare(declared: _Type) -> tuple[_Type, tuple[Any, ...]]:
@@ -115,31 +115,31 @@ def _members(declared: _Type) -> tuple[_Type, ...]:
     return (declared,)
 
 
-def _shown(error: Mapping[str, Any], spot: _Spot) -> str | None:
+def _shown(error: Mapping[str, Any], location: _FieldLocation) -> str | None:
     value = error.get("input")
-    is_secret = any(isinstance(m, type) and issubclass(m, SecretStr) for m in _members(spot.type))
+    is_secret = any(isinstance(m, type) and issubclass(m, SecretStr) for m in _members(location.type))
     if is_secret or error["type"] in ("missing", "extra_forbidden"):
         return None
     if not (isinstance(value, str | int | float) or value is None):
         return None
-    if spot.path and spot.path[-1].endswith("url") and isinstance(value, str):
+    if location.path and location.path[-1].endswith("url") and isinstance(value, str):
         value = shown_url(value)
     shown = "nothing" if value is None else redact(repr(value))  # first: a cut URL is no longer known as one
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 1]}…"
 
 
-def _message(error: Mapping[str, Any], spot: _Spot) -> str:
+def _message(error: Mapping[str, Any], location: _FieldLocation) -> str:
     kind, context = str(error["type"]), error.get("ctx") or {}
-    name = spot.path[-1] if spot.path else ""
+    name = location.path[-1] if location.path else ""
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
-        known = list(spot.model.model_fields) if spot.model else []
+        known = list(location.model.model_fields) if location.model else []
         return f"is not known{near(name, known)}"
     if kind == "value_error":
         return str(error["msg"]).removeprefix("Value error, ")
     if kind == "too_short" and any(
-        isinstance(m, type) and issubclass(m, SecretStr) for m in _members(spot.type)
+        isinstance(m, type) and issubclass(m, SecretStr) for m in _members(location.type)
     ):
         return f"must have at least {context.get('min_length')} characters"
     if kind == "finite_number":
@@ -159,8 +159,8 @@ def _message(error: Mapping[str, Any], spot: _Spot) -> str:
     if kind in ("tuple_type", "list_type") and isinstance(error.get("input"), str):
         return f"wanted a list: [{redact(str(error['input']))[:_SHOWN_CHARACTERS]}]"
     if kind == "int_from_float":
-        return f"must be a whole number{f', {limits}' if (limits := _range(spot.metadata)) else ''}"
-    wanted = " or ".join(dict.fromkeys(_wanted(spot.type, spot.metadata)))
+        return f"must be a whole number{f', {limits}' if (limits := _range(location.metadata)) else ''}"
+    wanted = " or ".join(dict.fromkeys(_wanted(location.type, location.metadata)))
     if wanted:
         return f"must be {wanted}"
     message = str(error["msg"])

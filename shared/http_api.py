@@ -58,15 +58,15 @@ class FaultOut(BaseModel):
     errors: list[FaultText]
 
 
-class Fault(HTTPException):
-    """Ends a request with a status and one fault; `Fault.of_lines` with several."""
+class ApiFault(HTTPException):
+    """Ends a request with a status and one fault; `ApiFault.of_lines` with several."""
 
     def __init__(self, status: int, found: str, wanted: str, do: str) -> None:
         super().__init__(status)
         self.texts = [FaultText(found=found, wanted=wanted, do=do)]
 
     @classmethod
-    def of_lines(cls, status: int, lines: Iterable[str], wanted: str, do: str) -> Fault:
+    def of_lines(cls, status: int, lines: Iterable[str], wanted: str, do: str) -> ApiFault:
         """Return a fault a line, as ConfigError lists them: 'where=found: must be …; what to do'.
 
         `wanted` and `do` stand where a line does not say them.
@@ -149,7 +149,7 @@ async def _refuse_unknown_parameters(request: Request) -> None:
         if len(given := request.query_params.getlist(name)) > 1
     ]
     if faults:
-        fault = Fault(HTTPStatus.BAD_REQUEST, "", "", "")
+        fault = ApiFault(HTTPStatus.BAD_REQUEST, "", "", "")
         fault.texts = faults
         raise fault
 
@@ -180,7 +180,7 @@ async def _answer_fault(_request: Request, exc: Exception) -> Response:
     if not isinstance(exc, HTTPException):
         raise exc
     headers = dict(exc.headers or {})
-    if isinstance(exc, Fault):
+    if isinstance(exc, ApiFault):
         if exc.status_code == HTTPStatus.UNAUTHORIZED:
             headers.setdefault("www-authenticate", "Bearer")
         return fault_response(exc.status_code, exc.texts, headers)
@@ -223,10 +223,10 @@ async def _answer_bug(_request: Request, exc: Exception) -> Response:
 
 
 async def bounded_body(request: Request, limit_bytes: int) -> bytes:
-    """Return the body; raises Fault (413) as soon as it is longer than `limit_bytes`."""
+    """Return the body; raises ApiFault (413) as soon as it is longer than `limit_bytes`."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > limit_bytes:
-            raise Fault(413, "a body that is too long", f"at most {limit_bytes} bytes", "send less")
+            raise ApiFault(413, "a body that is too long", f"at most {limit_bytes} bytes", "send less")
     return bytes(body)

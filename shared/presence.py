@@ -45,7 +45,7 @@ return 1
 """
 
 
-class CameraSeen(BaseModel):
+class CameraReport(BaseModel):
     """How a camera is; `state` is one of connecting, running, away, ended, failed, disabled."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -65,7 +65,7 @@ class Presence(BaseModel):
     service: Service
     name: str = Field(min_length=1, max_length=128, pattern=r"^\S+$")
     about: str = Field(default="", max_length=300)
-    cameras: tuple[CameraSeen, ...] = Field(default=(), max_length=CAMERAS_MAX)
+    cameras: tuple[CameraReport, ...] = Field(default=(), max_length=CAMERAS_MAX)
     owner: str = Field(
         default="", max_length=128
     )  # motion's data directory: stays when the process is another
@@ -73,7 +73,7 @@ class Presence(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ProcessPresence:
     """A process, and the seconds since it last said something."""
 
     presence: Presence
@@ -131,7 +131,7 @@ async def follow_changes(redis: Redis, stop: asyncio.Event, wake: Callable[[], N
                 await asyncio.wait_for(stop.wait(), RETRY_S)
 
 
-async def who_is_there(redis: Redis) -> list[Heard]:
+async def list_processes(redis: Redis) -> list[ProcessPresence]:
     """Return every process that was heard within FORGET_S, by service and name; raises what the client raises.
 
     A silent one is left out when a process with the same `owner` took its place.
@@ -139,7 +139,7 @@ async def who_is_there(redis: Redis) -> list[Heard]:
     seconds, micros = await redis.time()
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     said: dict[bytes, bytes] = await cast("Any", redis.hgetall(KEY))  # Any: as above
-    found: list[Heard] = []
+    found: list[ProcessPresence] = []
     for field, value in said.items():
         heard = _heard(value, now_ms)
         if heard is None or heard.age_s > FORGET_S:
@@ -151,10 +151,10 @@ async def who_is_there(redis: Redis) -> list[Heard]:
     return sorted(there, key=lambda one: (one.presence.service, one.presence.name))
 
 
-def _heard(value: bytes, now_ms: int) -> Heard | None:
+def _heard(value: bytes, now_ms: int) -> ProcessPresence | None:
     at, _, text = value.partition(b" ")
     try:
-        return Heard(Presence.model_validate_json(text), max(now_ms - int(at), 0) / 1000, int(at))
+        return ProcessPresence(Presence.model_validate_json(text), max(now_ms - int(at), 0) / 1000, int(at))
     except (ValidationError, ValueError) as exc:
         log.debug("presence cannot be read", error=redact(str(exc))[:200])
         return None

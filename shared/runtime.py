@@ -47,7 +47,7 @@ _SECOND_SIGNAL_S = 1.0  # a terminal's Ctrl-C and its launcher's SIGTERM come to
 
 
 @dataclass(slots=True, eq=False)
-class _Part:
+class _HealthPart:
     """A part of a service: how long it may stand still, and when it last moved (monotonic)."""
 
     within_s: float
@@ -62,13 +62,13 @@ class Health:
     """Progress, not existence: each part says when it last moved, and how long it may stand still (seconds)."""
 
     is_ready: bool = False
-    _parts: dict[str, _Part] = field(default_factory=dict)
+    _parts: dict[str, _HealthPart] = field(default_factory=dict)
 
     def expect(self, part: str, within_s: float) -> Callable[[], None]:
         """Watch `part`; return the function that it calls whenever it moves. A part of the same name is replaced:
         what the old one still says of itself counts no longer.
         """
-        watched = _Part(within_s, time.monotonic())
+        watched = _HealthPart(within_s, time.monotonic())
         self._parts[part] = watched
         return watched.beat
 

@@ -34,7 +34,7 @@ from services.classifier.words.prompts import LabelBank
 from services.classifier.words.text_requests import Answerer, AnswererMetrics
 from shared.clock import now_utc
 from shared.contract import CLASSIFIERS, LABELS, SNIPPETS, LabelSet, SnippetMessage
-from shared.decisions.labeller import Looked, label
+from shared.decisions.labeller import EmbeddedSnippet, label
 from shared.errors import ConfigError, ContractError, Stopped
 from shared.logs import get_logger
 from shared.metrics import SECONDS, StreamMetrics
@@ -283,7 +283,7 @@ class Classifier:
         if work.message.pictures and not work.seen.any():
             return self._dead(f"no picture of the snippet can be read: {work.faults[0]}")
         texts = await self._in_model_thread(lambda: self._bank.get(header.label_set))
-        looked = Looked(work.message, work.embeddings, work.seen)
+        looked = EmbeddedSnippet(work.message, work.embeddings, work.seen)
         labels = label(looked, texts, self._model.facts, now_utc())
         self._metrics.snippets.labels("accepted" if labels.header.accepted else "none").inc()
         return Done(outputs=(Output(LABELS, labels.encode()),))

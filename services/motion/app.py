@@ -48,7 +48,7 @@ from shared.errors import ConfigError, Permanent, redact
 from shared.files import write_durably
 from shared.logs import get_logger
 from shared.plurals import plural
-from shared.presence import CAMERAS_MAX, CameraSeen, Presence, announce
+from shared.presence import CAMERAS_MAX, CameraReport, Presence, announce
 from shared.redis_client import make_redis, redis_faults
 from shared.runtime import Runtime
 from shared.waits import unless_stopped
@@ -359,12 +359,12 @@ def _presence(crew: Crew, roster: Roster, owner: str) -> Presence:
     )
 
 
-def _camera_seen(camera: Camera, worker: Worker | None) -> CameraSeen:
+def _camera_seen(camera: Camera, worker: Worker | None) -> CameraReport:
     if worker is None:
         state = "connecting" if camera.enabled else "disabled"
-        return CameraSeen(id=camera.id, name=camera.name, state=state, is_moving=False)
+        return CameraReport(id=camera.id, name=camera.name, state=state, is_moving=False)
     status = worker.status
-    return CameraSeen(
+    return CameraReport(
         id=camera.id,
         name=camera.name,
         state=status.state,

@@ -30,7 +30,7 @@ class LabelTexts:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class EmbeddedLabelSet:
     """What a model made of a label set. `temperature` multiplies cosines before the softmax."""
 
     name: str
@@ -39,14 +39,14 @@ class Spoken:
     texts: LabelTexts
 
 
-def to_answer(request_id: str, spoken: Spoken) -> TextsAnswer:
+def to_answer(request_id: str, embedded: EmbeddedLabelSet) -> TextsAnswer:
     """Return the message that carries an embedded label set."""
-    texts = spoken.texts
+    texts = embedded.texts
     header = TextsAnswerHeader(
         request_id=request_id,
-        model=spoken.name,
-        temperature=spoken.temperature,
-        embedding_dim=spoken.embedding_dim,
+        model=embedded.name,
+        temperature=embedded.temperature,
+        embedding_dim=embedded.embedding_dim,
         columns=texts.columns,
         n_targets=texts.n_targets,
         n_background=texts.n_background,
@@ -61,7 +61,7 @@ def to_answer(request_id: str, spoken: Spoken) -> TextsAnswer:
     )
 
 
-def from_answer(answer: TextsAnswer) -> Spoken:
+def from_answer(answer: TextsAnswer) -> EmbeddedLabelSet:
     """Return the embedded label set of an answer without fault; raise ContractError when it is none."""
     header = answer.header
     t, o = header.n_targets, header.n_others
@@ -79,4 +79,4 @@ def from_answer(answer: TextsAnswer) -> Spoken:
         against=tables[t * t : t * t + t * o].reshape(t, o),
         shown=tables[t * t + t * o :],
     )
-    return Spoken(header.model, header.temperature, header.embedding_dim, texts)
+    return EmbeddedLabelSet(header.model, header.temperature, header.embedding_dim, texts)

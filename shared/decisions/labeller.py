@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.contract import AcceptedLabel, LabelsHeader, LabelsMessage, PictureInfo, SnippetMessage
-from shared.decisions.decide import Decision, Series, averaged_peaks, decide
+from shared.decisions.decision import Decision, MomentScores, averaged_peaks, decide
 from shared.decisions.label_texts import LabelTexts
 from shared.decisions.probabilities import Floats, Groups, Shares, combine, shares
 
 
-class Facts(Protocol):
+class ModelProperties(Protocol):
     """What a decision has to know of the model. `temperature` multiplies cosines before the softmax."""
 
     @property
@@ -35,7 +35,7 @@ class Facts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class EmbeddedSnippet:
     """A snippet whose pictures were embedded: float32[P,D] in the header's order, zeros where `seen` is False."""
 
     message: SnippetMessage
@@ -43,11 +43,13 @@ class Looked:
     seen: NDArray[np.bool_]
 
 
-def label(looked: Looked, texts: LabelTexts, facts: Facts, labelled_at: datetime) -> LabelsMessage:
+def label(
+    looked: EmbeddedSnippet, texts: LabelTexts, facts: ModelProperties, labelled_at: datetime
+) -> LabelsMessage:
     """Return what the classifier says of one snippet."""
     header = looked.message.header
     times, moments = moments_of(looked, texts, facts.temperature)
-    series = Series(times, moments.scores, moments.background)
+    series = MomentScores(times, moments.scores, moments.background)
     decision = decide(series, header.label_set.labels, header.decision)
     n_named = texts.n_targets + texts.n_background
     behind = averaged_peaks(
@@ -96,12 +98,14 @@ def _accepted(
     )
 
 
-def moments_of(looked: Looked, texts: LabelTexts, temperature: float) -> tuple[tuple[datetime, ...], Shares]:
+def moments_of(
+    looked: EmbeddedSnippet, texts: LabelTexts, temperature: float
+) -> tuple[tuple[datetime, ...], Shares]:
     """Return the moments' times, ascending, and their shares."""
     groups = Groups(texts.n_targets, texts.n_background, texts.rivals, texts.against, texts.shown)
     pictures = shares(temperature * (looked.embeddings @ texts.embeddings.T), groups)
     parts: list[tuple[datetime, Shares]] = []
-    for indices in having_a_say(looked.message.header.pictures, looked.seen):
+    for indices in deciding_pictures(looked.message.header.pictures, looked.seen):
         time = min(looked.message.header.pictures[index].captured_at for index in indices)
         parts.append((time, combine(_rows(pictures, indices))))
     parts.sort(key=lambda part: part[0])
@@ -114,7 +118,7 @@ def moments_of(looked: Looked, texts: LabelTexts, temperature: float) -> tuple[t
     )
 
 
-def having_a_say(pictures: tuple[PictureInfo, ...], seen: NDArray[np.bool_]) -> list[list[int]]:
+def deciding_pictures(pictures: tuple[PictureInfo, ...], seen: NDArray[np.bool_]) -> list[list[int]]:
     """Return for each moment the pictures that decide it: its crops; its frames only where it has no crop.
 
     A whole frame shows what stands still as well: parked cars in it are no car that moves.

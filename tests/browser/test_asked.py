@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from services.classifier.words.prompts import LabelBank
 from shared.contract import LABELS, MEDIA
-from shared.decisions.labeller import Looked, label
+from shared.decisions.labeller import EmbeddedSnippet, label
 from tests.browser.accessible import MISNAMED
 from tests.integration.test_recorder_asked import answering, seen
 from tests.integration.test_recorder_service import Recorder, settled
@@ -58,7 +58,7 @@ async def record(redis: Redis, model: ColourModel, number: int, colour: Colour, 
     """Publish a snippet of one colour as motion and classifier do; return the event's id."""
     sent = seen(number, [colour] * 3, camera)
     pixels = np.stack([np.full((3, 4, 4), np.array(colour)[:, None, None], np.uint8)] * 3)
-    looked = Looked(sent, model.embed_pictures(pixels), np.ones(3, dtype=np.bool_))
+    looked = EmbeddedSnippet(sent, model.embed_pictures(pixels), np.ones(3, dtype=np.bool_))
     said = label(looked, LabelBank(model, 1).get(sent.header.label_set), model.facts, sent.header.ended_at)
     media = media_message(Said(event=number, camera=camera), thumbnail=jpeg(colour, 320, 180))
     header = media.header.model_copy(update={"event_id": sent.header.event_id, "snippet": 0})

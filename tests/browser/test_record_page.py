@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page, expect
 from redis.asyncio import Redis
 
 from shared.contract import LABELS
-from shared.presence import CameraSeen, Presence, announce
+from shared.presence import CameraReport, Presence, announce
 from tests.browser.test_asked import LIMIT_MS, browser, narrow, recorder, shot
 from tests.integration.test_recorder_service import Recorder, settled
 from tests.unit.classifier.makers import BLUE, RED, jpeg
@@ -26,7 +26,7 @@ CLASSIFIER = Presence(service="classifier", name="c1", about="mini on cpu")
 MOTION = Presence(
     service="motion",
     name="m1",
-    cameras=(CameraSeen(id="gate", state="running"), CameraSeen(id="yard", state="running")),
+    cameras=(CameraReport(id="gate", state="running"), CameraReport(id="yard", state="running")),
 )
 AWAY = MOTION.cameras[1].model_copy(update={"state": "away", "message": "no route to host"})
 
@@ -144,7 +144,7 @@ async def test_the_pipeline_s_health_is_shown_as_it_changes(
     assert faults == []
 
 
-def replace_camera(motion: Presence, camera: CameraSeen) -> Presence:
+def replace_camera(motion: Presence, camera: CameraReport) -> Presence:
     return motion.model_copy(
         update={"cameras": tuple(camera if one.id == camera.id else one for one in motion.cameras)}
     )

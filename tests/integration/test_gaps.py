@@ -33,7 +33,7 @@ from services.recorder.notify.port import ChannelAway
 from services.recorder.record.database import Database
 from shared.clock import now_utc
 from shared.http_api import make_app
-from shared.presence import CameraSeen, Presence, announce
+from shared.presence import CameraReport, Presence, announce
 from tests.integration.hook_server import Hooks
 from tests.integration.test_told import (
     DOG,
@@ -97,7 +97,7 @@ class Rig:
         for delivery in self.told:
             delivery.kick()
 
-    def cameras(self, *cameras: CameraSeen) -> None:
+    def cameras(self, *cameras: CameraReport) -> None:
         self.motion = self.motion.model_copy(update={"cameras": cameras})
 
     async def speak(self) -> None:
@@ -139,8 +139,8 @@ async def found(database: Database, wanted: GapFilter | None = None) -> list[tup
     return [(gap.key.kind, gap.key.subject, gap.ended_at is None) for gap in gaps]
 
 
-def seen(state: str = "running", id_: str = "gate", **more: object) -> CameraSeen:
-    return CameraSeen.model_validate({"id": id_, "state": state, **more})
+def seen(state: str = "running", id_: str = "gate", **more: object) -> CameraReport:
+    return CameraReport.model_validate({"id": id_, "state": state, **more})
 
 
 # -- rows

@@ -10,18 +10,26 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from shared import presence
-from shared.presence import KEY, CameraSeen, Heard, Presence, announce, follow_changes, who_is_there
+from shared.presence import (
+    KEY,
+    CameraReport,
+    Presence,
+    ProcessPresence,
+    announce,
+    follow_changes,
+    list_processes,
+)
 from tests.servers import RedisServer
 
 pytestmark = [pytest.mark.redis]
 MOTION = Presence(
-    service="motion", name="m1", cameras=(CameraSeen(id="gate", state="away", message="no route"),)
+    service="motion", name="m1", cameras=(CameraReport(id="gate", state="away", message="no route"),)
 )
 
 
-async def until_heard(redis: Redis, n: int) -> list[Heard]:
+async def until_heard(redis: Redis, n: int) -> list[ProcessPresence]:
     async with asyncio.timeout(30):
-        while len(found := await who_is_there(redis)) != n:
+        while len(found := await list_processes(redis)) != n:
             await asyncio.sleep(0.02)
     return found
 
@@ -35,7 +43,7 @@ async def test_who_speaks_is_there_and_who_stops_leaves(redis_client: Redis) -> 
     assert not found[0].is_silent
     stop.set()
     await speaking
-    assert await who_is_there(redis_client) == []
+    assert await list_processes(redis_client) == []
 
 
 async def test_who_was_killed_falls_silent_and_is_forgotten(
@@ -44,11 +52,11 @@ async def test_who_was_killed_falls_silent_and_is_forgotten(
     seconds, _ = await redis_client.time()
     killed = f"{(int(seconds) - 60) * 1000} {MOTION.model_dump_json()}"
     await cast("Any", redis_client.hset(KEY, "motion m1", killed))
-    found = await who_is_there(redis_client)
+    found = await list_processes(redis_client)
     assert found[0].is_silent
     assert 59 <= found[0].age_s <= 120
     monkeypatch.setattr(presence, "FORGET_S", 30.0)
-    assert await who_is_there(redis_client) == []
+    assert await list_processes(redis_client) == []
     assert await cast("Any", redis_client.hlen(KEY)) == 0
 
 
@@ -69,7 +77,7 @@ async def test_a_full_redis_still_hears_who_is_there(own_redis: RedisServer) -> 
 @pytest.mark.parametrize("said", ["", "x", "1", "99 {", '5 {"service": "oven", "name": "o"}'])
 async def test_what_cannot_be_read_is_dropped(redis_client: Redis, said: str) -> None:
     await cast("Any", redis_client.hset(KEY, "motion m1", said))
-    assert await who_is_there(redis_client) == []
+    assert await list_processes(redis_client) == []
     assert await cast("Any", redis_client.hlen(KEY)) == 0
 
 
@@ -96,7 +104,7 @@ async def test_a_change_is_published_at_once_and_wakes_who_follows(redis_client:
         moving = MOTION.cameras[0].model_copy(update={"is_moving": True})
         said = MOTION.model_copy(update={"cameras": (moving,)})
         await woken.wait()
-        [heard] = await who_is_there(redis_client)
+        [heard] = await list_processes(redis_client)
         assert heard.presence.cameras[0].is_moving
         stop.set()
         await asyncio.gather(speaking, following)
@@ -108,7 +116,7 @@ async def test_a_process_that_took_the_place_of_a_silent_one_hides_it(redis_clie
         said = MOTION.model_copy(update={"name": name, "owner": owner})
         value = f"{(int(seconds) - age_s) * 1000} {said.model_dump_json()}"
         await cast("Any", redis_client.hset(KEY, f"motion {name}", value))
-    assert [one.presence.name for one in await who_is_there(redis_client)] == ["m2", "m3"]
+    assert [one.presence.name for one in await list_processes(redis_client)] == ["m2", "m3"]
 
 
 def test_what_an_older_motion_service_says_is_read() -> None:

@@ -42,7 +42,7 @@ from services.recorder.search.vectors import Within
 from services.recorder.search.words import Search, SearchWish
 from shared.clock import uuid7
 from shared.contract import TEXTS, LabelSet, SnippetMessage
-from shared.decisions.labeller import Looked, label
+from shared.decisions.labeller import EmbeddedSnippet, label
 from shared.http_api import make_app
 from tests.unit.classifier.makers import BLUE, GREEN, NOON, RED, Colour, ColourModel, message
 
@@ -107,7 +107,7 @@ class Record:
         model = model or self.model
         pixels = np.stack([np.full((3, 4, 4), np.array(c)[:, None, None], np.uint8) for c in colours])
         vectors = model.embed_pictures(pixels)
-        looked = Looked(sent, vectors, np.ones(len(colours), dtype=np.bool_))
+        looked = EmbeddedSnippet(sent, vectors, np.ones(len(colours), dtype=np.bool_))
         texts = LabelBank(model, 1).get(sent.header.label_set)
         said = label(looked, texts, model.facts, sent.header.ended_at + timedelta(seconds=1))
         async with self.database.writing() as connection:

@@ -32,7 +32,7 @@ from shared.contract import (
     TextsQuestion,
     answer_key,
 )
-from shared.decisions.label_texts import LabelTexts, Spoken, to_answer
+from shared.decisions.label_texts import EmbeddedLabelSet, LabelTexts, to_answer
 from shared.errors import ContractError, Transient
 from shared.logs import get_logger
 
@@ -152,8 +152,8 @@ class Answerer:
             texts = await (self._label_set(question) if question.with_others else self._search(question))
         except Transient as exc:  # the device has no memory now, or is lost
             return TextsAnswer(TextsAnswerHeader(request_id=question.request_id, fault=str(exc))), "failed"
-        spoken = Spoken(facts.name, facts.temperature, facts.embedding_dim, texts)
-        return to_answer(question.request_id, spoken), "answered"
+        embedded = EmbeddedLabelSet(facts.name, facts.temperature, facts.embedding_dim, texts)
+        return to_answer(question.request_id, embedded), "answered"
 
     async def _label_set(self, question: TextsQuestion) -> LabelTexts:
         known = self._bank.known(question.label_set)

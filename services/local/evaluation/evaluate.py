@@ -45,9 +45,9 @@ from shared.contract import (
     MediaMessage,
     SnippetMessage,
 )
-from shared.decisions.decide import Series, averaged_peaks, decide
+from shared.decisions.decision import MomentScores, averaged_peaks, decide
 from shared.decisions.label_texts import LabelTexts
-from shared.decisions.labeller import Looked, having_a_say, moments_of
+from shared.decisions.labeller import EmbeddedSnippet, deciding_pictures, moments_of
 from shared.errors import ConfigError, ContractError
 from shared.plurals import plural
 
@@ -328,7 +328,7 @@ async def _texts(plan: Plan, work: Path) -> EmbeddedTexts:
 class _Shown:
     """The moments of one snippet at some temperature."""
 
-    series: Series
+    series: MomentScores
     background_peaks: tuple[float, ...]
 
 
@@ -368,7 +368,7 @@ def _shown(look: Look, temperature: float | None, window_s: float) -> list[list[
         for message in one.messages:
             times, moments = moments_of(_looked(message), look.texts, sharpness)
             behind = averaged_peaks(times, moments.probabilities[:, n_targets:n_named], window_s)
-            parts.append(_Shown(Series(times, moments.scores, moments.background), behind))
+            parts.append(_Shown(MomentScores(times, moments.scores, moments.background), behind))
         found.append(parts)
     return found
 
@@ -388,12 +388,12 @@ def _judged(one: Seen, parts: list[_Shown], look: Look, decision: DecisionSettin
     return Judged(one.clip.name, one.clip.truth, said, peaks, is_seen=bool(one.messages))
 
 
-def _looked(message: LabelsMessage) -> Looked:
+def _looked(message: LabelsMessage) -> EmbeddedSnippet:
     """Return what the classifier saw; what it could not decode is a row of zeros there."""
     header = message.header.snippet
     rows = np.frombuffer(message.embeddings, "<f2").reshape(len(header.pictures), -1).astype(np.float32)
     snippet = SnippetMessage(header, (b"",) * len(header.pictures), message.header.media_id)
-    return Looked(snippet, rows, np.linalg.norm(rows, axis=1) > 0)
+    return EmbeddedSnippet(snippet, rows, np.linalg.norm(rows, axis=1) > 0)
 
 
 def examples_of(look: Look) -> list[Example]:
@@ -421,7 +421,7 @@ def examples_of(look: Look) -> list[Example]:
 
 def _deciding(message: LabelsMessage) -> NDArray[np.float32]:
     looked = _looked(message)
-    chosen = having_a_say(message.header.snippet.pictures, looked.seen)
+    chosen = deciding_pictures(message.header.snippet.pictures, looked.seen)
     return looked.embeddings[[index for indices in chosen for index in indices]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from shared.camera_file import CameraFileStore, Values, Version
+from shared.camera_file import CameraFileStore, CameraFileVersion, Values
 from shared.cameras import Camera
 from shared.errors import ConfigError, redact
 from shared.logs import get_logger
@@ -20,7 +20,7 @@ class Workers(Protocol):
         """Run exactly these cameras, with these settings."""
 
 
-def enabled(version: Version) -> dict[str, Camera]:
+def enabled(version: CameraFileVersion) -> dict[str, Camera]:
     """Return the cameras that are to run."""
     return {camera.id: camera for camera in version.cameras.cameras if camera.enabled}
 
@@ -28,7 +28,7 @@ def enabled(version: Version) -> dict[str, Camera]:
 class Roster:
     """Which cameras there are, and with which settings. The file is told apart by its bytes, not by its time."""
 
-    def __init__(self, store: CameraFileStore, workers: Workers, version: Version) -> None:
+    def __init__(self, store: CameraFileStore, workers: Workers, version: CameraFileVersion) -> None:
         self._store = store
         self._workers = workers
         self._lock = asyncio.Lock()  # one change at a time, and none before the workers are there
@@ -69,7 +69,9 @@ class Roster:
             self._seen = stamp
             await self._apply(version)
 
-    async def change(self, camera_id: str, values: Values, if_revision: str | None = None) -> Version:
+    async def change(
+        self, camera_id: str, values: Values, if_revision: str | None = None
+    ) -> CameraFileVersion:
         """Change a camera in the file and apply it at once; raises what CameraFileStore.change raises."""
         await self._begun.wait()
         async with self._lock:
@@ -78,7 +80,7 @@ class Roster:
             await self._apply(version)
         return version
 
-    async def _apply(self, version: Version) -> None:
+    async def _apply(self, version: CameraFileVersion) -> None:
         if version.revision == self.version.revision:
             return
         await asyncio.to_thread(self._workers.change, enabled(version))

@@ -23,10 +23,10 @@ from pydantic import SecretStr
 
 from services.motion.cameras.registry import Roster
 from shared.access import Caller, refusal
-from shared.camera_file import BrokenFile, Changed, NotWritable, UnknownCamera, Version
+from shared.camera_file import BrokenFile, CameraFileChanged, CameraFileVersion, NotWritable, UnknownCamera
 from shared.cameras import Camera
 from shared.errors import ConfigError, redact
-from shared.http_api import Fault, bounded_body, documented
+from shared.http_api import ApiFault, bounded_body, documented
 
 CHANGEABLE = (
     "name",
@@ -48,17 +48,19 @@ _JSON = dict[str, Any]  # Any: JSON
 
 
 def admit(request: Request, token: SecretStr | None, content_type: str | None) -> None:
-    """Raise Fault unless the caller may; `content_type` as in shared/access.py."""
+    """Raise ApiFault unless the caller may; `content_type` as in shared/access.py."""
     caller = Caller.of(request.client.host if request.client else None, request.headers.get)
     found = refusal(caller, token.get_secret_value() if token else None, content_type)
     if found:
         what = "a change of the settings" if content_type else "a look at the camera"
-        raise Fault(found.status, what, "somebody who may do that", found.message)
+        raise ApiFault(found.status, what, "somebody who may do that", found.message)
 
 
-def no_camera(camera_id: str) -> Fault:
+def no_camera(camera_id: str) -> ApiFault:
     """Return the fault of an id that the camera file does not have."""
-    return Fault(404, f"camera {redact(camera_id)[:64]!r}", "one of the camera file", "look in /api/cameras")
+    return ApiFault(
+        404, f"camera {redact(camera_id)[:64]!r}", "one of the camera file", "look in /api/cameras"
+    )
 
 
 def add_routes(
@@ -74,18 +76,18 @@ def add_routes(
             version = await roster.change(camera_id, values, _revision(request))
         except UnknownCamera as exc:
             raise no_camera(camera_id) from exc
-        except Changed as exc:
-            raise Fault(412, str(exc), "the file that If-Match names", "read the camera again") from exc
+        except CameraFileChanged as exc:
+            raise ApiFault(412, str(exc), "the file that If-Match names", "read the camera again") from exc
         except BrokenFile as exc:
             do = "correct the camera file's faults first"
-            raise Fault.of_lines(409, exc.faults, "a camera file without faults", do) from exc
+            raise ApiFault.of_lines(409, exc.faults, "a camera file without faults", do) from exc
         except NotWritable as exc:
-            raise Fault(409, str(exc), "a file that can be written", "change its permissions") from exc
+            raise ApiFault(409, str(exc), "a file that can be written", "change its permissions") from exc
         except ConfigError as exc:
-            raise Fault.of_lines(422, exc.faults, "settings of a camera", CHANGE) from exc
+            raise ApiFault.of_lines(422, exc.faults, "settings of a camera", CHANGE) from exc
         return answer(camera_id, version)
 
-    def answer(camera_id: str, version: Version) -> Response:
+    def answer(camera_id: str, version: CameraFileVersion) -> Response:
         camera = next((camera for camera in version.cameras.cameras if camera.id == camera_id), None)
         if camera is None:
             raise no_camera(camera_id)
@@ -113,7 +115,7 @@ def add_routes(
         allow(request)
         values = _known(await read_json(request), LABELS_ONLY)
         if not isinstance(values.get("labels"), list):
-            raise Fault(422, "labels", "a list of texts", 'send them such as {"labels": ["a dog"]}')
+            raise ApiFault(422, "labels", "a list of texts", 'send them such as {"labels": ["a dog"]}')
         return await change(request, camera_id, values)
 
     @app.post("/api/cameras/{camera_id}/pause", responses=CHANGE_FAULTS)
@@ -185,15 +187,15 @@ def _revision(request: Request) -> str | None:
 
 
 async def read_json(request: Request) -> _JSON:
-    """Return the mapping that was sent; raises Fault."""
+    """Return the mapping that was sent; raises ApiFault."""
     raw = await bounded_body(request, MAX_BODY_BYTES)
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError) as exc:
-        raise Fault(422, f"a body that is not JSON: {exc}", "a mapping", CHANGE) from exc
+        raise ApiFault(422, f"a body that is not JSON: {exc}", "a mapping", CHANGE) from exc
     if not isinstance(found, dict) or not found:
         known = ", ".join(CHANGEABLE)
-        raise Fault(422, "a body that holds no settings", f"a mapping with any of {known}", CHANGE)
+        raise ApiFault(422, "a body that holds no settings", f"a mapping with any of {known}", CHANGE)
     return found
 
 
@@ -202,8 +204,8 @@ def _known(values: _JSON, names: tuple[str, ...]) -> _JSON:
     fixed = [name for name in values if name in Camera.model_fields and name not in names]
     if fixed:
         known = f"any of {', '.join(names)}"
-        raise Fault.of_lines(422, fixed, known, "change it in the camera file, where it can be changed")
+        raise ApiFault.of_lines(422, fixed, known, "change it in the camera file, where it can be changed")
     if isinstance(motion := values.get("motion"), Mapping) and not motion:
         do = 'send settings such as {"min_contour_area": 300}'
-        raise Fault(422, "motion: a mapping that holds nothing", "settings of the detector", do)
+        raise ApiFault(422, "motion: a mapping that holds nothing", "settings of the detector", do)
     return values

@@ -36,7 +36,7 @@ from services.motion.live.sender import Showroom
 from services.motion.sources.webrtc.peer import BadDescription
 from shared.cameras import Camera, MotionSettings
 from shared.faults import list_faults
-from shared.http_api import Fault, documented
+from shared.http_api import ApiFault, documented
 
 PICTURE_S = 5.0  # how long a picture is waited for
 HEARTBEAT_S = 5.0  # an idle stream says so
@@ -62,7 +62,7 @@ class Gallery:
         return found
 
     def seat(self, camera: Camera) -> tuple[Seat, ExitStack]:
-        """Return a seat and what gives it back; raises Fault."""
+        """Return a seat and what gives it back; raises ApiFault."""
         stack = ExitStack()
         try:
             return stack.enter_context(self.views.of(camera.id).seat()), stack
@@ -70,8 +70,8 @@ class Gallery:
             raise _no_seat(exc) from exc
 
 
-def _no_seat(exc: NoSeat) -> Fault:
-    return Fault(503, str(exc), "fewer viewers", "try again later")
+def _no_seat(exc: NoSeat) -> ApiFault:
+    return ApiFault(503, str(exc), "fewer viewers", "try again later")
 
 
 def add_view_routes(app: FastAPI, gallery: Gallery) -> None:
@@ -111,7 +111,7 @@ def add_view_routes(app: FastAPI, gallery: Gallery) -> None:
             look = await seat.next(PICTURE_S)
             if look is None:
                 found = f"camera '{camera.id}' gave no picture within {PICTURE_S:g} s"
-                raise Fault(503, found, "a running camera", "look at its state in /api/cameras")
+                raise ApiFault(503, found, "a running camera", "look at its state in /api/cameras")
             data = await asyncio.to_thread(gallery.views.of(camera.id).jpeg, look)
         return Response(data, 200, _NO_STORE, "image/jpeg")
 
@@ -168,7 +168,7 @@ def _settings(own: MotionSettings, body: _JSON) -> Sequence[MotionSettings]:
     lanes = body.get("lanes")
     if not isinstance(lanes, list) or not 1 <= len(lanes) <= LANES_MAX or set(body) != {"lanes"}:
         wanted = f'{{"lanes": […]}} with 1 to {LANES_MAX} mappings of motion settings'
-        raise Fault(422, "a body without lanes", wanted, CHANGE)
+        raise ApiFault(422, "a body without lanes", wanted, CHANGE)
     made: list[MotionSettings] = []
     faults: list[str] = []
     for number, lane in enumerate(lanes):
@@ -177,13 +177,13 @@ def _settings(own: MotionSettings, body: _JSON) -> Sequence[MotionSettings]:
         except ValidationError as exc:
             faults += (f"lanes[{number}]: {fault}" for fault in list_faults(exc, MotionSettings))
     if faults:
-        raise Fault.of_lines(422, faults, "motion settings", CHANGE)
+        raise ApiFault.of_lines(422, faults, "motion settings", CHANGE)
     return made
 
 
 def _mapping(lane: object) -> _JSON:
     if not isinstance(lane, dict):
-        raise Fault(422, "lanes", 'mappings of motion settings, such as {"threshold": 10}', CHANGE)
+        raise ApiFault(422, "lanes", 'mappings of motion settings, such as {"threshold": 10}', CHANGE)
     return lane
 
 

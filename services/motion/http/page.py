@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
 
-from shared.http_api import Fault
+from shared.http_api import ApiFault
 
 WEB = Path(__file__).parent / "web"
 WEB_FILES = {
@@ -53,5 +53,5 @@ def add_page_routes(app: FastAPI) -> None:
     @app.get("/web/{name}", include_in_schema=False)
     async def file(name: str) -> Response:
         if name not in WEB_FILES:
-            raise Fault(404, "no such file", "a file of the page", "start at /")
+            raise ApiFault(404, "no such file", "a file of the page", "start at /")
         return FileResponse(WEB / name, media_type=WEB_FILES[name], headers=HEADERS)

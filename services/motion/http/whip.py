@@ -9,7 +9,7 @@ from fastapi import FastAPI, Query, Request, Response
 
 from services.motion.sources.webrtc.peer import MAX_SDP_BYTES, BadDescription
 from services.motion.sources.webrtc.whip import Door
-from shared.http_api import Fault, bounded_body, documented
+from shared.http_api import ApiFault, bounded_body, documented
 
 # a page of another origin may publish: the token is what protects, and no cookie is looked at
 _CORS = {
@@ -29,7 +29,7 @@ def add_whip_routes(app: FastAPI, find_door: Callable[[str], Door | None]) -> No
         if door is None or not door.opens_to(_bearer(request) or token):
             # the same for a wrong token and for a camera that is not there or takes no publisher
             raise _with_cors(
-                Fault(
+                ApiFault(
                     401,
                     "no token of this camera",
                     "its token",
@@ -48,14 +48,14 @@ def add_whip_routes(app: FastAPI, find_door: Callable[[str], Door | None]) -> No
         door = admitted(camera, request, token)
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/sdp":
             do = "send the header Content-Type: application/sdp"
-            raise _with_cors(Fault(415, "a body of another type", "an SDP offer", do))
+            raise _with_cors(ApiFault(415, "a body of another type", "an SDP offer", do))
         try:
             answer, session = await door.offer(await read_sdp(request))
         except BadDescription as exc:
             raise _with_cors(bad_offer(exc)) from exc
         except TimeoutError as exc:
             raise _with_cors(busy()) from exc
-        except Fault as exc:
+        except ApiFault as exc:
             raise _with_cors(exc) from exc
         headers = {**_CORS, "Location": f"/whip/{camera}/{session}"}
         return Response(answer, 201, headers, "application/sdp")
@@ -68,23 +68,23 @@ def add_whip_routes(app: FastAPI, find_door: Callable[[str], Door | None]) -> No
 
 
 async def read_sdp(request: Request) -> str:
-    """Return the SDP that was sent; raises Fault when it is too long."""
+    """Return the SDP that was sent; raises ApiFault when it is too long."""
     return (await bounded_body(request, MAX_SDP_BYTES)).decode(errors="replace")
 
 
-def bad_offer(exc: BadDescription) -> Fault:
+def bad_offer(exc: BadDescription) -> ApiFault:
     """Return the fault of an offer that cannot be answered."""
-    return Fault(400, str(exc), "an SDP offer of a video", "see the guide on cameras")
+    return ApiFault(400, str(exc), "an SDP offer of a video", "see the guide on cameras")
 
 
-def busy() -> Fault:
+def busy() -> ApiFault:
     """Return the fault of a service that could not answer in time."""
-    return Fault(503, "too much to do", "an answer in time", "try again")
+    return ApiFault(503, "too much to do", "an answer in time", "try again")
 
 
-def no_session() -> Fault:
+def no_session() -> ApiFault:
     """Return the fault of a session that has ended, or never was."""
-    return Fault(404, "no such session", "the Location of an answer", "it may have ended already")
+    return ApiFault(404, "no such session", "the Location of an answer", "it may have ended already")
 
 
 def _bearer(request: Request) -> str:
@@ -92,6 +92,6 @@ def _bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _with_cors(fault: Fault) -> Fault:
+def _with_cors(fault: ApiFault) -> ApiFault:
     fault.headers = {**(fault.headers or {}), **_CORS}
     return fault

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.recorder.gaps.values import CameraNow, Fault, GapKey, Kind, KnownCamera
+from services.recorder.gaps.values import CameraNow, GapFault, GapKey, Kind, KnownCamera
 from services.recorder.health.pipeline import NO_BYTES, Disk
-from shared.presence import CameraSeen, Heard, Presence
+from shared.presence import CameraReport, Presence, ProcessPresence
 
 CAMERA_CHARS = 64  # longer ids are no camera file's: the record cannot hold them
 START_GRACE_S = 120.0  # services start one after another, and a model takes time to load
@@ -25,7 +25,7 @@ class Seen:
     """What is known at one moment; None: it could not be looked at."""
 
     up_s: float  # since this recorder looks
-    heard: Sequence[Heard] | None = None
+    heard: Sequence[ProcessPresence] | None = None
     were_there: frozenset[str] = frozenset()  # services that were there since this recorder looks
     cameras: Mapping[str, KnownCamera] = field(default_factory=dict)
     disk: Disk | None = None
@@ -40,13 +40,13 @@ def owner_of(presence: Presence) -> str:
     return presence.owner or presence.name
 
 
-def there(heard: Iterable[Heard], service: str) -> list[Presence]:
+def there(heard: Iterable[ProcessPresence], service: str) -> list[Presence]:
     """Return the processes of a service that are not silent."""
     return [one.presence for one in heard if not one.is_silent and one.presence.service == service]
 
 
 def configured(
-    known: Mapping[str, KnownCamera], heard: Sequence[Heard]
+    known: Mapping[str, KnownCamera], heard: Sequence[ProcessPresence]
 ) -> tuple[dict[str, KnownCamera], list[KnownCamera], list[str]]:
     """Return the configured cameras, those of them that are new or other than in `known`, and ids that are no more.
 
@@ -67,40 +67,42 @@ def configured(
     return kept | listed, changed, removed
 
 
-def faults(seen: Seen, open_keys: Collection[GapKey]) -> dict[GapKey, Fault | None]:
+def faults(seen: Seen, open_keys: Collection[GapKey]) -> dict[GapKey, GapFault | None]:
     """Return what is known to be wrong (a fault) and known to be right (None)."""
-    found: dict[GapKey, Fault | None] = {}
+    found: dict[GapKey, GapFault | None] = {}
     if seen.heard is not None:
         for service in _SERVICES:
             _add_service(found, seen, seen.heard, service)
         _add_cameras(found, seen, seen.heard)
     if seen.disk is not None:
         is_full = seen.disk.free_bytes < NO_BYTES
-        full = Fault("the disk is full: events are recorded without their clips")
+        full = GapFault("the disk is full: events are recorded without their clips")
         found[GapKey("disk.full", "media")] = full if is_full else None
     if seen.recorder_fault is not None:
         found[GapKey("recorder.unready", "recorder")] = (
-            Fault(seen.recorder_fault) if seen.recorder_fault else None
+            GapFault(seen.recorder_fault) if seen.recorder_fault else None
         )
     for name, fault in seen.targets.items():
-        found[GapKey("target.away", name)] = Fault(fault) if fault else None
+        found[GapKey("target.away", name)] = GapFault(fault) if fault else None
     for key in open_keys:  # what is no longer configured is nowhere missed
         if key.kind == "camera.away" and seen.heard is not None and key.subject not in seen.cameras:
             found[key] = None
     return found
 
 
-def _add_service(found: dict[GapKey, Fault | None], seen: Seen, heard: Sequence[Heard], service: str) -> None:
+def _add_service(
+    found: dict[GapKey, GapFault | None], seen: Seen, heard: Sequence[ProcessPresence], service: str
+) -> None:
     kind, reason = _SERVICES[service]
     if there(heard, service):
         found[GapKey(kind, service)] = None
         return
     silent = [one.age_s for one in heard if one.presence.service == service]
     if silent or service in seen.were_there or seen.up_s >= START_GRACE_S:
-        found[GapKey(kind, service)] = Fault(reason, min(silent, default=0.0))
+        found[GapKey(kind, service)] = GapFault(reason, min(silent, default=0.0))
 
 
-def _add_cameras(found: dict[GapKey, Fault | None], seen: Seen, heard: Sequence[Heard]) -> None:
+def _add_cameras(found: dict[GapKey, GapFault | None], seen: Seen, heard: Sequence[ProcessPresence]) -> None:
     said = cameras_said(heard)
     is_watched = bool(there(heard, "motion"))  # else one gap says it for all cameras
     silent = {owner_of(one.presence): one.age_s for one in heard if one.is_silent}
@@ -110,14 +112,14 @@ def _add_cameras(found: dict[GapKey, Fault | None], seen: Seen, heard: Sequence[
         if one is not None and one.state in ("running", "ended", "disabled"):
             found[key] = None
         elif one is not None and one.state in ("away", "failed"):
-            found[key] = Fault(one.message or f"the camera is {one.state}")
+            found[key] = GapFault(one.message or f"the camera is {one.state}")
         elif one is None and is_watched and (camera.owner in silent or seen.up_s >= START_GRACE_S):
-            found[key] = Fault("the motion service that watches it is gone", silent.get(camera.owner, 0.0))
+            found[key] = GapFault("the motion service that watches it is gone", silent.get(camera.owner, 0.0))
 
 
-def cameras_said(heard: Iterable[Heard]) -> dict[str, CameraSeen]:
+def cameras_said(heard: Iterable[ProcessPresence]) -> dict[str, CameraReport]:
     """Return what is said of each camera; of two that say something, who sees it running."""
-    said: dict[str, CameraSeen] = {}
+    said: dict[str, CameraReport] = {}
     for presence in there(heard, "motion"):
         for camera in presence.cameras:
             if camera.id not in said or camera.state == "running":
@@ -149,7 +151,7 @@ def cameras_now(
     return now
 
 
-def _is_usable(one: CameraSeen, was: CameraNow | None) -> bool:
+def _is_usable(one: CameraReport, was: CameraNow | None) -> bool:
     if one.state == "connecting":
         return was is not None and was.is_available
     return one.state in ("running", "ended")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from services.recorder.gaps.values import Fault, Gap, GapKey
+from services.recorder.gaps.values import Gap, GapFault, GapKey
 
 TARGET_AFTER_S = 60.0  # a broker that is restarted is no news
 
@@ -60,12 +60,12 @@ class Tracker:
         for gap in gaps:
             self._watched[gap.key] = _Watched(gap.reason, gap.started_at, now_s, is_open=True)
 
-    def step(self, seen: Mapping[GapKey, Fault | None], now: datetime, now_s: float) -> list[Change]:
+    def step(self, seen: Mapping[GapKey, GapFault | None], now: datetime, now_s: float) -> list[Change]:
         """Return what began and what ended with this look."""
         found = (self._look(key, fault, now, now_s) for key, fault in seen.items())
         return [change for change in found if change is not None]
 
-    def _look(self, key: GapKey, fault: Fault | None, now: datetime, now_s: float) -> Change | None:
+    def _look(self, key: GapKey, fault: GapFault | None, now: datetime, now_s: float) -> Change | None:
         one = self._watched.get(key)
         if fault is None:
             return self._fine(key, one, now, now_s) if one is not None else None

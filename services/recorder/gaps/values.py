@@ -51,7 +51,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class GapFault:
     """What is wrong with a subject now; `age_s`: for how long it already was when it was first looked at."""
 
     reason: str

@@ -25,7 +25,7 @@ from services.recorder.record.retention import HOLD_S, LEAP_S
 from shared.clock import CautiousClock, now_utc
 from shared.errors import Transient, redact
 from shared.logs import get_logger
-from shared.presence import Heard, follow_changes, who_is_there
+from shared.presence import ProcessPresence, follow_changes, list_processes
 
 log = get_logger(__name__)
 
@@ -134,10 +134,10 @@ class GapWatch:
             self._cameras, self._since_s = found, now_s
         return self._cameras
 
-    async def _heard(self) -> tuple[Heard, ...] | None:
+    async def _heard(self) -> tuple[ProcessPresence, ...] | None:
         try:
             async with asyncio.timeout(REDIS_S):
-                found = await who_is_there(self.redis)
+                found = await list_processes(self.redis)
                 heard = self.pipeline.hear(found, asyncio.get_running_loop().time())
                 is_missing = not all(there(heard, service) for service in ("motion", "classifier"))
                 if is_missing and await _is_full(self.redis):
@@ -148,7 +148,7 @@ class GapWatch:
         return heard
 
     async def _configured(
-        self, known: dict[str, KnownCamera], heard: tuple[Heard, ...]
+        self, known: dict[str, KnownCamera], heard: tuple[ProcessPresence, ...]
     ) -> dict[str, KnownCamera]:
         cameras, changed, removed = configured(known, heard)
         if changed or removed:

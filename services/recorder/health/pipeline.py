@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from services.recorder.health.backlog import Backlog, Queue
 from shared.contract import SNIPPETS
 from shared.plurals import plural
-from shared.presence import Heard, who_is_there
+from shared.presence import ProcessPresence, list_processes
 
 LAG_S = 60.0  # an entry that waits longer: the classifier or the recorder does not keep up
 FEW_BYTES = 1_000_000_000  # less than this free: some hundred clips
@@ -47,7 +47,7 @@ class Pipeline:
     """What was seen last; `fault` says why the recorder itself is not ready."""
 
     fault: str = "starting"
-    heard: tuple[Heard, ...] = ()
+    heard: tuple[ProcessPresence, ...] = ()
     queues: tuple[Queue, ...] = ()
     dropped_clips: dict[str, int] = field(default_factory=dict)
     target_faults: dict[str, str] = field(
@@ -66,10 +66,10 @@ class Pipeline:
         memory = await redis.info("memory")
         most = int(memory.get("maxmemory", 0))
         self.memory_ratio = int(memory["used_memory"]) / most if most else 0.0
-        self.hear(await who_is_there(redis), time.monotonic())
+        self.hear(await list_processes(redis), time.monotonic())
         self.is_known = True
 
-    def hear(self, heard: Sequence[Heard], now_s: float) -> tuple[Heard, ...]:
+    def hear(self, heard: Sequence[ProcessPresence], now_s: float) -> tuple[ProcessPresence, ...]:
         """Take what was heard at `now_s`, of a clock that never steps, and return it.
 
         Redis dates each word by its wall clock, which may be set: a word is as old as it is known here, and Redis's
@@ -115,7 +115,7 @@ def _of_recorder(pipeline: Pipeline) -> list[Problem]:
     return [Problem("bad", f"The recorder is not ready: {pipeline.fault}.")] if pipeline.fault else []
 
 
-def _of_services(heard: Sequence[Heard], queues: Sequence[Queue]) -> list[Problem]:
+def _of_services(heard: Sequence[ProcessPresence], queues: Sequence[Queue]) -> list[Problem]:
     there = {one.presence.service for one in heard if not one.is_silent}
     found = [
         Problem(
@@ -133,7 +133,7 @@ def _of_services(heard: Sequence[Heard], queues: Sequence[Queue]) -> list[Proble
     return found
 
 
-def _of_cameras(heard: Sequence[Heard]) -> list[Problem]:
+def _of_cameras(heard: Sequence[ProcessPresence]) -> list[Problem]:
     return [
         Problem(
             "bad", f"Camera '{camera.id}' is {camera.state}{f': {camera.message}' if camera.message else '.'}"

@@ -32,8 +32,8 @@ from services.recorder.record.values import Event, Frames, Snippet, Weather
 from services.recorder.weather.words import icon_of
 from shared.access import Caller, refusal
 from shared.clock import epoch_ms, from_epoch_ms, now_utc
-from shared.decisions.decide import required_threshold
-from shared.http_api import Fault, IsoTime, documented
+from shared.decisions.decision import required_threshold
+from shared.http_api import ApiFault, IsoTime, documented
 
 TOTALS_S = 1.0  # how long totals that were read are given out
 HEARTBEAT_S = 15.0  # an idle stream says so: proxies keep it, and the page knows that it lives
@@ -91,7 +91,9 @@ class Api:
 
     def open_database(self) -> Database:
         if self.database is None:
-            raise Fault(503, "the recorder is starting", "a recorder that is ready", "try again in a moment")
+            raise ApiFault(
+                503, "the recorder is starting", "a recorder that is ready", "try again in a moment"
+            )
         return self.database
 
 
@@ -401,7 +403,7 @@ def _record_routes(api: Api) -> APIRouter:
             found = await queries.find_event(connection, event_id)
             frames = await queries.find_frames(connection, event_id) if found else []
         if found is None:
-            raise Fault(
+            raise ApiFault(
                 404, f"no event '{event_id[:64]}'", "the id of a recorded event", "look in /api/events"
             )
         response.headers["cache-control"] = "no-store"
@@ -414,7 +416,7 @@ def _record_routes(api: Api) -> APIRouter:
         async with api.open_database().writing() as connection:
             is_known = await set_protected(connection, event_id, wanted.is_protected, now_utc())
         if not is_known:
-            raise Fault(
+            raise ApiFault(
                 404, f"no event '{event_id[:64]}'", "the id of a recorded event", "look in /api/events"
             )
         api.changed()
@@ -480,11 +482,13 @@ def _record_routes(api: Api) -> APIRouter:
 
 
 def refuse_strangers(request: Request, token: SecretStr | None) -> None:
-    """Raise Fault unless this caller may change something."""
+    """Raise ApiFault unless this caller may change something."""
     caller = Caller.of(request.client.host if request.client else None, request.headers.get)
     refused = refusal(caller, token.get_secret_value() if token else None)
     if refused is not None:
-        raise Fault(refused.status, "a change of the record", "somebody who may change it", refused.message)
+        raise ApiFault(
+            refused.status, "a change of the record", "somebody who may change it", refused.message
+        )
 
 
 def disk_of(api: Api) -> Disk | None:
@@ -557,7 +561,7 @@ def parse_cursor(before: str | None) -> tuple[datetime, str] | None:
         return None
     found = _CURSOR.fullmatch(before)
     if found is None:
-        raise Fault(
+        raise ApiFault(
             400, f"before={before!r}", "the `next` of a page of events", "leave it out for the newest events"
         )
     return from_epoch_ms(min(int(found[1]), LATEST_MS)), found[2]
@@ -581,7 +585,7 @@ def _media_routes(api: Api) -> APIRouter:
         """A clip or thumbnail; the name is its capability and its content never changes."""
         found = await asyncio.to_thread(api.media.find, name) if api.media else None
         if found is None:
-            raise Fault(
+            raise ApiFault(
                 404, "no such file", "/media/<yyyy>/<mm>/<dd>/<name>", "take the address from /api/events"
             )
         path, status, media_type = found
@@ -607,7 +611,7 @@ def _page_routes() -> APIRouter:
     @router.api_route("/web/{name}", methods=["GET", "HEAD"])
     async def asset(name: str, request: Request) -> Response:
         if name not in WEB_FILES:
-            raise Fault(404, "no such file", "a file of the page", "start at /")
+            raise ApiFault(404, "no such file", "a file of the page", "start at /")
         return await _web_file(request, name, WEB_FILES[name])
 
     return router

@@ -26,7 +26,7 @@ from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from shared.clock import now_utc
 from shared.contract import LabelText
 from shared.errors import Permanent, Transient
-from shared.http_api import Fault, FaultText, IsoTime, documented
+from shared.http_api import ApiFault, FaultText, IsoTime, documented
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -106,12 +106,14 @@ def hindsight_routes(hindsight: Callable[[], Hindsight | None], token: SecretStr
             refuse_strangers(request, token)
         found = hindsight()
         if found is None:
-            raise Fault(503, "the recorder is starting", "a recorder that is ready", "try again in a moment")
+            raise ApiFault(
+                503, "the recorder is starting", "a recorder that is ready", "try again in a moment"
+            )
         wish = _wish(asked)
         if faults := wish_faults(wish):
-            raise Fault.of_lines(400, faults, "labels and a time", "change the request")
+            raise ApiFault.of_lines(400, faults, "labels and a time", "change the request")
         if found.gate.locked():
-            raise Fault(409, "another look back is running", "one at a time", "wait until it has ended")
+            raise ApiFault(409, "another look back is running", "one at a time", "wait until it has ended")
         lines = _lines(found, wish, asked.apply)
         try:
             first = await anext(lines)

@@ -12,7 +12,7 @@ from services.recorder.http.api import EventOut, event_out
 from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from services.recorder.search.vectors import Within
 from services.recorder.search.words import Found, Hit, Search, SearchWish
-from shared.http_api import Fault, IsoTime, documented
+from shared.http_api import ApiFault, IsoTime, documented
 
 QUERY_CHARS = 200
 
@@ -61,7 +61,7 @@ def search_routes(search: Callable[[], Search | None]) -> APIRouter:
     ) -> SearchOut:
         """Events whose pictures fit the words best."""
         if not q.strip():
-            raise Fault(
+            raise ApiFault(
                 400, f"q={q!r}", "words", "say what to look for, such as 'a person with a red umbrella'"
             )
         try:
@@ -77,20 +77,20 @@ def search_routes(search: Callable[[], Search | None]) -> APIRouter:
 def answered(search: Search | None) -> Search:
     """Return the search; raise a 503 while the recorder starts."""
     if search is None:
-        raise Fault(503, "the recorder is starting", "a recorder that is ready", "try again in a moment")
+        raise ApiFault(503, "the recorder is starting", "a recorder that is ready", "try again in a moment")
     return search
 
 
-def texts_fault(exc: NoClassifier | TextsRefused) -> Fault:
+def texts_fault(exc: NoClassifier | TextsRefused) -> ApiFault:
     """Return what a caller is told when the classifier gave no embeddings."""
     if isinstance(exc, NoClassifier):
-        return Fault(
+        return ApiFault(
             503,
             str(exc),
             "a running classifier: it turns words into numbers",
             "start the classifier (or wait until its model is loaded), then try again",
         )
-    return Fault(400, str(exc), "words that the model takes", "change the words")
+    return ApiFault(400, str(exc), "words that the model takes", "change the words")
 
 
 def _search_out(query: str, found: Found) -> SearchOut:

@@ -20,7 +20,7 @@ from services.recorder.record.schema import (
     snippets,
     weather_reports,
 )
-from services.recorder.record.values import Detection, Event, Frames, Series, Snippet, Weather
+from services.recorder.record.values import Detection, Event, Frames, LabelSeries, Snippet, Weather
 from shared.contract import DecisionSettings
 
 _EVENT = tuple(name for name in Event.__dataclass_fields__ if name in events.c)
@@ -264,12 +264,12 @@ def _frames(snippet: int, rows: Sequence[_Row]) -> Frames:
     )
 
 
-def _series(kind: str, label: str, rows: Sequence[_Row | None]) -> Series:
+def _series(kind: str, label: str, rows: Sequence[_Row | None]) -> LabelSeries:
     probabilities = tuple(0.0 if row is None else row.probability for row in rows)
     if kind != "target" or any(row is None or row.score is None for row in rows):
-        return Series(label, kind, probabilities)
+        return LabelSeries(label, kind, probabilities)
     known = [row for row in rows if row is not None]
-    return Series(
+    return LabelSeries(
         label, kind, probabilities, tuple(row.score for row in known), tuple(row.background for row in known)
     )
 

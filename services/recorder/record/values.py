@@ -98,7 +98,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class LabelSeries:
     """One label over the moments of a snippet: softmax shares, and for a target what decided.
 
     `scores` are compared with the threshold, `backgrounds` with the scores; both averaged over the window, and None
@@ -118,4 +118,4 @@ class Frames:
 
     snippet: int
     moments: tuple[datetime, ...]
-    series: tuple[Series, ...]
+    series: tuple[LabelSeries, ...]

@@ -47,8 +47,8 @@ from shared.contract import (
     SnippetHeader,
     SnippetMessage,
 )
-from shared.decisions.label_texts import Spoken
-from shared.decisions.labeller import Looked, label
+from shared.decisions.label_texts import EmbeddedLabelSet
+from shared.decisions.labeller import EmbeddedSnippet, label
 
 EVENTS_AT_ONCE = 40
 SHOWN_MAX = 200  # events listed in an answer, newest first; counts are of all
@@ -133,10 +133,10 @@ class Hindsight:
         Raises NoClassifier or TextsRefused before anything is written, DatabaseAway or DatabaseBusy at any time: each
         event is written whole or not at all, and the same wish may be applied again.
         """
-        spoken: dict[LabelSet, Spoken] = {}
+        embedded: dict[LabelSet, EmbeddedLabelSet] = {}
         if not wish.adds and wish.background is not None:
             label_set = _limited(wish.labels, wish.background)
-            spoken[label_set] = await self.texts.ask(label_set, with_others=True)
+            embedded[label_set] = await self.texts.ask(label_set, with_others=True)
         outcome = Outcome()
         async with self.database.reading() as connection:
             outcome.n_events_all = await count_events(connection, wish)
@@ -144,13 +144,15 @@ class Hindsight:
         while True:
             async with self.database.reading() as connection:
                 page = await page_of_events(connection, wish, before)
-            for label_set in {_label_set(row, wish) for data in page for row in data.snippets} - set(spoken):
-                if len(spoken) >= LABEL_SETS_MAX:
+            for label_set in {_label_set(row, wish) for data in page for row in data.snippets} - set(
+                embedded
+            ):
+                if len(embedded) >= LABEL_SETS_MAX:
                     raise TextsRefused(
                         f"more than {LABEL_SETS_MAX} label sets were in use then; name a camera or a shorter time"
                     )
-                spoken[label_set] = await self.texts.ask(label_set, with_others=True)
-            replaced = await asyncio.to_thread(_decide_all, page, wish, spoken, outcome, is_applied)
+                embedded[label_set] = await self.texts.ask(label_set, with_others=True)
+            replaced = await asyncio.to_thread(_decide_all, page, wish, embedded, outcome, is_applied)
             if replaced:
                 outcome.n_written += await self._write(replaced)
             yield outcome
@@ -240,7 +242,7 @@ def _limited(labels: tuple[str, ...], background: tuple[str, ...]) -> LabelSet:
 def _decide_all(
     page: Sequence[_EventData],
     wish: HindsightWish,
-    spoken: Mapping[LabelSet, Spoken],
+    embedded: Mapping[LabelSet, EmbeddedLabelSet],
     outcome: Outcome,
     is_applied: bool,
 ) -> dict[str, list[_Replacement]]:
@@ -252,8 +254,8 @@ def _decide_all(
             outcome.n_snippets += 1
             state = SnippetState(*(getattr(row, name) for name in SnippetState.__dataclass_fields__))
             label_set = _label_set(row, wish)
-            message = decide_again(row, data, label_set, wish.threshold, spoken[label_set])
-            outcome.model = spoken[label_set].name
+            message = decide_again(row, data, label_set, wish.threshold, embedded[label_set])
+            outcome.model = embedded[label_set].name
             if message is None:
                 outcome.n_left_out += 1
             else:
@@ -267,12 +269,12 @@ def _decide_all(
 
 
 def decide_again(
-    row: Row[Any], data: _EventData, label_set: LabelSet, threshold: float | None, spoken: Spoken
+    row: Row[Any], data: _EventData, label_set: LabelSet, threshold: float | None, embedded: EmbeddedLabelSet
 ) -> LabelsMessage | None:
     """Return the answer to a snippet under another label set; None when its embeddings are not the model's."""
     pictures = data.pictures.get(row.snippet, ())
     if not pictures or any(
-        (one.model, one.dim, len(one.embedding)) != (spoken.name, spoken.embedding_dim, 2 * one.dim)
+        (one.model, one.dim, len(one.embedding)) != (embedded.name, embedded.embedding_dim, 2 * one.dim)
         for one in pictures
     ):
         return None
@@ -296,10 +298,10 @@ def decide_again(
         pictures=tuple(_picture(one) for one in pictures),
     )
     halves = np.frombuffer(b"".join(one.embedding for one in pictures), dtype="<f2")
-    vectors = halves.astype(np.float32).reshape(len(pictures), spoken.embedding_dim)
-    looked = Looked(SnippetMessage(header, ()), vectors, np.abs(vectors).max(axis=1) > 0)
+    vectors = halves.astype(np.float32).reshape(len(pictures), embedded.embedding_dim)
+    looked = EmbeddedSnippet(SnippetMessage(header, ()), vectors, np.abs(vectors).max(axis=1) > 0)
     labelled_at = row.labelled_at + timedelta(milliseconds=1)  # the transaction writes the time it has
-    return label(looked, spoken.texts, spoken, labelled_at)
+    return label(looked, embedded.texts, embedded, labelled_at)
 
 
 def _picture(row: Row[Any]) -> PictureInfo:

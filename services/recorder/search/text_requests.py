@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.contract import TEXTS, TEXTS_WAITING, LabelSet, TextsAnswer, TextsQuestion, answer_key
-from shared.decisions.label_texts import Spoken, from_answer
+from shared.decisions.label_texts import EmbeddedLabelSet, from_answer
 from shared.errors import ContractError, Permanent, Transient, redact
 
 BLOCK_S = 2.0  # well below the socket's deadline
@@ -37,7 +37,7 @@ class Texts:
     redis: Redis
     deadline_s: float = 5.0
 
-    async def ask(self, label_set: LabelSet, with_others: bool) -> Spoken:
+    async def ask(self, label_set: LabelSet, with_others: bool) -> EmbeddedLabelSet:
         """Return the embedded label set; `with_others`: with all that a decision needs."""
         question = TextsQuestion(
             request_id=secrets.token_hex(16),

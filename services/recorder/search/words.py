@@ -79,14 +79,14 @@ class Search:
     async def find(self, wish: SearchWish) -> Found:
         """Return the events that fit best; raise NoClassifier, TextsRefused, DatabaseAway or DatabaseBusy."""
         began = time.perf_counter()
-        spoken = await self.texts.ask(LabelSet(labels=(wish.query,)), with_others=False)
+        embedded = await self.texts.ask(LabelSet(labels=(wish.query,)), with_others=False)
         asked = time.perf_counter()
-        query = spoken.texts.embeddings[0]
+        query = embedded.texts.embeddings[0]
         await self.index.catch_up(self.catch_up_s)  # while an index is built, search what it has
         async with self._gate:
-            hits = await self._hits(spoken.name, query, wish)
-        extent = self.index.extent(spoken.name, len(query))
-        return Found(spoken.name, tuple(hits), extent, asked - began, time.perf_counter() - asked)
+            hits = await self._hits(embedded.name, query, wish)
+        extent = self.index.extent(embedded.name, len(query))
+        return Found(embedded.name, tuple(hits), extent, asked - began, time.perf_counter() - asked)
 
     async def _hits(self, model: str, query: NDArray[np.float32], wish: SearchWish) -> list[Hit]:
         n = max(64, PICTURES_AN_EVENT * wish.limit)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from shared.camera_file import (
     BrokenFile,
+    CameraFileChanged,
     CameraFileStore,
-    Changed,
     NotWritable,
     UnknownCamera,
     changed_document,
@@ -281,7 +281,7 @@ def test_another_revision_is_not_overwritten(tmp_path: Path) -> None:
     file = store(tmp_path)
     seen = file.read().revision
     file.change("gate", {"threshold": 0.7}, seen)
-    with pytest.raises(Changed):
+    with pytest.raises(CameraFileChanged):
         file.change("gate", {"threshold": 0.8}, seen)
     assert file.read().cameras.cameras[0].threshold == 0.7
 

@@ -12,7 +12,7 @@ from fastapi import Query, Request
 from pydantic import BaseModel
 
 from shared.errors import Transient
-from shared.http_api import Fault, FaultOut, IsoTime, bounded_body, documented, make_app
+from shared.http_api import ApiFault, FaultOut, IsoTime, bounded_body, documented, make_app
 
 
 class Wanted(BaseModel):
@@ -26,7 +26,7 @@ def example() -> Any:  # Any: FastAPI
     @app.get("/api/times", responses=documented(404))
     async def times(since: IsoTime | None = None, limit: Annotated[int, Query(ge=1)] = 1) -> dict[str, Any]:
         if limit == 404:
-            raise Fault(404, "404", "less", "ask for less")
+            raise ApiFault(404, "404", "less", "ask for less")
         return {"since": since}
 
     @app.post("/api/bodies", responses=documented(413))
@@ -123,7 +123,7 @@ def test_lines_become_found_wanted_do() -> None:
     ]
     said = [
         tuple(text.model_dump().values())
-        for text in Fault.of_lines(422, lines, "settings", "change it").texts
+        for text in ApiFault.of_lines(422, lines, "settings", "change it").texts
     ]
     assert said == [
         ("camera 'gate': threshold=7", "0..1", "change it"),

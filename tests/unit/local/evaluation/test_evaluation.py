@@ -37,7 +37,7 @@ from shared.contract import (
     SnippetMessage,
 )
 from shared.decisions.label_texts import LabelTexts
-from shared.decisions.labeller import Looked, label
+from shared.decisions.labeller import EmbeddedSnippet, label
 from shared.errors import ConfigError
 from tests.e2e.conftest import SAMPLES
 
@@ -81,7 +81,9 @@ def said(name: str, direction: int, strength: float, n_moments: int = 4) -> Labe
     vector = np.full(4, 0.1, dtype=np.float32)
     vector[direction] = strength
     rows = np.tile(vector / np.linalg.norm(vector), (n_moments, 1)).astype(np.float32)
-    looked = Looked(SnippetMessage(header, (b"",) * n_moments), rows, np.ones(n_moments, dtype=np.bool_))
+    looked = EmbeddedSnippet(
+        SnippetMessage(header, (b"",) * n_moments), rows, np.ones(n_moments, dtype=np.bool_)
+    )
     return label(looked, TEXTS, FACTS, NOON)
 
 

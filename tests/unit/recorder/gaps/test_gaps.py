@@ -9,34 +9,34 @@ import pytest
 
 from services.recorder.gaps.seen import START_GRACE_S, Seen, cameras_now, configured, faults
 from services.recorder.gaps.tracker import Tracker
-from services.recorder.gaps.values import CameraNow, Fault, Gap, GapKey, KnownCamera
+from services.recorder.gaps.values import CameraNow, Gap, GapFault, GapKey, KnownCamera
 from services.recorder.health.pipeline import Disk
-from shared.presence import CameraSeen, Heard, Presence
+from shared.presence import CameraReport, Presence, ProcessPresence
 
 START = datetime(2026, 7, 1, 12, tzinfo=UTC)
 GATE = GapKey("camera.away", "gate")
 MOTION_GONE = GapKey("motion.gone", "motion")
-AWAY = Fault("no route to host")
+AWAY = GapFault("no route to host")
 
 
 def motion(
-    *cameras: CameraSeen, owner: str = "disk-1", age_s: float = 1.0, is_complete: bool = True
-) -> Heard:
+    *cameras: CameraReport, owner: str = "disk-1", age_s: float = 1.0, is_complete: bool = True
+) -> ProcessPresence:
     said = Presence(
         service="motion", name=f"m-{owner}", cameras=cameras, owner=owner, is_complete=is_complete
     )
-    return Heard(said, age_s)
+    return ProcessPresence(said, age_s)
 
 
-def camera(id_: str = "gate", state: str = "running", **more: object) -> CameraSeen:
-    return CameraSeen.model_validate({"id": id_, "state": state, **more})
+def camera(id_: str = "gate", state: str = "running", **more: object) -> CameraReport:
+    return CameraReport.model_validate({"id": id_, "state": state, **more})
 
 
 def known(*ids: str, owner: str = "disk-1") -> dict[str, KnownCamera]:
     return {id_: KnownCamera(id_, "", owner) for id_ in ids}
 
 
-def stepped(tracker: Tracker, at_s: float, fault: Fault | None) -> list[tuple[str, float | None]]:
+def stepped(tracker: Tracker, at_s: float, fault: GapFault | None) -> list[tuple[str, float | None]]:
     """Look at the gate at `at_s`; return what changed, with how long it lasted."""
     changes = tracker.step({GATE: fault}, START + timedelta(seconds=at_s), at_s)
     return [
@@ -78,7 +78,7 @@ def test_what_is_not_known_neither_begins_nor_ends_a_gap() -> None:
 
 def test_a_service_that_fell_silent_is_gone_since_its_last_word() -> None:
     tracker = Tracker(after_s=10, back_s=5)
-    [change] = tracker.step({MOTION_GONE: Fault("gone", age_s=21.0)}, START, 100)
+    [change] = tracker.step({MOTION_GONE: GapFault("gone", age_s=21.0)}, START, 100)
     assert change.started_at == START - timedelta(seconds=21)
 
 
@@ -122,7 +122,9 @@ def test_cameras_of_all_motion_services_are_configured_and_renamed_ones_are_othe
         ([], []),
     ],
 )
-def test_only_its_own_motion_service_takes_a_camera_away(heard: list[Heard], removed: list[str]) -> None:
+def test_only_its_own_motion_service_takes_a_camera_away(
+    heard: list[ProcessPresence], removed: list[str]
+) -> None:
     cameras, _, found = configured(known("gate", "yard"), heard)
     assert found == removed
     assert set(cameras) == {"gate", "yard"} - set(removed)
@@ -134,11 +136,11 @@ def test_only_its_own_motion_service_takes_a_camera_away(heard: list[Heard], rem
         ("running", None),
         ("ended", None),
         ("disabled", None),
-        ("away", Fault("no route")),
-        ("failed", Fault("no route")),
+        ("away", GapFault("no route")),
+        ("failed", GapFault("no route")),
     ],
 )
-def test_a_camera_is_away_when_motion_says_so(state: str, fault: Fault | None) -> None:
+def test_a_camera_is_away_when_motion_says_so(state: str, fault: GapFault | None) -> None:
     seen = Seen(up_s=1, heard=[motion(camera(state=state, message="no route"))], cameras=known("gate"))
     assert faults(seen, ())[GATE] == fault
 
@@ -159,7 +161,9 @@ def test_of_two_motion_services_the_cameras_of_the_one_that_is_gone_are_away() -
     cameras = known("gate") | known("yard", owner="disk-2")
     found = faults(Seen(up_s=1, heard=[motion(camera()), gone], cameras=cameras), ())
     assert found[GATE] is None
-    assert found[GapKey("camera.away", "yard")] == Fault("the motion service that watches it is gone", 30.0)
+    assert found[GapKey("camera.away", "yard")] == GapFault(
+        "the motion service that watches it is gone", 30.0
+    )
     assert found[MOTION_GONE] is None
 
 
@@ -174,7 +178,7 @@ def test_services_have_time_to_start() -> None:
 
 def test_a_redis_that_is_away_says_nothing_of_services_and_cameras() -> None:
     seen = Seen(up_s=500, heard=None, cameras=known("gate"), recorder_fault="Redis: refused")
-    assert faults(seen, {GATE}) == {GapKey("recorder.unready", "recorder"): Fault("Redis: refused")}
+    assert faults(seen, {GATE}) == {GapKey("recorder.unready", "recorder"): GapFault("Redis: refused")}
 
 
 def test_a_camera_that_was_taken_out_of_the_file_is_missed_no_more() -> None:
@@ -190,7 +194,7 @@ def test_a_full_disk_is_a_gap(free: int, is_full: bool) -> None:
 def test_a_target_that_takes_nothing_is_a_gap_of_its_name() -> None:
     found = faults(Seen(up_s=1, targets={"home": "the broker refuses our login", "hook": None}), ())
     assert found == {
-        GapKey("target.away", "home"): Fault("the broker refuses our login"),
+        GapKey("target.away", "home"): GapFault("the broker refuses our login"),
         GapKey("target.away", "hook"): None,
     }
 
@@ -198,7 +202,7 @@ def test_a_target_that_takes_nothing_is_a_gap_of_its_name() -> None:
 # -- what is shown
 
 
-def shown(heard: list[Heard], gaps: set[GapKey], before: CameraNow | None = None) -> CameraNow:
+def shown(heard: list[ProcessPresence], gaps: set[GapKey], before: CameraNow | None = None) -> CameraNow:
     seen = Seen(up_s=1, heard=heard, cameras=known("gate"))
     return cameras_now(seen, gaps, {"gate": before} if before else {})["gate"]
 

@@ -11,15 +11,17 @@ from services.recorder.health.backlog import Queue
 from services.recorder.health.pipeline import Disk, Pipeline, counted, problems
 from services.recorder.metrics import RecorderMetrics
 from shared.contract import LABELS, SNIPPETS
-from shared.presence import CameraSeen, Heard, Presence
+from shared.presence import CameraReport, Presence, ProcessPresence
 
-GATE = CameraSeen(id="gate", state="running")
-MOTION = Heard(Presence(service="motion", name="m1", cameras=(GATE,)), 1.0)
-CLASSIFIER = Heard(Presence(service="classifier", name="c1"), 2.0)
+GATE = CameraReport(id="gate", state="running")
+MOTION = ProcessPresence(Presence(service="motion", name="m1", cameras=(GATE,)), 1.0)
+CLASSIFIER = ProcessPresence(Presence(service="classifier", name="c1"), 2.0)
 ROOM = Disk(free_bytes=10**12, total_bytes=2 * 10**12)
 
 
-def pipeline(*heard: Heard, queues: tuple[Queue, ...] = (), fault: str = "", full: int = 0) -> Pipeline:
+def pipeline(
+    *heard: ProcessPresence, queues: tuple[Queue, ...] = (), fault: str = "", full: int = 0
+) -> Pipeline:
     return Pipeline(fault, heard, queues, {"full": full}, is_known=True)
 
 
@@ -46,7 +48,9 @@ def test_missing_services_are_told_with_what_waits() -> None:
 
 
 def test_a_silent_process_is_not_there_and_its_cameras_are_not_believed() -> None:
-    silent = Heard(MOTION.presence.model_copy(update={"cameras": (CameraSeen(id="x", state="away"),)}), 300)
+    silent = ProcessPresence(
+        MOTION.presence.model_copy(update={"cameras": (CameraReport(id="x", state="away"),)}), 300
+    )
     found = texts(pipeline(silent, CLASSIFIER))
     assert found == [
         "bad: No motion service is there: no camera is watched.",
@@ -59,8 +63,8 @@ def test_a_silent_process_is_not_there_and_its_cameras_are_not_believed() -> Non
     ("state", "is_bad"), [("away", True), ("failed", True), ("connecting", False), ("ended", False)]
 )
 def test_cameras_that_are_down_are_told_with_their_reason(state: str, is_bad: bool) -> None:
-    camera = CameraSeen(id="gate", state=state, message="no route to host")
-    heard = Heard(MOTION.presence.model_copy(update={"cameras": (camera,)}), 1.0)
+    camera = CameraReport(id="gate", state=state, message="no route to host")
+    heard = ProcessPresence(MOTION.presence.model_copy(update={"cameras": (camera,)}), 1.0)
     found = texts(pipeline(heard, CLASSIFIER))
     assert found == ([f"bad: Camera 'gate' is {state}: no route to host"] if is_bad else [])
 

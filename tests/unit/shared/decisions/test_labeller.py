@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.classifier.words.prompts import LabelBank
 from shared.clock import now_utc
 from shared.contract import DecisionSettings, LabelSet, LabelsMessage, PictureInfo, SnippetMessage
-from shared.decisions.labeller import Looked, having_a_say, label
+from shared.decisions.labeller import EmbeddedSnippet, deciding_pictures, label
 from tests.unit.classifier.makers import BLUE, GREEN, NOON, RED, Colour, ColourModel, jpeg, message
 
 MODEL = ColourModel()
@@ -39,7 +39,7 @@ def labelled(
             for _, c in m
         ]
     )
-    looked = Looked(sent, MODEL.embed_pictures(pictures), np.ones(len(pictures), dtype=np.bool_))
+    looked = EmbeddedSnippet(sent, MODEL.embed_pictures(pictures), np.ones(len(pictures), dtype=np.bool_))
     return label(looked, LabelBank(MODEL, 4).get(sent.header.label_set), MODEL.facts, now_utc())
 
 
@@ -148,12 +148,12 @@ def infos(*kinds: tuple[int, Literal["frame", "crop"]]) -> tuple[PictureInfo, ..
 def test_crops_have_the_say_unless_they_cannot_be_read() -> None:
     pictures = infos((0, "frame"), (0, "crop"), (0, "crop"), (1, "frame"), (2, "frame"), (2, "crop"))
     seen = np.array([True, True, True, True, True, False])
-    assert having_a_say(pictures, seen) == [[1, 2], [3], [4]]
+    assert deciding_pictures(pictures, seen) == [[1, 2], [3], [4]]
 
 
 def test_a_snippet_without_pictures_is_no_failure() -> None:
     sent = message([])
-    looked = Looked(sent, np.zeros((0, 4), np.float32), np.zeros(0, np.bool_))
+    looked = EmbeddedSnippet(sent, np.zeros((0, 4), np.float32), np.zeros(0, np.bool_))
     found = label(
         looked,
         LabelBank(MODEL, 4).get(LabelSet(labels=("a person", "a dog"), background=("an empty street",))),

@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from shared.contract import DecisionSettings
-from shared.decisions.decide import Decision, Series, decide, neighbours, runs
+from shared.decisions.decision import Decision, MomentScores, decide, neighbours, runs
 from tests.unit.classifier.makers import NOON
 
 SURE = DecisionSettings(threshold=0.5, margin=0.05, window_s=1.5, min_moments=2)
 
 
-def series(*scores: list[float], background: float = 0.0, every_s: float = 0.5) -> Series:
+def series(*scores: list[float], background: float = 0.0, every_s: float = 0.5) -> MomentScores:
     """Return a series with one column for each argument."""
     values = np.array(scores, dtype=np.float32).T
     times = tuple(NOON + timedelta(seconds=index * every_s) for index in range(len(values)))
-    return Series(times, values, np.full_like(values, background))
+    return MomentScores(times, values, np.full_like(values, background))
 
 
-def decided(one: Series, settings: DecisionSettings = SURE) -> Decision:
+def decided(one: MomentScores, settings: DecisionSettings = SURE) -> Decision:
     return decide(one, [f"label {index}" for index in range(one.scores.shape[1])], settings)
 
 
@@ -48,23 +48,25 @@ def test_a_single_frame_flicker_is_never_accepted(
 
 
 @st.composite
-def many(draw: st.DrawFn) -> Series:
+def many(draw: st.DrawFn) -> MomentScores:
     m, t = draw(st.integers(1, 10)), draw(st.integers(1, 5))
     scores = draw(arrays(np.float32, (m, t), elements=st.floats(0, 1, width=32)))
     behind = draw(arrays(np.float32, (m, t), elements=st.floats(0, 1, width=32)))
     steps = draw(st.lists(st.floats(0, 3), min_size=m, max_size=m))
     times = tuple(NOON + timedelta(seconds=float(at)) for at in np.cumsum(steps))
-    return Series(times, scores, behind)
+    return MomentScores(times, scores, behind)
 
 
 @given(many(), st.integers(0, 1000))
-def test_the_order_of_labels_does_not_matter(one: Series, seed: int) -> None:
+def test_the_order_of_labels_does_not_matter(one: MomentScores, seed: int) -> None:
     n_labels = one.scores.shape[1]
     order = np.random.default_rng(seed).permutation(n_labels)
     labels = [f"label {index}" for index in range(n_labels)]
     plain = decide(one, labels, SURE)
     mixed = decide(
-        Series(one.times, one.scores[:, order], one.background[:, order]), [labels[i] for i in order], SURE
+        MomentScores(one.times, one.scores[:, order], one.background[:, order]),
+        [labels[i] for i in order],
+        SURE,
     )
     named = [(labels[item.target], item.probability, item.first, item.last) for item in plain.accepted]
     assert [(labels[order[i.target]], i.probability, i.first, i.last) for i in mixed.accepted] == named
@@ -72,11 +74,11 @@ def test_the_order_of_labels_does_not_matter(one: Series, seed: int) -> None:
 
 
 @given(many(), many())
-def test_another_label_never_changes_a_decision(one: Series, other: Series) -> None:
+def test_another_label_never_changes_a_decision(one: MomentScores, other: MomentScores) -> None:
     n_moments = min(len(one.times), len(other.times))
     times = one.times[:n_moments]
-    alone = Series(times, one.scores[:n_moments], one.background[:n_moments])
-    together = Series(
+    alone = MomentScores(times, one.scores[:n_moments], one.background[:n_moments])
+    together = MomentScores(
         times,
         np.concatenate([one.scores[:n_moments], other.scores[:n_moments]], axis=1),
         np.concatenate([one.background[:n_moments], other.background[:n_moments]], axis=1),
@@ -89,7 +91,7 @@ def test_another_label_never_changes_a_decision(one: Series, other: Series) -> N
 
 
 @given(many())
-def test_what_is_accepted_reached_the_threshold_and_the_margin(one: Series) -> None:
+def test_what_is_accepted_reached_the_threshold_and_the_margin(one: MomentScores) -> None:
     found = decided(one)
     assert all(item.probability >= SURE.threshold for item in found.accepted)
     assert all(0 <= item.first <= item.last < len(one.times) for item in found.accepted)
@@ -135,7 +137,7 @@ def test_the_reason_says_what_was_missing() -> None:
 
 
 def test_a_snippet_without_moments_accepts_nothing() -> None:
-    empty = Series((), np.zeros((0, 2), dtype=np.float32), np.zeros((0, 2), dtype=np.float32))
+    empty = MomentScores((), np.zeros((0, 2), dtype=np.float32), np.zeros((0, 2), dtype=np.float32))
     found = decide(empty, ["a", "b"], SURE)
     assert found.accepted == ()
     assert found.peaks == (0.0, 0.0)

@@ -25,7 +25,7 @@ LEAVE_RATIO = 0.8  # leave threshold where none is set, as a part of the thresho
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedRun:
     """A label, by its index among the targets, with its averaged peak and the moments that carried it."""
 
     target: int
@@ -42,7 +42,7 @@ class Decision:
     maximum in `scores`.
     """
 
-    accepted: tuple[Accepted, ...]
+    accepted: tuple[AcceptedRun, ...]
     peaks: tuple[float, ...]  # averaged peak of each target
     reason: str
     scores: Floats = field(compare=False)
@@ -50,7 +50,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class MomentScores:
     """A snippet's moments in time order (UTC); scores and background beside them: float32[M,T]."""
 
     times: tuple[datetime, ...]
@@ -59,27 +59,27 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _RunLimits:
     threshold: float
     leave: float
     margin: float
     moments: int
 
 
-def decide(series: Series, labels: Sequence[str], settings: DecisionSettings) -> Decision:
+def decide(series: MomentScores, labels: Sequence[str], settings: DecisionSettings) -> Decision:
     """Return which of `labels` (one per column of the scores) the snippet shows."""
     if not series.times:
         none = np.zeros((0, len(labels)), np.float32)
         return Decision((), (0.0,) * len(labels), "no picture of the snippet could be looked at", none, none)
-    wanted = _wanted(settings, len(series.times))
+    wanted = _run_limits(settings, len(series.times))
     window = neighbours(series.times, settings.window_s)
     average: Floats = window @ series.scores
     behind: Floats = window @ series.background
-    accepted: list[Accepted] = []
+    accepted: list[AcceptedRun] = []
     reasons: list[str] = []
     for target in range(len(labels)):
         found = _best_run(target, average[:, target], behind[:, target], series.scores[:, target], wanted)
-        if isinstance(found, Accepted):
+        if isinstance(found, AcceptedRun):
             accepted.append(found)
         else:
             reasons.append(found)
@@ -113,24 +113,26 @@ def required_threshold(settings: DecisionSettings, n_moments: int) -> float:
     return (1 + settings.threshold) / 2 if n_moments < settings.min_moments else settings.threshold
 
 
-def _wanted(settings: DecisionSettings, n_moments: int) -> _Wanted:
+def _run_limits(settings: DecisionSettings, n_moments: int) -> _RunLimits:
     leave = settings.leave_threshold
     leave = LEAVE_RATIO * settings.threshold if leave is None else min(leave, settings.threshold)
     threshold = required_threshold(settings, n_moments)
-    return _Wanted(threshold, leave, settings.margin, min(settings.min_moments, n_moments))
+    return _RunLimits(threshold, leave, settings.margin, min(settings.min_moments, n_moments))
 
 
-def _best_run(target: int, average: Floats, behind: Floats, own: Floats, wanted: _Wanted) -> Accepted | str:
+def _best_run(
+    target: int, average: Floats, behind: Floats, own: Floats, wanted: _RunLimits
+) -> AcceptedRun | str:
     """Return the run with the highest averaged peak that is accepted, or in words what the best one lacks."""
     holds = (average >= wanted.leave) & (average >= behind + wanted.margin)
-    best: Accepted | None = None
+    best: AcceptedRun | None = None
     lacking = ""
     for first, last in runs(holds):
         peak = float(average[first : last + 1].max())
         n_own = int((own[first : last + 1] >= wanted.leave).sum())
         if peak >= wanted.threshold and n_own >= wanted.moments:
             if best is None or peak > best.probability:
-                best = Accepted(target, min(peak, 1.0), first, last)
+                best = AcceptedRun(target, min(peak, 1.0), first, last)
         elif peak >= wanted.threshold:
             lacking = f"in {n_own} contiguous moment{'s' * (n_own != 1)}, wanted {wanted.moments}"
     if best is not None:

@@ -14,9 +14,10 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, SecretStr
 from starlette.exceptions import HTTPException
 
+from shared.access import Caller, refusal
 from shared.contract import Moment
 from shared.errors import Transient, redact
 from shared.logs import get_logger
@@ -230,3 +231,13 @@ async def bounded_body(request: Request, limit_bytes: int) -> bytes:
         if len(body) > limit_bytes:
             raise ApiFault(413, "a body that is too long", f"at most {limit_bytes} bytes", "send less")
     return bytes(body)
+
+
+def authorize(
+    request: Request, token: SecretStr | None, what: str, content_type: str | None = "application/json"
+) -> None:
+    """Raise ApiFault unless the caller may do `what`; the rules, and `content_type`, are in shared/access.py."""
+    caller = Caller.of(request.client.host if request.client else None, request.headers.get)
+    found = refusal(caller, token.get_secret_value() if token else None, content_type)
+    if found is not None:
+        raise ApiFault(found.status, what, "somebody who may do that", found.message)

@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,8 @@ from services.recorder.gaps.tracker import Tracker
 from services.recorder.gaps.watch import GapWatch, LiveState
 from services.recorder.health.backlog import Backlog
 from services.recorder.health.pipeline import Pipeline
-from services.recorder.http.api import Api, add_routes, disk_of
-from services.recorder.http.gaps import gap_routes
-from services.recorder.http.hindsight import hindsight_routes
-from services.recorder.http.search import search_routes
+from services.recorder.http.api import add_routes
+from services.recorder.http.state import ApiState
 from services.recorder.intake.intake import Intake
 from services.recorder.intake.orphans import Orphans
 from services.recorder.intake.readiness import Readiness
@@ -88,14 +85,6 @@ class _Parts:
         return self.settings.instance or f"{socket.gethostname()}-{os.getpid()}"
 
 
-@dataclass(slots=True)
-class _Asked:
-    """What answers questions over the record; None until the service has it."""
-
-    search: Search | None = None
-    hindsight: Hindsight | None = None
-
-
 def start() -> None:
     """Run the recorder until it is stopped; exits the process."""
     run("recorder", RecorderSettings, main, check)
@@ -130,12 +119,14 @@ def _folder_faults(folder: Path) -> list[str]:
 
 async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     """Connect, then record until `runtime.stop`."""
-    api = Api(lambda: runtime.health.is_ready, cameras_url=settings.cameras_url or None)
-    asked = _Asked()
+    api = ApiState(
+        lambda: runtime.health.is_ready,
+        limits=settings.limits,
+        token=settings.api_token,
+        cameras_url=settings.cameras_url or None,
+        stop=runtime.stop,
+    )
     add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
-    runtime.app.include_router(search_routes(lambda: asked.search))
-    runtime.app.include_router(gap_routes(lambda: api))
-    runtime.app.include_router(hindsight_routes(lambda: asked.hindsight, settings.api_token))
     metrics = RecorderMetrics()
     notify = _notify_file(settings)
     media = MediaFolder(settings.media_dir.absolute())
@@ -154,8 +145,8 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         index_dir = (settings.index_dir or media.root / ".index").absolute()
         index = EmbeddingIndex(index_dir, database, _database_name(settings))
         resources.enter_context(index.opened())
-        asked.search = Search(Texts(redis, SEARCH_TEXT_S), index, database)
-        asked.hindsight = Hindsight(Texts(redis, HINDSIGHT_TEXT_S), database)
+        api.search = Search(Texts(redis, SEARCH_TEXT_S), index, database)
+        api.hindsight = Hindsight(Texts(redis, HINDSIGHT_TEXT_S), database)
         await _run(_Parts(settings, runtime, redis, database, media, metrics, provider, notify), api, index)
 
 
@@ -204,12 +195,11 @@ def _prepare(media: MediaFolder) -> None:
         log.info("removed half-written files of a killed recorder", files=removed)
 
 
-async def _run(parts: _Parts, api: Api, index: EmbeddingIndex) -> None:
+async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
     settings, runtime = parts.settings, parts.runtime
     feed = Feed(parts.database, parts.metrics, settings.streams_max)
-    api.limits, api.token, api.changed = settings.limits, settings.api_token, feed.kick
     pipeline = api.pipeline = Pipeline(backlog=Backlog())
-    api.database, api.media, api.feed, api.stop = parts.database, parts.media, feed, runtime.stop
+    api.database, api.media, api.feed, api.changed = parts.database, parts.media, feed, feed.kick
     weather = _weather(parts, feed)
     live = LiveState()
     told = deliveries(parts.notify, parts.database, parts.media, parts.metrics, parts.name[-64:], live)
@@ -271,9 +261,8 @@ async def _cut_off(
         await unless_stopped(work, stop, grace_s=grace_s)
 
 
-def _gap_watch(parts: _Parts, api: Api, told: Sequence[Delivery], live: LiveState) -> GapWatch:
+def _gap_watch(parts: _Parts, api: ApiState, told: Sequence[Delivery], live: LiveState) -> GapWatch:
     pipeline = api.pipeline
-    assert pipeline is not None
 
     def target_faults() -> dict[str, str | None]:
         known = [delivery for delivery in told if delivery.is_holder and delivery.fault is not None]
@@ -294,7 +283,7 @@ def _gap_watch(parts: _Parts, api: Api, told: Sequence[Delivery], live: LiveStat
         Tracker(after_s, back_s=after_s / 2),
         parts.outbox.targets,
         target_faults,
-        partial(disk_of, api),
+        api.disk,
         changed,
         kept_days=parts.settings.retention_days,
     )

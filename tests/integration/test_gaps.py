@@ -22,8 +22,8 @@ from services.recorder.gaps.tracker import Change, Tracker
 from services.recorder.gaps.values import GapKey, KnownCamera
 from services.recorder.gaps.watch import GapWatch, LiveState
 from services.recorder.health.pipeline import Disk, Pipeline, problems
-from services.recorder.http.api import Api, add_routes
-from services.recorder.http.gaps import gap_routes
+from services.recorder.http.api import add_routes
+from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.build import deliveries
@@ -204,9 +204,8 @@ async def test_the_api_filters_gaps_as_it_filters_events(database: Database) -> 
         await rows.write(connection, change(ended_s=30), (), now_utc())
         await rows.write(connection, change(GapKey("camera.away", "yard")), (), now_utc())
         await rows.write(connection, change(GapKey("motion.gone", "motion")), (), now_utc())
-    app, api = make_app("recorder"), Api(lambda: True, database=database)
-    add_routes(app, api)
-    app.include_router(gap_routes(lambda: api))
+    app = make_app("recorder")
+    add_routes(app, ApiState(lambda: True, database=database))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
 
         async def asked(query: str) -> list[str]:

@@ -19,9 +19,8 @@ from sqlalchemy import delete, func, select, update
 
 from services.classifier.words.prompts import LabelBank
 from services.classifier.words.text_requests import Answerer, AnswererMetrics
-from services.recorder.http.api import Api, add_routes
-from services.recorder.http.hindsight import hindsight_routes
-from services.recorder.http.search import search_routes
+from services.recorder.http.api import add_routes
+from services.recorder.http.state import ApiState
 from services.recorder.media.values import KeptMedia
 from services.recorder.record.database import Database, open_database
 from services.recorder.record.queries import find_event, find_frames
@@ -409,8 +408,8 @@ async def test_more_added_labels_than_a_snippet_may_have_are_refused(
     sent = SnippetMessage(sent.header.model_copy(update={"label_set": then}), sent.pictures)
     await record.add(sent, [GREEN])
     app = make_app("recorder")
-    add_routes(app, Api(lambda: True, record.database))
-    app.include_router(hindsight_routes(lambda: Hindsight(record.texts, record.database), None))
+    hindsight = Hindsight(record.texts, record.database)
+    add_routes(app, ApiState(lambda: True, record.database, hindsight=hindsight))
     asked = {"labels": ["a person"], "since": NOON.isoformat(), "until": LATER.isoformat(), "mode": "add"}
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
@@ -426,10 +425,8 @@ async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
 ) -> None:
     await record.add(seen(0, [GREEN] * 3), [GREEN] * 3)
     app = make_app("recorder")
-    add_routes(app, Api(lambda: True, record.database))
-    app.include_router(search_routes(record.search))
     hindsight = Hindsight(record.texts, record.database)
-    app.include_router(hindsight_routes(lambda: hindsight, None))
+    add_routes(app, ApiState(lambda: True, record.database, search=record.search(), hindsight=hindsight))
     body = {
         "labels": ["a person"],
         "background": list(STREET),
@@ -458,8 +455,7 @@ async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
         assert empty.status_code == 400
     silent = Search(Texts(redis_client, 0.05), record.index, record.database)
     alone = make_app("recorder")
-    add_routes(alone, Api(lambda: True, record.database))
-    alone.include_router(search_routes(lambda: silent))
+    add_routes(alone, ApiState(lambda: True, record.database, search=silent))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(alone), base_url="http://x") as client:
         nobody = await client.get("/api/search", params={"q": "a dog"})
     assert nobody.status_code == 503

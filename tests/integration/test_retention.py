@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from sqlalchemy import select, update
 
-from services.recorder.http.api import Api, add_routes
+from services.recorder.http.api import add_routes
+from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.database import Database, open_database
@@ -155,7 +156,7 @@ async def test_an_event_is_protected_over_http_and_a_forecast_is_given(
 ) -> None:
     event_id = await record(database, media, 9000, Said())
     await record(database, media, 9000, Said(event=1))
-    app, api = make_app("recorder"), Api(lambda: True)
+    app, api = make_app("recorder"), ApiState(lambda: True)
     api.database, api.media, api.limits = database, media, Limits(days=30)
     add_routes(app, api)
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 5))

@@ -22,11 +22,10 @@ from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
 from services.motion.cameras.registry import Roster
-from shared.access import Caller, refusal
 from shared.camera_file import BrokenFile, CameraFileChanged, CameraFileVersion, NotWritable, UnknownCamera
 from shared.cameras import Camera
 from shared.errors import ConfigError, redact
-from shared.http_api import ApiFault, bounded_body, documented
+from shared.http_api import ApiFault, authorize, bounded_body, documented
 
 CHANGEABLE = (
     "name",
@@ -49,11 +48,8 @@ _JSON = dict[str, Any]  # Any: JSON
 
 def admit(request: Request, token: SecretStr | None, content_type: str | None) -> None:
     """Raise ApiFault unless the caller may; `content_type` as in shared/access.py."""
-    caller = Caller.of(request.client.host if request.client else None, request.headers.get)
-    found = refusal(caller, token.get_secret_value() if token else None, content_type)
-    if found:
-        what = "a change of the settings" if content_type else "a look at the camera"
-        raise ApiFault(found.status, what, "somebody who may do that", found.message)
+    what = "a change of the settings" if content_type else "a look at the camera"
+    authorize(request, token, what, content_type)
 
 
 def no_camera(camera_id: str) -> ApiFault:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime, BaseModel
 
 from services.recorder.gaps import rows
 from services.recorder.gaps.values import Gap, Kind
-from services.recorder.http.api import PAGE_MAX, Api, parse_cursor
-from shared.clock import epoch_ms
+from services.recorder.http.paging import PAGE_MAX, cursor, parse_cursor
+from services.recorder.http.state import ApiState
 from shared.http_api import IsoTime, documented
 
 
@@ -35,31 +35,39 @@ class GapsOut(BaseModel):
     next: str | None
 
 
-def gap_routes(api: Callable[[], Api]) -> APIRouter:
-    """Return the routes; 503 until the recorder has its database."""
+@dataclass(frozen=True, slots=True)
+class GapQuery:
+    """The parameters of /api/gaps."""
+
+    camera: Annotated[
+        str | None, Query(max_length=64, description="this camera, and what is of no single camera")
+    ] = None
+    kind: Annotated[Kind | None, Query(description="only gaps of this kind")] = None
+    since: Annotated[IsoTime | None, Query(description="lasted at this time or later")] = None
+    until: Annotated[IsoTime | None, Query(description="began before this time")] = None
+    is_open: Annotated[bool | None, Query(alias="open", description="only gaps that last / ended")] = None
+    before: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50
+
+    @property
+    def filter(self) -> rows.GapFilter:
+        """Return what the database is asked for; raises ApiFault when `before` is no cursor."""
+        before = parse_cursor(self.before)
+        return rows.GapFilter(self.camera, self.kind, self.since, self.until, self.is_open, before)
+
+
+def gap_routes(api: ApiState) -> APIRouter:
+    """Return the route of gaps."""
     router = APIRouter(prefix="/api", tags=["gaps"], responses=documented(503))
 
     @router.get("/gaps")
-    async def gaps(
-        response: Response,
-        camera: Annotated[
-            str | None, Query(max_length=64, description="this camera, and what is of no single camera")
-        ] = None,
-        kind: Annotated[Kind | None, Query(description="only gaps of this kind")] = None,
-        since: Annotated[IsoTime | None, Query(description="lasted at this time or later")] = None,
-        until: Annotated[IsoTime | None, Query(description="began before this time")] = None,
-        is_open: Annotated[
-            bool | None, Query(alias="open", description="only gaps that last / ended")
-        ] = None,
-        before: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
-        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
-    ) -> GapsOut:
+    async def gaps(query: Annotated[GapQuery, Depends()], response: Response) -> GapsOut:
         """Times in which something was not watched, recorded or told, the newest first."""
-        wanted = rows.GapFilter(camera, kind, since, until, is_open, parse_cursor(before))
-        async with api().open_database().reading() as connection:
-            found = await rows.find(connection, wanted, limit)
+        wanted = query.filter
+        async with api.open_database().reading() as connection:
+            found = await rows.find(connection, wanted, query.limit)
         response.headers["cache-control"] = "no-store"
-        following = f"{epoch_ms(found[-1].started_at)}_{found[-1].id}" if len(found) == limit else None
+        following = cursor(found[-1].started_at, found[-1].id) if len(found) == query.limit else None
         return GapsOut(gaps=[_gap_out(gap) for gap in found], next=following)
 
     return router

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.recorder.http.api import refuse_strangers
+from services.recorder.http.models import ApiModel, media_url
 from services.recorder.http.search import texts_fault
+from services.recorder.http.state import ApiState, starting
 from services.recorder.search.hindsight import (
     Answered,
     Compared,
@@ -26,7 +27,7 @@ from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from shared.clock import now_utc
 from shared.contract import LabelText
 from shared.errors import Permanent, Transient
-from shared.http_api import ApiFault, FaultText, IsoTime, documented
+from shared.http_api import ApiFault, FaultText, IsoTime, authorize, documented
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -46,8 +47,7 @@ class HindsightIn(BaseModel):
     apply: bool = False
 
 
-class AnsweredOut(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
+class AnsweredOut(ApiModel):
     label: str
     probability: float
 
@@ -85,8 +85,8 @@ class HindsightOut(BaseModel):
     shown: list[ComparedOut]
 
 
-def hindsight_routes(hindsight: Callable[[], Hindsight | None], token: SecretStr | None) -> APIRouter:
-    """Return the routes; `hindsight` gives None until the recorder is ready."""
+def hindsight_routes(api: ApiState) -> APIRouter:
+    """Return the route of labels in hindsight."""
     router = APIRouter(prefix="/api", tags=["hindsight"])
 
     @router.post(
@@ -103,18 +103,15 @@ def hindsight_routes(hindsight: Callable[[], Hindsight | None], token: SecretStr
     async def ask(request: Request, asked: HindsightIn) -> StreamingResponse:
         """What other labels would have recorded; with `apply` it becomes the record, and the old answers are kept."""
         if asked.apply:
-            refuse_strangers(request, token)
-        found = hindsight()
-        if found is None:
-            raise ApiFault(
-                503, "the recorder is starting", "a recorder that is ready", "try again in a moment"
-            )
+            authorize(request, api.token, "a change of the record")
+        if api.hindsight is None:
+            raise starting()
         wish = _wish(asked)
         if faults := wish_faults(wish):
             raise ApiFault.of_lines(400, faults, "labels and a time", "change the request")
-        if found.gate.locked():
+        if api.hindsight.gate.locked():
             raise ApiFault(409, "another look back is running", "one at a time", "wait until it has ended")
-        lines = _lines(found, wish, asked.apply)
+        lines = _lines(api.hindsight, wish, asked.apply)
         try:
             first = await anext(lines)
         except (NoClassifier, TextsRefused) as exc:
@@ -208,7 +205,7 @@ def _compared(one: Compared) -> ComparedOut:
         event_id=one.event_id,
         camera=one.camera,
         started_at=one.started_at,
-        thumbnail_url=f"/media/{one.thumbnail_name}" if one.thumbnail_name else None,
+        thumbnail_url=media_url(one.thumbnail_name),
         recorded=said(one.recorded),
         hindsight=said(one.hindsight),
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel
 
-from services.recorder.http.api import EventOut, event_out
+from services.recorder.http.models import EventOut, event_out, media_url
+from services.recorder.http.state import ApiState, starting
 from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from services.recorder.search.vectors import Within
-from services.recorder.search.words import Found, Hit, Search, SearchWish
+from services.recorder.search.words import Found, Hit, SearchWish
 from shared.http_api import ApiFault, IsoTime, documented
 
 QUERY_CHARS = 200
@@ -44,8 +44,8 @@ class SearchOut(BaseModel):
     took_s: float
 
 
-def search_routes(search: Callable[[], Search | None]) -> APIRouter:
-    """Return the routes; `search` gives None until the recorder is ready."""
+def search_routes(api: ApiState) -> APIRouter:
+    """Return the route of the search."""
     router = APIRouter(prefix="/api", tags=["search"], responses=documented(503))
 
     @router.get("/search")
@@ -64,21 +64,16 @@ def search_routes(search: Callable[[], Search | None]) -> APIRouter:
             raise ApiFault(
                 400, f"q={q!r}", "words", "say what to look for, such as 'a person with a red umbrella'"
             )
+        if api.search is None:
+            raise starting()
         try:
-            found = await answered(search()).find(SearchWish(q.strip(), Within(camera, since, until), limit))
+            found = await api.search.find(SearchWish(q.strip(), Within(camera, since, until), limit))
         except (NoClassifier, TextsRefused) as exc:
             raise texts_fault(exc) from exc
         response.headers["cache-control"] = "no-store"
         return _search_out(q.strip(), found)
 
     return router
-
-
-def answered(search: Search | None) -> Search:
-    """Return the search; raise a 503 while the recorder starts."""
-    if search is None:
-        raise ApiFault(503, "the recorder is starting", "a recorder that is ready", "try again in a moment")
-    return search
 
 
 def texts_fault(exc: NoClassifier | TextsRefused) -> ApiFault:
@@ -115,6 +110,6 @@ def _hit_out(hit: Hit) -> HitOut:
         snippet=hit.snippet,
         kind=hit.kind,
         box=hit.box,
-        clip_url=f"/media/{hit.clip_name}" if hit.clip_name else None,
-        thumbnail_url=f"/media/{hit.thumbnail_name}" if hit.thumbnail_name else None,
+        clip_url=media_url(hit.clip_name),
+        thumbnail_url=media_url(hit.thumbnail_name),
     )

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from services.motion.http.page import WEB, WEB_FILES
-from services.recorder.http.api import WEB as RECORD
+from services.recorder.http.page import WEB as RECORD
 
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in WEB.iterdir() if path.is_file()}
 PAGES = {"cameras.html": "cameras.js", "camera.html": "camera.js"}

@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from services.recorder.http.hindsight import hindsight_routes
+from services.recorder.http.state import ApiState
 from services.recorder.search.hindsight import Hindsight, HindsightWish, Outcome
 
 
@@ -29,7 +30,7 @@ class Looking:
 async def test_an_answer_that_nobody_reads_holds_no_gate() -> None:
     looking = Looking()
     app = FastAPI()
-    app.include_router(hindsight_routes(lambda: cast("Hindsight", looking), None))
+    app.include_router(hindsight_routes(ApiState(lambda: True, hindsight=cast("Hindsight", looking))))
     body = json.dumps({"labels": ["a fox"], "since": "2026-01-01T00:00:00Z"}).encode()
     scope: dict[str, Any] = {  # Any: ASGI
         "type": "http",

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import pytest
 
-from services.recorder.http.api import WEB, WEB_FILES
+from services.recorder.http.page import WEB, add_page
+from shared.http_api import make_app
 
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in WEB.iterdir() if path.is_file()}
 
 
-def test_every_file_of_the_page_is_served_and_no_other() -> None:
-    assert set(TEXTS) == {"index.html", *WEB_FILES}
+async def test_every_file_of_the_page_is_served_and_no_other() -> None:
+    app = make_app("recorder")
+    add_page(app)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.get("/")).text == TEXTS["index.html"]
+        for name, text in TEXTS.items():
+            answer = await client.get(f"/web/{name}")
+            assert (answer.status_code, answer.text) == (200, text)
+            assert answer.headers["cache-control"] == "no-cache"
+            again = await client.get(f"/web/{name}", headers={"if-none-match": answer.headers["etag"]})
+            assert again.status_code == 304
+            kind = {"css": "text/css", "js": "text/javascript", "html": "text/html"}[name.rpartition(".")[2]]
+            assert answer.headers["content-type"] == f"{kind}; charset=utf-8"
+        for path in ("/web/", "/web/none.js", "/web/%2e%2e/page.py", "/web/..%2fpage.py"):
+            assert (await client.get(path)).status_code == 404
 
 
 def test_every_module_that_is_imported_exists() -> None:
@@ -49,5 +64,5 @@ def test_every_control_has_a_name() -> None:
 
 def test_both_pages_make_elements_with_the_same_code() -> None:
     """The services do not import each other, so that each carries its own copy of this one file."""
-    other = WEB.parents[1] / "motion" / "web" / "dom.js"
+    other = WEB.parents[2] / "motion" / "http" / "web" / "dom.js"
     assert TEXTS["dom.js"] == other.read_text(encoding="utf-8")

@@ -1,0 +1,142 @@
+"""Events: pages of them, one with its details, its protection, and a stream of their changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict
+
+from services.recorder.http.models import ApiModel, EventDetailOut, EventOut, event_detail_out, event_out
+from services.recorder.http.paging import PAGE_MAX, cursor, parse_cursor
+from services.recorder.http.state import ApiState
+from services.recorder.record import queries
+from services.recorder.record.feed import FeedFull
+from services.recorder.record.queries import EventFilter
+from services.recorder.record.retention import set_protected
+from shared.clock import epoch_ms, now_utc
+from shared.http_api import ApiFault, IsoTime, authorize, documented
+
+HEARTBEAT_S = 15.0  # an idle stream says so: proxies keep it, and the page knows that it lives
+
+
+class EventsOut(ApiModel):
+    """A page of events, newest first; `next` is the `before` of the page that follows, null at the end."""
+
+    events: list[EventOut]
+    next: str | None
+
+
+class ProtectedIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    is_protected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """The parameters of /api/events."""
+
+    camera: Annotated[str | None, Query(max_length=64, description="only this camera")] = None
+    label: Annotated[str | None, Query(max_length=200, description="only events with this label")] = None
+    since: Annotated[IsoTime | None, Query(description="started at this time or later")] = None
+    until: Annotated[IsoTime | None, Query(description="started before this time")] = None
+    accepted_only: Annotated[bool, Query(description="leave out events without an accepted label")] = True
+    is_open: Annotated[bool | None, Query(alias="open", description="only events that last / ended")] = None
+    before: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50
+
+    @property
+    def filter(self) -> EventFilter:
+        """Return what the database is asked for; raises ApiFault when `before` is no cursor."""
+        before = parse_cursor(self.before)
+        return EventFilter(
+            self.camera, self.label, self.since, self.until, self.is_open, self.accepted_only, before
+        )
+
+
+def event_routes(api: ApiState) -> APIRouter:
+    """Return the routes of events."""
+    router = APIRouter(prefix="/api", tags=["record"], responses=documented(503))
+
+    @router.get("/events")
+    async def events(query: Annotated[EventQuery, Depends()], response: Response) -> EventsOut:
+        """Events, newest first."""
+        wanted = query.filter
+        async with api.open_database().reading() as connection:
+            found = await queries.find_events(connection, wanted, query.limit)
+        response.headers["cache-control"] = "no-store"
+        following = cursor(found[-1].started_at, found[-1].id) if len(found) == query.limit else None
+        return EventsOut(events=[event_out(event) for event in found], next=following)
+
+    @router.get("/events/{event_id}", responses=documented(404))
+    async def event(event_id: str, response: Response) -> EventDetailOut:
+        """One event with its snippets and the probabilities of every moment."""
+        async with api.open_database().reading() as connection:
+            found = await queries.find_event(connection, event_id)
+            frames = await queries.find_frames(connection, event_id) if found else []
+        if found is None:
+            raise _no_event(event_id)
+        response.headers["cache-control"] = "no-store"
+        return event_detail_out(found, frames)
+
+    @router.put("/events/{event_id}/protected", responses=documented(401, 403, 404, 415))
+    async def protect(event_id: str, wanted: ProtectedIn, request: Request) -> ProtectedIn:
+        """Keep an event from being removed by retention, or no longer."""
+        authorize(request, api.token, "a change of the record")
+        async with api.open_database().writing() as connection:
+            is_known = await set_protected(connection, event_id, wanted.is_protected, now_utc())
+        if not is_known:
+            raise _no_event(event_id)
+        api.changed()
+        return wanted
+
+    @router.get(
+        "/stream",
+        response_class=StreamingResponse,
+        responses={
+            200: {
+                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "description": "server-sent events named `event`, each with an event as in /api/events",
+            }
+        },
+    )
+    async def stream() -> StreamingResponse:
+        """Every event that is added or changes, as it happens, whether accepted or not."""
+        api.open_database()
+        return StreamingResponse(
+            _stream(api),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        )
+
+    return router
+
+
+def _no_event(event_id: str) -> ApiFault:
+    found = f"no event '{event_id[:64]}'"
+    return ApiFault(404, found, "the id of a recorded event", "look in /api/events")
+
+
+async def _stream(api: ApiState) -> AsyncIterator[str]:
+    if api.feed is None or api.stop.is_set():
+        yield "retry: 2000\n\n"
+        return
+    try:
+        with api.feed.follow() as queue:
+            yield "retry: 2000\nevent: hello\ndata: {}\n\n"
+            while True:
+                try:
+                    event = await asyncio.wait_for(queue.get(), HEARTBEAT_S)
+                except TimeoutError:
+                    yield "event: beat\ndata: {}\n\n"
+                    continue
+                if event is None:
+                    return
+                yield f"id: {epoch_ms(event.updated_at)}\nevent: event\ndata: {event_out(event).model_dump_json()}\n\n"
+    except FeedFull:
+        yield "retry: 30000\nevent: full\ndata: {}\n\n"

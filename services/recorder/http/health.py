@@ -1,0 +1,101 @@
+"""How the pipeline is: cameras, services, queues, disk, and what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from fastapi import APIRouter, Response
+
+from services.recorder.health.pipeline import Disk, Pipeline, problems
+from services.recorder.http.models import ApiModel
+from services.recorder.http.state import ApiState
+from shared.http_api import documented
+
+
+class CameraOut(ApiModel):
+    """A camera as motion says it is: connecting, running, away, ended or failed."""
+
+    id: str
+    state: str
+    message: str
+    motion: str
+
+
+class ServiceOut(ApiModel):
+    """A process of the pipeline; silent: it has said nothing for a while."""
+
+    service: str
+    name: str
+    about: str
+    is_silent: bool
+    age_s: float
+
+
+class QueueOut(ApiModel):
+    stream: str
+    waiting: int
+    oldest_s: float
+    dead: int
+
+
+class DiskOut(ApiModel):
+    free_bytes: int
+    total_bytes: int
+    wanted_bytes: int
+
+
+class ProblemOut(ApiModel):
+    severity: Literal["bad", "warn"]
+    text: str
+
+
+class HealthOut(ApiModel):
+    """How the whole pipeline is; problems come worst first."""
+
+    is_ready: bool
+    problems: list[ProblemOut]
+    cameras: list[CameraOut]
+    services: list[ServiceOut]
+    queues: list[QueueOut]
+    disk: DiskOut | None
+    dropped_clips: dict[str, int]
+
+
+def health_routes(api: ApiState) -> APIRouter:
+    """Return the route of the pipeline's health."""
+    router = APIRouter(prefix="/api", tags=["record"], responses=documented(503))
+
+    @router.get("/health")
+    async def health(response: Response) -> HealthOut:
+        """How the pipeline is: cameras, services, queues, disk, and what is wrong; some seconds old."""
+        response.headers["cache-control"] = "no-store"
+        return _health_out(api.pipeline, await asyncio.to_thread(api.disk), api.is_ready())
+
+    return router
+
+
+def _health_out(pipeline: Pipeline, disk: Disk | None, is_ready: bool) -> HealthOut:
+    return HealthOut(
+        is_ready=is_ready,
+        problems=[ProblemOut.model_validate(problem) for problem in problems(pipeline, disk)],
+        cameras=[
+            CameraOut(id=camera.id, state=camera.state, message=camera.message, motion=one.presence.name)
+            for one in pipeline.heard
+            if not one.is_silent
+            for camera in one.presence.cameras
+        ],
+        services=[
+            ServiceOut(
+                service=one.presence.service,
+                name=one.presence.name,
+                about=one.presence.about,
+                is_silent=one.is_silent,
+                age_s=round(one.age_s, 1),
+            )
+            for one in pipeline.heard
+        ],
+        queues=[QueueOut.model_validate(queue) for queue in pipeline.queues],
+        disk=DiskOut.model_validate(disk) if disk else None,
+        dropped_clips=pipeline.dropped_clips,
+    )

@@ -1,0 +1,58 @@
+"""What the routes of the recorder need. Everything but readiness is there once the service has it: before that, 503."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from services.recorder.health.pipeline import Disk, Pipeline
+from services.recorder.media.files import MediaFolder
+from services.recorder.record.database import Database
+from services.recorder.record.feed import Feed
+from services.recorder.record.retention import Limits
+from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.words import Search
+from shared.http_api import ApiFault
+
+
+@dataclass(slots=True)
+class ApiState:
+    """What the routes need; `None` until the service has it."""
+
+    is_ready: Callable[[], bool]
+    database: Database | None = None
+    media: MediaFolder | None = None
+    feed: Feed | None = None
+    search: Search | None = None
+    hindsight: Hindsight | None = None
+    pipeline: Pipeline = field(default_factory=Pipeline)
+    limits: Limits = field(default_factory=Limits)
+    token: SecretStr | None = None
+    cameras_url: str | None = None
+    changed: Callable[[], None] = lambda: None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def open_database(self) -> Database:
+        """Return the database; raise a 503 while the recorder starts."""
+        if self.database is None:
+            raise starting()
+        return self.database
+
+    def disk(self) -> Disk | None:
+        """Return the media folder's disk; None when it cannot be looked at. Blocks."""
+        if self.media is None:
+            return None
+        try:
+            usage = shutil.disk_usage(self.media.root)
+        except OSError:
+            return None  # readiness says so
+        return Disk(usage.free, usage.total, self.limits.free_bytes)
+
+
+def starting() -> ApiFault:
+    """Return the answer of a recorder that is not ready yet."""
+    return ApiFault(503, "the recorder is starting", "a recorder that is ready", "try again in a moment")

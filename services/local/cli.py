@@ -20,7 +20,7 @@ from shared.errors import ConfigError
 from shared.plurals import plural
 
 if TYPE_CHECKING:
-    from services.local.commands.calibrate import Calibration
+    from services.local.tasks.camera_calibration import Calibration
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 OFFLINE_NOTE = (
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _fail(faults: list[str] | tuple[str, ...], code: int) -> NoReturn:
-    from services.local.commands.screen import print_faults
+    from services.local.tasks.screen import print_faults
 
     print_faults(list(faults))
     sys.exit(code)
@@ -127,9 +127,9 @@ def demo(
 
     Example: [bold]clipwatch demo --label 'a person with a bag' --label 'a bicycle'[/bold]
     """
-    from services.local.commands.demo import DemoWish, camera_document
-    from services.local.commands.run import show_demo
     from services.local.config import folder_faults
+    from services.local.tasks.demo import DemoWish, camera_document
+    from services.local.tasks.service_runs import show_demo
     from shared.cameras import parse_cameras
 
     wish = DemoWish(tuple(label or ()), tuple(background or ()), once)
@@ -150,8 +150,8 @@ def run(
 
     Example: [bold]clipwatch run --config clipwatch.yml[/bold]
     """
-    from services.local.commands.run import run_services
     from services.local.config import load_run_config
+    from services.local.tasks.service_runs import run_services
 
     level = log_level.upper()
     faults = Faults()
@@ -202,7 +202,7 @@ def labels(
 
     Example: [bold]clipwatch labels gate --label 'a cyclist' --label 'a dog' --threshold 0.6[/bold]
     """
-    from services.local.commands.labels import LabelWish, set_or_show
+    from services.local.tasks.camera_labels import LabelWish, set_or_show
 
     wish = LabelWish(camera, tuple(label or ()), tuple(background or ()), threshold)
     for line in set_or_show(wish, config):
@@ -225,14 +225,14 @@ def calibrate(
 
     Example: [bold]clipwatch calibrate gate --seconds 120 --write[/bold]
     """
-    from services.local.commands.calibrate import (
+    from services.local.tasks.camera_calibration import (
         CalibrateWish,
         CalibrationFailed,
         calibrate_camera,
         default_picture,
         lines_of,
     )
-    from services.local.commands.screen import progress_bar
+    from services.local.tasks.screen import progress_bar
 
     wish = CalibrateWish(camera, seconds, out or default_picture(camera), config, write)
 
@@ -280,9 +280,9 @@ def analyze(
 
     Example: [bold]clipwatch analyze street.mp4 --label 'a bicycle' --background 'an empty street'[/bold]
     """
-    from services.local.commands.analyze import AnalyzeWish, analyze, check_wish, event_json
-    from services.local.commands.screen import print_analysis, progress_bar
     from services.local.launcher.stack import ServiceFailed
+    from services.local.tasks.analysis import AnalyzeWish, analyze, check_wish, event_json
+    from services.local.tasks.screen import print_analysis, progress_bar
 
     wish = AnalyzeWish(
         files=tuple(files or ()),
@@ -334,7 +334,7 @@ def search(
 
     Example: [bold]clipwatch search 'a person with a red umbrella' --since 7d[/bold]
     """
-    from services.local.commands import ask
+    from services.local.tasks import recorder_client as ask
 
     faults = Faults(ask.url_faults(url))
     began = faults.unless(lambda: ask.moment(since, "--since"))
@@ -389,8 +389,8 @@ def relabel(
 
     Example: [bold]clipwatch relabel --label 'a fox' --since 7d --dry-run[/bold]
     """
-    from services.local.commands import ask
-    from services.local.commands.screen import progress_bar
+    from services.local.tasks import recorder_client as ask
+    from services.local.tasks.screen import progress_bar
 
     faults = Faults(ask.url_faults(url))
     if not label:
@@ -463,12 +463,12 @@ def evaluate(
 
     Example: [bold]clipwatch evaluate clips --background 'an empty street' --calibrate[/bold]
     """
-    from services.local.commands.screen import progress_bar
-    from services.local.evaluation.evaluate import check_evaluation, look
+    from services.local.evaluation.classification import check_evaluation, look
     from services.local.evaluation.options import CommandLine, evaluation_of, wish_of
     from services.local.evaluation.page import write_page
     from services.local.evaluation.results import as_document, print_evaluation
     from services.local.launcher.stack import ServiceFailed
+    from services.local.tasks.screen import progress_bar
 
     asked = CommandLine(
         folder, tuple(label or ()), tuple(background or ()), threshold, camera, config, model, out

@@ -8,7 +8,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from services.local.config import OFFLINE_MODEL, load_run_config
-from services.local.evaluation.evaluate import EvaluateWish, Look, Plan, calibrate, judge, threshold_curve
+from services.local.evaluation.classification import (
+    EvaluateWish,
+    Look,
+    Plan,
+    calibrate,
+    judge,
+    threshold_curve,
+)
 from services.local.evaluation.metrics import reliability
 from services.local.evaluation.results import Evaluation
 from shared.cameras import Camera

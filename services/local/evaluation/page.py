@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from services.local.evaluation.evaluate import Seen
+from services.local.evaluation.classification import Seen
 from services.local.evaluation.metrics import (
     AtThreshold,
     Judged,

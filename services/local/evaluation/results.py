@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from services.local.evaluation.evaluate import Calibration
+from services.local.evaluation.classification import Calibration
 from services.local.evaluation.metrics import (
     NOTHING,
     AtThreshold,

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from services.local.commands.analyze import AnalyzeWish, check_wish
-from services.local.commands.analyze import _document as camera_file_of
-from services.local.commands.calibrate import CalibrateWish, calibrate_camera
 from services.local.config import load_run_config
 from services.local.evaluation.labelled_clips import read_folder
 from services.local.launcher.redis_server import prepare_redis
+from services.local.tasks.analysis import AnalyzeWish, check_wish
+from services.local.tasks.analysis import _document as camera_file_of
+from services.local.tasks.camera_calibration import CalibrateWish, calibrate_camera
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.file import open_file
 from services.motion.sources.probe import probe, probe_source

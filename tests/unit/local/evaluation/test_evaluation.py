@@ -13,7 +13,7 @@ import pytest
 
 from services.classifier.embed_labels import EmbeddedTexts
 from services.classifier.port import ModelFacts
-from services.local.evaluation.evaluate import (
+from services.local.evaluation.classification import (
     Calibration,
     EvaluateWish,
     Look,

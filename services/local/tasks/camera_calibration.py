@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.local.commands.calibration_picture import draw
-from services.local.commands.labels import Unset
 from services.local.config import folder_faults
+from services.local.tasks.calibration_picture import draw
+from services.local.tasks.camera_labels import Unset
 from services.motion.detection import calibration as surveys
 from services.motion.detection.calibration import Proposal, Survey, propose
 from services.motion.events.watcher import luma_plane

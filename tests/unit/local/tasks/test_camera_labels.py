@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.local.commands.labels import LabelWish, set_or_show
+from services.local.tasks.camera_labels import LabelWish, set_or_show
 from shared.errors import ConfigError
 
 FILE = """\

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.local.cli import app
-from services.local.commands import ask
+from services.local.tasks import recorder_client as ask
 from shared.clock import now_utc
 from shared.errors import ConfigError
 from tests.servers import free_port

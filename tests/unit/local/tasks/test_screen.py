@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from services.local.commands.screen import cells, clock_text, events_table, totals
 from services.local.records import EventRow, SnippetRow
+from services.local.tasks.screen import cells, clock_text, events_table, totals
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CLIP = SnippetRow(0, AT, AT, Path("/kept/a.mp4"), Path("/kept/a.jpg"), "mini")

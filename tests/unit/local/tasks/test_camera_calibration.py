@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from services.local.cli import app
-from services.local.commands.calibrate import (
+from services.local.tasks.camera_calibration import (
     DEFAULT_CONFIG,
     CalibrateWish,
     Calibration,

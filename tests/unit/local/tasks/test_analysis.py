@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.local.commands.analyze import AnalyzeWish, Recording, check_wish, event_json
 from services.local.records import EventRow, SnippetRow
+from services.local.tasks.analysis import AnalyzeWish, Recording, check_wish, event_json
 from services.motion.sources.probe import probe
 from shared.errors import ConfigError
 

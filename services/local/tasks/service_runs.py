@@ -13,11 +13,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from services.local.commands.demo import DemoWish, write_camera_file
-from services.local.commands.screen import cells, events_table, print_faults, totals, wide_console
 from services.local.config import OFFLINE_MODEL, RunConfig, models_dir
 from services.local.launcher.stack import Stack, StackPlan, running, terminal_sink
 from services.local.records import EventRow, Records
+from services.local.tasks.demo import DemoWish, write_camera_file
+from services.local.tasks.screen import cells, events_table, print_faults, totals, wide_console
 from shared.clock import now_utc
 from shared.errors import redact
 from shared.plurals import plural

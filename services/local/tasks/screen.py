@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from services.local.commands.analyze import Recording
 from services.local.records import EventRow
+from services.local.tasks.analysis import Recording
 from shared.contract import duration_s
 from shared.errors import redact
 from shared.plurals import plural

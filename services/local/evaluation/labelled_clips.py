@@ -29,7 +29,7 @@ _SPLIT = re.compile(r"[\s_.,;()\[\]-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class LabelledClip:
     """One file, with the labels that are true of it; none: nothing wanted happens in it."""
 
     path: Path
@@ -37,7 +37,7 @@ class Clip:
     truth: frozenset[str]
 
 
-def read_folder(folder: Path, labels: Sequence[str]) -> tuple[Clip, ...]:
+def read_folder(folder: Path, labels: Sequence[str]) -> tuple[LabelledClip, ...]:
     """Return the folder's clips by name; `labels` may be empty. Raises ConfigError with every fault at once."""
     try:
         is_folder = folder.is_dir()
@@ -60,13 +60,13 @@ def read_folder(folder: Path, labels: Sequence[str]) -> tuple[Clip, ...]:
     return _named(folder, files, labels)
 
 
-def labels_of(clips: Sequence[Clip]) -> tuple[str, ...]:
+def labels_of(clips: Sequence[LabelledClip]) -> tuple[str, ...]:
     """Return every label that is true of some clip, sorted."""
     return tuple(sorted({label for clip in clips for label in clip.truth}))
 
 
-def _named(folder: Path, files: Sequence[Path], labels: Sequence[str]) -> tuple[Clip, ...]:
-    clips: list[Clip] = []
+def _named(folder: Path, files: Sequence[Path], labels: Sequence[str]) -> tuple[LabelledClip, ...]:
+    clips: list[LabelledClip] = []
     faults: list[str] = []
     for path in files:
         inside = path.relative_to(folder)
@@ -80,7 +80,7 @@ def _named(folder: Path, files: Sequence[Path], labels: Sequence[str]) -> tuple[
                 f"{folder.name}/labels.csv, or a name that begins with a --label or 'nothing'"
             )
             continue
-        clips.append(Clip(path, str(inside), truth))
+        clips.append(LabelledClip(path, str(inside), truth))
     if faults:
         raise ConfigError(faults)
     return tuple(clips)
@@ -118,9 +118,9 @@ def _truth(text: str, labels: Sequence[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _listed(folder: Path, path: Path, labels: Sequence[str]) -> tuple[Clip, ...]:
+def _listed(folder: Path, path: Path, labels: Sequence[str]) -> tuple[LabelledClip, ...]:
     rows = _table_rows(path)
-    clips: dict[str, Clip] = {}
+    clips: dict[str, LabelledClip] = {}
     faults: list[str] = []
     for where, name, text in rows:
         file = folder / name
@@ -129,7 +129,7 @@ def _listed(folder: Path, path: Path, labels: Sequence[str]) -> tuple[Clip, ...]
         elif name in clips:
             faults.append(f"{path.name}: {where}: '{name}' is listed twice; put its labels in one row, 'a;b'")
         else:
-            clips[name] = Clip(file, name, _truth(text, labels))
+            clips[name] = LabelledClip(file, name, _truth(text, labels))
     if not rows:
         faults.append(f"{path.name}: lists no clips; wanted rows of file,labels")
     if faults:

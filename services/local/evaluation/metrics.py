@@ -13,14 +13,14 @@ N_BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ClipAnswer:
     """One clip: what is true of it, what was accepted, and each label's averaged peak (0 where motion saw nothing)."""
 
     name: str
     truth: frozenset[str]
-    said: tuple[str, ...]  # best first
+    accepted: tuple[str, ...]  # best first
     peaks: Mapping[str, float]
-    is_seen: bool = True
+    has_motion: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class AtThreshold:
+class ThresholdCounts:
     """What a threshold would have given."""
 
     threshold: float
@@ -89,15 +89,15 @@ class AtThreshold:
 class Suggestion:
     """`best`: with the highest F1. `precise`: the lowest that has the wanted precision from there on, or None."""
 
-    best: AtThreshold
-    precise: AtThreshold | None
+    best: ThresholdCounts
+    precise: ThresholdCounts | None
 
 
-def counts_of(label: str, clips: Sequence[Judged]) -> Counts:
+def counts_of(label: str, clips: Sequence[ClipAnswer]) -> Counts:
     """Return the counts of one label over all clips."""
     total = Counts()
     for clip in clips:
-        is_true, is_said = label in clip.truth, label in clip.said
+        is_true, is_said = label in clip.truth, label in clip.accepted
         total += Counts(
             int(is_true and is_said),
             int(is_said and not is_true),
@@ -123,12 +123,12 @@ def interval(part: int, whole: int) -> tuple[float, float] | None:
     )  # rounding aside, it holds share
 
 
-def exact_share(clips: Sequence[Judged]) -> float | None:
+def exact_share(clips: Sequence[ClipAnswer]) -> float | None:
     """Return the share of clips for which exactly what is true was said."""
-    return _share(sum(set(clip.said) == clip.truth for clip in clips), len(clips))
+    return _share(sum(set(clip.accepted) == clip.truth for clip in clips), len(clips))
 
 
-def confusion(labels: Sequence[str], clips: Sequence[Judged]) -> dict[str, dict[str, int]]:
+def confusion(labels: Sequence[str], clips: Sequence[ClipAnswer]) -> dict[str, dict[str, int]]:
     """Return clips by truth (rows) and answer (columns). A clip with several truths counts in each of their rows.
 
     The answer of a row is that truth itself when it was said, else the best accepted label, else NOTHING or UNSEEN.
@@ -141,17 +141,17 @@ def confusion(labels: Sequence[str], clips: Sequence[Judged]) -> dict[str, dict[
     return table
 
 
-def answer_of(row: str, clip: Judged) -> str:
+def answer_of(row: str, clip: ClipAnswer) -> str:
     """Return the column of the confusion table that a clip counts in, for one of its truths."""
-    if row in clip.said:
+    if row in clip.accepted:
         return row
-    others = [label for label in clip.said if label not in clip.truth]
+    others = [label for label in clip.accepted if label not in clip.truth]
     if others:
         return others[0]
-    return NOTHING if clip.is_seen else UNSEEN
+    return NOTHING if clip.has_motion else UNSEEN
 
 
-def reliability(clips: Sequence[Judged], labels: Sequence[str]) -> tuple[tuple[Bin, ...], float]:
+def reliability(clips: Sequence[ClipAnswer], labels: Sequence[str]) -> tuple[tuple[Bin, ...], float]:
     """Return bins of equal width and the expected calibration error (Guo et al. 2017), over clips x labels."""
     answers = [(clip.peaks.get(label, 0.0), label in clip.truth) for clip in clips for label in labels]
     bins: list[Bin] = []
@@ -169,7 +169,7 @@ def reliability(clips: Sequence[Judged], labels: Sequence[str]) -> tuple[tuple[B
     return tuple(bins), error
 
 
-def suggest(curve: Sequence[AtThreshold], wanted_precision: float) -> Suggestion:
+def suggest(curve: Sequence[ThresholdCounts], wanted_precision: float) -> Suggestion:
     """Choose from what thresholds would have given; the curve is not empty and ascends.
 
     Best: the middle of the longest stretch with the highest F1, farthest from where it begins to fail on either side.

@@ -1,4 +1,4 @@
-"""From the command line to an evaluation: which words and settings count, and what is made of what was seen."""
+"""The options of `clipwatch evaluate`: what is given on the command line, else the camera's own, else defaults."""
 
 from __future__ import annotations
 
@@ -8,16 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from services.local.config import OFFLINE_MODEL, load_run_config
-from services.local.evaluation.classification import (
-    EvaluateWish,
-    Look,
-    Plan,
-    calibrate,
-    judge,
-    threshold_curve,
-)
-from services.local.evaluation.metrics import reliability
-from services.local.evaluation.results import Evaluation
+from services.local.evaluation.plan import EvaluateOptions
 from shared.cameras import Camera
 from shared.contract import DecisionSettings
 from shared.errors import ConfigError
@@ -37,28 +28,28 @@ class CommandLine:
     out: Path
 
 
-def wish_of(asked: CommandLine) -> tuple[EvaluateWish, list[str]]:
-    """Return the wish, and what is wrong with it: what is given counts, then the camera's own, then defaults."""
+def options_of(given: CommandLine) -> tuple[EvaluateOptions, list[str]]:
+    """Return the options and their faults: what is given counts, then the camera's own, then defaults."""
     faults: list[str] = []
-    labels, background, model = asked.labels, asked.background, asked.model
+    labels, background, model = given.labels, given.background, given.model
     decision = DecisionSettings()
-    if asked.camera is not None:
+    if given.camera is not None:
         try:
-            camera, usual_model = _camera(asked.config, asked.camera)
+            camera, usual_model = _camera(given.config, given.camera)
         except ConfigError as exc:
             faults.extend(exc.faults)
         else:
             labels, background = labels or camera.labels, background or camera.background
             model, decision = model or usual_model, camera.decision
-    if asked.threshold is not None:
+    if given.threshold is not None:
         try:
             decision = DecisionSettings.model_validate(
-                {**decision.model_dump(), "threshold": asked.threshold}
+                {**decision.model_dump(), "threshold": given.threshold}
             )
         except ValidationError:
-            faults.append(f"--threshold {asked.threshold}: wanted a number in 0..1")
-    wish = EvaluateWish(asked.folder, labels, background, decision, model or OFFLINE_MODEL, asked.out)
-    return wish, faults
+            faults.append(f"--threshold {given.threshold}: wanted a number in 0..1")
+    options = EvaluateOptions(given.folder, labels, background, decision, model or OFFLINE_MODEL, given.out)
+    return options, faults
 
 
 def _camera(config: Path, wanted: str) -> tuple[Camera, str]:
@@ -69,27 +60,3 @@ def _camera(config: Path, wanted: str) -> tuple[Camera, str]:
         known = ", ".join(camera.id for camera in loaded.cameras.cameras)
         raise ConfigError(f"--camera {wanted}: not in {config}, wanted one of: {known}")
     return found[0], loaded.settings.model
-
-
-def evaluation_of(plan: Plan, look: Look, wanted_precision: float, is_calibrating: bool) -> Evaluation:
-    """Judge what was seen; with `is_calibrating`, fit the temperature first and keep it in the model's settings."""
-    labels, decision = plan.label_set.labels, plan.wish.decision
-    calibration = calibrate(look, plan.wish.model, plan.wish.folder) if is_calibrating else None
-    temperature = calibration.after if calibration else look.facts.temperature
-    before = reliability(judge(look, decision), labels)[1] if calibration else None
-    notes = []
-    if plan.ignored:
-        notes.append(f"true but not asked for, counted as nothing: {', '.join(plan.ignored)}")
-    return Evaluation(
-        model=look.facts.name,
-        temperature=temperature,
-        threshold=decision.threshold,
-        labels=labels,
-        background=plan.label_set.background,
-        wanted_precision=wanted_precision,
-        clips=judge(look, decision, temperature),
-        curves=threshold_curve(look, decision, labels, temperature),
-        calibration=calibration,
-        ece_before=before,
-        notes=tuple(notes),
-    )

@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 import numpy as np
 
-from services.local.evaluation.classification import Seen
+from services.local.evaluation.classification import ClassifiedClip
 from services.local.evaluation.metrics import (
-    AtThreshold,
-    Judged,
+    ClipAnswer,
+    ThresholdCounts,
     answer_of,
     confusion,
     counts_of,
@@ -59,7 +59,7 @@ background:#0b0d0f;display:block}.blank{display:grid;place-items:center;color:#9
 COLOURS = ("#2f6fde", "#d1662c", "#1f9d66", "#b5469b", "#8a7a18", "#7257c7", "#c43c4b", "#2a95a8")
 
 
-def write_page(folder: Path, evaluation: Evaluation, seen: Sequence[Seen]) -> Path:
+def write_page(folder: Path, evaluation: Evaluation, seen: Sequence[ClassifiedClip]) -> Path:
     """Write page and pictures into `folder`, and return the page's path; raise ConfigError when that fails."""
     pictures: dict[str, str] = {}
     messages = {one.clip.name: one.messages for one in seen}
@@ -92,7 +92,7 @@ def html_of(
     exact, total = exact_share(evaluation.clips) or 0.0, evaluation.total
     notes = "".join(f'<p class="note">{escape(text)}</p>' for text in warnings_of(evaluation))
     colours = {label: COLOURS[n % len(COLOURS)] for n, label in enumerate(evaluation.labels)}
-    wrong_first = sorted(evaluation.clips, key=lambda clip: (set(clip.said) == clip.truth, clip.name))
+    wrong_first = sorted(evaluation.clips, key=lambda clip: (set(clip.accepted) == clip.truth, clip.name))
     cards = "".join(
         _card(
             clip,
@@ -201,12 +201,12 @@ def _confusion_table(evaluation: Evaluation) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _counts_in(clip: Judged, row: str, column: str) -> bool:
+def _counts_in(clip: ClipAnswer, row: str, column: str) -> bool:
     is_row = row in clip.truth if clip.truth else row.startswith("(")
     return is_row and answer_of(row, clip) == column
 
 
-def _anchor(clip: Judged) -> str:
+def _anchor(clip: ClipAnswer) -> str:
     return "clip-" + quote(clip.name, safe="").replace("%", "_")
 
 
@@ -252,7 +252,7 @@ def _threshold_plot(evaluation: Evaluation, label: str) -> str:
         f'<polyline points="{_points(points)}" fill="none" stroke="{colour}" stroke-width="1.2"/>'
         for _, colour, points in lines
     )
-    best: AtThreshold = evaluation.suggestion(label).best
+    best: ThresholdCounts = evaluation.suggestion(label).best
     marks = [(best.threshold, "1 0")] if best.counts.f1 else []
     for at, dash in (*marks, (evaluation.threshold, "2 2")):
         way = f"M{100 * at:.1f} 0V100"
@@ -297,9 +297,9 @@ def _curves(messages: Sequence[LabelsMessage], colours: Mapping[str, str]) -> st
     return f"{head}{lines}</svg>"
 
 
-def _card(clip: Judged, picture: str | None, link: str, curves: str) -> str:
-    is_right = set(clip.said) == clip.truth
-    said = ", ".join(clip.said) or ("nothing" if clip.is_seen else "nothing: no motion found")
+def _card(clip: ClipAnswer, picture: str | None, link: str, curves: str) -> str:
+    is_right = set(clip.accepted) == clip.truth
+    said = ", ".join(clip.accepted) or ("nothing" if clip.has_motion else "nothing: no motion found")
     best = sorted(clip.peaks.items(), key=lambda item: -item[1])[:4]
     image = (
         f'<img loading="lazy" src="{quote(picture)}" alt="best moment of {escape(clip.name)}">'

@@ -1,4 +1,4 @@
-"""What an evaluation found: numbers for programs (`--json`), tables for the terminal. No files, no services."""
+"""The result of an evaluation: numbers for programs (`--json`), tables for the terminal. Starts no service."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from services.local.evaluation.classification import Calibration
+from services.local.evaluation.classification import ClassifiedClips
+from services.local.evaluation.decisions import decide_clips, threshold_curve
 from services.local.evaluation.metrics import (
     NOTHING,
-    AtThreshold,
     Bin,
+    ClipAnswer,
     Counts,
-    Judged,
     Suggestion,
+    ThresholdCounts,
     confusion,
     counts_of,
     exact_share,
@@ -25,6 +26,8 @@ from services.local.evaluation.metrics import (
     reliability,
     suggest,
 )
+from services.local.evaluation.plan import EvaluationPlan
+from services.local.evaluation.temperature_fit import TemperatureFit, calibrate_temperature
 from shared.plurals import plural
 
 FEW = 20  # fewer clips of a label than this say little: 19 of 20 is 0.76 to 0.99
@@ -40,9 +43,9 @@ class Evaluation:
     labels: tuple[str, ...]
     background: tuple[str, ...]
     wanted_precision: float
-    clips: tuple[Judged, ...]
-    curves: Mapping[str, Sequence[AtThreshold]]  # by label; '': all labels together
-    calibration: Calibration | None
+    clips: tuple[ClipAnswer, ...]
+    curves: Mapping[str, Sequence[ThresholdCounts]]  # by label; '': all labels together
+    calibration: TemperatureFit | None
     ece_before: float | None  # of the peaks, before the calibration
     notes: tuple[str, ...]
 
@@ -66,6 +69,34 @@ class Evaluation:
     def n_true(self, label: str) -> int:
         """How many clips show the label."""
         return sum(label in clip.truth for clip in self.clips)
+
+
+def evaluation_of(
+    plan: EvaluationPlan, classified: ClassifiedClips, wanted_precision: float, is_calibrating: bool
+) -> Evaluation:
+    """Return the figures; with `is_calibrating`, first fit the temperature and write it to the model's settings."""
+    labels, decision = plan.label_set.labels, plan.options.decision
+    calibration = (
+        calibrate_temperature(classified, plan.options.model, plan.options.folder) if is_calibrating else None
+    )
+    temperature = calibration.after if calibration else classified.facts.temperature
+    before = reliability(decide_clips(classified, decision), labels)[1] if calibration else None
+    notes = []
+    if plan.ignored:
+        notes.append(f"true but not asked for, counted as nothing: {', '.join(plan.ignored)}")
+    return Evaluation(
+        model=classified.facts.name,
+        temperature=temperature,
+        threshold=decision.threshold,
+        labels=labels,
+        background=plan.label_set.background,
+        wanted_precision=wanted_precision,
+        clips=decide_clips(classified, decision, temperature),
+        curves=threshold_curve(classified, decision, labels, temperature),
+        calibration=calibration,
+        ece_before=before,
+        notes=tuple(notes),
+    )
 
 
 def warnings_of(evaluation: Evaluation) -> tuple[str, ...]:
@@ -96,7 +127,7 @@ def as_document(evaluation: Evaluation) -> dict[str, Any]:  # Any: JSON values
         "threshold": evaluation.threshold,
         "background": list(evaluation.background),
         "clips": len(evaluation.clips),
-        "clips_without_motion": sum(not clip.is_seen for clip in evaluation.clips),
+        "clips_without_motion": sum(not clip.has_motion for clip in evaluation.clips),
         "exactly_right": _rounded(exact_share(evaluation.clips)),
         "all": _figures(evaluation, "", evaluation.total),
         "labels": {
@@ -131,8 +162,8 @@ def as_document(evaluation: Evaluation) -> dict[str, Any]:  # Any: JSON values
             {
                 "clip": clip.name,
                 "true": sorted(clip.truth),
-                "said": list(clip.said),
-                "motion": clip.is_seen,
+                "said": list(clip.accepted),
+                "motion": clip.has_motion,
                 "peaks": {text: round(peak, 4) for text, peak in clip.peaks.items()},
             }
             for clip in evaluation.clips

@@ -30,7 +30,7 @@ POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class AnalyzeWish:
+class AnalyzeOptions:
     """What the command line asked for; nothing of it is checked yet."""
 
     files: tuple[Path, ...]
@@ -42,7 +42,7 @@ class AnalyzeWish:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class RecordingFile:
     """One file that can be analysed: `name` is the file's without extension, `camera` an id made of it, unique."""
 
     camera: str
@@ -57,18 +57,18 @@ class Analysis:
     """What came out: events by camera and time, and what a user has to be told."""
 
     events: tuple[EventRow, ...]
-    recordings: tuple[Recording, ...]
+    recordings: tuple[RecordingFile, ...]
     faults: tuple[str, ...]  # files that turned out to be cut off or broken on the way
     n_dead: int
 
 
-def check_wish(wish: AnalyzeWish) -> tuple[Recording, ...]:
-    """Return the recordings; raise ConfigError with every fault of the whole wish at once."""
+def check_options(options: AnalyzeOptions) -> tuple[RecordingFile, ...]:
+    """Return the recordings; raise ConfigError with every fault of the whole options at once."""
     faults: list[str] = []
-    recordings: list[Recording] = []
-    if not wish.files:
+    recordings: list[RecordingFile] = []
+    if not options.files:
         faults.append("no recordings given: name at least one video file")
-    for path in wish.files:
+    for path in options.files:
         try:
             facts = probe(path)
         except ConfigError as exc:
@@ -78,28 +78,28 @@ def check_wish(wish: AnalyzeWish) -> tuple[Recording, ...]:
         camera = _camera_id(path, taken)
         is_second = any(recording.name == path.stem for recording in recordings)
         name = camera if is_second else path.stem
-        recordings.append(Recording(camera, name, path.resolve(), _starts_at(path, facts), facts))
-    if not [label for label in wish.labels if label.strip()]:
+        recordings.append(RecordingFile(camera, name, path.resolve(), _starts_at(path, facts), facts))
+    if not [label for label in options.labels if label.strip()]:
         faults.append("no labels given: say what to look for, for example --label 'a dog'")
     try:
-        hub.require(resolve_model(wish.model, models_dir()), models_dir())
+        hub.require(resolve_model(options.model, models_dir()), models_dir())
     except ConfigError as exc:
         faults.extend(fault.replace("MODEL=", "--model ", 1) for fault in exc.faults)
-    faults.extend(folder_faults("--out", wish.out))
-    faults.extend(_word_faults(wish))
+    faults.extend(folder_faults("--out", options.out))
+    faults.extend(_word_faults(options))
     if faults:
         raise ConfigError(faults)
     return tuple(recordings)
 
 
-def _word_faults(wish: AnalyzeWish) -> list[str]:
+def _word_faults(options: AnalyzeOptions) -> list[str]:
     """Say what is wrong with labels, background and threshold, whatever is wrong with the files."""
     camera = {
         "id": "recording",
         "url": "recording.mp4",
-        "labels": [label for label in wish.labels if label.strip()] or ["-"],  # none: told already
-        "background": list(wish.background),
-        "threshold": wish.threshold,
+        "labels": [label for label in options.labels if label.strip()] or ["-"],  # none: told already
+        "background": list(options.background),
+        "threshold": options.threshold,
     }
     try:
         parse_cameras({"cameras": [camera]}, "command line", Path.cwd(), {})
@@ -110,8 +110,8 @@ def _word_faults(wish: AnalyzeWish) -> list[str]:
 
 
 async def analyze(
-    wish: AnalyzeWish,
-    recordings: Sequence[Recording],
+    options: AnalyzeOptions,
+    recordings: Sequence[RecordingFile],
     stop: asyncio.Event,
     progress: Callable[[str, float], None],
 ) -> Analysis:
@@ -121,18 +121,18 @@ async def analyze(
     `out` cannot be written.
     """
     try:
-        wish.out.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".clipwatch-", dir=wish.out)).resolve()
+        options.out.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".clipwatch-", dir=options.out)).resolve()
     except OSError as exc:
-        raise ConfigError(f"--out {wish.out}: cannot be written: {exc.strerror}") from exc
+        raise ConfigError(f"--out {options.out}: cannot be written: {exc.strerror}") from exc
     try:
         cameras_file = work / "cameras.yml"
         with cameras_file.open("w", encoding="utf-8") as file:
-            YAML().dump(_document(wish, recordings), file)
+            YAML().dump(_document(options, recordings), file)
         plan = StackPlan(
             data_dir=work,
             cameras_file=cameras_file,
-            model=wish.model,
+            model=options.model,
             models_dir=models_dir(),
             media_dir=work / "media",
             page_port=0,
@@ -145,7 +145,7 @@ async def analyze(
             n_dead = await stack.dead_letters()
             async with Records.open(stack.database_url, plan.media_dir) as records:
                 events = await records.all_events()
-        events = [_moved(event, wish.out.resolve()) for event in events]
+        events = [_moved(event, options.out.resolve()) for event in events]
         return Analysis(tuple(events), tuple(recordings), tuple(faults), n_dead)
     finally:
         await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
@@ -183,15 +183,17 @@ def _last_words(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if re.match(r"(motion|classifier|recorder): ", line)][-5:]
 
 
-def _document(wish: AnalyzeWish, recordings: Sequence[Recording]) -> dict[str, Any]:  # Any: a YAML document
+def _document(
+    options: AnalyzeOptions, recordings: Sequence[RecordingFile]
+) -> dict[str, Any]:  # Any: a YAML document
     return {
         "cameras": [
             {
                 "id": recording.camera,
                 "url": recording.path.as_uri(),  # whatever its name: nothing of it is taken for ${NAME} or a scheme
-                "labels": list(wish.labels),
-                "background": list(wish.background),
-                "threshold": wish.threshold,
+                "labels": list(options.labels),
+                "background": list(options.background),
+                "threshold": options.threshold,
                 "pace": "fast",
                 "loop": False,
                 "starts_at": recording.starts_at.isoformat(),
@@ -239,7 +241,7 @@ def _move(source: Path | None, target: Path) -> Path | None:
     return source.replace(target) if source is not None and source.exists() else None
 
 
-def event_json(event: EventRow, recording: Recording) -> dict[str, Any]:  # Any: JSON values
+def event_json(event: EventRow, recording: RecordingFile) -> dict[str, Any]:  # Any: JSON values
     """Return one line of `--json`; see docs/guide/analyze.md for the fields."""
 
     def seconds(moment: datetime) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 from services.local.config import folder_faults
 from services.local.tasks.calibration_picture import draw
 from services.local.tasks.camera_labels import Unset
-from services.motion.detection import calibration as surveys
+from services.motion.detection import calibration
 from services.motion.detection.calibration import Proposal, Survey, propose
 from services.motion.events.watcher import luma_plane
 from services.motion.media.frame import Frame
@@ -38,7 +38,7 @@ class CalibrationFailed(ClipwatchError):
 
 
 @dataclass(frozen=True, slots=True)
-class CalibrateWish:
+class CalibrateOptions:
     """`camera`: an id of the configuration, or a URL or file. `picture`: where the picture goes."""
 
     camera: str
@@ -49,7 +49,7 @@ class CalibrateWish:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class CameraCalibration:
     """What came out. `watched_s`: of the camera's own time."""
 
     proposal: Proposal
@@ -59,23 +59,23 @@ class Calibration:
     is_written: bool
 
 
-def calibrate_camera(wish: CalibrateWish, stop: asyncio.Event, progress: Progress) -> Calibration:
-    """Watch, propose, draw and, if wished, write. Raises ConfigError, CalibrationFailed."""
+def calibrate_camera(options: CalibrateOptions, stop: asyncio.Event, progress: Progress) -> CameraCalibration:
+    """Watch, propose, draw, and with --write save the proposal. Raises ConfigError, CalibrationFailed."""
     quiet_ffmpeg()
-    camera, store = _checked(wish)
-    survey, last = _watch(camera, wish.seconds, stop, progress)
+    camera, store = _checked(options)
+    survey, last = _watch(camera, options.seconds, stop, progress)
     proposal = propose(survey)
     watched_s = survey.reaches[-1].t_s - survey.began_s if survey.reaches else 0.0
-    if watched_s < min(SHORTEST_S, wish.seconds):
+    if watched_s < min(SHORTEST_S, options.seconds):
         raise CalibrationFailed(
-            f"camera '{wish.camera}': only {watched_s:.1f} s could be watched, wanted more"
+            f"camera '{options.camera}': only {watched_s:.1f} s could be watched, wanted more"
         )
     try:
-        wish.picture.parent.mkdir(parents=True, exist_ok=True)
-        draw(wish.picture, camera.id, last, survey, proposal)
+        options.picture.parent.mkdir(parents=True, exist_ok=True)
+        draw(options.picture, camera.id, last, survey, proposal)
     except OSError as exc:
-        raise ConfigError(f"--out {wish.picture}: cannot be written: {exc.strerror}") from exc
-    if wish.is_written and store is not None:
+        raise ConfigError(f"--out {options.picture}: cannot be written: {exc.strerror}") from exc
+    if options.is_written and store is not None:
         values = {
             "threshold": proposal.threshold,
             "min_contour_area": proposal.min_contour_area,
@@ -85,7 +85,7 @@ def calibrate_camera(wish: CalibrateWish, stop: asyncio.Event, progress: Progres
             store.change(camera.id, {"motion": values})
         except NotWritable as exc:
             raise ConfigError(str(exc)) from exc
-    return Calibration(proposal, watched_s, len(survey.reaches), wish.picture, wish.is_written)
+    return CameraCalibration(proposal, watched_s, len(survey.reaches), options.picture, options.is_written)
 
 
 def default_picture(camera: str) -> Path:
@@ -94,7 +94,7 @@ def default_picture(camera: str) -> Path:
     return Path(f"calibration-{name}.png")
 
 
-def lines_of(found: Calibration, camera: str, config: Path) -> list[str]:
+def lines_of(found: CameraCalibration, camera: str, config: Path) -> list[str]:
     """Return what is printed: the settings as they stand in a camera file, and why."""
     proposal = found.proposal
     motion = f"motion: {{threshold: {proposal.threshold}, min_contour_area: {proposal.min_contour_area}"
@@ -112,7 +112,7 @@ def lines_of(found: Calibration, camera: str, config: Path) -> list[str]:
     ]
 
 
-def _keeping(found: Calibration, camera: str, config: Path) -> str:
+def _keeping(found: CameraCalibration, camera: str, config: Path) -> str:
     """Say how the proposal is kept, by a command only where one would do it; a URL is not repeated."""
     if found.is_written:
         return f"written to {config}; what runs takes it at once"
@@ -126,15 +126,15 @@ def _plain(polygons: tuple[tuple[tuple[float, float], ...], ...]) -> list[list[l
     return [[[x, y] for x, y in polygon] for polygon in polygons]
 
 
-def _checked(wish: CalibrateWish) -> tuple[Camera, CameraFileStore | None]:
-    """Return what `_camera` does; raise ConfigError with every fault of the whole wish at once."""
-    faults = folder_faults("--out", wish.picture.parent)
-    if wish.picture.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        faults.append(f"--out {wish.picture}: wanted a name that ends in .png or .jpg")
-    if not SHORTEST_S <= wish.seconds <= LONGEST_S:
-        faults.append(f"--seconds {wish.seconds:g}: wanted {SHORTEST_S:g}..{LONGEST_S:g}")
+def _checked(options: CalibrateOptions) -> tuple[Camera, CameraFileStore | None]:
+    """Return what `_camera` does; raise ConfigError with every fault of the whole options at once."""
+    faults = folder_faults("--out", options.picture.parent)
+    if options.picture.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        faults.append(f"--out {options.picture}: wanted a name that ends in .png or .jpg")
+    if not SHORTEST_S <= options.seconds <= LONGEST_S:
+        faults.append(f"--seconds {options.seconds:g}: wanted {SHORTEST_S:g}..{LONGEST_S:g}")
     try:
-        found = _camera(wish)
+        found = _camera(options)
     except ConfigError as exc:
         raise ConfigError([*exc.faults, *faults]) from exc
     if faults:
@@ -142,22 +142,22 @@ def _checked(wish: CalibrateWish) -> tuple[Camera, CameraFileStore | None]:
     return found
 
 
-def _camera(wish: CalibrateWish) -> tuple[Camera, CameraFileStore | None]:
+def _camera(options: CalibrateOptions) -> tuple[Camera, CameraFileStore | None]:
     """Return the camera, and the file that it stands in (None: a URL or a file of its own)."""
-    if is_source(wish.camera):
-        if wish.is_written:
+    if is_source(options.camera):
+        if options.is_written:
             raise ConfigError(
-                f"--write: {shown_url(wish.camera)} is no camera of a configuration, wanted its id"
+                f"--write: {shown_url(options.camera)} is no camera of a configuration, wanted its id"
             )
-        return _usable(_source(wish.camera)), None
-    store = CameraFileStore(wish.config, Unset(os.environ))  # other cameras' passwords are not needed
+        return _usable(_source(options.camera)), None
+    store = CameraFileStore(options.config, Unset(os.environ))  # other cameras' passwords are not needed
     version = store.read()
     known = {camera.id: camera for camera in version.cameras.cameras}
-    if wish.camera not in known:
+    if options.camera not in known:
         raise UnknownCamera(
-            f"{wish.config}: camera {wish.camera!r}: is not there, wanted one of {', '.join(known)}"
+            f"{options.config}: camera {options.camera!r}: is not there, wanted one of {', '.join(known)}"
         )
-    return _usable(known[wish.camera]), store
+    return _usable(known[options.camera]), store
 
 
 def is_source(camera: str) -> bool:
@@ -200,7 +200,7 @@ def _watch(camera: Camera, seconds: float, stop: asyncio.Event, progress: Progre
             due_s = max(due_s, frame.t_s) + 1 / camera.motion.detect_fps
             survey = survey or Survey(camera.motion, frame.t_s, seconds)
             last = frame
-            survey = surveys.look(survey, luma_plane(frame), frame.t_s, frame.format.size)
+            survey = calibration.look(survey, luma_plane(frame), frame.t_s, frame.format.size)
             progress("watching", min(1.0, (frame.t_s - survey.began_s) / seconds))
             if frame.t_s - survey.began_s >= seconds or stop.is_set():
                 break

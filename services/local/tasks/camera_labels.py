@@ -14,7 +14,7 @@ from shared.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class LabelWish:
+class LabelOptions:
     """What is to change; nothing given: show."""
 
     camera: str
@@ -42,26 +42,28 @@ class Unset(Mapping[str, str]):
         return len(self._environment)
 
 
-def set_or_show(wish: LabelWish, config: Path, environment: Mapping[str, str] | None = None) -> list[str]:
+def set_or_show(
+    options: LabelOptions, config: Path, environment: Mapping[str, str] | None = None
+) -> list[str]:
     """Return the lines to print; raises ConfigError with every fault."""
     store = CameraFileStore(config, Unset(os.environ if environment is None else environment))
     values: dict[str, Any] = {}  # Any: settings
-    if wish.labels:
-        values["labels"] = list(wish.labels)
-    if wish.background:
-        values["background"] = list(wish.background)
-    if wish.threshold is not None:
-        values["threshold"] = wish.threshold
+    if options.labels:
+        values["labels"] = list(options.labels)
+    if options.background:
+        values["background"] = list(options.background)
+    if options.threshold is not None:
+        values["threshold"] = options.threshold
     try:
-        version = store.change(wish.camera, values) if values else store.read()
+        version = store.change(options.camera, values) if values else store.read()
     except NotWritable as exc:
         raise ConfigError(str(exc)) from exc
     known = {camera.id: camera for camera in version.cameras.cameras}
-    if wish.camera not in known:
+    if options.camera not in known:
         raise UnknownCamera(
-            f"{config}: camera {wish.camera!r}: is not there, wanted one of {', '.join(known)}"
+            f"{config}: camera {options.camera!r}: is not there, wanted one of {', '.join(known)}"
         )
-    return _lines(known[wish.camera])
+    return _lines(known[options.camera])
 
 
 def _lines(camera: Camera) -> list[str]:

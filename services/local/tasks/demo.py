@@ -17,7 +17,7 @@ PLACE = {"latitude": 52.52, "longitude": 13.405}  # for the weather; the samples
 
 
 @dataclass(frozen=True, slots=True)
-class DemoWish:
+class DemoOptions:
     """What the command line asked for. Empty labels or background: the demo's own."""
 
     labels: tuple[str, ...] = ()
@@ -29,17 +29,19 @@ LABELS = ("a pedestrian", "a bicycle", "a car", "a dog")
 BACKGROUND = ("an empty street", "grass")
 
 
-def camera_document(wish: DemoWish, now: datetime | None = None) -> dict[str, Any]:  # Any: a YAML document
+def camera_document(
+    options: DemoOptions, now: datetime | None = None
+) -> dict[str, Any]:  # Any: a YAML document
     """Return the demo's camera file; raise ConfigError when the samples are not where the repository keeps them."""
     samples = sorted(SAMPLES.glob("*.mp4"))
     if not samples:
         raise ConfigError(f"{SAMPLES}: holds no sample videos; run the demo from a full checkout")
-    once = {"loop": False, "starts_at": now.isoformat()} if wish.is_once and now else {"loop": True}
+    once = {"loop": False, "starts_at": now.isoformat()} if options.is_once and now else {"loop": True}
     return {
         "defaults": {
             **PLACE,
-            "labels": list(wish.labels or LABELS),
-            "background": list(wish.background or BACKGROUND),
+            "labels": list(options.labels or LABELS),
+            "background": list(options.background or BACKGROUND),
         },
         "cameras": [
             {"id": sample.stem, "url": sample.as_uri(), "pace": "realtime", **once} for sample in samples
@@ -47,12 +49,12 @@ def camera_document(wish: DemoWish, now: datetime | None = None) -> dict[str, An
     }
 
 
-def write_camera_file(path: Path, wish: DemoWish, now: datetime) -> CameraFile:
+def write_camera_file(path: Path, options: DemoOptions, now: datetime) -> CameraFile:
     """Write the demo's camera file, which its user may open and edit while the demo runs, and return it.
 
     Raises ConfigError when the samples are not where the repository keeps them.
     """
-    document = camera_document(wish, now)
+    document = camera_document(options, now)
     cameras = parse_cameras(document, path.name, path.parent, {})
     with path.open("w", encoding="utf-8") as file:
         file.write(

@@ -1,4 +1,4 @@
-"""`clipwatch search` and `clipwatch relabel`: asks a running recorder over HTTP, and prints what it answers."""
+"""The client of a running recorder's API, for `clipwatch search` and `clipwatch relabel`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from shared.clock import now_utc
 from shared.errors import ClipwatchError, ConfigError, redact
-from shared.plurals import plural
 from shared.urls import scheme_of, shown_url, url_fault
 
 CONNECT_S = 5.0
@@ -30,7 +26,7 @@ class NotAnswered(ClipwatchError):
     """The recorder, or the classifier behind it, does not answer."""
 
 
-def moment(given: str | None, option: str) -> datetime | None:
+def parse_time(given: str | None, option: str) -> datetime | None:
     """Return a time: '7d', '12h', '30m', '2w' ago, or an ISO time (local where it names no zone)."""
     if given is None:
         return None
@@ -45,26 +41,28 @@ def moment(given: str | None, option: str) -> datetime | None:
         ) from exc
 
 
-def search(url: str, asked: Mapping[str, str | int | None]) -> Json:
-    """Return the answer of /api/search; raise ConfigError for a bad question, NotAnswered when nobody answers."""
-    wanted = {name: value for name, value in asked.items() if value is not None}
+def search(url: str, query: Mapping[str, str | int | None]) -> Json:
+    """Return the answer of /api/search; raise ConfigError for a bad query, NotAnswered when nobody answers."""
+    parameters = {name: value for name, value in query.items() if value is not None}
     try:
         answer = httpx.get(
-            f"{url.rstrip('/')}/api/search", params=wanted, timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S)
+            f"{url.rstrip('/')}/api/search",
+            params=parameters,
+            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
         )
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise NotAnswered(_unreachable(url, exc)) from exc
     return _document(url, answer)
 
 
-def relabel(url: str, asked: Json, progress: Callable[[str, float], None]) -> Json:
+def relabel(url: str, request: Json, progress: Callable[[str, float], None]) -> Json:
     """Return the result of /api/hindsight; raises as `search` does."""
     token = os.environ.get("API_TOKEN")
     headers = {"authorization": f"Bearer {token}"} if token else {}
     timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
     try:
         with httpx.stream(
-            "POST", f"{url.rstrip('/')}/api/hindsight", json=asked, headers=headers, timeout=timeout
+            "POST", f"{url.rstrip('/')}/api/hindsight", json=request, headers=headers, timeout=timeout
         ) as answer:
             if answer.status_code != 200:
                 answer.read()
@@ -111,71 +109,3 @@ def _document(url: str, answer: httpx.Response) -> Json:
 
 def _fault(error: Mapping[str, str]) -> str:
     return f"{error['found']}; wanted {error['wanted']}; {error['do']}"
-
-
-def print_search(found: Json) -> None:
-    """Print the hits as a table, and what was searched."""
-    console = Console(width=max(Console().width, 120))
-    table = Table(header_style="bold")
-    for column in ("similarity", "seen", "camera", "recorded as", "in the clip", "event"):
-        table.add_column(column, justify="right" if column in ("similarity", "in the clip") else "left")
-    for hit in found["results"]:
-        event = hit["event"]
-        at = datetime.fromisoformat(hit["captured_at"]).astimezone()
-        table.add_row(
-            f"{hit['similarity']:.3f}",
-            f"{at:%Y-%m-%d %H:%M:%S}",
-            escape(event["camera"]),
-            escape(event["label"] or ""),
-            f"{hit['offset_s']:.1f} s",
-            event["id"],
-        )
-    if found["results"]:
-        console.print(table)
-    n_events, n_searched = plural(len(found["results"]), "event"), plural(found["searched"], "picture")
-    text = f"{n_events} from {n_searched} in {found['took_s']:.2f} s"
-    if found["left_out"]:
-        left_out = plural(found["left_out"], "picture of another model was", "pictures of other models were")
-        text += f"; {left_out} left out"
-    if not found["is_complete"]:
-        text += "; the index is still being built"
-    console.print(text, soft_wrap=True, highlight=False)
-
-
-def print_relabel(result: Json) -> None:
-    """Print old and new labels side by side."""
-    console = Console(width=max(Console().width, 120))
-    counts = Table(header_style="bold", title="events by label", title_justify="left")
-    for column in ("label", "recorded", "in hindsight"):
-        counts.add_column(column, justify="left" if column == "label" else "right")
-    for row in result["labels"]:
-        counts.add_row(escape(row["label"]), str(row["recorded"]), str(row["hindsight"]))
-    console.print(counts)
-    table = Table(header_style="bold")
-    for column in ("event", "started", "camera", "recorded", "in hindsight"):
-        table.add_column(column)
-    for one in result["shown"]:
-        at = datetime.fromisoformat(one["started_at"]).astimezone()
-        table.add_row(
-            one["event_id"],
-            f"{at:%Y-%m-%d %H:%M:%S}",
-            escape(one["camera"]),
-            _labels(one["recorded"]),
-            _labels(one["hindsight"]),
-        )
-    if result["shown"]:
-        console.print(table)
-    text = f"{result['changed']} of {plural(result['events'], 'event')} would differ"
-    if result["applied"]:
-        text = f"{result['changed']} of {plural(result['events'], 'event')} differed"
-        text += f"; {plural(result['written'], 'answer')} replaced"
-    if result["changed"] > len(result["shown"]):
-        text += f" (the newest {len(result['shown'])} are listed)"
-    if result["left_out"]:
-        one, many = "snippet of another model keeps its", "snippets of another model keep their"
-        text += f"; {plural(result['left_out'], one, many)} answer"
-    console.print(text, soft_wrap=True, highlight=False)
-
-
-def _labels(said: list[Json]) -> str:
-    return escape(", ".join(f"{one['label']} {one['probability']:.2f}" for one in said) or "-")

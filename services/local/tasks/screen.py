@@ -6,17 +6,21 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from services.local.records import EventRow
-from services.local.tasks.analysis import Recording
 from shared.contract import duration_s
 from shared.errors import redact
 from shared.plurals import plural
+
+if TYPE_CHECKING:  # seconds of imports, which printing a fault must not cost
+    from services.local.records import EventRow
+    from services.local.tasks.analysis import RecordingFile
+    from services.local.tasks.recorder_client import Json
 
 COLUMNS = ("time", "camera", "label", "probability", "weather", "clip")
 
@@ -106,7 +110,7 @@ def progress_bar() -> Iterator[Callable[[str, float], None]]:
         yield lambda stage, share: progress.update(task, description=stage, completed=share)
 
 
-def print_analysis(events: Sequence[EventRow], recordings: Mapping[str, Recording], out: Path) -> None:
+def print_analysis(events: Sequence[EventRow], recordings: Mapping[str, RecordingFile], out: Path) -> None:
     """Print the events of `clipwatch analyze` as a table, with their place in the recording."""
     console = wide_console()
     table = Table(header_style="bold", expand=False)
@@ -142,3 +146,71 @@ def print_faults(faults: Sequence[str]) -> None:
     for fault in faults:
         line = redact(fault).replace("\n", "\\n")  # names of files hold what they like
         console.print(f"clipwatch: {line}", markup=False)
+
+
+def print_search(answer: Json) -> None:
+    """Print the hits as a table, and what was searched."""
+    console = Console(width=max(Console().width, 120))
+    table = Table(header_style="bold")
+    for column in ("similarity", "seen", "camera", "recorded as", "in the clip", "event"):
+        table.add_column(column, justify="right" if column in ("similarity", "in the clip") else "left")
+    for hit in answer["results"]:
+        event = hit["event"]
+        at = datetime.fromisoformat(hit["captured_at"]).astimezone()
+        table.add_row(
+            f"{hit['similarity']:.3f}",
+            f"{at:%Y-%m-%d %H:%M:%S}",
+            escape(event["camera"]),
+            escape(event["label"] or ""),
+            f"{hit['offset_s']:.1f} s",
+            event["id"],
+        )
+    if answer["results"]:
+        console.print(table)
+    n_events, n_searched = plural(len(answer["results"]), "event"), plural(answer["searched"], "picture")
+    text = f"{n_events} from {n_searched} in {answer['took_s']:.2f} s"
+    if answer["left_out"]:
+        left_out = plural(answer["left_out"], "picture of another model was", "pictures of other models were")
+        text += f"; {left_out} left out"
+    if not answer["is_complete"]:
+        text += "; the index is still being built"
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def print_relabel(result: Json) -> None:
+    """Print old and new labels side by side."""
+    console = Console(width=max(Console().width, 120))
+    counts = Table(header_style="bold", title="events by label", title_justify="left")
+    for column in ("label", "recorded", "in hindsight"):
+        counts.add_column(column, justify="left" if column == "label" else "right")
+    for row in result["labels"]:
+        counts.add_row(escape(row["label"]), str(row["recorded"]), str(row["hindsight"]))
+    console.print(counts)
+    table = Table(header_style="bold")
+    for column in ("event", "started", "camera", "recorded", "in hindsight"):
+        table.add_column(column)
+    for event in result["shown"]:
+        at = datetime.fromisoformat(event["started_at"]).astimezone()
+        table.add_row(
+            event["event_id"],
+            f"{at:%Y-%m-%d %H:%M:%S}",
+            escape(event["camera"]),
+            _labels(event["recorded"]),
+            _labels(event["hindsight"]),
+        )
+    if result["shown"]:
+        console.print(table)
+    text = f"{result['changed']} of {plural(result['events'], 'event')} would differ"
+    if result["applied"]:
+        text = f"{result['changed']} of {plural(result['events'], 'event')} differed"
+        text += f"; {plural(result['written'], 'answer')} replaced"
+    if result["changed"] > len(result["shown"]):
+        text += f" (the newest {len(result['shown'])} are listed)"
+    if result["left_out"]:
+        one, many = "snippet of another model keeps its", "snippets of another model keep their"
+        text += f"; {plural(result['left_out'], one, many)} answer"
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def _labels(detections: list[Json]) -> str:
+    return escape(", ".join(f"{one['label']} {one['probability']:.2f}" for one in detections) or "-")

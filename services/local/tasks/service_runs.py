@@ -16,7 +16,7 @@ from rich.live import Live
 from services.local.config import OFFLINE_MODEL, RunConfig, models_dir
 from services.local.launcher.stack import Stack, StackPlan, running, terminal_sink
 from services.local.records import EventRow, Records
-from services.local.tasks.demo import DemoWish, write_camera_file
+from services.local.tasks.demo import DemoOptions, write_camera_file
 from services.local.tasks.screen import cells, events_table, print_faults, totals, wide_console
 from shared.clock import now_utc
 from shared.errors import redact
@@ -70,7 +70,7 @@ class Screen:
                 self.console.print("  ".join(cells(row)), markup=False)
 
 
-async def show_demo(wish: DemoWish, data_dir: Path, page_port: int, stop: asyncio.Event) -> int:
+async def show_demo(options: DemoOptions, data_dir: Path, page_port: int, stop: asyncio.Event) -> int:
     """Run the demo until `stop`, or once; return the exit code."""
     console = wide_console()
     began = time.monotonic()
@@ -84,9 +84,9 @@ async def show_demo(wish: DemoWish, data_dir: Path, page_port: int, stop: asynci
         models_dir=models_dir(),
         media_dir=data_dir / "media",
         page_port=page_port,
-        is_finite=wish.is_once,
+        is_finite=options.is_once,
     )
-    cameras = write_camera_file(cameras_file, wish, since)
+    cameras = write_camera_file(cameras_file, options, since)
     async with running(plan) as stack:
         _say_what_runs(console, stack, page_port, plan.data_dir / "logs")
         if not await _until_shown(stack, stop, console):
@@ -98,7 +98,7 @@ async def show_demo(wish: DemoWish, data_dir: Path, page_port: int, stop: asynci
             await _watch(stack, records, stop, Screen(console, began))
             if stack.failure.done():
                 return _why(stack)
-            if not wish.is_once or stop.is_set():
+            if not options.is_once or stop.is_set():
                 return 0
             return await _closing_words(console, records, stack, since)
 

@@ -14,9 +14,9 @@ from redis import Redis
 from services.local.config import load_run_config
 from services.local.evaluation.labelled_clips import read_folder
 from services.local.launcher.redis_server import prepare_redis
-from services.local.tasks.analysis import AnalyzeWish, check_wish
+from services.local.tasks.analysis import AnalyzeOptions, check_options
 from services.local.tasks.analysis import _document as camera_file_of
-from services.local.tasks.camera_calibration import CalibrateWish, calibrate_camera
+from services.local.tasks.camera_calibration import CalibrateOptions, calibrate_camera
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.file import open_file
 from services.motion.sources.probe import probe, probe_source
@@ -66,8 +66,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def wish(*files: Path, out: Path = Path("out")) -> AnalyzeWish:
-    return AnalyzeWish(files, ("a dog",), (), 0.5, "mini", out)
+def options(*files: Path, out: Path = Path("out")) -> AnalyzeOptions:
+    return AnalyzeOptions(files, ("a dog",), (), 0.5, "mini", out)
 
 
 @odd
@@ -84,8 +84,10 @@ def test_analyze_finds_its_file_again_in_the_camera_file_that_it_writes(
 ) -> None:
     path = Path(f"{name}.mp4")
     shutil.copy(video, here / path)
-    recordings = check_wish(wish(path, out=Path(f"{name} out")))
-    [camera] = parse_cameras(camera_file_of(wish(path), recordings), "c.yml", here / "elsewhere", {}).cameras
+    recordings = check_options(options(path, out=Path(f"{name} out")))
+    [camera] = parse_cameras(
+        camera_file_of(options(path), recordings), "c.yml", here / "elsewhere", {}
+    ).cameras
     assert camera.url == str(path.resolve())
     assert find_recording(here, camera).event_id(1.0) != find_recording(here, camera).event_id(2.0)
     redact(camera.url).encode()
@@ -171,7 +173,9 @@ def test_calibrate_takes_any_file_and_draws_into_any(here: Path, name: str) -> N
     write_video(here / f"{name}.mp4", scene(60))
     picture = Path(f"{name}.png")
     calibrate_camera(
-        CalibrateWish(f"{name}.mp4", 5, picture, Path("clipwatch.yml")), asyncio.Event(), lambda _s, _x: None
+        CalibrateOptions(f"{name}.mp4", 5, picture, Path("clipwatch.yml")),
+        asyncio.Event(),
+        lambda _s, _x: None,
     )
     assert picture.stat().st_size > 0
 
@@ -182,7 +186,7 @@ def test_a_name_that_is_too_long_is_a_fault_and_no_bug(here: Path) -> None:
     with pytest.raises(ConfigError, match="File name too long"):
         read_folder(Path(TOO_LONG), ())
     with pytest.raises(ConfigError, match=r"--out .*File name too long"):
-        check_wish(wish(here / "nothing.mp4", out=Path(TOO_LONG)))
+        check_options(options(here / "nothing.mp4", out=Path(TOO_LONG)))
     for load in (load_cameras, load_notify, load_run_config):
         with pytest.raises(ConfigError, match="File name too long"):
             load(Path(TOO_LONG))

@@ -13,20 +13,13 @@ import pytest
 
 from services.classifier.embed_labels import EmbeddedTexts
 from services.classifier.port import ModelFacts
-from services.local.evaluation.classification import (
-    Calibration,
-    EvaluateWish,
-    Look,
-    Seen,
-    calibrate,
-    check_evaluation,
-    examples_of,
-    judge,
-    threshold_curve,
-)
-from services.local.evaluation.labelled_clips import Clip
+from services.local.evaluation.classification import ClassifiedClip, ClassifiedClips
+from services.local.evaluation.decisions import decide_clips, threshold_curve
+from services.local.evaluation.labelled_clips import LabelledClip
 from services.local.evaluation.page import html_of, write_page
+from services.local.evaluation.plan import EvaluateOptions, check_evaluation
 from services.local.evaluation.results import Evaluation, as_document, warnings_of
+from services.local.evaluation.temperature_fit import TemperatureFit, calibrate_temperature, examples_of
 from shared.contract import (
     Column,
     DecisionSettings,
@@ -87,17 +80,17 @@ def said(name: str, direction: int, strength: float, n_moments: int = 4) -> Labe
     return label(looked, TEXTS, FACTS, NOON)
 
 
-def clip(name: str, *truth: str) -> Clip:
-    return Clip(Path(f"/clips/{name}"), name, frozenset(truth))
+def clip(name: str, *truth: str) -> LabelledClip:
+    return LabelledClip(Path(f"/clips/{name}"), name, frozenset(truth))
 
 
-LOOK = Look(
+CLASSIFIED = ClassifiedClips(
     (
-        Seen(clip("1.mp4", "a dog"), [said("c", 0, 0.9)], b"\xff\xd8picture"),
-        Seen(clip("2.mp4", "a dog"), [said("c", 1, 0.8)]),
-        Seen(clip("3.mp4", LABELS[1]), [said("c", 2, 0.5), said("c", 1, 0.9)]),
-        Seen(clip("4.mp4"), [said("c", 2, 0.9)]),
-        Seen(clip("5 & 6.mp4", "a dog")),
+        ClassifiedClip(clip("1.mp4", "a dog"), [said("c", 0, 0.9)], b"\xff\xd8picture"),
+        ClassifiedClip(clip("2.mp4", "a dog"), [said("c", 1, 0.8)]),
+        ClassifiedClip(clip("3.mp4", LABELS[1]), [said("c", 2, 0.5), said("c", 1, 0.9)]),
+        ClassifiedClip(clip("4.mp4"), [said("c", 2, 0.9)]),
+        ClassifiedClip(clip("5 & 6.mp4", "a dog")),
     ),
     FACTS,
     TEXTS,
@@ -105,7 +98,7 @@ LOOK = Look(
 )
 
 
-def evaluation(calibration: Calibration | None = None) -> Evaluation:
+def evaluation(calibration: TemperatureFit | None = None) -> Evaluation:
     decision = DecisionSettings()
     return Evaluation(
         model="toy",
@@ -114,26 +107,26 @@ def evaluation(calibration: Calibration | None = None) -> Evaluation:
         labels=LABELS,
         background=("a lawn",),
         wanted_precision=0.95,
-        clips=judge(LOOK, decision),
-        curves=threshold_curve(LOOK, decision, LABELS),
+        clips=decide_clips(CLASSIFIED, decision),
+        curves=threshold_curve(CLASSIFIED, decision, LABELS),
         calibration=calibration,
         ece_before=0.5 if calibration else None,
         notes=("a note",),
     )
 
 
-def test_clips_are_judged_as_the_service_said_it() -> None:
-    judged = judge(LOOK, DecisionSettings())
-    assert [one.said for one in judged] == [("a dog",), (LABELS[1],), (LABELS[1],), (), ()]
-    assert [one.is_seen for one in judged] == [True, True, True, True, False]
-    first = LOOK.seen[0].messages[0].header
+def test_clips_are_answers_as_the_service_said_it() -> None:
+    answers = decide_clips(CLASSIFIED, DecisionSettings())
+    assert [one.accepted for one in answers] == [("a dog",), (LABELS[1],), (LABELS[1],), (), ()]
+    assert [one.has_motion for one in answers] == [True, True, True, True, False]
+    first = CLASSIFIED.clips[0].messages[0].header
     # the messages carry float16
-    assert judged[0].peaks["a dog"] == pytest.approx(first.peaks["a dog"], abs=2e-3)
-    assert judged[0].peaks["a lawn"] == pytest.approx(first.peaks["a lawn"], abs=2e-3)
+    assert answers[0].peaks["a dog"] == pytest.approx(first.peaks["a dog"], abs=2e-3)
+    assert answers[0].peaks["a lawn"] == pytest.approx(first.peaks["a lawn"], abs=2e-3)
 
 
 def test_a_higher_threshold_never_finds_more() -> None:
-    curve = threshold_curve(LOOK, DecisionSettings(), LABELS)
+    curve = threshold_curve(CLASSIFIED, DecisionSettings(), LABELS)
     said_n = [at.counts.hits + at.counts.false_alarms for at in curve[""]]
     assert said_n == sorted(said_n, reverse=True)
     assert said_n[0] >= 3
@@ -141,7 +134,7 @@ def test_a_higher_threshold_never_finds_more() -> None:
 
 
 def test_a_clip_with_nothing_in_it_is_true_of_all_that_was_not_asked_for() -> None:
-    examples = examples_of(LOOK)
+    examples = examples_of(CLASSIFIED)
     assert [example.group for example in examples] == ["a dog", "a dog", LABELS[1], ""]
     assert examples[-1].is_true.tolist() == [False, False, True, True]
     assert examples[2].cosines.shape == (8, 4)
@@ -150,7 +143,7 @@ def test_a_clip_with_nothing_in_it_is_true_of_all_that_was_not_asked_for() -> No
 def test_too_few_clips_calibrate_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELS_DIR", str(tmp_path))
     with pytest.raises(ConfigError, match="4 clips with motion and one truth"):
-        calibrate(LOOK, "mini", Path("clips"))
+        calibrate_temperature(CLASSIFIED, "mini", Path("clips"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -173,7 +166,7 @@ def test_few_clips_are_said_to_be_few() -> None:
 
 
 def test_a_calibration_that_makes_the_peaks_less_true_is_told() -> None:
-    found = evaluation(Calibration(20.0, 31.0, 0.9, 0.7, 12, Path("x.json")))
+    found = evaluation(TemperatureFit(20.0, 31.0, 0.9, 0.7, 12, Path("x.json")))
     error = found.reliability[1]
     assert error > 0
     worse = warnings_of(replace(found, ece_before=error / 2))
@@ -196,8 +189,8 @@ class _Reader(html.parser.HTMLParser):
 
 
 def test_the_page_holds_what_was_found_and_nothing_of_others(tmp_path: Path) -> None:
-    calibration = Calibration(20.0, 31.0, 0.9, 0.7, 12, Path("x.json"))
-    page = write_page(tmp_path / "out", evaluation(calibration), LOOK.seen)
+    calibration = TemperatureFit(20.0, 31.0, 0.9, 0.7, 12, Path("x.json"))
+    page = write_page(tmp_path / "out", evaluation(calibration), CLASSIFIED.clips)
     text = page.read_text(encoding="utf-8")
     reader = _Reader()
     reader.feed(text)
@@ -227,16 +220,16 @@ def test_embedded_texts_survive_their_file(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(found.texts, name), getattr(TEXTS, name))
 
 
-def wish(folder: Path, *labels: str, model: str = "mini", out: Path = Path("/nowhere")) -> EvaluateWish:
-    return EvaluateWish(folder, labels, (), DecisionSettings(), model, out)
+def options(folder: Path, *labels: str, model: str = "mini", out: Path = Path("/nowhere")) -> EvaluateOptions:
+    return EvaluateOptions(folder, labels, (), DecisionSettings(), model, out)
 
 
-def test_all_faults_of_a_wish_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_of_the_options_are_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "a dog").mkdir()
     (tmp_path / "a dog" / "1.mp4").write_bytes(b"no video")
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ConfigError) as caught:
-        check_evaluation(wish(tmp_path, "a cat", model="vit-none", out=tmp_path / "out"))
+        check_evaluation(options(tmp_path, "a cat", model="vit-none", out=tmp_path / "out"))
     text = "\n".join(caught.value.faults)
     assert [part in text for part in ("1.mp4", "no clip shows 'a cat'", "--model vit-none", "--out")] == [
         True
@@ -247,6 +240,6 @@ def test_labels_that_were_not_asked_for_are_ignored_and_told(tmp_path: Path) -> 
     for name in ("a bicycle", "a car"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.mp4").symlink_to(SAMPLES / "street.mp4")
-    plan = check_evaluation(wish(tmp_path, "a car"))
+    plan = check_evaluation(options(tmp_path, "a car"))
     assert plan.ignored == ("a bicycle",)
     assert [set(clip.truth) for clip in plan.clips] == [set(), {"a car"}]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from services.local.evaluation.metrics import (
     NOTHING,
     UNSEEN,
-    AtThreshold,
+    ClipAnswer,
     Counts,
-    Judged,
+    ThresholdCounts,
     confusion,
     counts_of,
     exact_share,
@@ -23,10 +23,10 @@ from services.local.evaluation.metrics import (
 DOG, CAT = "a dog", "a cat"
 
 
-def clip(truth: str, said: str = "", is_seen: bool = True, **peaks: float) -> Judged:
+def clip(truth: str, said: str = "", has_motion: bool = True, **peaks: float) -> ClipAnswer:
     true, spoken = ([part for part in text.split(";") if part] for text in (truth, said))
     named = {f"a {name}": peak for name, peak in peaks.items()}
-    return Judged("c", frozenset(true), tuple(spoken), named, is_seen)
+    return ClipAnswer("c", frozenset(true), tuple(spoken), named, has_motion)
 
 
 CLIPS = (
@@ -35,7 +35,7 @@ CLIPS = (
     clip(DOG, "", dog=0.3, cat=0.0),
     clip(CAT, f"{CAT};{DOG}", dog=0.7, cat=0.8),
     clip("", "", dog=0.0, cat=0.0),
-    clip(DOG, "", is_seen=False),
+    clip(DOG, "", has_motion=False),
     clip(f"{DOG};{CAT}", f"{DOG};{CAT}", dog=0.95, cat=0.9),
 )
 
@@ -95,8 +95,8 @@ def test_the_error_weighs_bins_by_their_answers() -> None:
     assert error == pytest.approx(3 / 4 * 0.45 + 1 / 4 * 1.0)
 
 
-def at(threshold: float, hits: int, false_alarms: int, misses: int) -> AtThreshold:
-    return AtThreshold(threshold, Counts(hits, false_alarms, misses, 0))
+def at(threshold: float, hits: int, false_alarms: int, misses: int) -> ThresholdCounts:
+    return ThresholdCounts(threshold, Counts(hits, false_alarms, misses, 0))
 
 
 def test_the_best_threshold_lies_in_the_middle_of_the_best_stretch() -> None:

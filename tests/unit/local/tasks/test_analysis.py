@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.local.records import EventRow, SnippetRow
-from services.local.tasks.analysis import AnalyzeWish, Recording, check_wish, event_json
+from services.local.tasks.analysis import AnalyzeOptions, RecordingFile, check_options, event_json
 from services.motion.sources.probe import probe
 from shared.errors import ConfigError
 
@@ -26,7 +26,7 @@ def a_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
 
 
-def wish(*files: Path, **changes: object) -> AnalyzeWish:
+def options(*files: Path, **changes: object) -> AnalyzeOptions:
     fields = {
         "labels": ("a dog",),
         "background": (),
@@ -35,7 +35,7 @@ def wish(*files: Path, **changes: object) -> AnalyzeWish:
         "out": Path("out"),
         **changes,
     }
-    return AnalyzeWish(files=files, **fields)  # type: ignore[arg-type]  # the fields of the dataclass
+    return AnalyzeOptions(files=files, **fields)  # type: ignore[arg-type]  # the fields of the dataclass
 
 
 def test_a_recording_is_named_after_its_file_and_ids_are_unique(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_recording_is_named_after_its_file_and_ids_are_unique(tmp_path: Path) 
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(SAMPLE.read_bytes())
         files.append(path)
-    recordings = check_wish(wish(*files))
+    recordings = check_options(options(*files))
     assert [r.camera for r in recordings] == ["my-dog-2-", "my-dog-2--2", "recording"]
     assert [r.name for r in recordings] == ["my dog (2)", "my-dog-2--2", "日本"]
 
@@ -56,16 +56,16 @@ def test_the_time_of_a_recording_without_one_follows_from_its_last_change(tmp_pa
     path.write_bytes(SAMPLE.read_bytes())
     os.utime(path, (AT.timestamp(), AT.timestamp()))
     facts = probe(path)
-    (recording,) = check_wish(wish(path))
+    (recording,) = check_options(options(path))
     assert facts.created_at is None
     assert facts.duration_s is not None
     assert abs(recording.starts_at + timedelta(seconds=facts.duration_s) - AT) < timedelta(seconds=0.01)
 
 
-def test_every_fault_of_the_wish_is_told_at_once(tmp_path: Path) -> None:
+def test_every_fault_of_the_options_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(ConfigError) as caught:
-        check_wish(wish(tmp_path / "none.mp4", tmp_path / "text.mp4", labels=(), model="no-such-model"))
+        check_options(options(tmp_path / "none.mp4", tmp_path / "text.mp4", labels=(), model="no-such-model"))
     assert len(caught.value.faults) == 4
 
 
@@ -80,7 +80,7 @@ def test_every_fault_of_the_wish_is_told_at_once(tmp_path: Path) -> None:
 )
 def test_values_out_of_bounds_are_faults(changes: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        check_wish(wish(SAMPLE, **changes))
+        check_options(options(SAMPLE, **changes))
 
 
 def test_one_line_of_json_has_the_documented_fields() -> None:
@@ -90,7 +90,7 @@ def test_one_line_of_json_has_the_documented_fields() -> None:
         is_open=False, label="a dog", probability=0.123456, accepted=("a dog",),
         peaks={"a dog": 0.123456, "a lawn": 0.8}, weather=None, snippets=(snippet,),
     )  # fmt: skip
-    recording = Recording("street", "my street", SAMPLE, AT, probe(SAMPLE))
+    recording = RecordingFile("street", "my street", SAMPLE, AT, probe(SAMPLE))
     assert event_json(event, recording) == {
         "event_id": "e",
         "camera": "my street",

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from services.local.cli import app
 from services.local.tasks.camera_calibration import (
     DEFAULT_CONFIG,
-    CalibrateWish,
-    Calibration,
+    CalibrateOptions,
     CalibrationFailed,
+    CameraCalibration,
     calibrate_camera,
     lines_of,
 )
@@ -55,25 +55,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def wish(made: Path, tmp_path: Path) -> Callable[..., CalibrateWish]:
+def options(made: Path, tmp_path: Path) -> Callable[..., CalibrateOptions]:
     config = made / "clipwatch.yml"
     config.write_text(FILE)
 
-    def make(camera: str = "yard", name: str = "why.png", is_written: bool = False) -> CalibrateWish:
-        return CalibrateWish(camera, SECONDS, tmp_path / name, config, is_written)
+    def make(camera: str = "yard", name: str = "why.png", is_written: bool = False) -> CalibrateOptions:
+        return CalibrateOptions(camera, SECONDS, tmp_path / name, config, is_written)
 
     return make
 
 
-def run(wish: CalibrateWish) -> list[str]:
-    found = calibrate_camera(wish, asyncio.Event(), lambda _stage, _share: None)
-    return lines_of(found, wish.camera, wish.config)
+def run(options: CalibrateOptions) -> list[str]:
+    found = calibrate_camera(options, asyncio.Event(), lambda _stage, _share: None)
+    return lines_of(found, options.camera, options.config)
 
 
 def test_what_never_stops_is_masked_and_written_with_the_comments_kept(
-    wish: Callable[..., CalibrateWish],
+    options: Callable[..., CalibrateOptions],
 ) -> None:
-    asked = wish(is_written=True)
+    asked = options(is_written=True)
     lines = run(asked)
     text = asked.config.read_text()
     assert "# behind the house" in text
@@ -86,8 +86,8 @@ def test_what_never_stops_is_masked_and_written_with_the_comments_kept(
     assert "written to" in lines[-1]
 
 
-def test_a_picture_shows_why_and_nothing_is_written_unasked(wish: Callable[..., CalibrateWish]) -> None:
-    asked = wish(name="why.jpg")
+def test_a_picture_shows_why_and_nothing_is_written_unasked(options: Callable[..., CalibrateOptions]) -> None:
+    asked = options(name="why.jpg")
     lines = run(asked)
     assert asked.config.read_text() == FILE
     assert any("nothing travelled" in line for line in lines)
@@ -107,15 +107,17 @@ def test_a_picture_shows_why_and_nothing_is_written_unasked(wish: Callable[..., 
     ],
 )
 def test_wrong_input_is_told_in_one_line(
-    wish: Callable[..., CalibrateWish], camera: str, name: str, fault: str
+    options: Callable[..., CalibrateOptions], camera: str, name: str, fault: str
 ) -> None:
     with pytest.raises(ConfigError, match=fault.replace(".", r"\.")):
-        run(wish(camera, name))
+        run(options(camera, name))
 
 
-def test_a_camera_that_is_away_is_a_failure_and_not_wrong_input(wish: Callable[..., CalibrateWish]) -> None:
+def test_a_camera_that_is_away_is_a_failure_and_not_wrong_input(
+    options: Callable[..., CalibrateOptions],
+) -> None:
     with pytest.raises(CalibrationFailed, match="camera 'gate'"):
-        run(wish("gate"))
+        run(options("gate"))
 
 
 def test_a_file_of_its_own_needs_no_configuration_but_cannot_be_written(made: Path, tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_a_file_of_its_own_needs_no_configuration_but_cannot_be_written(made: Pa
 
 def test_the_last_line_is_a_command_only_where_it_works(tmp_path: Path) -> None:
     proposal = Proposal(40, 300, (), (), 2.0, 20.0)
-    found = Calibration(proposal, 60, 600, Path("why.png"), is_written=False)
+    found = CameraCalibration(proposal, 60, 600, Path("why.png"), is_written=False)
     *_, of_url = lines_of(found, "rtsp://viewer:hunter2@10.0.0.7/s", DEFAULT_CONFIG)
     assert of_url == "to keep it: copy the line with motion: into this camera's entry of the configuration"
     *_, usual = lines_of(found, "gate", DEFAULT_CONFIG)

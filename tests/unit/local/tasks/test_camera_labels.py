@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.local.tasks.camera_labels import LabelWish, set_or_show
+from services.local.tasks.camera_labels import LabelOptions, set_or_show
 from shared.errors import ConfigError
 
 FILE = """\
@@ -27,7 +27,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_labels_are_shown_without_the_passwords_in_the_environment(config: Path) -> None:
-    assert set_or_show(LabelWish("gate"), config, {}) == [
+    assert set_or_show(LabelOptions("gate"), config, {}) == [
         "label       a dog",
         "background  a wall",
         "threshold   0.5",
@@ -36,14 +36,14 @@ def test_labels_are_shown_without_the_passwords_in_the_environment(config: Path)
 
 
 def test_labels_change_in_the_file_and_the_rest_stays(config: Path) -> None:
-    lines = set_or_show(LabelWish("gate", ("a fox", "a dog"), (), 0.6), config, {})
+    lines = set_or_show(LabelOptions("gate", ("a fox", "a dog"), (), 0.6), config, {})
     assert lines[0] == "label       a fox"
     assert config.read_text() == FILE.replace("[a dog]", "[a fox, a dog]") + "    threshold: 0.6\n"
 
 
 def test_faults_are_told_and_nothing_is_written(config: Path) -> None:
     with pytest.raises(ConfigError, match="threshold=7"):
-        set_or_show(LabelWish("gate", threshold=7), config, {})
+        set_or_show(LabelOptions("gate", threshold=7), config, {})
     with pytest.raises(ConfigError, match="'yard'"):
-        set_or_show(LabelWish("yard"), config, {})
+        set_or_show(LabelOptions("yard"), config, {})
     assert config.read_text() == FILE

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.local.cli import app
-from services.local.tasks import recorder_client as ask
+from services.local.tasks import recorder_client
 from shared.clock import now_utc
 from shared.errors import ConfigError
 from tests.servers import free_port
@@ -69,18 +69,20 @@ def recorder(status: int, body: str, seen: list[Any]) -> Iterator[str]:
 
 
 def test_spans_count_back_from_now_and_times_are_taken_as_they_are() -> None:
-    assert ask.moment(None, "--since") is None
+    assert recorder_client.parse_time(None, "--since") is None
     for given, back in (
         ("30m", timedelta(minutes=30)),
         ("12h", timedelta(hours=12)),
         ("2w", timedelta(weeks=2)),
     ):
-        found = ask.moment(given, "--since")
+        found = recorder_client.parse_time(given, "--since")
         assert found is not None
         assert timedelta(0) <= now_utc() - back - found < timedelta(minutes=5)
-    assert ask.moment("2026-05-04T18:00+02:00", "--since") == datetime(2026, 5, 4, 16, tzinfo=UTC)
+    assert recorder_client.parse_time("2026-05-04T18:00+02:00", "--since") == datetime(
+        2026, 5, 4, 16, tzinfo=UTC
+    )
     with pytest.raises(ConfigError, match="--since soon: wanted 30m"):
-        ask.moment("soon", "--since")
+        recorder_client.parse_time("soon", "--since")
 
 
 def test_search_sends_its_limits_and_says_what_was_left_out() -> None:
@@ -103,17 +105,17 @@ def test_search_sends_its_limits_and_says_what_was_left_out() -> None:
 @pytest.mark.parametrize(("status", "code"), [(503, 1), (400, 2), (403, 2)])
 def test_a_fault_of_the_recorder_becomes_an_error_of_its_kind(status: int, code: int) -> None:
     with recorder(status, json.dumps(FAULT), []) as url:
-        wanted = ask.NotAnswered if code == 1 else ConfigError
+        wanted = recorder_client.NotAnswered if code == 1 else ConfigError
         with pytest.raises(wanted, match="no classifier answered within 5 s; wanted a classifier; start it"):
-            ask.search(url, {"q": "a fox"})
+            recorder_client.search(url, {"q": "a fox"})
         with pytest.raises(wanted, match="no classifier"):
-            ask.relabel(url, {"labels": ["a fox"]}, lambda _stage, _share: None)
+            recorder_client.relabel(url, {"labels": ["a fox"]}, lambda _stage, _share: None)
 
 
 def test_without_a_recorder_the_command_ends_with_1() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(ask.NotAnswered, match="no recorder answers"):
-        ask.search(url, {"q": "a fox"})
+    with pytest.raises(recorder_client.NotAnswered, match="no recorder answers"):
+        recorder_client.search(url, {"q": "a fox"})
     assert CliRunner().invoke(app, ["search", "a fox", "--url", url]).exit_code == 1
 
 
@@ -143,7 +145,7 @@ def test_relabel_follows_the_progress_and_prints_old_beside_new() -> None:
     with recorder(200, lines, seen) as url:
         done = CliRunner().invoke(app, ["relabel", "--label", "a fox", "--threshold", "0.6", "--url", url])
         shares: list[float] = []
-        ask.relabel(url, {"labels": ["a fox"]}, lambda _stage, share: shares.append(share))
+        recorder_client.relabel(url, {"labels": ["a fox"]}, lambda _stage, share: shares.append(share))
     assert done.exit_code == 0
     asked = json.loads(seen[0][1])
     assert (asked["labels"], asked["threshold"], asked["apply"], asked["mode"]) == (
@@ -158,5 +160,8 @@ def test_relabel_follows_the_progress_and_prints_old_beside_new() -> None:
 
 
 def test_an_answer_that_breaks_off_is_no_success() -> None:
-    with recorder(200, '{"done":1,"of":2}\n', []) as url, pytest.raises(ask.NotAnswered, match="broke off"):
-        ask.relabel(url, {"labels": ["a fox"]}, lambda _stage, _share: None)
+    with (
+        recorder(200, '{"done":1,"of":2}\n', []) as url,
+        pytest.raises(recorder_client.NotAnswered, match="broke off"),
+    ):
+        recorder_client.relabel(url, {"labels": ["a fox"]}, lambda _stage, _share: None)

@@ -1,0 +1,59 @@
+"""`clipwatch search`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from services.local.commands.command_line import (
+    EXIT_FAILED,
+    PAGE_URL,
+    FaultList,
+    JsonObject,
+    OneCamera,
+    PageUrl,
+    fail,
+)
+
+
+def search(
+    words: Annotated[str, typer.Argument(help="What to look for.", metavar="WORDS")],
+    camera: OneCamera = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Seen since then: 7d, 12h, 30m, or a time.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Seen before then.")] = None,
+    limit: Annotated[int, typer.Option("--limit", help="Events at most, 1..200.")] = 24,
+    as_json: JsonObject = False,
+    url: PageUrl = PAGE_URL,
+) -> None:
+    """Search all recorded pictures by words, best first; clipwatch has to be running.
+
+    Example: [bold]clipwatch search 'a person with a red umbrella' --since 7d[/bold]
+    """
+    from services.local.tasks import recorder_client
+    from services.local.tasks.screen import print_search
+
+    faults = FaultList(recorder_client.url_faults(url))
+    since_time = faults.unless(lambda: recorder_client.parse_time(since, "--since"))
+    until_time = faults.unless(lambda: recorder_client.parse_time(until, "--until"))
+    if not 1 <= limit <= 200:
+        faults.add(f"--limit {limit}: wanted 1..200")
+    faults.raise_if_any()
+    query = {
+        "q": words,
+        "camera": camera,
+        "since": since_time.isoformat() if since_time else None,
+        "until": until_time.isoformat() if until_time else None,
+        "limit": limit,
+    }
+    try:
+        answer = recorder_client.search(url, query)
+    except recorder_client.NotAnswered as exc:
+        fail([str(exc)], EXIT_FAILED)
+    if as_json:
+        print(json.dumps(answer, ensure_ascii=False), flush=True)
+    else:
+        print_search(answer)

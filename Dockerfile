@@ -53,7 +53,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 # Readable by the user below, whatever the umask of the clone; compiled here, since the root file system is read-only
 # later. What the image must not carry (torch in the recorder, …) ends the build.
 RUN chmod -R a+rX . && python -m compileall -q . && python check_packages.py "${SERVICE}"
-USER clipwatch
+USER 10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=20s --start-period=60s --retries=3 CMD ["python", "/app/probe.py"]

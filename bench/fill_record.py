@@ -32,7 +32,7 @@ from services.recorder.record.database import Database, open_database
 from services.recorder.record.queries import EventFilter
 from services.recorder.record.schema import day_totals
 from services.recorder.record.totals import differing, shares
-from services.recorder.search.hindsight import HindsightWish, count_events, page_of_events
+from services.recorder.search.hindsight import HindsightRequest, count_events, page_of_events
 from tests.servers import MariaDBServer
 
 START = datetime(2024, 12, 1, tzinfo=UTC)
@@ -112,7 +112,7 @@ def questions(n: int, middle_id: str) -> dict[str, Ask]:
     def page(**wanted: Any) -> Ask:  # Any: of EventFilter
         return lambda connection: queries.find_events(connection, EventFilter(**wanted), 48)
 
-    wish = HindsightWish(("a fox",), (), None, middle, middle + timedelta(days=7))
+    wish = HindsightRequest(("a fox",), (), None, middle, middle + timedelta(days=7))
     return {
         "accepted, newest": page(),
         "accepted, from the middle": page(before=(middle, middle_id)),

@@ -21,8 +21,8 @@ from sqlalchemy import insert
 
 from services.recorder.record.database import open_database
 from services.recorder.record.schema import events, frame_embeddings, snippets
-from services.recorder.search.hindsight import Hindsight, HindsightWish
-from services.recorder.search.text_requests import Texts
+from services.recorder.search.hindsight import Hindsight, HindsightRequest
+from services.recorder.search.text_requests import TextEmbedder
 from shared.clock import uuid7
 from shared.contract import Column, DecisionSettings, LabelSet
 from shared.decisions.label_texts import EmbeddedLabelSet, LabelTexts
@@ -35,7 +35,7 @@ PORTION = 250
 
 
 @dataclass(frozen=True, slots=True)
-class KnownTexts(Texts):
+class KnownEmbeddings(TextEmbedder):
     """Random text embeddings at once: what the classifier would send."""
 
     dim: int = 512
@@ -80,8 +80,8 @@ async def measure(folder: Path, n: int, dim: int) -> dict[str, object]:
                 [row for number in numbers for row in _pictures(number, ids[number], rng, dim)],
             )
     filled_s = time.perf_counter() - began
-    hindsight = Hindsight(KnownTexts(None, dim=dim), database)  # type: ignore[arg-type]  # no Redis is asked
-    wish = HindsightWish(LABELS, ("an empty street",), 0.5, START, START + timedelta(minutes=n))
+    hindsight = Hindsight(KnownEmbeddings(None, dim=dim), database)  # type: ignore[arg-type]  # no Redis is asked
+    wish = HindsightRequest(LABELS, ("an empty street",), 0.5, START, START + timedelta(minutes=n))
     figures: dict[str, object] = {"snippets": n, "pictures": 2 * MOMENTS * n, "dim": dim}
     for name, is_applied in (("dry_run", False), ("apply", True)):
         began = time.perf_counter()

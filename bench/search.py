@@ -19,7 +19,7 @@ from uuid import UUID
 
 import numpy as np
 
-from services.recorder.search.vectors import BLOCK, ROW, Vectors, Within
+from services.recorder.search.vectors import BLOCK, ROW, PictureFilter, Vectors
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CAMERAS = 8
@@ -45,20 +45,20 @@ def measure(folder: Path, n: int, dim: int) -> dict[str, object]:
     exact = _fill(folder, n, dim, queries)
     vectors = Vectors(folder, "bench", dim)
     for query in queries[:2]:
-        vectors.nearest(query, Within(), N_WANTED)
+        vectors.nearest(query, PictureFilter(), N_WANTED)
     times, recalls = [], []
     cpu_began = time.process_time()
     for query in queries:
-        vectors.nearest(query, Within(), N_WANTED)
+        vectors.nearest(query, PictureFilter(), N_WANTED)
     cpu_s = (time.process_time() - cpu_began) / len(queries)
     for number, query in enumerate(queries):
         began = time.perf_counter()
-        found = vectors.nearest(query, Within(), N_WANTED)
+        found = vectors.nearest(query, PictureFilter(), N_WANTED)
         times.append(time.perf_counter() - began)
         best = set(np.argsort(-exact[number])[:24].tolist())
         recalls.append(len(best & {UUID(one.event_id).int for one in found}) / len(best))
     filtered = []
-    within = Within(camera="camera-3", since=START + timedelta(seconds=n // 2))
+    within = PictureFilter(camera="camera-3", since=START + timedelta(seconds=n // 2))
     for query in queries:
         began = time.perf_counter()
         vectors.nearest(query, within, N_WANTED)

@@ -14,7 +14,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.recorder.gaps.tracker import Tracker
+from services.recorder.gaps.tracker import GapTracker
 from services.recorder.gaps.watch import GapWatch, LiveState
 from services.recorder.health.backlog import Backlog
 from services.recorder.health.pipeline import Pipeline
@@ -25,18 +25,18 @@ from services.recorder.intake.orphans import Orphans
 from services.recorder.intake.readiness import Readiness
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.notify.build import deliveries
-from services.recorder.notify.delivery import Delivery
+from services.recorder.notify.build import make_notifiers
 from services.recorder.notify.file import NotifyFile, load_notify
-from services.recorder.notify.outbox import Outbox, are_introduced, introduce
+from services.recorder.notify.notifier import Notifier
+from services.recorder.notify.outbox import NoticeOutbox, are_introduced, introduce
 from services.recorder.record.database import Database, open_database, parse_url
 from services.recorder.record.feed import Feed
 from services.recorder.record.retention import Retention
 from services.recorder.record.totals import TotalsCheck
-from services.recorder.record.transactions import QuietEvents
+from services.recorder.record.transactions import QuietEventCloser
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.index import EmbeddingIndex
-from services.recorder.search.text_requests import Texts
+from services.recorder.search.text_requests import TextEmbedder
 from services.recorder.search.words import Search
 from services.recorder.settings import RecorderSettings
 from services.recorder.weather.completion import WeatherCompletion
@@ -76,8 +76,8 @@ class _Parts:
     notify: NotifyFile
 
     @property
-    def outbox(self) -> Outbox:
-        return Outbox(tuple(target.name for target in self.notify.targets))
+    def outbox(self) -> NoticeOutbox:
+        return NoticeOutbox(tuple(target.name for target in self.notify.targets))
 
     @property
     def name(self) -> str:
@@ -145,8 +145,8 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         index_dir = (settings.index_dir or media.root / ".index").absolute()
         index = EmbeddingIndex(index_dir, database, _database_name(settings))
         resources.enter_context(index.opened())
-        api.search = Search(Texts(redis, SEARCH_TEXT_S), index, database)
-        api.hindsight = Hindsight(Texts(redis, HINDSIGHT_TEXT_S), database)
+        api.search = Search(TextEmbedder(redis, SEARCH_TEXT_S), index, database)
+        api.hindsight = Hindsight(TextEmbedder(redis, HINDSIGHT_TEXT_S), database)
         await _run(_Parts(settings, runtime, redis, database, media, metrics, provider, notify), api, index)
 
 
@@ -202,12 +202,14 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
     api.database, api.media, api.feed, api.changed = parts.database, parts.media, feed, feed.kick
     weather = _weather(parts, feed)
     live = LiveState()
-    told = deliveries(parts.notify, parts.database, parts.media, parts.metrics, parts.name[-64:], live)
+    notifiers = make_notifiers(
+        parts.notify, parts.database, parts.media, parts.metrics, parts.name[-64:], live
+    )
 
     def changed() -> None:
         feed.kick()
-        for delivery in told:
-            delivery.kick()
+        for notifier in notifiers:
+            notifier.kick()
 
     def recorded(_event_id: str) -> None:
         changed()
@@ -235,7 +237,7 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
         "index": index.run(runtime.stop, runtime.health.expect("index", 300)),
         "housekeeping": _keep_house(parts, changed, runtime.health.expect("housekeeping", 120)),
         "readiness": readiness.run(runtime.stop),
-        "gaps": _gap_watch(parts, api, told, live).run(runtime.stop, runtime.health.expect("gaps", 120)),
+        "gaps": _gap_watch(parts, api, notifiers, live).run(runtime.stop, runtime.health.expect("gaps", 120)),
     }
     if weather:
         tasks["weather"] = weather.run(runtime.stop, runtime.health.expect("weather", 120))
@@ -243,9 +245,9 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
     tasks["retention"] = retention.run(runtime.stop, runtime.health.expect("retention", 300))
     totals = TotalsCheck(parts.database, parts.metrics)
     tasks["totals"] = totals.run(runtime.stop, runtime.health.expect("totals", 300))
-    for delivery in told:
-        part = f"notify-{delivery.address.name}"
-        tasks[part] = delivery.run(runtime.stop, runtime.health.expect(part, 300))
+    for notifier in notifiers:
+        part = f"notify-{notifier.address.name}"
+        tasks[part] = notifier.run(runtime.stop, runtime.health.expect(part, 300))
     async with asyncio.TaskGroup() as group:  # one that fails ends the others, and the service
         for name, coroutine in tasks.items():
             ends_by_itself = name == "labels" or name.startswith("notify-")  # and has to say something last
@@ -261,17 +263,17 @@ async def _cut_off(
         await unless_stopped(work, stop, grace_s=grace_s)
 
 
-def _gap_watch(parts: _Parts, api: ApiState, told: Sequence[Delivery], live: LiveState) -> GapWatch:
+def _gap_watch(parts: _Parts, api: ApiState, notifiers: Sequence[Notifier], live: LiveState) -> GapWatch:
     pipeline = api.pipeline
 
     def target_faults() -> dict[str, str | None]:
-        known = [delivery for delivery in told if delivery.is_holder and delivery.fault is not None]
+        known = [notifier for notifier in notifiers if notifier.is_holder and notifier.fault is not None]
         pipeline.target_faults = {one.address.name: one.fault for one in known if one.fault}
         return {one.address.name: one.fault or None for one in known}
 
     def changed() -> None:
-        for delivery in told:
-            delivery.kick()
+        for notifier in notifiers:
+            notifier.kick()
 
     after_s = parts.settings.gap_after_s
     return GapWatch(
@@ -280,7 +282,7 @@ def _gap_watch(parts: _Parts, api: ApiState, told: Sequence[Delivery], live: Liv
         pipeline,
         parts.metrics,
         live,
-        Tracker(after_s, back_s=after_s / 2),
+        GapTracker(after_s, back_s=after_s / 2),
         parts.outbox.targets,
         target_faults,
         api.disk,
@@ -320,7 +322,7 @@ def _consumer_settings(settings: RecorderSettings, name: str) -> ConsumerSetting
 
 async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable[[], None]) -> None:
     """Close events that went quiet, and remove clips that nobody will fetch, until stopped."""
-    quiet, orphans = QuietEvents(parts.settings.close_after_s), Orphans(parts.redis)
+    quiet, orphans = QuietEventCloser(parts.settings.close_after_s), Orphans(parts.redis)
     while not parts.runtime.stop.is_set():
         try:
             async with parts.database.writing() as connection:
@@ -333,7 +335,7 @@ async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable
                 parts.metrics.closed.inc(len(closed))
                 log.info("closed events that went quiet", events=len(closed))
                 changed()
-        with contextlib.suppress(RedisError, OSError):  # told by readiness
+        with contextlib.suppress(RedisError, OSError):  # readiness says so
             removed = await orphans.remove()
             if removed:
                 parts.metrics.orphans.inc(removed)

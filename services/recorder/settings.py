@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from services.recorder.record.retention import GB, Limits, RetentionRule
+from services.recorder.record.retention import GB, RetentionLimits, RetentionRule
 from shared.errors import ConfigError
 from shared.settings import ServiceSettings
 from shared.urls import with_password
@@ -118,6 +118,6 @@ class RecorderSettings(ServiceSettings):
         return with_password(self.database_url.get_secret_value(), self.database_password.get_secret_value())
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> RetentionLimits:
         size, free = int(self.retention_gb * GB), int(self.retention_free_gb * GB)
-        return Limits(self.retention_days, size, free, self.retention_rules)
+        return RetentionLimits(self.retention_days, size, free, self.retention_rules)

@@ -20,8 +20,8 @@ from services.classifier.words.prompts import LabelBank
 from shared.contract import LABELS, MEDIA
 from shared.decisions.labeller import EmbeddedSnippet, label
 from tests.browser.accessible import MISNAMED
-from tests.integration.test_recorder_asked import answering, seen
 from tests.integration.test_recorder_service import Recorder, settled
+from tests.integration.test_search_and_hindsight import answering, seen
 from tests.programs import ServerError, find_chromium
 from tests.unit.classifier.makers import BLUE, GREEN, RED, Colour, ColourModel, jpeg
 from tests.unit.recorder.messages import Said, append, media_message

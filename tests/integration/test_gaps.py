@@ -18,24 +18,24 @@ from redis.asyncio import Redis
 
 from services.recorder.gaps import rows
 from services.recorder.gaps.rows import GapFilter
-from services.recorder.gaps.tracker import Change, Tracker
-from services.recorder.gaps.values import GapKey, KnownCamera
+from services.recorder.gaps.tracker import GapChange, GapTracker
+from services.recorder.gaps.values import ConfiguredCamera, GapKey
 from services.recorder.gaps.watch import GapWatch, LiveState
 from services.recorder.health.pipeline import Disk, Pipeline, problems
 from services.recorder.http.api import add_routes
 from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.notify.build import deliveries
-from services.recorder.notify.delivery import Delivery
+from services.recorder.notify.build import make_notifiers
 from services.recorder.notify.file import NotifyFile, Target
+from services.recorder.notify.notifier import Notifier
 from services.recorder.notify.port import ChannelAway
 from services.recorder.record.database import Database
 from shared.clock import now_utc
 from shared.http_api import make_app
 from shared.presence import CameraReport, Presence, announce
 from tests.integration.hook_server import Hooks
-from tests.integration.test_told import (
+from tests.integration.test_notifications import (
     DOG,
     Clock,
     database,
@@ -62,7 +62,7 @@ LIMIT_S = 90.0
 
 @dataclass
 class Rig:
-    """A recorder's gap watch, its deliveries, and the services that it hears."""
+    """A recorder's gap watch, its notifiers, and the services that it hears."""
 
     redis: Redis
     database: Database
@@ -79,14 +79,14 @@ class Rig:
         self.pipeline = Pipeline(fault="")
         metrics = RecorderMetrics(CollectorRegistry())
         file = NotifyFile(page="http://page.lan", targets=self.targets)
-        self.told = deliveries(file, self.database, MediaFolder(self.folder), metrics, "one", self.live)
+        self.told = make_notifiers(file, self.database, MediaFolder(self.folder), metrics, "one", self.live)
         self.watch = GapWatch(
             self.redis,
             self.database,
             self.pipeline,
             metrics,
             self.live,
-            Tracker(self.after_s, back_s=self.after_s),
+            GapTracker(self.after_s, back_s=self.after_s),
             tuple(target.name for target in self.targets),
             dict,
             lambda: self.disk,
@@ -94,8 +94,8 @@ class Rig:
         )
 
     def kick(self) -> None:
-        for delivery in self.told:
-            delivery.kick()
+        for notifier in self.told:
+            notifier.kick()
 
     def cameras(self, *cameras: CameraReport) -> None:
         self.motion = self.motion.model_copy(update={"cameras": cameras})
@@ -109,7 +109,7 @@ class Rig:
 
     async def run(self) -> None:
         """Run everything until `stop`."""
-        loops = [delivery.run(self.stop, lambda: None) for delivery in self.told]
+        loops = [notifier.run(self.stop, lambda: None) for notifier in self.told]
         await asyncio.gather(self.speak(), self.watch.run(self.stop, lambda: None), *loops)
 
 
@@ -146,10 +146,10 @@ def seen(state: str = "running", id_: str = "gate", **more: object) -> CameraRep
 # -- rows
 
 
-def change(key: GapKey = GATE, ended_s: float | None = None) -> Change:
+def change(key: GapKey = GATE, ended_s: float | None = None) -> GapChange:
     started_at = now_utc() - timedelta(seconds=60)
     ended_at = None if ended_s is None else started_at + timedelta(seconds=ended_s)
-    return Change(key, "no route to host", started_at, ended_at)
+    return GapChange(key, "no route to host", started_at, ended_at)
 
 
 async def test_of_two_recorders_one_writes_a_gap_and_one_its_end(either_database: Database) -> None:
@@ -412,7 +412,7 @@ async def test_a_restart_shows_no_motion_that_is_over(
 ) -> None:
     await record(database, DOG, mqtt_target(broker))  # open in the record until its last snippet comes
     async with database.writing() as connection:
-        await rows.change_cameras(connection, [KnownCamera("gate", "", "disk-1")], [])
+        await rows.change_cameras(connection, [ConfiguredCamera("gate", "", "disk-1")], [])
     rig = Rig(redis_client, database, tmp_path, (mqtt_target(broker),))
     rig.cameras(seen(is_moving=False))
     listener, task = await listening(broker)
@@ -460,37 +460,37 @@ async def test_a_webhook_that_refuses_us_is_a_fault_of_health_with_its_name(
     database: Database, hooks: Hooks, tmp_path: Path, status: int
 ) -> None:
     target = hook_target(hooks, "night-watch")
-    [delivery] = deliveries_of(target, database, tmp_path)
+    [notifier] = notifiers_of(target, database, tmp_path)
     hooks.status = status
     await record(database, DOG, target)
-    await told(delivery)
-    assert faults_of(delivery) == [("bad", True, True)]
+    await told(notifier)
+    assert faults_of(notifier) == [("bad", True, True)]
     hooks.status = 204
-    delivery.clock = Clock()
-    delivery.clock.forward(60)
-    await told(delivery)
-    assert delivery.fault == ""
+    notifier.clock = Clock()
+    notifier.clock.forward(60)
+    await told(notifier)
+    assert notifier.fault == ""
 
 
 async def test_a_broker_that_refuses_our_login_is_a_fault_of_health(
     database: Database, tmp_path: Path, closed_broker: MosquittoServer
 ) -> None:
-    [delivery] = deliveries_of(mqtt_target(closed_broker), database, tmp_path)
+    [notifier] = notifiers_of(mqtt_target(closed_broker), database, tmp_path)
     with pytest.raises(ChannelAway, match="refuses our login") as refused:
-        await told(delivery)
-    delivery._went(refused.value)  # as the loop does
-    assert faults_of(delivery) == [("bad", True, True)]
+        await told(notifier)
+    notifier._went(refused.value)  # as the loop does
+    assert faults_of(notifier) == [("bad", True, True)]
 
 
-def deliveries_of(target: Target, database: Database, folder: Path) -> list[Delivery]:
+def notifiers_of(target: Target, database: Database, folder: Path) -> list[Notifier]:
     metrics = RecorderMetrics(CollectorRegistry())
-    return deliveries(NotifyFile(targets=(target,)), database, MediaFolder(folder), metrics, "one")
+    return make_notifiers(NotifyFile(targets=(target,)), database, MediaFolder(folder), metrics, "one")
 
 
-def faults_of(delivery: Delivery) -> list[tuple[str, bool, bool]]:
+def faults_of(notifier: Notifier) -> list[tuple[str, bool, bool]]:
     """Return of each problem: how bad, whether it names the target, whether it says that it refuses."""
-    pipeline = Pipeline(fault="", target_faults={delivery.address.name: delivery.fault or ""})
+    pipeline = Pipeline(fault="", target_faults={notifier.address.name: notifier.fault or ""})
     return [
-        (one.severity, f"'{delivery.address.name}'" in one.text, "refuse" in one.text)
+        (one.severity, f"'{notifier.address.name}'" in one.text, "refuse" in one.text)
         for one in problems(pipeline, None)
     ]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_motion_service import Rig, rig, video
+from tests.integration.test_notifications import Listener, ended, listening
 from tests.integration.test_recorder_service import Recorder
-from tests.integration.test_told import Listener, ended, listening
 from tests.servers import MosquittoServer
 
 __all__ = ["rig", "video"]  # fixtures

@@ -37,7 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from services.recorder.media.values import KeptMedia
+from services.recorder.media.values import StoredMedia
 from services.recorder.record import database as database_module
 from services.recorder.record import queries
 from services.recorder.record.database import open_database
@@ -232,7 +232,7 @@ def test_the_recorder_works_on_what_was_brought_up(url: str, engine: Engine, sta
         database = await open_database(url, asyncio.Event(), 10, 30)
         said = Said()
         async with database.writing() as connection:
-            kept = KeptMedia("2026/05/04/a.mp4", "2026/05/04/a.jpg", 10)
+            kept = StoredMedia("2026/05/04/a.mp4", "2026/05/04/a.jpg", 10)
             await record_snippet(connection, snippet_rows(labels_message(said)), kept, now_utc())
         async with database.reading() as connection:
             page = await queries.find_events(connection, EventFilter(accepted_only=False), 10)

@@ -14,11 +14,11 @@ from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from services.recorder.media.files import MediaFolder
-from services.recorder.media.values import KeptMedia
+from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.database import Database, open_database
 from services.recorder.record.feed import BATCH, Feed
-from services.recorder.record.retention import HOLD_S, Limits, Retention
+from services.recorder.record.retention import HOLD_S, Retention, RetentionLimits
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import events
 from services.recorder.record.transactions import record_snippet
@@ -55,7 +55,7 @@ class Clocks:
 async def record(database: Database, at: datetime, event: int, is_last: bool = False) -> str:
     one = Said(event=event, start=at, is_last=is_last)
     async with database.writing() as connection:
-        await record_snippet(connection, snippet_rows(labels_message(one)), KeptMedia(), at)
+        await record_snippet(connection, snippet_rows(labels_message(one)), StoredMedia(), at)
     return one.event_id
 
 
@@ -64,7 +64,7 @@ async def record_many(database: Database, at: datetime, n: int) -> str:
     async with database.writing() as connection:
         for number in range(n):
             one, now = Said(event=number, start=at), at + timedelta(milliseconds=number)
-            await record_snippet(connection, snippet_rows(labels_message(one)), KeptMedia(), now)
+            await record_snippet(connection, snippet_rows(labels_message(one)), StoredMedia(), now)
     return one.event_id
 
 
@@ -173,7 +173,7 @@ class Keeper:
         metrics = RecorderMetrics(CollectorRegistry())
         self._database, self._clocks = database, clocks
         self._retention = Retention(
-            database, media, metrics, Limits(days=30), lambda: clocks.now, lambda: 10**12
+            database, media, metrics, RetentionLimits(days=30), lambda: clocks.now, lambda: 10**12
         )
         self._retention.seconds = lambda: clocks.passed_s
 
@@ -239,7 +239,7 @@ async def test_events_of_a_camera_with_a_wrong_clock_are_as_old_as_their_rows(
     clocks = Clocks()
     one = replace(Said(start=clocks.now - timedelta(days=400)), is_last=True)
     async with database.writing() as connection:
-        await record_snippet(connection, snippet_rows(labels_message(one)), KeptMedia(), clocks.now)
+        await record_snippet(connection, snippet_rows(labels_message(one)), StoredMedia(), clocks.now)
     keeper = Keeper(database, tmp_path / "media", clocks)
     assert await keeper.kept_after(29) == 1
     assert await keeper.kept_after(2) == 0

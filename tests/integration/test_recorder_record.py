@@ -21,14 +21,14 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy import event as sa_event
 
 from services.recorder import report
-from services.recorder.media.values import KeptMedia
+from services.recorder.media.values import StoredMedia
 from services.recorder.record import database as database_module
 from services.recorder.record import queries
 from services.recorder.record.database import Database, DatabaseBusy, make_engine, open_database
 from services.recorder.record.queries import EventFilter
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import day_totals, events, frame_embeddings, metadata, weather_reports
-from services.recorder.record.transactions import QuietEvents, record_snippet
+from services.recorder.record.transactions import QuietEventCloser, record_snippet
 from shared.clock import now_utc
 from shared.errors import Permanent
 from tests.unit.recorder.messages import START, Said, labels_message
@@ -64,11 +64,11 @@ async def opened(url: str) -> Database:
     return await open_database(url, asyncio.Event(), connect_s=10, transaction_s=20)
 
 
-def kept(said: Said) -> KeptMedia:
-    return KeptMedia(f"2026/05/04/{said.media_key}.mp4", f"2026/05/04/{said.media_key}.jpg", 10)
+def kept(said: Said) -> StoredMedia:
+    return StoredMedia(f"2026/05/04/{said.media_key}.mp4", f"2026/05/04/{said.media_key}.jpg", 10)
 
 
-async def record(database: Database, said: Said, media: KeptMedia | None = None) -> None:
+async def record(database: Database, said: Said, media: StoredMedia | None = None) -> None:
     rows = snippet_rows(labels_message(said))
     while True:
         try:
@@ -170,7 +170,7 @@ def test_any_order_and_any_repetition_give_the_same_rows(
             await connection.execute(delete(day_totals))
         seen: set[str] = set()
         for one in deliveries:  # the clip is in the stream until the snippet was recorded for the first time
-            await record(database, one, KeptMedia() if one.media_key in seen else None)
+            await record(database, one, StoredMedia() if one.media_key in seen else None)
             seen.add(one.media_key)
         return await dump(database)
 
@@ -253,7 +253,7 @@ async def test_values_that_do_not_fit_fail_for_good_and_leave_nothing(database: 
             await record_snippet(
                 connection,
                 replace(rows, columns={**rows.columns, "model": "m" * 500}),
-                KeptMedia(),
+                StoredMedia(),
                 now_utc(),
             )
     assert (await dump(database))["events"] == []
@@ -287,7 +287,7 @@ async def test_event_that_went_quiet_is_closed_and_opened_again_by_a_late_snippe
     await record(database, Said(snippet=0))
     await record(database, Said(event=1, is_last=True))
     passed_s = [0.0]
-    quiet = QuietEvents(60, lambda: passed_s[0])
+    quiet = QuietEventCloser(60, lambda: passed_s[0])
     found = []
     for passed_s[0] in (0.0, 59.0, 61.0):
         async with database.writing() as connection:
@@ -304,7 +304,7 @@ async def test_event_that_still_grows_is_not_closed_however_the_clock_is_set(
     database: Database, step_s: float
 ) -> None:
     passed_s, now = [0.0], now_utc()
-    quiet = QuietEvents(60, lambda: passed_s[0])
+    quiet = QuietEventCloser(60, lambda: passed_s[0])
     for snippet in range(4):
         passed_s[0], now = 50.0 * snippet, now + timedelta(seconds=50.0 + (step_s if snippet == 2 else 0.0))
         async with database.writing() as connection:
@@ -416,7 +416,7 @@ async def test_one_event_comes_with_snippets_and_moments(database: Database) -> 
 
 async def test_totals_cameras_and_labels(database: Database) -> None:
     await filled(database)
-    await record(database, Said(event=20), KeptMedia())
+    await record(database, Said(event=20), StoredMedia())
     async with database.reading() as connection:
         totals = await queries.find_totals(connection)
         cameras = await queries.seen_cameras(connection)

@@ -19,7 +19,13 @@ from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.database import Database, open_database
-from services.recorder.record.retention import Limits, Retention, RetentionRule, remove_events, set_protected
+from services.recorder.record.retention import (
+    Retention,
+    RetentionLimits,
+    RetentionRule,
+    remove_events,
+    set_protected,
+)
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import events, frame_embeddings, removals, snippets
 from services.recorder.record.transactions import record_snippet
@@ -46,7 +52,7 @@ def media(tmp_path: Path) -> MediaFolder:
     return media
 
 
-def retention_of(database: Database, media: MediaFolder, limits: Limits) -> Retention:
+def retention_of(database: Database, media: MediaFolder, limits: RetentionLimits) -> Retention:
     metrics = RecorderMetrics(CollectorRegistry())
     return Retention(database, media, metrics, limits, lambda: NOW, lambda: 10**12, hold_s=0)
 
@@ -76,7 +82,7 @@ def files(media: MediaFolder) -> int:
 async def test_old_events_go_with_all_their_rows_and_files(database: Database, media: MediaFolder) -> None:
     old = await record(database, media, 31, Said(event=1))
     new = await record(database, media, 29, Said(event=2))
-    retention = retention_of(database, media, Limits(days=30))
+    retention = retention_of(database, media, RetentionLimits(days=30))
     await one_pass(retention)
     assert await kept_ids(database) == {new}
     assert files(media) == 2
@@ -91,7 +97,7 @@ async def test_old_events_go_with_all_their_rows_and_files(database: Database, m
 
 async def test_without_limits_everything_stays(database: Database, media: MediaFolder) -> None:
     old = await record(database, media, 3000, Said())
-    await one_pass(retention_of(database, media, Limits()))
+    await one_pass(retention_of(database, media, RetentionLimits()))
     assert await kept_ids(database) == {old}
 
 
@@ -103,7 +109,7 @@ async def test_of_the_rules_that_fit_the_longest_holds(database: Database, media
     old_dog = await record(database, media, 51, replace(dog, event=3))
     yard = await record(database, media, 9, Said(event=4, camera="yard"))
     old_yard = await record(database, media, 11, Said(event=5, camera="yard"))
-    await one_pass(retention_of(database, media, Limits(days=10, rules=rules)))
+    await one_pass(retention_of(database, media, RetentionLimits(days=10, rules=rules)))
     assert await kept_ids(database) == {gate_dog, yard}
     assert {gate, old_dog, old_yard}.isdisjoint(await kept_ids(database))
 
@@ -112,7 +118,7 @@ async def test_a_rule_of_no_days_keeps_for_ever(database: Database, media: Media
     dog = await record(database, media, 900, Said(event=1, accepted=[("a dog", 0.9)]))
     await record(database, media, 900, Said(event=2))
     rules = (RetentionRule(label="a dog", days=0),)
-    await one_pass(retention_of(database, media, Limits(days=10, rules=rules)))
+    await one_pass(retention_of(database, media, RetentionLimits(days=10, rules=rules)))
     assert await kept_ids(database) == {dog}
 
 
@@ -123,20 +129,20 @@ async def test_protected_and_open_events_stay(database: Database, media: MediaFo
     async with database.writing() as connection:
         assert await set_protected(connection, protected, True, START)
         await connection.execute(update(events).where(events.c.id == is_open).values(is_open=True))
-    await one_pass(retention_of(database, media, Limits(days=1, size_bytes=1)))
+    await one_pass(retention_of(database, media, RetentionLimits(days=1, size_bytes=1)))
     assert await kept_ids(database) == {protected, is_open}
 
 
 async def test_the_oldest_go_until_the_rest_fits(database: Database, media: MediaFolder) -> None:
     ids = [await record(database, media, 20 - number, Said(event=number)) for number in range(5)]
-    await one_pass(retention_of(database, media, Limits(size_bytes=3 * len(CLIP))))
+    await one_pass(retention_of(database, media, RetentionLimits(size_bytes=3 * len(CLIP))))
     assert await kept_ids(database) == set(ids[2:])
     assert files(media) == 6
 
 
 async def test_free_space_is_kept_free(database: Database, media: MediaFolder) -> None:
     ids = [await record(database, media, 20 - number, Said(event=number)) for number in range(4)]
-    retention = retention_of(database, media, Limits(free_bytes=1000))
+    retention = retention_of(database, media, RetentionLimits(free_bytes=1000))
     retention.free_bytes = lambda: 0 if files(media) > 4 else 1000  # a disk that two events make room on
     await one_pass(retention)
     assert await kept_ids(database) == set(ids[2:])
@@ -147,7 +153,7 @@ async def test_a_pass_that_was_killed_is_finished(database: Database, media: Med
     async with database.writing() as connection:
         assert await remove_events(connection, events.c.id.is_not(None), NOW) == (1, len(CLIP))
     assert files(media) == 2  # killed here: the rows are gone, the files are not
-    await one_pass(retention_of(database, media, Limits()))
+    await one_pass(retention_of(database, media, RetentionLimits()))
     assert files(media) == 0
 
 
@@ -157,7 +163,7 @@ async def test_an_event_is_protected_over_http_and_a_forecast_is_given(
     event_id = await record(database, media, 9000, Said())
     await record(database, media, 9000, Said(event=1))
     app, api = make_app("recorder"), ApiState(lambda: True)
-    api.database, api.media, api.limits = database, media, Limits(days=30)
+    api.database, api.media, api.limits = database, media, RetentionLimits(days=30)
     add_routes(app, api)
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 5))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:

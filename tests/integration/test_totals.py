@@ -16,15 +16,15 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import delete, select, text, true, update
 from sqlalchemy import event as sa_event
 
-from services.recorder.media.values import KeptMedia
+from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record import queries
 from services.recorder.record.database import Database, DatabaseBusy, make_engine, open_database
 from services.recorder.record.retention import remove_events, set_protected
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import day_totals, events, snippets, weather_reports
-from services.recorder.record.totals import Key, Share, TotalsCheck, clip_bytes, differing, shares
-from services.recorder.record.transactions import QuietEvents, record_snippet
+from services.recorder.record.totals import Key, TotalsCheck, TotalsShare, clip_bytes, differing, shares
+from services.recorder.record.transactions import QuietEventCloser, record_snippet
 from services.recorder.search.hindsight import _Replacement, replace_answers
 from shared.clock import now_utc
 from tests.unit.recorder.messages import START, Said, labels_message
@@ -68,7 +68,7 @@ class Killed(Exception):
 
 
 async def record(database: Database, said: Said, n_bytes: int = 10, is_killed: bool = False) -> None:
-    media = KeptMedia(f"2026/05/04/{said.media_key}.mp4", None, n_bytes) if n_bytes else KeptMedia()
+    media = StoredMedia(f"2026/05/04/{said.media_key}.mp4", None, n_bytes) if n_bytes else StoredMedia()
     while True:
         try:
             async with database.writing() as connection:
@@ -103,13 +103,13 @@ async def protect(database: Database, said: Said, is_protected: bool) -> None:
         await set_protected(connection, said.event_id, is_protected, LATER)
 
 
-async def kept(database: Database) -> dict[Key, Share]:
+async def kept(database: Database) -> dict[Key, TotalsShare]:
     async with database.reading() as connection:
         rows = (await connection.execute(select(day_totals))).all()
-    return {(row.day, row.camera): Share(*row[2:]) for row in rows}
+    return {(row.day, row.camera): TotalsShare(*row[2:]) for row in rows}
 
 
-async def counted(database: Database) -> dict[Key, Share]:
+async def counted(database: Database) -> dict[Key, TotalsShare]:
     async with database.reading() as connection:
         return await shares(connection, true())
 
@@ -207,7 +207,7 @@ async def test_an_event_that_turns_out_to_begin_the_day_before_moves(database: D
     async with database.writing() as connection:
         await connection.execute(delete(events))
         await connection.execute(delete(day_totals))
-        await record_snippet(connection, replace(rows, columns=later), KeptMedia(), START)
+        await record_snippet(connection, replace(rows, columns=later), StoredMedia(), START)
     assert [day.day for day, _ in await kept(database)] == [5]
     await record(database, midnight)
     assert [day.day for day, _ in await kept(database)] == [4]
@@ -294,5 +294,5 @@ async def test_what_changes_no_sum_leaves_them_alone(database: Database) -> None
                 words="fog",
             )
         )
-        await QuietEvents(-1).close(connection, now_utc())
+        await QuietEventCloser(-1).close(connection, now_utc())
     assert await kept(database) == before == await counted(database)

@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import Row, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.recorder.gaps.tracker import Change
-from services.recorder.gaps.values import Gap, GapKey, KnownCamera
+from services.recorder.gaps.tracker import GapChange
+from services.recorder.gaps.values import ConfiguredCamera, Gap, GapKey
 from services.recorder.record.database import insert_or_keep
 from services.recorder.record.due import is_due
 from services.recorder.record.schema import cameras, gap_notices, gaps
@@ -39,7 +39,7 @@ class GapFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class DueGap:
+class DueGapNotice:
     """A gap that a target is to be told of."""
 
     gap: Gap
@@ -48,7 +48,9 @@ class DueGap:
     noted_at: datetime
 
 
-async def write(connection: AsyncConnection, change: Change, targets: Sequence[str], now: datetime) -> bool:
+async def write(
+    connection: AsyncConnection, change: GapChange, targets: Sequence[str], now: datetime
+) -> bool:
     """Write a begin or an end and whom to tell; return False when another recorder did, or there is nothing to end."""
     if change.ended_at is not None:
         return await _end(connection, change.key, change.ended_at, now)
@@ -126,7 +128,7 @@ async def prune(connection: AsyncConnection, before: datetime) -> int:
 # -- whom to tell
 
 
-async def find_due(connection: AsyncConnection, target: str, now: datetime, limit: int) -> list[DueGap]:
+async def find_due(connection: AsyncConnection, target: str, now: datetime, limit: int) -> list[DueGapNotice]:
     """Return what is due for a target, the longest waiting first."""
     columns = (gap_notices.c.attempts, gap_notices.c.said, gap_notices.c.noted_at)
     query = (
@@ -137,10 +139,10 @@ async def find_due(connection: AsyncConnection, target: str, now: datetime, limi
         .limit(limit)
     )
     rows = await connection.execute(query)
-    return [DueGap(_gap(row), row.attempts, row.said, row.noted_at) for row in rows]
+    return [DueGapNotice(_gap(row), row.attempts, row.said, row.noted_at) for row in rows]
 
 
-async def settle(connection: AsyncConnection, target: str, due: DueGap, said: str | None) -> None:
+async def settle(connection: AsyncConnection, target: str, due: DueGapNotice, said: str | None) -> None:
     """Close a row, unless its gap ended since it was read; None: there was nothing to tell."""
     values: dict[str, object] = {"attempts": 0} if said is None else {"attempts": 0, "said": said}
     await connection.execute(update(gap_notices).where(_key(target, due)).values(values))
@@ -148,7 +150,7 @@ async def settle(connection: AsyncConnection, target: str, due: DueGap, said: st
     await connection.execute(update(gap_notices).where(seen).values(due_at=None))
 
 
-async def postpone(connection: AsyncConnection, target: str, due: DueGap, until: datetime) -> None:
+async def postpone(connection: AsyncConnection, target: str, due: DueGapNotice, until: datetime) -> None:
     """Try this row again at `until`."""
     values = {"attempts": due.attempts + 1, "due_at": until}
     await connection.execute(update(gap_notices).where(_key(target, due)).values(values))
@@ -163,21 +165,21 @@ async def give_up(connection: AsyncConnection, target: str, before: datetime) ->
     return int(done.rowcount)
 
 
-def _key(target: str, due: DueGap) -> Any:  # Any: SQLAlchemy's condition
+def _key(target: str, due: DueGapNotice) -> Any:  # Any: SQLAlchemy's condition
     return and_(gap_notices.c.target == target, gap_notices.c.gap_id == due.gap.id)
 
 
 # -- configured cameras
 
 
-async def known_cameras(connection: AsyncConnection) -> dict[str, KnownCamera]:
+async def known_cameras(connection: AsyncConnection) -> dict[str, ConfiguredCamera]:
     """Return the configured cameras by id, as they were last said."""
     rows = await connection.execute(select(cameras.c.id, cameras.c.name, cameras.c.owner))
-    return {row.id: KnownCamera(*row) for row in rows}
+    return {row.id: ConfiguredCamera(*row) for row in rows}
 
 
 async def change_cameras(
-    connection: AsyncConnection, changed: Sequence[KnownCamera], removed: Sequence[str]
+    connection: AsyncConnection, changed: Sequence[ConfiguredCamera], removed: Sequence[str]
 ) -> None:
     """Write what motion services said of their cameras."""
     for camera in sorted(changed, key=lambda one: one.id):

@@ -16,7 +16,7 @@ TARGET_AFTER_S = 60.0  # a broker that is restarted is no news
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class GapChange:
     """A gap that began, or that ended (`ended_at`)."""
 
     key: GapKey
@@ -38,7 +38,7 @@ class _Watched:
 
 
 @dataclass(slots=True)
-class Tracker:
+class GapTracker:
     """Follows every fault from its first sight to its end."""
 
     after_s: float
@@ -60,12 +60,12 @@ class Tracker:
         for gap in gaps:
             self._watched[gap.key] = _Watched(gap.reason, gap.started_at, now_s, is_open=True)
 
-    def step(self, seen: Mapping[GapKey, GapFault | None], now: datetime, now_s: float) -> list[Change]:
+    def step(self, seen: Mapping[GapKey, GapFault | None], now: datetime, now_s: float) -> list[GapChange]:
         """Return what began and what ended with this look."""
         found = (self._look(key, fault, now, now_s) for key, fault in seen.items())
         return [change for change in found if change is not None]
 
-    def _look(self, key: GapKey, fault: GapFault | None, now: datetime, now_s: float) -> Change | None:
+    def _look(self, key: GapKey, fault: GapFault | None, now: datetime, now_s: float) -> GapChange | None:
         one = self._watched.get(key)
         if fault is None:
             return self._fine(key, one, now, now_s) if one is not None else None
@@ -77,9 +77,9 @@ class Tracker:
         if one.is_open or now_s - one.since_s < self._after_s(key):
             return None
         one.is_open, one.reason = True, fault.reason[:500]
-        return Change(key, one.reason, one.started_at, None)
+        return GapChange(key, one.reason, one.started_at, None)
 
-    def _fine(self, key: GapKey, one: _Watched, now: datetime, now_s: float) -> Change | None:
+    def _fine(self, key: GapKey, one: _Watched, now: datetime, now_s: float) -> GapChange | None:
         if not one.is_open:
             del self._watched[key]
             return None
@@ -88,7 +88,7 @@ class Tracker:
         if now_s - one.fine_s < self.back_s:
             return None
         del self._watched[key]
-        return Change(key, one.reason, one.started_at, max(one.fine_at, one.started_at))
+        return GapChange(key, one.reason, one.started_at, max(one.fine_at, one.started_at))
 
     def _after_s(self, key: GapKey) -> float:
         return max(self.after_s, TARGET_AFTER_S) if key.kind == "target.away" else self.after_s

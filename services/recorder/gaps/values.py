@@ -59,7 +59,7 @@ class GapFault:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownCamera:
+class ConfiguredCamera:
     """A camera that is configured; `owner` is the data directory of the motion service that has it."""
 
     id: str
@@ -68,7 +68,7 @@ class KnownCamera:
 
 
 @dataclass(frozen=True, slots=True)
-class CameraNow:
+class LiveCamera:
     """A configured camera as others are shown it; `is_moving` None: no motion service says so."""
 
     id: str

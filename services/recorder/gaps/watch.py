@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.recorder.gaps import rows
-from services.recorder.gaps.seen import Seen, cameras_now, configured, faults, there
-from services.recorder.gaps.tracker import Change, Tracker
-from services.recorder.gaps.values import KINDS, CameraNow, GapKey, KnownCamera
+from services.recorder.gaps.snapshot import PipelineSnapshot, cameras_now, configured, faults, there
+from services.recorder.gaps.tracker import GapChange, GapTracker
+from services.recorder.gaps.values import KINDS, ConfiguredCamera, GapKey, LiveCamera
 from services.recorder.health.pipeline import Disk, Pipeline
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.database import Database
@@ -41,7 +41,7 @@ OpenGap = tuple[GapKey, str, datetime]  # what, why, since when
 class LiveState:
     """How cameras and gaps stand now, for channels that show state; `cameras` None: not known yet."""
 
-    cameras: Mapping[str, CameraNow] | None = None
+    cameras: Mapping[str, LiveCamera] | None = None
     gaps: tuple[OpenGap, ...] = ()
 
 
@@ -54,7 +54,7 @@ class GapWatch:
     pipeline: Pipeline
     metrics: RecorderMetrics
     live: LiveState
-    tracker: Tracker
+    tracker: GapTracker
     targets: tuple[str, ...]  # who is told
     target_faults: Callable[[], Mapping[str, str | None]]
     disk: Callable[[], Disk | None]
@@ -62,9 +62,9 @@ class GapWatch:
     kept_days: float = 0  # 0: UNLIMITED_DAYS
     clock: Callable[[], datetime] = now_utc
     _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    _cameras: dict[str, KnownCamera] | None = field(default=None, init=False)
+    _cameras: dict[str, ConfiguredCamera] | None = field(default=None, init=False)
     _were_there: set[str] = field(default_factory=set, init=False)
-    _pending: list[Change] = field(default_factory=list, init=False)
+    _pending: list[GapChange] = field(default_factory=list, init=False)
     _since_s: float = field(default=0, init=False)
     _prune_at_s: float = field(default=0, init=False)
     _aging: CautiousClock = field(init=False)
@@ -103,7 +103,7 @@ class GapWatch:
         heard = await self._heard()
         if heard is not None:
             known = await self._configured(known, heard)
-        seen = Seen(
+        seen = PipelineSnapshot(
             up_s=now_s - self._since_s,
             heard=heard,
             were_there=frozenset(self._were_there),
@@ -126,7 +126,7 @@ class GapWatch:
 
     # -- what is known
 
-    async def _known(self, now_s: float) -> dict[str, KnownCamera]:
+    async def _known(self, now_s: float) -> dict[str, ConfiguredCamera]:
         if self._cameras is None:
             async with self.database.reading() as connection:
                 found = await rows.known_cameras(connection)
@@ -148,8 +148,8 @@ class GapWatch:
         return heard
 
     async def _configured(
-        self, known: dict[str, KnownCamera], heard: tuple[ProcessPresence, ...]
-    ) -> dict[str, KnownCamera]:
+        self, known: dict[str, ConfiguredCamera], heard: tuple[ProcessPresence, ...]
+    ) -> dict[str, ConfiguredCamera]:
         cameras, changed, removed = configured(known, heard)
         if changed or removed:
             async with self.database.writing() as connection:
@@ -161,7 +161,7 @@ class GapWatch:
 
     # -- what is written
 
-    def _note(self, changes: list[Change]) -> None:
+    def _note(self, changes: list[GapChange]) -> None:
         for change in changes:
             facts = {"kind": change.key.kind, "subject": change.key.subject, "reason": redact(change.reason)}
             if change.ended_at is None:

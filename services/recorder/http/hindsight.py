@@ -16,12 +16,12 @@ from services.recorder.http.models import ApiModel, media_url
 from services.recorder.http.search import texts_fault
 from services.recorder.http.state import ApiState, starting
 from services.recorder.search.hindsight import (
-    Answered,
-    Compared,
+    EventComparison,
     Hindsight,
-    HindsightWish,
+    HindsightRequest,
+    LabelProbability,
     Outcome,
-    wish_faults,
+    request_faults,
 )
 from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from shared.clock import now_utc
@@ -47,20 +47,20 @@ class HindsightIn(BaseModel):
     apply: bool = False
 
 
-class AnsweredOut(ApiModel):
+class LabelProbabilityOut(ApiModel):
     label: str
     probability: float
 
 
-class ComparedOut(BaseModel):
+class EventComparisonOut(BaseModel):
     """An event whose labels differ: as recorded, and in hindsight."""
 
     event_id: str
     camera: str
     started_at: AwareDatetime
     thumbnail_url: str | None
-    recorded: list[AnsweredOut]
-    hindsight: list[AnsweredOut]
+    recorded: list[LabelProbabilityOut]
+    hindsight: list[LabelProbabilityOut]
 
 
 class LabelCountOut(BaseModel):
@@ -82,7 +82,7 @@ class HindsightOut(BaseModel):
     applied: bool
     written: int
     labels: list[LabelCountOut]
-    shown: list[ComparedOut]
+    shown: list[EventComparisonOut]
 
 
 def hindsight_routes(api: ApiState) -> APIRouter:
@@ -107,7 +107,7 @@ def hindsight_routes(api: ApiState) -> APIRouter:
         if api.hindsight is None:
             raise starting()
         wish = _wish(asked)
-        if faults := wish_faults(wish):
+        if faults := request_faults(wish):
             raise ApiFault.of_lines(400, faults, "labels and a time", "change the request")
         if api.hindsight.gate.locked():
             raise ApiFault(409, "another look back is running", "one at a time", "wait until it has ended")
@@ -125,8 +125,8 @@ def hindsight_routes(api: ApiState) -> APIRouter:
     return router
 
 
-def _wish(asked: HindsightIn) -> HindsightWish:
-    return HindsightWish(
+def _wish(asked: HindsightIn) -> HindsightRequest:
+    return HindsightRequest(
         labels=tuple(dict.fromkeys(asked.labels)),
         background=None if asked.background is None else tuple(dict.fromkeys(asked.background)),
         threshold=asked.threshold,
@@ -145,7 +145,7 @@ async def _from(first: str, lines: AsyncGenerator[str, None]) -> AsyncIterator[s
             yield line
 
 
-async def _lines(found: Hindsight, wish: HindsightWish, is_applied: bool) -> AsyncGenerator[str, None]:
+async def _lines(found: Hindsight, wish: HindsightRequest, is_applied: bool) -> AsyncGenerator[str, None]:
     """Yield the answer's lines. Holds the gate from the first line until it is closed: an answer that nobody
     reads, too, is closed when it is let go of, which a gate taken outside would not see.
     """
@@ -197,11 +197,11 @@ def _out(outcome: Outcome, is_applied: bool) -> HindsightOut:
     )
 
 
-def _compared(one: Compared) -> ComparedOut:
-    def said(answers: tuple[Answered, ...]) -> list[AnsweredOut]:
-        return [AnsweredOut.model_validate(answer) for answer in answers]
+def _compared(one: EventComparison) -> EventComparisonOut:
+    def said(answers: tuple[LabelProbability, ...]) -> list[LabelProbabilityOut]:
+        return [LabelProbabilityOut.model_validate(answer) for answer in answers]
 
-    return ComparedOut(
+    return EventComparisonOut(
         event_id=one.event_id,
         camera=one.camera,
         started_at=one.started_at,

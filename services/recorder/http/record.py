@@ -13,7 +13,7 @@ from services.recorder.http.models import ApiModel
 from services.recorder.http.state import ApiState
 from services.recorder.record import queries
 from services.recorder.record.queries import Totals
-from services.recorder.record.retention import Forecast, Limits, RetentionRule, forecast
+from services.recorder.record.retention import Forecast, RetentionLimits, RetentionRule, forecast
 from shared.clock import now_utc
 from shared.http_api import documented
 
@@ -63,7 +63,7 @@ def record_routes(api: ApiState) -> APIRouter:
         async with api.open_database().reading() as connection:
             expected = await forecast(connection, api.limits, now_utc(), free_bytes)
         fields = {name: getattr(expected, name) for name in Forecast.__dataclass_fields__}
-        fields |= {name: getattr(api.limits, name) for name in Limits.__dataclass_fields__}
+        fields |= {name: getattr(api.limits, name) for name in RetentionLimits.__dataclass_fields__}
         return RetentionOut.model_validate(fields)
 
     @router.get("/cameras")

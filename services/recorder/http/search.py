@@ -10,8 +10,8 @@ from pydantic import AwareDatetime, BaseModel
 from services.recorder.http.models import EventOut, event_out, media_url
 from services.recorder.http.state import ApiState, starting
 from services.recorder.search.text_requests import NoClassifier, TextsRefused
-from services.recorder.search.vectors import Within
-from services.recorder.search.words import Found, Hit, SearchWish
+from services.recorder.search.vectors import PictureFilter
+from services.recorder.search.words import Hit, SearchRequest, SearchResult
 from shared.http_api import ApiFault, IsoTime, documented
 
 QUERY_CHARS = 200
@@ -67,7 +67,9 @@ def search_routes(api: ApiState) -> APIRouter:
         if api.search is None:
             raise starting()
         try:
-            found = await api.search.find(SearchWish(q.strip(), Within(camera, since, until), limit))
+            found = await api.search.find(
+                SearchRequest(q.strip(), PictureFilter(camera, since, until), limit)
+            )
         except (NoClassifier, TextsRefused) as exc:
             raise texts_fault(exc) from exc
         response.headers["cache-control"] = "no-store"
@@ -88,7 +90,7 @@ def texts_fault(exc: NoClassifier | TextsRefused) -> ApiFault:
     return ApiFault(400, str(exc), "words that the model takes", "change the words")
 
 
-def _search_out(query: str, found: Found) -> SearchOut:
+def _search_out(query: str, found: SearchResult) -> SearchOut:
     return SearchOut(
         query=query,
         model=found.model,

@@ -13,7 +13,7 @@ from services.recorder.health.pipeline import Disk, Pipeline
 from services.recorder.media.files import MediaFolder
 from services.recorder.record.database import Database
 from services.recorder.record.feed import Feed
-from services.recorder.record.retention import Limits
+from services.recorder.record.retention import RetentionLimits
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.words import Search
 from shared.http_api import ApiFault
@@ -30,7 +30,7 @@ class ApiState:
     search: Search | None = None
     hindsight: Hindsight | None = None
     pipeline: Pipeline = field(default_factory=Pipeline)
-    limits: Limits = field(default_factory=Limits)
+    limits: RetentionLimits = field(default_factory=RetentionLimits)
     token: SecretStr | None = None
     cameras_url: str | None = None
     changed: Callable[[], None] = lambda: None

@@ -19,12 +19,12 @@ from redis.exceptions import RedisError
 
 from services.recorder.intake.waiting import WaitingClips
 from services.recorder.media.files import MediaFolder, MediaRefused, StagedMedia
-from services.recorder.media.values import KeptMedia
+from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.notify.outbox import Outbox
+from services.recorder.notify.outbox import NoticeOutbox
 from services.recorder.record.database import Database, DatabaseAway, DatabaseBusy, RowConflict
 from services.recorder.record.rows import SnippetRows, snippet_rows
-from services.recorder.record.transactions import Recorded, is_named_by_another, record_snippet
+from services.recorder.record.transactions import RecordedSnippet, is_named_by_another, record_snippet
 from shared.clock import now_utc
 from shared.contract import MEDIA, LabelsMessage, MediaMessage
 from shared.errors import ContractError, Permanent, Stopped, Transient, reason
@@ -55,7 +55,7 @@ class Intake:
     stop: asyncio.Event
     beat: Callable[[], None]
     recorded: Callable[[str], None]
-    outbox: Outbox = field(default_factory=lambda: Outbox(()))
+    outbox: NoticeOutbox = field(default_factory=lambda: NoticeOutbox(()))
     uncharge: Callable[[Delivery], Awaitable[None]] = _nothing  # see Consumer.uncharge
     written_at: float = field(default=float("-inf"), init=False)  # of the last committed row, monotonic
     waiting: WaitingClips = field(init=False)
@@ -147,7 +147,7 @@ class Intake:
 
     # -- the row
 
-    async def _record(self, rows: SnippetRows, clip: MediaMessage | None) -> Recorded:
+    async def _record(self, rows: SnippetRows, clip: MediaMessage | None) -> RecordedSnippet:
         """Write files and row; raise MediaRefused, with nothing written, when the disk does not take the files."""
         if clip is None:
             return await self._commit(rows, None)
@@ -167,7 +167,7 @@ class Intake:
             staging.add_done_callback(_discard)
             raise
 
-    async def _commit(self, rows: SnippetRows, staged: StagedMedia | None) -> Recorded:
+    async def _commit(self, rows: SnippetRows, staged: StagedMedia | None) -> RecordedSnippet:
         """Commit; wait for a database that is away until `stop`, for locks a while, then raise Transient."""
         backoff_s, busy, ends_at = 0.1, 0, time.monotonic() + self.database.lock_wait_s
         while True:
@@ -189,9 +189,9 @@ class Intake:
             if self.stop.is_set():
                 raise Transient("stopping")
 
-    async def _transaction(self, rows: SnippetRows, staged: StagedMedia | None) -> Recorded:
+    async def _transaction(self, rows: SnippetRows, staged: StagedMedia | None) -> RecordedSnippet:
         async with self.database.writing() as connection:
-            kept = staged.kept if staged is not None else KeptMedia()
+            kept = staged.kept if staged is not None else StoredMedia()
             if staged is not None and staged.was_there and await is_named_by_another(connection, rows, kept):
                 raise MediaRefused(f"{kept.clip_name}: belongs to another snippet", is_lasting=True)
             done = await record_snippet(connection, rows, kept, now_utc())
@@ -201,7 +201,7 @@ class Intake:
                 await asyncio.to_thread(staged.publish)
         return done
 
-    def _count(self, message: LabelsMessage, done: Recorded) -> None:
+    def _count(self, message: LabelsMessage, done: RecordedSnippet) -> None:
         self.recorded(message.header.snippet.event_id)
         header = message.header
         if done.is_new_event:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 
-from services.recorder.media.values import KeptMedia
+from services.recorder.media.values import StoredMedia
 from shared.contract import MediaMessage
 from shared.errors import ClipwatchError, reason
 from shared.files import sync_folder
@@ -47,7 +47,7 @@ class MediaRefused(ClipwatchError):
 class StagedMedia:
     """Files on the disk under temporary names, held by their locks. Its methods block: call them in a thread."""
 
-    kept: KeptMedia
+    kept: StoredMedia
     root: Path
     files: list[tuple[int, Path, Path]] = field(default_factory=list)  # handle, temporary, target
     was_there: bool = (
@@ -131,11 +131,11 @@ class MediaFolder:
         header = message.header
         day = header.started_at.astimezone(UTC).strftime("%Y/%m/%d")
         clip_name, thumbnail_name = f"{day}/{header.media_key}.mp4", f"{day}/{header.media_key}.jpg"
-        staged = StagedMedia(KeptMedia(clip_name, None, len(message.clip)), self.root)
+        staged = StagedMedia(StoredMedia(clip_name, None, len(message.clip)), self.root)
         try:
             self._write(staged, clip_name, message.clip)
             if message.thumbnail and self._thumbnail_is_kept(staged, thumbnail_name, message.thumbnail):
-                staged.kept = KeptMedia(clip_name, thumbnail_name, len(message.clip))
+                staged.kept = StoredMedia(clip_name, thumbnail_name, len(message.clip))
         except MediaRefused:
             staged.discard()
             raise

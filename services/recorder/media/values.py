@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class KeptMedia:
+class StoredMedia:
     """The files of a snippet, as names below the media folder; None: there is none."""
 
     clip_name: str | None = None

@@ -23,7 +23,7 @@ EVENT_TYPE = "detection"
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
+class Announcement:
     """What was told to a broker of a camera, or of the installation itself (`camera` empty)."""
 
     camera: str
@@ -45,18 +45,18 @@ class Announced:
         return [f"{self.topic}/{self.camera}/{part}" for part in STATE_TOPICS] if self.camera else []
 
 
-def announced(topic: str, discovery: str, installation: str, target: str, camera: str) -> Announced:
+def announced(topic: str, discovery: str, installation: str, target: str, camera: str) -> Announcement:
     """Return what is told of a camera, or of the installation (`camera` empty)."""
     node = _node(f"clipwatch_{installation}_{target}" + (f"_{camera}" if camera else ""))
-    return Announced(camera, topic, discovery, node)
+    return Announcement(camera, topic, discovery, node)
 
 
-def announced_before(topic: str, discovery: str, target: str, camera: str) -> Announced:
+def announced_before(topic: str, discovery: str, target: str, camera: str) -> Announcement:
     """Return what versions without an installation's id told of a camera."""
-    return Announced(camera, topic, discovery, _node(f"clipwatch_{target}_{camera}"))
+    return Announcement(camera, topic, discovery, _node(f"clipwatch_{target}_{camera}"))
 
 
-def camera_configs(said: Announced, name: str, page: str) -> list[Config]:
+def camera_configs(said: Announcement, name: str, page: str) -> list[Config]:
     """Return the entities of a camera; `name` is what people call it."""
     base = f"{said.topic}/{said.camera}"
     available = [{"topic": f"{said.topic}/status"}, {"topic": f"{base}/availability"}]
@@ -87,7 +87,7 @@ def camera_configs(said: Announced, name: str, page: str) -> list[Config]:
     return _configs(said, CAMERA_ENTITIES, fields, common)
 
 
-def installation_configs(said: Announced, page: str) -> list[Config]:
+def installation_configs(said: Announcement, page: str) -> list[Config]:
     """Return the one entity of the installation: whether something is wrong, and what."""
     health = f"{said.topic}/health"
     problem = {
@@ -104,7 +104,7 @@ def installation_configs(said: Announced, page: str) -> list[Config]:
 
 
 def _configs(
-    said: Announced,
+    said: Announcement,
     entities: Sequence[tuple[str, str]],
     fields: dict[str, dict[str, Any]],
     common: dict[str, Any],  # Any: JSON

@@ -30,11 +30,11 @@ from typing import Any, Protocol
 import aiomqtt
 from paho.mqtt.reasoncodes import ReasonCode
 
-from services.recorder.gaps.values import CameraNow, Gap
+from services.recorder.gaps.values import Gap, LiveCamera
 from services.recorder.gaps.watch import OpenGap
 from services.recorder.notify import homeassistant
 from services.recorder.notify.file import MqttTarget
-from services.recorder.notify.homeassistant import EVENT_TYPE, Announced
+from services.recorder.notify.homeassistant import EVENT_TYPE, Announcement
 from services.recorder.notify.payload import event_json, gap_json, gap_type, notice_json
 from services.recorder.notify.port import ChannelAway, Notice
 from services.recorder.record.values import Event
@@ -65,16 +65,16 @@ class RecordView(Protocol):
     async def recorded_cameras(self) -> Sequence[str]:
         """Return the cameras that have events and pass the filter, configured or not."""
 
-    async def announced(self) -> list[Announced]:
+    async def announced(self) -> list[Announcement]:
         """Return what this target was told of, and was not taken back."""
 
-    async def remember(self, said: Announced) -> None:
+    async def remember(self, said: Announcement) -> None:
         """Keep that this is told."""
 
     async def forget(self, camera: str) -> None:
         """Keep that this was taken back."""
 
-    def live_cameras(self) -> Mapping[str, CameraNow] | None:
+    def live_cameras(self) -> Mapping[str, LiveCamera] | None:
         """Return the configured cameras that pass the filter; None: nobody says which there are."""
 
     def open_gaps(self) -> Sequence[OpenGap]:
@@ -221,11 +221,11 @@ class Mqtt:
 
     # -- what is announced, and taken back
 
-    def _said(self, camera: str) -> Announced:
+    def _said(self, camera: str) -> Announcement:
         target = self._target
         return homeassistant.announced(target.topic, target.discovery, self._installation, self._name, camera)
 
-    async def _announce(self, said: Announced, configs: Sequence[homeassistant.Config]) -> None:
+    async def _announce(self, said: Announcement, configs: Sequence[homeassistant.Config]) -> None:
         await self._record.remember(said)  # first: what is announced can always be taken back
         for topic, config in configs:
             await self._retain(topic, _json(config))
@@ -245,7 +245,7 @@ class Mqtt:
             if said != self._said(said.camera) or (said.camera and said.camera not in cameras):
                 await self._take_back(said)
 
-    async def _take_back(self, said: Announced) -> None:
+    async def _take_back(self, said: Announcement) -> None:
         if said.camera:  # first, for whoever keeps the entity or knows no discovery
             await self._publish(f"{said.topic}/{said.camera}/availability", OFFLINE, is_retained=True)
         await self._empty([*said.config_topics, *said.state_topics])

@@ -27,7 +27,7 @@ GIVEN_BACK = EPOCH  # `held_until` of a lease that nobody holds
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueNotice:
     """A row that is to be looked at."""
 
     event_id: str
@@ -38,7 +38,7 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentNotice:
     """What a target was told of an event."""
 
     said: str
@@ -48,7 +48,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Outbox:
+class NoticeOutbox:
     """Notes changes of events for every target."""
 
     targets: tuple[str, ...]
@@ -122,7 +122,7 @@ async def introduce(connection: AsyncConnection, targets: Sequence[str], now: da
     await connection.execute(insert_or_keep(dialect, table, "target"), holders)
 
 
-async def find_due(connection: AsyncConnection, target: str, now: datetime, limit: int) -> list[Due]:
+async def find_due(connection: AsyncConnection, target: str, now: datetime, limit: int) -> list[DueNotice]:
     """Return what is due for a target, the longest waiting first."""
     query = (
         select(
@@ -139,7 +139,7 @@ async def find_due(connection: AsyncConnection, target: str, now: datetime, limi
         .order_by(notices.c.due_at)
         .limit(limit)
     )
-    return [Due(*row) for row in await connection.execute(query)]
+    return [DueNotice(*row) for row in await connection.execute(query)]
 
 
 async def is_cooling(
@@ -161,7 +161,9 @@ async def is_cooling(
     return (await connection.execute(query)).first() is not None
 
 
-async def settle(connection: AsyncConnection, target: str, due: Due, sent: Sent | None = None) -> None:
+async def settle(
+    connection: AsyncConnection, target: str, due: DueNotice, sent: SentNotice | None = None
+) -> None:
     """Close a row, unless its event changed since it was read; None: there was nothing to tell."""
     values: dict[str, object] = {
         "due_at": case((notices.c.version == due.version, None), else_=notices.c.due_at),
@@ -174,7 +176,7 @@ async def settle(connection: AsyncConnection, target: str, due: Due, sent: Sent 
     await connection.execute(update(notices).where(_key(target, due)).values(values))
 
 
-async def postpone(connection: AsyncConnection, target: str, due: Due, until: datetime) -> None:
+async def postpone(connection: AsyncConnection, target: str, due: DueNotice, until: datetime) -> None:
     """Try this row again at `until`."""
     await connection.execute(
         update(notices).where(_key(target, due)).values(attempts=due.attempts + 1, due_at=until)
@@ -235,5 +237,5 @@ async def give_lease_back(connection: AsyncConnection, target: str, holder: str)
     await connection.execute(update(table).where(mine).values(held_until=GIVEN_BACK))
 
 
-def _key(target: str, due: Due) -> ColumnElement[bool]:
+def _key(target: str, due: DueNotice) -> ColumnElement[bool]:
     return and_(notices.c.target == target, notices.c.event_id == due.event_id)

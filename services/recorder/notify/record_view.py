@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import delete, select, update
 
-from services.recorder.gaps.values import CameraNow
+from services.recorder.gaps.values import LiveCamera
 from services.recorder.gaps.watch import LiveState, OpenGap
 from services.recorder.media.files import MediaFolder
 from services.recorder.notify.filters import Filter
-from services.recorder.notify.homeassistant import Announced
+from services.recorder.notify.homeassistant import Announcement
 from services.recorder.notify.mqtt import PICTURE_MAX_BYTES, CameraState
 from services.recorder.record import queries
 from services.recorder.record.database import Database, insert_or_keep
@@ -25,7 +25,7 @@ LOOKED_AT = 50  # accepted events of a camera among which one that passes the fi
 
 
 @dataclass(frozen=True, slots=True)
-class StateOfRecord:
+class DatabaseRecordView:
     """Implements mqtt.RecordView for one target."""
 
     database: Database
@@ -46,14 +46,14 @@ class StateOfRecord:
             seen = [named.name for named in await queries.seen_cameras(connection)]
         return [camera for camera in seen if self.filter.takes_camera(camera)][:CAMERAS_MAX]
 
-    async def announced(self) -> list[Announced]:
+    async def announced(self) -> list[Announcement]:
         table = announcements
         columns = (table.c.camera, table.c.topic, table.c.discovery, table.c.node)
         query = select(*columns).where(table.c.target == self.target).order_by(table.c.camera)
         async with self.database.reading() as connection:
-            return [Announced(*row) for row in await connection.execute(query)]
+            return [Announcement(*row) for row in await connection.execute(query)]
 
-    async def remember(self, said: Announced) -> None:
+    async def remember(self, said: Announcement) -> None:
         table = announcements
         row = {"topic": said.topic, "discovery": said.discovery, "node": said.node}
         key = {"target": self.target, "camera": said.camera}
@@ -70,7 +70,7 @@ class StateOfRecord:
         async with self.database.writing() as connection:
             await connection.execute(delete(table).where(*mine))
 
-    def live_cameras(self) -> Mapping[str, CameraNow] | None:
+    def live_cameras(self) -> Mapping[str, LiveCamera] | None:
         if self.live.cameras is None:
             return None
         taken = [one for one in self.live.cameras.values() if self.filter.takes_camera(one.id)]

@@ -44,7 +44,7 @@ class EventFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class LastSeen:
     """A camera or label that was seen, and when its newest event started."""
 
     name: str
@@ -156,16 +156,16 @@ async def find_frames(connection: AsyncConnection, event_id: str) -> list[Frames
     return [_frames(snippet, rows) for snippet, rows in sorted(by_snippet.items())]
 
 
-async def seen_cameras(connection: AsyncConnection) -> list[Named]:
+async def seen_cameras(connection: AsyncConnection) -> list[LastSeen]:
     """Return all cameras of the record, by name."""
     query = select(events.c.camera, func.max(events.c.started_at)).group_by(events.c.camera)
-    return [Named(*row) for row in await connection.execute(query.order_by(events.c.camera))]
+    return [LastSeen(*row) for row in await connection.execute(query.order_by(events.c.camera))]
 
 
-async def seen_labels(connection: AsyncConnection) -> list[Named]:
+async def seen_labels(connection: AsyncConnection) -> list[LastSeen]:
     """Return all labels that were ever accepted, by name."""
     query = select(detections.c.label, func.max(detections.c.event_started_at)).group_by(detections.c.label)
-    return [Named(*row) for row in await connection.execute(query.order_by(detections.c.label))]
+    return [LastSeen(*row) for row in await connection.execute(query.order_by(detections.c.label))]
 
 
 async def find_totals(connection: AsyncConnection) -> Totals:

@@ -59,7 +59,7 @@ class RetentionRule(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RetentionLimits:
     """0: no limit. Of several rules that fit an event the longest holds; without one, `days`."""
 
     days: float = 0
@@ -81,7 +81,7 @@ class Forecast:
     excess_bytes: int
 
 
-def aged(limits: Limits, now: datetime) -> ColumnElement[bool]:
+def aged(limits: RetentionLimits, now: datetime) -> ColumnElement[bool]:
     """Return the condition for events that are older than every rule that fits them allows.
 
     An event is as old as the later of its start and its row: the camera's clock may have been wrong.
@@ -121,7 +121,9 @@ def _removable(now: datetime) -> ColumnElement[bool]:
     return and_(events.c.is_protected == false(), events.c.is_open == false(), settled)
 
 
-async def forecast(connection: AsyncConnection, limits: Limits, now: datetime, free_bytes: int) -> Forecast:
+async def forecast(
+    connection: AsyncConnection, limits: RetentionLimits, now: datetime, free_bytes: int
+) -> Forecast:
     """Return what a pass would remove; changes nothing."""
     condition = and_(aged(limits, now), _removable(now))
     query = select(func.count(), func.max(events.c.started_at)).select_from(events).where(condition)
@@ -129,7 +131,7 @@ async def forecast(connection: AsyncConnection, limits: Limits, now: datetime, f
     return Forecast(int(n_events), newest, await _excess_bytes(connection, limits, free_bytes))
 
 
-async def _excess_bytes(connection: AsyncConnection, limits: Limits, free_bytes: int) -> int:
+async def _excess_bytes(connection: AsyncConnection, limits: RetentionLimits, free_bytes: int) -> int:
     excess = 0
     if limits.size_bytes:
         excess = await clip_bytes(connection) - limits.size_bytes
@@ -196,7 +198,7 @@ class Retention:
     database: Database
     media: MediaFolder
     metrics: RecorderMetrics
-    limits: Limits
+    limits: RetentionLimits
     clock: Callable[[], datetime] = now_utc
     free_bytes: Callable[[], int] | None = None  # of the disk; None: asks it
     hold_s: float = HOLD_S

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from services.recorder.media.values import KeptMedia
+from services.recorder.media.values import StoredMedia
 from shared.clock import to_millis
 from shared.contract import LabelsHeader, LabelsMessage
 from shared.errors import Permanent
@@ -189,7 +189,7 @@ def _embeddings(message: LabelsMessage) -> Sequence[Row]:
     ]
 
 
-def merged_media(recorded: KeptMedia | None, new: KeptMedia) -> KeptMedia:
+def merged_media(recorded: StoredMedia | None, new: StoredMedia) -> StoredMedia:
     """Return the media that a snippet has: what was kept once stays, since its entry is gone from the stream."""
     return recorded if recorded is not None and recorded.clip_name is not None else new
 

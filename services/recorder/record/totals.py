@@ -29,7 +29,7 @@ Key = tuple[date, str]  # UTC day of the start, camera
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class TotalsShare:
     """What some events add to the totals."""
 
     n_events: int = 0
@@ -38,16 +38,16 @@ class Share:
     n_lost: int = 0
     clip_bytes: int = 0
 
-    def minus(self, other: Share) -> Share:
+    def minus(self, other: TotalsShare) -> TotalsShare:
         """Return the difference, number by number."""
         mine, others = asdict(self), asdict(other)
-        return Share(**{name: value - others[name] for name, value in mine.items()})
+        return TotalsShare(**{name: value - others[name] for name, value in mine.items()})
 
 
-NOTHING = Share()
+NOTHING = TotalsShare()
 
 
-async def shares(connection: AsyncConnection, condition: ColumnElement[bool]) -> dict[Key, Share]:
+async def shares(connection: AsyncConnection, condition: ColumnElement[bool]) -> dict[Key, TotalsShare]:
     """Return what the events that fit add to each row of the totals, counted from the rows."""
     day = func.date(events.c.started_at, type_=Date)
     of_events = (
@@ -55,9 +55,9 @@ async def shares(connection: AsyncConnection, condition: ColumnElement[bool]) ->
         .where(condition)
         .group_by(day, events.c.camera)
     )
-    found: dict[Key, Share] = {}
+    found: dict[Key, TotalsShare] = {}
     for at, camera, n_events, n_accepted in await connection.execute(of_events):
-        found[(at, camera)] = Share(int(n_events), int(n_accepted))
+        found[(at, camera)] = TotalsShare(int(n_events), int(n_accepted))
     if not found:
         return found
     of_snippets = (
@@ -75,19 +75,19 @@ async def shares(connection: AsyncConnection, condition: ColumnElement[bool]) ->
     )
     for at, camera, n_snippets, n_lost, clip_bytes in await connection.execute(of_snippets):
         known = found.get((at, camera), NOTHING)
-        found[(at, camera)] = Share(
+        found[(at, camera)] = TotalsShare(
             known.n_events, known.n_accepted, int(n_snippets), int(n_lost), int(clip_bytes)
         )
     return found
 
 
-async def shares_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[Key, Share]:
+async def shares_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[Key, TotalsShare]:
     """Return what these events add; lock them first, or the answer is old before it is used."""
     return await shares(connection, events.c.id.in_(ids)) if ids else {}
 
 
 async def add_difference(
-    connection: AsyncConnection, before: Mapping[Key, Share], after: Mapping[Key, Share]
+    connection: AsyncConnection, before: Mapping[Key, TotalsShare], after: Mapping[Key, TotalsShare]
 ) -> None:
     """Bring the totals from `before` to `after`; rows that come to nothing are removed."""
     for key in sorted({*before, *after}):
@@ -96,7 +96,7 @@ async def add_difference(
             await _add(connection, key, change)
 
 
-async def _add(connection: AsyncConnection, key: Key, change: Share) -> None:
+async def _add(connection: AsyncConnection, key: Key, change: TotalsShare) -> None:
     row = _row(key)
     values = {name: day_totals.c[name] + value for name, value in asdict(change).items()}
     added = await connection.execute(update(day_totals).where(row).values(values))
@@ -148,10 +148,12 @@ async def correct(connection: AsyncConnection, key: Key) -> bool:
     return is_wrong
 
 
-async def _kept(connection: AsyncConnection, day: date) -> dict[Key, Share]:
+async def _kept(connection: AsyncConnection, day: date) -> dict[Key, TotalsShare]:
     columns = (day_totals.c[name] for name in asdict(NOTHING))
     query = select(day_totals.c.camera, *columns).where(day_totals.c.day == day)
-    return {(day, camera): Share(*map(int, values)) for camera, *values in await connection.execute(query)}
+    return {
+        (day, camera): TotalsShare(*map(int, values)) for camera, *values in await connection.execute(query)
+    }
 
 
 async def day_before(connection: AsyncConnection, day: date | None) -> date | None:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Table, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.recorder.media.values import KeptMedia
+from services.recorder.media.values import StoredMedia
 from services.recorder.record.database import insert_or_keep
 from services.recorder.record.rows import (
     Row,
@@ -38,17 +38,17 @@ LOOKED_AT_ONCE = 5000  # open events that are watched
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedSnippet:
     """What a transaction changed, and the files that the snippet's row names now."""
 
     is_new_event: bool
     is_new_snippet: bool
-    media: KeptMedia = field(default_factory=KeptMedia)
+    media: StoredMedia = field(default_factory=StoredMedia)
 
 
 async def record_snippet(
-    connection: AsyncConnection, rows: SnippetRows, media: KeptMedia, now: datetime
-) -> Recorded:
+    connection: AsyncConnection, rows: SnippetRows, media: StoredMedia, now: datetime
+) -> RecordedSnippet:
     """Write one snippet and bring its event up to date. Any order and any repetition end in the same rows.
 
     Of two answers for the same snippet the one decided later stands.
@@ -58,7 +58,7 @@ async def record_snippet(
     before = {} if event is None else await shares_of(connection, [rows.event_id])
     columns = (snippets.c.labelled_at, snippets.c.clip_name, snippets.c.thumbnail_name, snippets.c.clip_bytes)
     known = (await connection.execute(select(*columns).where(key))).one_or_none()
-    kept = KeptMedia(known.clip_name, known.thumbnail_name, known.clip_bytes) if known else None
+    kept = StoredMedia(known.clip_name, known.thumbnail_name, known.clip_bytes) if known else None
     media = merged_media(kept, media)
     if known is None:
         values = {**rows.columns, **media.columns, "recorded_at": now}
@@ -71,10 +71,10 @@ async def record_snippet(
         await _replace_frames(connection, rows, is_known=known is not None)
     await derive(connection, rows.event_id, event, now)
     await add_difference(connection, before, await shares_of(connection, [rows.event_id]))
-    return Recorded(event is None, known is None, media)
+    return RecordedSnippet(event is None, known is None, media)
 
 
-async def is_named_by_another(connection: AsyncConnection, rows: SnippetRows, media: KeptMedia) -> bool:
+async def is_named_by_another(connection: AsyncConnection, rows: SnippetRows, media: StoredMedia) -> bool:
     """Return whether the row of another snippet, of about the same day, names this clip."""
     at = rows.columns["started_at"]
     named = (
@@ -154,7 +154,7 @@ async def derive(connection: AsyncConnection, event_id: str, before: Row | None,
 
 
 @dataclass(slots=True)
-class QuietEvents:
+class QuietEventCloser:
     """Which open events did not change for `close_after_s`, by this process's own seconds: no clocks are compared."""
 
     close_after_s: float

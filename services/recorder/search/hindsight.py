@@ -36,7 +36,7 @@ from services.recorder.record.schema import (
 )
 from services.recorder.record.totals import add_difference, shares_of
 from services.recorder.record.transactions import derive
-from services.recorder.search.text_requests import Texts, TextsRefused
+from services.recorder.search.text_requests import TextEmbedder, TextsRefused
 from shared.clock import now_utc
 from shared.contract import (
     Box,
@@ -58,7 +58,7 @@ _ANSWER = ("model", "reason", "label_set", "decision", "accepted", "peaks", "lab
 
 
 @dataclass(frozen=True, slots=True)
-class HindsightWish:
+class HindsightRequest:
     """Which events, and what is asked of them. None: as it was asked then."""
 
     labels: tuple[str, ...]
@@ -71,7 +71,7 @@ class HindsightWish:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class LabelProbability:
     """An accepted label with its averaged peak probability."""
 
     label: str
@@ -79,15 +79,15 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class EventComparison:
     """An event whose labels would differ; labels best first."""
 
     event_id: str
     camera: str
     started_at: datetime
     thumbnail_name: str | None
-    recorded: tuple[Answered, ...]
-    hindsight: tuple[Answered, ...]
+    recorded: tuple[LabelProbability, ...]
+    hindsight: tuple[LabelProbability, ...]
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ class Outcome:
     n_written: int = 0  # snippets whose answer was replaced
     recorded: Counter[str] = field(default_factory=Counter)
     hindsight: Counter[str] = field(default_factory=Counter)
-    shown: list[Compared] = field(default_factory=list)
+    shown: list[EventComparison] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +123,11 @@ class _EventData:
 class Hindsight:
     """Answers wishes over one record; one at a time, which `gate` is for."""
 
-    texts: Texts
+    texts: TextEmbedder
     database: Database
     gate: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def run(self, wish: HindsightWish, is_applied: bool) -> AsyncIterator[Outcome]:
+    async def run(self, wish: HindsightRequest, is_applied: bool) -> AsyncIterator[Outcome]:
         """Yield the outcome so far after every page of events; the last one is complete.
 
         Raises NoClassifier or TextsRefused before anything is written, DatabaseAway or DatabaseBusy at any time: each
@@ -173,21 +173,21 @@ class Hindsight:
                 await asyncio.sleep(0.02 * attempt)
 
 
-def _events_of(wish: HindsightWish) -> list[Any]:  # Any: SQLAlchemy's conditions
+def _events_of(wish: HindsightRequest) -> list[Any]:  # Any: SQLAlchemy's conditions
     wanted: list[Any] = [events.c.started_at >= wish.since, events.c.started_at < wish.until]
     if wish.camera is not None:
         wanted.append(events.c.camera == wish.camera)
     return wanted
 
 
-async def count_events(connection: AsyncConnection, wish: HindsightWish) -> int:
+async def count_events(connection: AsyncConnection, wish: HindsightRequest) -> int:
     """Return how many events a wish is about."""
     query = select(func.count()).select_from(events).where(*_events_of(wish))
     return int((await connection.execute(query)).scalar_one())
 
 
 async def page_of_events(
-    connection: AsyncConnection, wish: HindsightWish, before: tuple[datetime, str] | None
+    connection: AsyncConnection, wish: HindsightRequest, before: tuple[datetime, str] | None
 ) -> list[_EventData]:
     """Return the next events, newest first, with their snippets and pictures."""
     at, key = events.c.started_at, events.c.id
@@ -217,7 +217,7 @@ async def page_of_events(
     ]
 
 
-def _label_set(row: Row[Any], wish: HindsightWish) -> LabelSet:
+def _label_set(row: Row[Any], wish: HindsightRequest) -> LabelSet:
     """Return what a snippet would be asked: the new words, beside or in place of those of then."""
     then = LabelSet.model_validate_json(row.label_set)
     labels = (*then.labels, *wish.labels) if wish.adds else wish.labels
@@ -241,7 +241,7 @@ def _limited(labels: tuple[str, ...], background: tuple[str, ...]) -> LabelSet:
 
 def _decide_all(
     page: Sequence[_EventData],
-    wish: HindsightWish,
+    wish: HindsightRequest,
     embedded: Mapping[LabelSet, EmbeddedLabelSet],
     outcome: Outcome,
     is_applied: bool,
@@ -329,13 +329,15 @@ def _compare(data: _EventData, states: Sequence[SnippetState], outcome: Outcome)
     if len(outcome.shown) < SHOWN_MAX:
         event = data.event
         outcome.shown.append(
-            Compared(event.id, event.camera, event.started_at, event.thumbnail_name, recorded, hindsight)
+            EventComparison(
+                event.id, event.camera, event.started_at, event.thumbnail_name, recorded, hindsight
+            )
         )
 
 
-def _labels(data: _EventData, states: Sequence[SnippetState]) -> tuple[Answered, ...]:
+def _labels(data: _EventData, states: Sequence[SnippetState]) -> tuple[LabelProbability, ...]:
     found = detections_of(data.event.id, data.event.camera, states)
-    return tuple(Answered(row["label"], row["probability"]) for row in found)
+    return tuple(LabelProbability(row["label"], row["probability"]) for row in found)
 
 
 async def replace_answers(
@@ -404,7 +406,7 @@ def _of_snippet(table: Table) -> ColumnElement[bool]:
     return and_(table.c.event_id == bindparam("the_event"), table.c.snippet == bindparam("the_snippet"))
 
 
-def wish_faults(wish: HindsightWish) -> list[str]:
+def request_faults(wish: HindsightRequest) -> list[str]:
     """Return what is wrong with a wish beyond its types."""
     faults = []
     if not wish.labels:

@@ -25,7 +25,7 @@ from sqlalchemy import or_, select
 
 from services.recorder.record.database import Database
 from services.recorder.record.schema import events, frame_embeddings, snippets
-from services.recorder.search.vectors import Embedded, Picture, Vectors, Within
+from services.recorder.search.vectors import EmbeddedPicture, Picture, PictureFilter, Vectors
 from shared.clock import now_utc
 from shared.errors import ConfigError, Transient, reason
 from shared.files import write_durably
@@ -207,7 +207,7 @@ class EmbeddingIndex:
             columns = (snippets.c.event_id, snippets.c.snippet, snippets.c.model)
             said = await connection.execute(select(*columns).where(snippets.c.event_id.in_(list(cameras))))
             missing = {(row.event_id, row.snippet, row.model) for row in said} - self._known
-            found: dict[tuple[str, int], list[Embedded]] = {}
+            found: dict[tuple[str, int], list[EmbeddedPicture]] = {}
             if missing:
                 table = frame_embeddings
                 rows = await connection.execute(
@@ -226,14 +226,14 @@ class EmbeddingIndex:
                         row.embedding
                     ) == 2 * row.dim:
                         picture = Picture(row.event_id, row.snippet, row.picture)
-                        one = Embedded(picture, cameras[row.event_id], row.captured_at, row.embedding)
+                        one = EmbeddedPicture(picture, cameras[row.event_id], row.captured_at, row.embedding)
                         found.setdefault((row.model, row.dim), []).append(one)
         if found:
             await asyncio.to_thread(self._append, found)
         self._known |= missing
         return len(page), page[-1].updated_at, page[-1].id
 
-    def _append(self, found: dict[tuple[str, int], list[Embedded]]) -> None:
+    def _append(self, found: dict[tuple[str, int], list[EmbeddedPicture]]) -> None:
         for (model, dim), embedded in found.items():
             if (model, dim) not in self._vectors:
                 name = hashlib.sha256(f"{model}/{dim}".encode()).hexdigest()[:16]
@@ -269,7 +269,9 @@ class EmbeddingIndex:
         searched = vectors.n if vectors else 0
         return Extent(searched, all_rows - searched, self._is_complete)
 
-    async def nearest(self, model: str, query: NDArray[np.float32], within: Within, n: int) -> list[Picture]:
+    async def nearest(
+        self, model: str, query: NDArray[np.float32], within: PictureFilter, n: int
+    ) -> list[Picture]:
         """Return the up to `n` pictures of `model` that are nearest to `query`, about best first."""
         vectors = self._vectors.get((model, len(query)))
         if vectors is None or not vectors.n:

@@ -31,7 +31,7 @@ class TextsRefused(Permanent):
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class TextEmbedder:
     """The way to the classifier. A question waits `deadline_s` at most."""
 
     redis: Redis

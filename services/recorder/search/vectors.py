@@ -49,7 +49,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddedPicture:
     """A picture to be indexed; `embedding` is float16[D], little-endian, as the database holds it."""
 
     picture: Picture
@@ -59,7 +59,7 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True)
-class Within:
+class PictureFilter:
     """What a search is limited to; None: not limited."""
 
     camera: str | None = None
@@ -112,7 +112,7 @@ class Vectors:
             rows = np.memmap(self.folder / "rows.bin", ROW, "r", shape=(self.n,))
         self._mapped = (codes, rows)
 
-    def append(self, found: Sequence[Embedded]) -> int:
+    def append(self, found: Sequence[EmbeddedPicture]) -> int:
         """Add rows durably; return how many: zeros stand for pictures that could not be read, and are left out."""
         if not found:
             return 0
@@ -164,7 +164,7 @@ class Vectors:
         for high, low, snippet in np.unique(self._mapped[1][["high", "low", "snippet"]]):
             yield str(UUID(int=(int(high) << 64) | int(low))), int(snippet)
 
-    def nearest(self, query: NDArray[np.float32], within: Within, n: int) -> list[Picture]:
+    def nearest(self, query: NDArray[np.float32], within: PictureFilter, n: int) -> list[Picture]:
         """Return the up to `n` pictures with the largest (approximate) cosine to `query`, best first."""
         codes, rows = self._mapped
         scores = np.full(len(rows), -np.inf, dtype=np.float32)
@@ -181,7 +181,7 @@ class Vectors:
         best = best[np.argsort(-scores[best], kind="stable")]
         return [_picture(rows[index]) for index in best if np.isfinite(scores[index])]
 
-    def _fits(self, rows: NDArray[np.void], within: Within) -> NDArray[np.bool_]:
+    def _fits(self, rows: NDArray[np.void], within: PictureFilter) -> NDArray[np.bool_]:
         fits = np.ones(len(rows), dtype=np.bool_)
         if within.camera is not None:
             camera = self.cameras.index(within.camera) if within.camera in self.cameras else -1

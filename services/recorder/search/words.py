@@ -19,8 +19,8 @@ from services.recorder.record.queries import find_events_by_id
 from services.recorder.record.schema import frame_embeddings, snippets
 from services.recorder.record.values import Event
 from services.recorder.search.index import EmbeddingIndex, Extent
-from services.recorder.search.text_requests import Texts
-from services.recorder.search.vectors import Picture, Within
+from services.recorder.search.text_requests import TextEmbedder
+from services.recorder.search.vectors import Picture, PictureFilter
 from shared.contract import LabelSet
 
 CATCH_UP_S = 2.0  # what was recorded just now is waited for this long
@@ -32,11 +32,11 @@ KEYS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class SearchWish:
+class SearchRequest:
     """What is looked for."""
 
     query: str
-    within: Within = field(default_factory=Within)
+    within: PictureFilter = field(default_factory=PictureFilter)
     limit: int = 24
 
 
@@ -56,7 +56,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """The answer to a search; `took_s` without the classifier's part, `text_s`."""
 
     model: str
@@ -70,13 +70,13 @@ class Found:
 class Search:
     """Answers searches over one record."""
 
-    texts: Texts
+    texts: TextEmbedder
     index: EmbeddingIndex
     database: Database
     catch_up_s: float = CATCH_UP_S
     _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
-    async def find(self, wish: SearchWish) -> Found:
+    async def find(self, wish: SearchRequest) -> SearchResult:
         """Return the events that fit best; raise NoClassifier, TextsRefused, DatabaseAway or DatabaseBusy."""
         began = time.perf_counter()
         embedded = await self.texts.ask(LabelSet(labels=(wish.query,)), with_others=False)
@@ -86,9 +86,9 @@ class Search:
         async with self._gate:
             hits = await self._hits(embedded.name, query, wish)
         extent = self.index.extent(embedded.name, len(query))
-        return Found(embedded.name, tuple(hits), extent, asked - began, time.perf_counter() - asked)
+        return SearchResult(embedded.name, tuple(hits), extent, asked - began, time.perf_counter() - asked)
 
-    async def _hits(self, model: str, query: NDArray[np.float32], wish: SearchWish) -> list[Hit]:
+    async def _hits(self, model: str, query: NDArray[np.float32], wish: SearchRequest) -> list[Hit]:
         n = max(64, PICTURES_AN_EVENT * wish.limit)
         for _ in range(ROUNDS):
             candidates = await self.index.nearest(model, query, wish.within, n)

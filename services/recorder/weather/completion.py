@@ -49,7 +49,7 @@ MEMORY = 1000  # places and questions remembered
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class WeatherQuery:
     """What is asked of the provider: a place now (`hour` 0), or at an hour since 1970."""
 
     place: Place
@@ -57,7 +57,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Lacking:
+class EventWithoutWeather:
     """An event without weather."""
 
     id: str
@@ -83,7 +83,7 @@ class WeatherCompletion:
     changed: Callable[[], None]
     clock: Callable[[], datetime] = now_utc
     _kick: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    _waits: OrderedDict[Question, _Wait] = field(default_factory=OrderedDict, init=False)
+    _waits: OrderedDict[WeatherQuery, _Wait] = field(default_factory=OrderedDict, init=False)
     _newest: OrderedDict[Place, tuple[int, datetime, datetime]] = field(
         default_factory=OrderedDict, init=False
     )
@@ -140,7 +140,7 @@ class WeatherCompletion:
 
     # -- what is to do
 
-    async def _lacking(self, before: tuple[datetime, str] | None) -> list[Lacking]:
+    async def _lacking(self, before: tuple[datetime, str] | None) -> list[EventWithoutWeather]:
         now = self.clock()
         query = (
             select(events.c.id, events.c.started_at, events.c.latitude, events.c.longitude)
@@ -158,19 +158,22 @@ class WeatherCompletion:
             query = query.where(or_(events.c.started_at < before[0], events.c.id < before[1]))
         async with self.database.reading() as connection:
             found = (await connection.execute(query)).all()
-        return [Lacking(row.id, row.started_at, Place.around(row.latitude, row.longitude)) for row in found]
+        return [
+            EventWithoutWeather(row.id, row.started_at, Place.around(row.latitude, row.longitude))
+            for row in found
+        ]
 
-    def _grouped(self, page: Sequence[Lacking]) -> dict[Question, list[Lacking]]:
-        now, groups = self.clock(), dict[Question, list[Lacking]]()
+    def _grouped(self, page: Sequence[EventWithoutWeather]) -> dict[WeatherQuery, list[EventWithoutWeather]]:
+        now, groups = self.clock(), dict[WeatherQuery, list[EventWithoutWeather]]()
         for event in page:
             is_recent = now - event.started_at < RECENT
             hour = 0 if is_recent else (epoch_ms(event.started_at) + 1_800_000) // 3_600_000
-            groups.setdefault(Question(event.place, hour), []).append(event)
+            groups.setdefault(WeatherQuery(event.place, hour), []).append(event)
         return groups
 
     # -- answers
 
-    async def _known(self, question: Question, group: Sequence[Lacking]) -> int | None:
+    async def _known(self, question: WeatherQuery, group: Sequence[EventWithoutWeather]) -> int | None:
         """Return a report that fits all of the group: the place's newest while it is fresh, or one near in time."""
         now = self.clock()
         newest = self._newest.get(question.place)
@@ -197,11 +200,11 @@ class WeatherCompletion:
             self._remember(question.place, found.id, found.fetched_at, found.observed_at)
         return int(found.id)
 
-    def _is_due(self, question: Question) -> bool:
+    def _is_due(self, question: WeatherQuery) -> bool:
         wait, now = self._waits.get(question), time.monotonic()
         return now >= self._limited_until and (wait is None or now >= wait.until)
 
-    async def _ask(self, question: Question, group: Sequence[Lacking]) -> int | None:
+    async def _ask(self, question: WeatherQuery, group: Sequence[EventWithoutWeather]) -> int | None:
         try:
             if question.hour == 0:
                 report: Report | None = await self.provider.current(question.place)
@@ -227,7 +230,7 @@ class WeatherCompletion:
         self._waits.pop(question, None)
         return await self._keep(question, report)
 
-    async def _keep(self, question: Question, report: Report) -> int:
+    async def _keep(self, question: WeatherQuery, report: Report) -> int:
         fetched_at = self.clock()
         values = {
             **asdict(report),
@@ -270,7 +273,7 @@ class WeatherCompletion:
 
     # -- failures
 
-    def _postpone(self, question: Question, for_s: float | None = None) -> None:
+    def _postpone(self, question: WeatherQuery, for_s: float | None = None) -> None:
         wait = self._waits.pop(question, _Wait())
         wait.until = time.monotonic() + (for_s or wait.backoff_s)
         wait.backoff_s = min(wait.backoff_s * 2, BACKOFF_MAX_S)

@@ -26,7 +26,7 @@ class WeatherUnauthorized(WeatherRefused):
 
 
 @dataclass(slots=True)
-class WeatherHttp:
+class WeatherClient:
     """Asks one provider over HTTP. `reason_field` holds its own words when it refuses; `secret` is in no text."""
 
     base_url: str

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.weather.http import WeatherHttp, number, part, seconds
+from services.recorder.weather.http import WeatherClient, number, part, seconds
 from services.recorder.weather.port import Place, Report, WeatherAway, nearest_hour
 
 URL = "https://api.open-meteo.com"
@@ -36,7 +36,7 @@ class OpenMeteo:
     name = "open_meteo"
 
     def __init__(self, base_url: str, timeout_s: float, metrics: RecorderMetrics) -> None:
-        self._http = WeatherHttp(base_url, timeout_s, metrics, "reason")
+        self._http = WeatherClient(base_url, timeout_s, metrics, "reason")
 
     async def close(self) -> None:
         await self._http.close()

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.weather.http import WeatherHttp, WeatherUnauthorized, number, part, seconds
+from services.recorder.weather.http import WeatherClient, WeatherUnauthorized, number, part, seconds
 from services.recorder.weather.port import (
     Place,
     Report,
@@ -74,7 +74,7 @@ class OpenWeather:
 
     def __init__(self, base_url: str, key: SecretStr, timeout_s: float, metrics: RecorderMetrics) -> None:
         self._key = key
-        self._http = WeatherHttp(base_url, timeout_s, metrics, "message", key.get_secret_value())
+        self._http = WeatherClient(base_url, timeout_s, metrics, "message", key.get_secret_value())
         self._archive_after = 0.0  # monotonic; refused before
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from services.recorder.media.files import MediaFolder
-from services.recorder.media.values import KeptMedia
+from services.recorder.media.values import StoredMedia
 from shared.clock import uuid7
 from shared.contract import (
     LABELS,
@@ -147,7 +147,7 @@ def media_message(said: Said, clip: bytes = CLIP, thumbnail: bytes = THUMBNAIL) 
     )
 
 
-def keep(folder: MediaFolder, said: Said, clip: bytes = CLIP, thumbnail: bytes = THUMBNAIL) -> KeptMedia:
+def keep(folder: MediaFolder, said: Said, clip: bytes = CLIP, thumbnail: bytes = THUMBNAIL) -> StoredMedia:
     """Keep the files of a snippet, as the recorder does within its transaction."""
     staged = folder.stage(media_message(said, clip, thumbnail))
     try:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.recorder.gaps.seen import START_GRACE_S, Seen, cameras_now, configured, faults
-from services.recorder.gaps.tracker import Tracker
-from services.recorder.gaps.values import CameraNow, Gap, GapFault, GapKey, KnownCamera
+from services.recorder.gaps.snapshot import START_GRACE_S, PipelineSnapshot, cameras_now, configured, faults
+from services.recorder.gaps.tracker import GapTracker
+from services.recorder.gaps.values import ConfiguredCamera, Gap, GapFault, GapKey, LiveCamera
 from services.recorder.health.pipeline import Disk
 from shared.presence import CameraReport, Presence, ProcessPresence
 
@@ -32,11 +32,11 @@ def camera(id_: str = "gate", state: str = "running", **more: object) -> CameraR
     return CameraReport.model_validate({"id": id_, "state": state, **more})
 
 
-def known(*ids: str, owner: str = "disk-1") -> dict[str, KnownCamera]:
-    return {id_: KnownCamera(id_, "", owner) for id_ in ids}
+def known(*ids: str, owner: str = "disk-1") -> dict[str, ConfiguredCamera]:
+    return {id_: ConfiguredCamera(id_, "", owner) for id_ in ids}
 
 
-def stepped(tracker: Tracker, at_s: float, fault: GapFault | None) -> list[tuple[str, float | None]]:
+def stepped(tracker: GapTracker, at_s: float, fault: GapFault | None) -> list[tuple[str, float | None]]:
     """Look at the gate at `at_s`; return what changed, with how long it lasted."""
     changes = tracker.step({GATE: fault}, START + timedelta(seconds=at_s), at_s)
     return [
@@ -49,18 +49,18 @@ def stepped(tracker: Tracker, at_s: float, fault: GapFault | None) -> list[tuple
 
 
 def test_a_gap_is_told_once_each_way_with_how_long_it_lasted() -> None:
-    tracker = Tracker(after_s=10, back_s=5)
+    tracker = GapTracker(after_s=10, back_s=5)
     told = [(at, said) for at in range(60) for said in stepped(tracker, at, AWAY if at < 30 else None)]
     assert told == [(10, ("no route to host", None)), (35, ("no route to host", 30.0))]
 
 
 def test_a_short_fault_is_no_gap() -> None:
-    tracker = Tracker(after_s=10, back_s=5)
+    tracker = GapTracker(after_s=10, back_s=5)
     assert [stepped(tracker, at, AWAY if at % 10 else None) for at in range(60)] == [[]] * 60
 
 
 def test_a_camera_that_flickers_is_one_gap() -> None:
-    tracker = Tracker(after_s=10, back_s=5)
+    tracker = GapTracker(after_s=10, back_s=5)
     told = []
     for at in range(200):
         is_away = at < 100 and at % 15 < 12  # back for 3 s of every 15
@@ -69,7 +69,7 @@ def test_a_camera_that_flickers_is_one_gap() -> None:
 
 
 def test_what_is_not_known_neither_begins_nor_ends_a_gap() -> None:
-    tracker = Tracker(after_s=10, back_s=5)
+    tracker = GapTracker(after_s=10, back_s=5)
     stepped(tracker, 0, AWAY)
     stepped(tracker, 10, AWAY)
     assert tracker.step({}, START + timedelta(seconds=500), 500) == []
@@ -77,13 +77,13 @@ def test_what_is_not_known_neither_begins_nor_ends_a_gap() -> None:
 
 
 def test_a_service_that_fell_silent_is_gone_since_its_last_word() -> None:
-    tracker = Tracker(after_s=10, back_s=5)
+    tracker = GapTracker(after_s=10, back_s=5)
     [change] = tracker.step({MOTION_GONE: GapFault("gone", age_s=21.0)}, START, 100)
     assert change.started_at == START - timedelta(seconds=21)
 
 
 def test_a_gap_of_before_a_restart_is_told_once_more_only_when_it_ends() -> None:
-    tracker = Tracker(after_s=10, back_s=5)
+    tracker = GapTracker(after_s=10, back_s=5)
     tracker.restore([Gap("1", GATE, "no route to host", START - timedelta(hours=1), None)], 0)
     assert [stepped(tracker, at, AWAY) for at in range(20)] == [[]] * 20
     told = [said for at in range(20, 40) for said in stepped(tracker, at, None)]
@@ -91,7 +91,7 @@ def test_a_gap_of_before_a_restart_is_told_once_more_only_when_it_ends() -> None
 
 
 def test_a_wall_clock_that_steps_makes_no_gap_and_ends_none_before_its_start() -> None:
-    tracker = Tracker(after_s=10, back_s=5)
+    tracker = GapTracker(after_s=10, back_s=5)
     assert tracker.step({GATE: AWAY}, START, 0) == []
     assert tracker.step({GATE: AWAY}, START + timedelta(hours=5), 1) == []
     assert len(tracker.step({GATE: AWAY}, START, 10)) == 1
@@ -141,17 +141,19 @@ def test_only_its_own_motion_service_takes_a_camera_away(
     ],
 )
 def test_a_camera_is_away_when_motion_says_so(state: str, fault: GapFault | None) -> None:
-    seen = Seen(up_s=1, heard=[motion(camera(state=state, message="no route"))], cameras=known("gate"))
+    seen = PipelineSnapshot(
+        up_s=1, heard=[motion(camera(state=state, message="no route"))], cameras=known("gate")
+    )
     assert faults(seen, ())[GATE] == fault
 
 
 def test_a_camera_that_connects_is_neither_there_nor_away() -> None:
-    seen = Seen(up_s=1, heard=[motion(camera(state="connecting"))], cameras=known("gate"))
+    seen = PipelineSnapshot(up_s=1, heard=[motion(camera(state="connecting"))], cameras=known("gate"))
     assert GATE not in faults(seen, ())
 
 
 def test_a_motion_service_that_is_gone_is_one_gap_and_not_one_a_camera() -> None:
-    seen = Seen(up_s=500, heard=[motion(camera(), age_s=25.0)], cameras=known("gate", "yard"))
+    seen = PipelineSnapshot(up_s=500, heard=[motion(camera(), age_s=25.0)], cameras=known("gate", "yard"))
     found = {key for key, fault in faults(seen, ()).items() if fault is not None}
     assert found == {MOTION_GONE, GapKey("classifier.gone", "classifier")}
 
@@ -159,7 +161,7 @@ def test_a_motion_service_that_is_gone_is_one_gap_and_not_one_a_camera() -> None
 def test_of_two_motion_services_the_cameras_of_the_one_that_is_gone_are_away() -> None:
     gone = motion(camera("yard"), owner="disk-2", age_s=30.0)
     cameras = known("gate") | known("yard", owner="disk-2")
-    found = faults(Seen(up_s=1, heard=[motion(camera()), gone], cameras=cameras), ())
+    found = faults(PipelineSnapshot(up_s=1, heard=[motion(camera()), gone], cameras=cameras), ())
     assert found[GATE] is None
     assert found[GapKey("camera.away", "yard")] == GapFault(
         "the motion service that watches it is gone", 30.0
@@ -168,7 +170,7 @@ def test_of_two_motion_services_the_cameras_of_the_one_that_is_gone_are_away() -
 
 
 def test_services_have_time_to_start() -> None:
-    early = Seen(up_s=START_GRACE_S - 1, heard=[])
+    early = PipelineSnapshot(up_s=START_GRACE_S - 1, heard=[])
     assert faults(early, ()) == {}
     late = faults(replace(early, up_s=START_GRACE_S), ())
     assert all(late[key] is not None for key in (MOTION_GONE, GapKey("classifier.gone", "classifier")))
@@ -177,22 +179,24 @@ def test_services_have_time_to_start() -> None:
 
 
 def test_a_redis_that_is_away_says_nothing_of_services_and_cameras() -> None:
-    seen = Seen(up_s=500, heard=None, cameras=known("gate"), recorder_fault="Redis: refused")
+    seen = PipelineSnapshot(up_s=500, heard=None, cameras=known("gate"), recorder_fault="Redis: refused")
     assert faults(seen, {GATE}) == {GapKey("recorder.unready", "recorder"): GapFault("Redis: refused")}
 
 
 def test_a_camera_that_was_taken_out_of_the_file_is_missed_no_more() -> None:
-    assert faults(Seen(up_s=1, heard=[motion()]), {GATE})[GATE] is None
+    assert faults(PipelineSnapshot(up_s=1, heard=[motion()]), {GATE})[GATE] is None
 
 
 @pytest.mark.parametrize(("free", "is_full"), [(10**6, True), (10**12, False)])
 def test_a_full_disk_is_a_gap(free: int, is_full: bool) -> None:
-    found = faults(Seen(up_s=1, disk=Disk(free, 2 * 10**12)), ())
+    found = faults(PipelineSnapshot(up_s=1, disk=Disk(free, 2 * 10**12)), ())
     assert (found[GapKey("disk.full", "media")] is not None) is is_full
 
 
 def test_a_target_that_takes_nothing_is_a_gap_of_its_name() -> None:
-    found = faults(Seen(up_s=1, targets={"home": "the broker refuses our login", "hook": None}), ())
+    found = faults(
+        PipelineSnapshot(up_s=1, targets={"home": "the broker refuses our login", "hook": None}), ()
+    )
     assert found == {
         GapKey("target.away", "home"): GapFault("the broker refuses our login"),
         GapKey("target.away", "hook"): None,
@@ -202,8 +206,8 @@ def test_a_target_that_takes_nothing_is_a_gap_of_its_name() -> None:
 # -- what is shown
 
 
-def shown(heard: list[ProcessPresence], gaps: set[GapKey], before: CameraNow | None = None) -> CameraNow:
-    seen = Seen(up_s=1, heard=heard, cameras=known("gate"))
+def shown(heard: list[ProcessPresence], gaps: set[GapKey], before: LiveCamera | None = None) -> LiveCamera:
+    seen = PipelineSnapshot(up_s=1, heard=heard, cameras=known("gate"))
     return cameras_now(seen, gaps, {"gate": before} if before else {})["gate"]
 
 
@@ -220,14 +224,14 @@ def test_a_camera_is_available_from_its_first_picture_until_it_counts_as_away() 
 
 
 def test_no_camera_is_available_without_motion() -> None:
-    before = CameraNow("gate", "", is_available=True, is_moving=False)
+    before = LiveCamera("gate", "", is_available=True, is_moving=False)
     assert not shown([motion(camera(), age_s=30)], {MOTION_GONE}, before).is_available
     assert not shown([motion(camera(state="disabled"))], set(), before).is_available
 
 
 def test_no_camera_is_available_while_redis_says_nothing() -> None:
-    before = CameraNow("gate", "", is_available=True, is_moving=False)
-    seen = Seen(up_s=1, heard=None, cameras=known("gate"))
+    before = LiveCamera("gate", "", is_available=True, is_moving=False)
+    seen = PipelineSnapshot(up_s=1, heard=None, cameras=known("gate"))
     unready = GapKey("recorder.unready", "recorder")
     assert cameras_now(seen, (), {"gate": before})["gate"].is_available
     assert not cameras_now(seen, {unready}, {"gate": before})["gate"].is_available

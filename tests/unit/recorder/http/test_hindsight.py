@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from services.recorder.http.hindsight import hindsight_routes
 from services.recorder.http.state import ApiState
-from services.recorder.search.hindsight import Hindsight, HindsightWish, Outcome
+from services.recorder.search.hindsight import Hindsight, HindsightRequest, Outcome
 
 
 class Looking:
@@ -22,7 +22,7 @@ class Looking:
     def __init__(self) -> None:
         self.gate = asyncio.Lock()
 
-    async def run(self, wish: HindsightWish, is_applied: bool) -> AsyncIterator[Outcome]:  # noqa: ARG002
+    async def run(self, wish: HindsightRequest, is_applied: bool) -> AsyncIterator[Outcome]:  # noqa: ARG002
         while True:
             yield Outcome()
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recorder.media.values import KeptMedia
+from services.recorder.media.values import StoredMedia
 from services.recorder.record.rows import (
     SnippetState,
     detections_of,
@@ -26,7 +26,7 @@ from tests.unit.recorder.messages import Said, labels_message
 def state_of(said: Said) -> SnippetState:
     columns = {
         **snippet_rows(labels_message(said)).columns,
-        **KeptMedia(said.media_key, said.media_key).columns,
+        **StoredMedia(said.media_key, said.media_key).columns,
     }
     return SnippetState(**{name: columns[name] for name in SnippetState.__dataclass_fields__})
 
@@ -106,7 +106,7 @@ def test_order_of_the_snippets_does_not_matter(said: list[Said], random: object)
 
 
 def test_media_that_was_kept_once_stays() -> None:
-    kept, lost = KeptMedia("a.mp4", "a.jpg", 5), KeptMedia()
+    kept, lost = StoredMedia("a.mp4", "a.jpg", 5), StoredMedia()
     assert merged_media(kept, lost) == merged_media(None, kept) == merged_media(lost, kept) == kept
 
 

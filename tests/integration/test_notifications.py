@@ -18,19 +18,19 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from services.recorder.media.files import MediaFolder
-from services.recorder.media.values import KeptMedia
+from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify import outbox
-from services.recorder.notify.build import deliveries
-from services.recorder.notify.delivery import Delivery
+from services.recorder.notify.build import make_notifiers
 from services.recorder.notify.file import MqttTarget, NotifyFile, Target, WebhookTarget, signing_key
-from services.recorder.notify.outbox import Outbox
+from services.recorder.notify.notifier import Notifier
+from services.recorder.notify.outbox import NoticeOutbox
 from services.recorder.notify.port import ChannelAway
 from services.recorder.notify.webhook import signature
 from services.recorder.record.database import Database, open_database
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import notices
-from services.recorder.record.transactions import QuietEvents, record_snippet
+from services.recorder.record.transactions import QuietEventCloser, record_snippet
 from shared.clock import now_utc
 from tests.integration.hook_server import Hooks, hook_server
 from tests.servers import HOST, MosquittoServer
@@ -101,10 +101,10 @@ def delivery_of(
     clock: Clock | None = None,
     holder: str = "one",
     give_up_h: float = 24,
-) -> Delivery:
+) -> Notifier:
     file = NotifyFile(page="http://page.lan", give_up_h=give_up_h, targets=(target,))
     metrics = RecorderMetrics(CollectorRegistry())
-    [delivery] = deliveries(file, database, MediaFolder(folder), metrics, holder)
+    [delivery] = make_notifiers(file, database, MediaFolder(folder), metrics, holder)
     if clock is not None:
         delivery.clock = clock
         delivery.seconds = lambda: clock.passed_s
@@ -114,10 +114,10 @@ def delivery_of(
 async def record(database: Database, said: Said, target: Target, at: datetime | None = None) -> None:
     """Record a snippet and note it, in one transaction, as the intake does."""
     at = at or now_utc()
-    media = KeptMedia(f"2026/05/04/{said.media_key}.mp4", f"2026/05/04/{said.media_key}.jpg", 10)
+    media = StoredMedia(f"2026/05/04/{said.media_key}.mp4", f"2026/05/04/{said.media_key}.jpg", 10)
     async with database.writing() as connection:
         await record_snippet(connection, snippet_rows(labels_message(said)), media, at)
-        await Outbox((target.name,)).note(connection, [said.event_id], at)
+        await NoticeOutbox((target.name,)).note(connection, [said.event_id], at)
 
 
 async def starts(database: Database, *targets: Target) -> None:
@@ -129,12 +129,12 @@ async def starts(database: Database, *targets: Target) -> None:
 async def close_quiet(database: Database, *targets: Target) -> list[str]:
     """Close what an earlier run left open, as housekeeping does."""
     async with database.writing() as connection:
-        closed = await QuietEvents(-1).close(connection, now_utc())
-        await Outbox(tuple(target.name for target in targets)).note(connection, closed, now_utc())
+        closed = await QuietEventCloser(-1).close(connection, now_utc())
+        await NoticeOutbox(tuple(target.name for target in targets)).note(connection, closed, now_utc())
     return closed
 
 
-async def told(delivery: Delivery) -> None:
+async def told(delivery: Notifier) -> None:
     """Let one round run."""
     await delivery.round(asyncio.Event(), lambda: None)
 
@@ -426,7 +426,7 @@ async def test_an_event_that_changes_while_it_is_told_is_told_again(
         [due] = await outbox.find_due(connection, "hook", now_utc(), 9)
     await record(either_database, replace(DOG, snippet=1), target)
     async with either_database.writing() as connection:
-        await outbox.settle(connection, "hook", due, outbox.Sent("first", now_utc(), "gate", "a dog"))
+        await outbox.settle(connection, "hook", due, outbox.SentNotice("first", now_utc(), "gate", "a dog"))
     async with either_database.reading() as connection:
         [again] = await outbox.find_due(connection, "hook", now_utc(), 9)
     assert (again.version, again.said) == (2, "first")

@@ -21,7 +21,7 @@ from services.classifier.words.prompts import LabelBank
 from services.classifier.words.text_requests import Answerer, AnswererMetrics
 from services.recorder.http.api import add_routes
 from services.recorder.http.state import ApiState
-from services.recorder.media.values import KeptMedia
+from services.recorder.media.values import StoredMedia
 from services.recorder.record.database import Database, open_database
 from services.recorder.record.queries import find_event, find_frames
 from services.recorder.record.rows import snippet_rows
@@ -34,11 +34,11 @@ from services.recorder.record.schema import (
 )
 from services.recorder.record.transactions import record_snippet
 from services.recorder.search import hindsight
-from services.recorder.search.hindsight import Hindsight, HindsightWish, Outcome
+from services.recorder.search.hindsight import Hindsight, HindsightRequest, Outcome
 from services.recorder.search.index import EmbeddingIndex
-from services.recorder.search.text_requests import NoClassifier, Texts, TextsRefused
-from services.recorder.search.vectors import Within
-from services.recorder.search.words import Search, SearchWish
+from services.recorder.search.text_requests import NoClassifier, TextEmbedder, TextsRefused
+from services.recorder.search.vectors import PictureFilter
+from services.recorder.search.words import Search, SearchRequest
 from shared.clock import uuid7
 from shared.contract import TEXTS, LabelSet, SnippetMessage
 from shared.decisions.labeller import EmbeddedSnippet, label
@@ -99,7 +99,7 @@ class Record:
     database: Database
     index: EmbeddingIndex
     model: ColourModel
-    texts: Texts
+    texts: TextEmbedder
 
     async def add(self, sent: SnippetMessage, colours: list[Colour], model: ColourModel | None = None) -> str:
         """Record a snippet as classifier and recorder do; return the event's id."""
@@ -110,7 +110,7 @@ class Record:
         texts = LabelBank(model, 1).get(sent.header.label_set)
         said = label(looked, texts, model.facts, sent.header.ended_at + timedelta(seconds=1))
         async with self.database.writing() as connection:
-            await record_snippet(connection, snippet_rows(said), KeptMedia(), sent.header.ended_at)
+            await record_snippet(connection, snippet_rows(said), StoredMedia(), sent.header.ended_at)
         return sent.header.event_id
 
     def search(self) -> Search:
@@ -125,7 +125,7 @@ class Record:
             "until": LATER,
         }
         over = Hindsight(self.texts, self.database)
-        said = [one async for one in over.run(HindsightWish(**{**wanted, **wish}), is_applied)]
+        said = [one async for one in over.run(HindsightRequest(**{**wanted, **wish}), is_applied)]
         return said[-1]
 
 
@@ -143,7 +143,7 @@ async def record(redis_client: Redis, database_url: str, tmp_path: Path) -> Asyn
     stop = asyncio.Event()
     with index.opened():
         task = asyncio.create_task(index.run(stop, lambda: None))
-        yield Record(database, index, ColourModel(), Texts(redis_client, 20))
+        yield Record(database, index, ColourModel(), TextEmbedder(redis_client, 20))
         stop.set()
         index.kick()
         await task
@@ -159,7 +159,7 @@ async def test_search_finds_the_event_that_shows_the_words_and_its_moment(
     await record.add(seen(0, [RED, RED]), [RED, RED])
     dog = await record.add(seen(1, [RED, BLUE, GREEN]), [RED, BLUE, GREEN])
     async with answering(redis_client, record.model):
-        found = await record.search().find(SearchWish("a dog"))
+        found = await record.search().find(SearchRequest("a dog"))
     assert found.hits[0].event.id == dog
     assert len(found.hits) == 2
     best = found.hits[0]
@@ -180,8 +180,8 @@ async def test_search_keeps_to_camera_and_time(record: Record, redis_client: Red
     async with answering(redis_client, record.model):
         search = record.search()
 
-        async def found(**within: Any) -> set[str]:  # Any: of Within
-            hits = (await search.find(SearchWish("a dog", Within(**within)))).hits
+        async def found(**within: Any) -> set[str]:  # Any: of PictureFilter
+            hits = (await search.find(SearchRequest("a dog", PictureFilter(**within)))).hits
             return {hit.event.id for hit in hits}
 
         assert await found() == set(ids.values())
@@ -199,7 +199,7 @@ async def test_pictures_of_another_model_are_left_out_and_counted(
     await record.add(seen(0, [GREEN]), [GREEN], other)
     mine = await record.add(seen(1, [GREEN]), [GREEN])
     async with answering(redis_client, record.model):
-        found = await record.search().find(SearchWish("a dog"))
+        found = await record.search().find(SearchRequest("a dog"))
         outcome = await record.look_back()
     assert [hit.event.id for hit in found.hits] == [mine]
     assert (found.extent.searched, found.extent.left_out) == (1, 1)
@@ -221,7 +221,7 @@ async def test_an_index_that_was_deleted_is_built_again_and_deleted_events_leave
         async with record.database.writing() as connection:
             await connection.execute(delete(events).where(events.c.id == gone))
         assert await again.forget_deleted() == 1
-        found = await again.nearest("colours", np.array([0, 1, 0, 0], np.float32), Within(), 9)
+        found = await again.nearest("colours", np.array([0, 1, 0, 0], np.float32), PictureFilter(), 9)
         assert [one.event_id for one in found] == [stays]
     of_other_database = EmbeddingIndex(tmp_path / "fresh", record.database, "b")
     with of_other_database.opened():
@@ -231,7 +231,7 @@ async def test_an_index_that_was_deleted_is_built_again_and_deleted_events_leave
 async def test_without_a_classifier_the_answer_says_so_and_nothing_stays_in_redis(
     record: Record, redis_client: Redis
 ) -> None:
-    texts = Texts(redis_client, 0.05)
+    texts = TextEmbedder(redis_client, 0.05)
     with pytest.raises(NoClassifier, match=r"no classifier answered within 0\.05 s"):
         await texts.ask(LabelSet(labels=("a dog",)), with_others=False)
     assert await redis_client.xlen(TEXTS) == 0
@@ -453,7 +453,7 @@ async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
         assert '"written":1' in applied.text
         empty = await client.post("/api/hindsight", json={**body, "labels": []})
         assert empty.status_code == 400
-    silent = Search(Texts(redis_client, 0.05), record.index, record.database)
+    silent = Search(TextEmbedder(redis_client, 0.05), record.index, record.database)
     alone = make_app("recorder")
     add_routes(alone, ApiState(lambda: True, record.database, search=silent))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(alone), base_url="http://x") as client:

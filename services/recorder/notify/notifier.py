@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from services.recorder.gaps import rows as gap_rows
-from services.recorder.gaps.rows import DueGap
+from services.recorder.gaps.rows import DueGapNotice
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify import outbox
 from services.recorder.notify.filters import Filter
-from services.recorder.notify.outbox import BEFORE, Due, Sent
+from services.recorder.notify.outbox import BEFORE, DueNotice, SentNotice
 from services.recorder.notify.port import Channel, ChannelAway, Notice, NoticeRefused
 from services.recorder.record import queries
 from services.recorder.record.database import Database
@@ -33,13 +33,13 @@ log = get_logger(__name__)
 BATCH = 50
 POLL_S = 2.0  # other recorders note changes too
 BACKOFF_S, BACKOFF_MAX_S = 2.0, 300.0
-LEASE_S = 30.0  # at least; see Delivery.lease_s
+LEASE_S = 30.0  # at least; see Notifier.lease_s
 PRUNE_EVERY_S = 3600.0
 FINISH_S, GOOD_BYE_S = 0.5, 1.0  # after a stop: for the notice in hand, and for saying so
 
 
 @dataclass(slots=True)
-class Address:
+class Recipient:
     """One target: who it is, what it wants, the way to it."""
 
     name: str
@@ -51,10 +51,10 @@ class Address:
 
 
 @dataclass(slots=True)
-class Delivery:
+class Notifier:
     """Tells one target what happened."""
 
-    address: Address
+    address: Recipient
     database: Database
     metrics: RecorderMetrics
     holder: str
@@ -141,7 +141,7 @@ class Delivery:
 
     # -- one notice
 
-    async def _tell(self, due: Due, event: Event | None) -> None:
+    async def _tell(self, due: DueNotice, event: Event | None) -> None:
         address = self.address
         if event is None or not address.filter.takes_camera(event.camera):
             await self._settle(due)
@@ -162,9 +162,9 @@ class Delivery:
             return
         self._sent()
         label = notice.match.label if notice.match is not None else None
-        await self._settle(due, Sent(said, now, event.camera, label))
+        await self._settle(due, SentNotice(said, now, event.camera, label))
 
-    async def _notice(self, due: Due, event: Event) -> Notice:
+    async def _notice(self, due: DueNotice, event: Event) -> Notice:
         if due.said == BEFORE:  # it changes what MQTT's retained topics say, and is no news
             return Notice(event, None, due.version, None)
         match, cooldown_s = self.address.filter.match(event), self.address.channel.cooldown_s
@@ -178,7 +178,7 @@ class Delivery:
         passing = self.address.filter.passing(event)
         return Notice(event, match, due.version, due.said, passing, due.noted_at, is_cooling)
 
-    async def _settle(self, due: Due, sent: Sent | None = None) -> None:
+    async def _settle(self, due: DueNotice, sent: SentNotice | None = None) -> None:
         async with self.database.writing() as connection:
             await outbox.settle(connection, self.address.name, due, sent)
 
@@ -196,7 +196,7 @@ class Delivery:
         if len(found) == BATCH:
             self._kick.set()
 
-    async def _tell_gap(self, due: DueGap) -> None:
+    async def _tell_gap(self, due: DueGapNotice) -> None:
         address, gap, now = self.address, due.gap, self.clock()
         said = gap_rows.BEGAN if gap.ended_at is None else gap_rows.ENDED
         camera = gap.key.camera

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.recorder.gaps.values import CameraNow, GapFault, GapKey, Kind, KnownCamera
+from services.recorder.gaps.values import ConfiguredCamera, GapFault, GapKey, Kind, LiveCamera
 from services.recorder.health.pipeline import NO_BYTES, Disk
 from shared.presence import CameraReport, Presence, ProcessPresence
 
@@ -21,13 +21,13 @@ _SERVICES: dict[str, tuple[Kind, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PipelineSnapshot:
     """What is known at one moment; None: it could not be looked at."""
 
     up_s: float  # since this recorder looks
     heard: Sequence[ProcessPresence] | None = None
     were_there: frozenset[str] = frozenset()  # services that were there since this recorder looks
-    cameras: Mapping[str, KnownCamera] = field(default_factory=dict)
+    cameras: Mapping[str, ConfiguredCamera] = field(default_factory=dict)
     disk: Disk | None = None
     recorder_fault: str | None = None
     targets: Mapping[str, str | None] = field(
@@ -46,28 +46,28 @@ def there(heard: Iterable[ProcessPresence], service: str) -> list[Presence]:
 
 
 def configured(
-    known: Mapping[str, KnownCamera], heard: Sequence[ProcessPresence]
-) -> tuple[dict[str, KnownCamera], list[KnownCamera], list[str]]:
+    known: Mapping[str, ConfiguredCamera], heard: Sequence[ProcessPresence]
+) -> tuple[dict[str, ConfiguredCamera], list[ConfiguredCamera], list[str]]:
     """Return the configured cameras, those of them that are new or other than in `known`, and ids that are no more.
 
     A camera is no more when the motion service that had it names all its cameras and not this one. A service that is
     gone takes none with it.
     """
-    listed: dict[str, KnownCamera] = {}
+    listed: dict[str, ConfiguredCamera] = {}
     complete: set[str] = set()
     for presence in there(heard, "motion"):
         owner = owner_of(presence)
         if presence.is_complete:
             complete.add(owner)
         named = [one for one in presence.cameras if len(one.id) <= CAMERA_CHARS]
-        listed |= {one.id: KnownCamera(one.id, one.name, owner) for one in named}
+        listed |= {one.id: ConfiguredCamera(one.id, one.name, owner) for one in named}
     changed = [camera for camera in listed.values() if known.get(camera.id) != camera]
     removed = [one.id for one in known.values() if one.owner in complete and one.id not in listed]
     kept = {id_: camera for id_, camera in known.items() if id_ not in removed}
     return kept | listed, changed, removed
 
 
-def faults(seen: Seen, open_keys: Collection[GapKey]) -> dict[GapKey, GapFault | None]:
+def faults(seen: PipelineSnapshot, open_keys: Collection[GapKey]) -> dict[GapKey, GapFault | None]:
     """Return what is known to be wrong (a fault) and known to be right (None)."""
     found: dict[GapKey, GapFault | None] = {}
     if seen.heard is not None:
@@ -91,7 +91,10 @@ def faults(seen: Seen, open_keys: Collection[GapKey]) -> dict[GapKey, GapFault |
 
 
 def _add_service(
-    found: dict[GapKey, GapFault | None], seen: Seen, heard: Sequence[ProcessPresence], service: str
+    found: dict[GapKey, GapFault | None],
+    seen: PipelineSnapshot,
+    heard: Sequence[ProcessPresence],
+    service: str,
 ) -> None:
     kind, reason = _SERVICES[service]
     if there(heard, service):
@@ -102,7 +105,9 @@ def _add_service(
         found[GapKey(kind, service)] = GapFault(reason, min(silent, default=0.0))
 
 
-def _add_cameras(found: dict[GapKey, GapFault | None], seen: Seen, heard: Sequence[ProcessPresence]) -> None:
+def _add_cameras(
+    found: dict[GapKey, GapFault | None], seen: PipelineSnapshot, heard: Sequence[ProcessPresence]
+) -> None:
     said = cameras_said(heard)
     is_watched = bool(there(heard, "motion"))  # else one gap says it for all cameras
     silent = {owner_of(one.presence): one.age_s for one in heard if one.is_silent}
@@ -128,8 +133,8 @@ def cameras_said(heard: Iterable[ProcessPresence]) -> dict[str, CameraReport]:
 
 
 def cameras_now(
-    seen: Seen, open_keys: Collection[GapKey], before: Mapping[str, CameraNow]
-) -> dict[str, CameraNow]:
+    seen: PipelineSnapshot, open_keys: Collection[GapKey], before: Mapping[str, LiveCamera]
+) -> dict[str, LiveCamera]:
     """Return each configured camera as others are shown it.
 
     A camera is available while it was seen running and no gap is open that hides it: what counts as away is said in one
@@ -139,7 +144,7 @@ def cameras_now(
     is_blind = GapKey("motion.gone", "motion") in open_keys
     if seen.heard is None:  # Redis: nobody says anything
         is_blind |= GapKey("recorder.unready", "recorder") in open_keys
-    now: dict[str, CameraNow] = {}
+    now: dict[str, LiveCamera] = {}
     for camera in seen.cameras.values():
         one, was = said.get(camera.id), before.get(camera.id)
         is_hidden = is_blind or GapKey("camera.away", camera.id) in open_keys
@@ -147,11 +152,11 @@ def cameras_now(
         is_seen = was_available if one is None or one.state in ("away", "failed") else _is_usable(one, was)
         is_moving = one.is_moving if one is not None else (was.is_moving if was else None)
         is_heard = one is not None or (was is not None and was.is_heard)
-        now[camera.id] = CameraNow(camera.id, camera.name, is_seen and not is_hidden, is_moving, is_heard)
+        now[camera.id] = LiveCamera(camera.id, camera.name, is_seen and not is_hidden, is_moving, is_heard)
     return now
 
 
-def _is_usable(one: CameraReport, was: CameraNow | None) -> bool:
+def _is_usable(one: CameraReport, was: LiveCamera | None) -> bool:
     if one.state == "connecting":
         return was is not None and was.is_available
     return one.state in ("running", "ended")

@@ -55,7 +55,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from services.classifier.app import Classifier, ClassifierMetrics
 from services.classifier.devices.choice import Choice, Dtype, choose
-from services.classifier.model.open_clip import (
+from services.classifier.model.open_clip.loading import (
     OpenClipModel,
     load_model,
     probe_hardware,

@@ -413,7 +413,7 @@ class Engine(Protocol):
 
 def open_clip() -> Engine:
     """Return the engine of production."""
-    from services.classifier.model import open_clip as openclip  # torch: seconds, so only here
+    from services.classifier.model.open_clip import loading as openclip  # torch: seconds, so only here
 
     return openclip
 

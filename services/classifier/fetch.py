@@ -54,7 +54,7 @@ def fetch(name: str, settings: ClassifierSettings) -> None:
     if reference.folder is not None and integrity.read_sums(reference.folder) is None:
         print(f"{integrity.write_sums(reference.folder)}: written; what changes from now on is noticed")
     hub.require(reference, settings.models_dir)
-    from services.classifier.model.open_clip import load  # late: it imports torch
+    from services.classifier.model.open_clip.loading import load  # late: it imports torch
 
     facts = load(reference, ("cpu", "float32", settings.threads), settings.models_dir).facts
     record = Record(settings.models_dir)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from services.classifier.model import int8
-from services.classifier.model.int8 import Inputs, Proof, Recipe, remake
+from services.classifier.model.open_clip import int8
+from services.classifier.model.open_clip.int8 import Inputs, Proof, Recipe, remake
 from services.classifier.weights.integrity import hash_file
 from shared.files import write_durably
 

@@ -14,7 +14,7 @@ import torch
 from structlog.testing import capture_logs
 
 from services.classifier.devices.choice import Choice, Trial
-from services.classifier.model.int8 import (
+from services.classifier.model.open_clip.int8 import (
     INPUT_LEVELS,
     LEAST_COSINE,
     MOST_SHIFT,
@@ -28,7 +28,7 @@ from services.classifier.model.int8 import (
     is_exact,
     prove,
 )
-from services.classifier.model.open_clip import OpenClipModel, load_model
+from services.classifier.model.open_clip.loading import OpenClipModel, load_model
 from services.classifier.model.preprocess import stack
 from services.classifier.weights.names import ModelReference
 from tests.unit.classifier.makers import make_tiny_model, photo

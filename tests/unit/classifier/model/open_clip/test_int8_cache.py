@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from services.classifier.devices.choice import Choice
-from services.classifier.model.int8 import Int8Linear, Labels, Proof, prove
-from services.classifier.model.int8_cache import KeptProof, Question
-from services.classifier.model.open_clip import load_model
+from services.classifier.model.open_clip.int8 import Int8Linear, Labels, Proof, prove
+from services.classifier.model.open_clip.int8_cache import KeptProof, Question
+from services.classifier.model.open_clip.loading import load_model
 from services.classifier.weights.names import ModelReference
 
 MADE_BY = ("weights", "cpu", "torch")

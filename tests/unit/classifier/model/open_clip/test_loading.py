@@ -22,8 +22,8 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from services.classifier.devices.choice import Choice, Dtype, Trial
-from services.classifier.model.cpu_streams import LEAST_PICTURES
-from services.classifier.model.open_clip import (
+from services.classifier.model.open_clip.cpu_streams import LEAST_PICTURES
+from services.classifier.model.open_clip.loading import (
     OpenClipModel,
     fold_norms,
     gpu_busy,
@@ -39,7 +39,7 @@ from services.classifier.weights.names import ModelReference, resolve_model
 from shared.errors import ConfigError, Transient
 from tests.unit.classifier.makers import ColourModel, make_tiny_model, photo
 
-SAMPLES = Path(__file__).resolve().parents[4] / "samples"
+SAMPLES = Path(__file__).resolve().parents[5] / "samples"
 FLOAT32 = Choice("cpu", "float32", 2, "test")
 BFLOAT16 = Choice("cpu", "bfloat16", 2, "test")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -396,7 +396,7 @@ def test_a_download_that_was_cut_off_counts_as_none(
 def test_weights_trained_with_quickgelu_get_it_under_either_name(
     tmp_path: Path,
 ) -> None:
-    from services.classifier.model.open_clip import _is_listed_quick
+    from services.classifier.model.open_clip.loading import _is_listed_quick
 
     quick = ("ViT-B-32/openai", "ViT-B-32-quickgelu/openai", "hf-hub:timm/vit_base_patch32_clip_224.openai")
     plain = ("ViT-B-32/laion2b_s34b_b79k", "hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "hf-hub:o/n")

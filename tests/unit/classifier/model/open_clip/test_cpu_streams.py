@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from services.classifier.model.cpu_streams import LEAST_PICTURES, Lanes
+from services.classifier.model.open_clip.cpu_streams import LEAST_PICTURES, Lanes
 
 
 @pytest.fixture(autouse=True)

@@ -43,11 +43,11 @@ from services.classifier.devices.choice import (
     usable_cores,
     why_no_gpu,
 )
-from services.classifier.model.cpu_streams import Lanes
-from services.classifier.model.int8 import NO_PRODUCTS, Labels, Proof, can_int8, prove
-from services.classifier.model.int8_cache import KeptProof, Question
 from services.classifier.model.memory_batches import Parts
 from services.classifier.model.model_settings import calibrated_temperature
+from services.classifier.model.open_clip.cpu_streams import Lanes
+from services.classifier.model.open_clip.int8 import NO_PRODUCTS, Labels, Proof, can_int8, prove
+from services.classifier.model.open_clip.int8_cache import KeptProof, Question
 from services.classifier.model.preprocess import Refused, load_picture, stack
 from services.classifier.model.speed_trial import Found, Kept, Machine, fastest, measured, trials_of
 from services.classifier.port import DeviceLost, ModelFacts

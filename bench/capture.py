@@ -38,7 +38,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from bench.capture_videos import FPS, Recordings, lengthened, recordings
-from services.motion.cameras.worker import FileWorker, Pace, Place
+from services.motion.cameras.worker import CameraContext, FileWorker, Pace
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
 from services.motion.spool.outbox import Outbox
@@ -251,11 +251,11 @@ def _worker(folder: Path, path: Path, camera_id: str, *, loop: bool) -> FileWork
             "loop": loop,
         }
     )
-    place = Place(
+    context = CameraContext(
         MotionServiceSettings(), Outbox(folder / "outbox", 4096 * MIB, metrics), b"s" * 32, folder / "journal"
     )
     recording = None if loop else find_recording(folder / "recordings", camera)
-    return FileWorker(camera, place, CameraStatus(camera_id, camera.url, metrics), recording)
+    return FileWorker(camera, context, CameraStatus(camera_id, camera.url, metrics), recording)
 
 
 def _frames(path: Path) -> int:

@@ -22,14 +22,14 @@ from pathlib import Path
 import cv2
 from redis.asyncio import Redis
 
-from services.motion.cameras.registry import Roster, enabled
-from services.motion.cameras.worker import FileWorker, FolderWorker, LiveWorker, Place, Worker
+from services.motion.cameras.registry import CameraRegistry, enabled
+from services.motion.cameras.worker import CameraContext, CameraWorker, FileWorker, FolderWorker, LiveWorker
 from services.motion.http.cameras import add_routes
-from services.motion.http.live import Gallery, add_view_routes
+from services.motion.http.live import LiveContext, add_view_routes
 from services.motion.http.page import add_page_routes
 from services.motion.http.whip import add_whip_routes
-from services.motion.live.latest import Views
-from services.motion.live.sender import IceServers, Showroom
+from services.motion.live.latest import LiveViews
+from services.motion.live.sender import IceServers, WhepSender
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
 from services.motion.snippets.recovery import Recovery
@@ -91,15 +91,15 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     outbox = Outbox(folder / "outbox", settings.outbox_max_bytes, metrics)
     journals = folder / "journal"
     recovery = Recovery(journals, outbox, secret.value, metrics)
-    views = Views(settings.live_viewers_max)
-    showroom = Showroom(_ice(settings), views.of, settings.peer_network)
-    place = Place(settings, outbox, secret.value, journals, views)
-    crew = Crew(place, folder / "recordings", runtime, metrics)
-    roster = Roster(store, crew, version)
-    add_routes(runtime.app, roster, lambda: _status_of(crew), settings.api_token)
-    add_view_routes(runtime.app, Gallery(roster, views, showroom, settings.api_token))
+    views = LiveViews(settings.live_viewers_max)
+    sender = WhepSender(_ice(settings), views.of, settings.peer_network)
+    context = CameraContext(settings, outbox, secret.value, journals, views)
+    supervisor = CameraSupervisor(context, folder / "recordings", runtime, metrics)
+    registry = CameraRegistry(store, supervisor, version)
+    add_routes(runtime.app, registry, lambda: _status_of(supervisor), settings.api_token)
+    add_view_routes(runtime.app, LiveContext(registry, views, sender, settings.api_token))
     add_page_routes(runtime.app)
-    add_whip_routes(runtime.app, crew.door_of)
+    add_whip_routes(runtime.app, supervisor.door_of)
     _log_thread_bugs()
     redis = _redis(settings)
     owner = owner_of(secret.value)
@@ -109,8 +109,10 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     ends = asyncio.Event()  # of what goes on until the cameras have stopped
     disk = _watch_disk(outbox, recovery, secret, runtime.stop, expect("disk", STALLED_S))
     storing = asyncio.create_task(disk, name="disk")
-    watching = asyncio.create_task(_watch_file(roster, runtime.stop), name="camera file")
-    presence = announce(redis, partial(_presence, crew, roster, owner), ends, partial(_mark, crew, roster))
+    watching = asyncio.create_task(_watch_file(registry, runtime.stop), name="camera file")
+    presence = announce(
+        redis, partial(_presence, supervisor, registry, owner), ends, partial(_mark, supervisor, registry)
+    )
     talking = [
         asyncio.create_task(publisher.run(ends, expect("publisher", STALLED_S)), name="publisher"),
         asyncio.create_task(receipts.run(ends, expect("receipts", STALLED_S)), name="receipts"),
@@ -119,14 +121,16 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     try:
         await unless_stopped(asyncio.to_thread(recovery.find), runtime.stop)
         await unless_stopped(asyncio.to_thread(recovery.recover), runtime.stop)  # seconds for each journal
-        crew.start(enabled(version))
-        roster.begin()
-        await _until_done(crew, outbox, runtime, [*talking, storing, watching], exits=settings.exit_when_done)
+        supervisor.start(enabled(version))
+        registry.begin()
+        await _until_done(
+            supervisor, outbox, runtime, [*talking, storing, watching], exits=settings.exit_when_done
+        )
     finally:
         watching.cancel()
         storing.cancel()
-        leaving = asyncio.create_task(asyncio.to_thread(showroom.close), name="viewers leave")
-        await asyncio.to_thread(crew.stop, STOP_CAMERAS_S)
+        leaving = asyncio.create_task(asyncio.to_thread(sender.close), name="viewers leave")
+        await asyncio.to_thread(supervisor.stop, STOP_CAMERAS_S)
         await leaving
         ends.set()
         publisher.nudge()
@@ -135,9 +139,9 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         if not is_sent:
             log.warning("snippets stay on disk for the next start", entries=outbox.n_entries)
         await redis.aclose()
-        _leave_status(folder, crew)
+        _leave_status(folder, supervisor)
         gc.freeze()  # the interpreter's last collections took 1 to 3 s of the 5 s that a stop may last
-    crew.judge()
+    supervisor.judge()
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:
@@ -151,7 +155,12 @@ async def _end(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:
 
 
 async def _until_done(
-    crew: Crew, outbox: Outbox, runtime: Runtime, tasks: Sequence[asyncio.Task[None]], *, exits: bool
+    supervisor: CameraSupervisor,
+    outbox: Outbox,
+    runtime: Runtime,
+    tasks: Sequence[asyncio.Task[None]],
+    *,
+    exits: bool,
 ) -> None:
     """Wait for `stop`, or, if the service `exits` by itself, for the ends of all files and nothing left to send: what
     Redis has may wait for its receipts until the next start. One of `tasks` that fails ends the service.
@@ -161,14 +170,16 @@ async def _until_done(
         for task in tasks:
             if task.done():
                 task.result()
-        is_done = crew.is_done and outbox.n_entries == 0
+        is_done = supervisor.is_done and outbox.n_entries == 0
         if is_done and exits:
             return
         if is_done and not is_told:
-            log.info("every recording was read to its end; the service stays up", cameras=len(crew.workers))
+            log.info(
+                "every recording was read to its end; the service stays up", cameras=len(supervisor.workers)
+            )
         is_told = is_done
-        crew.restart_broken()
-        runtime.health.is_ready = not outbox.is_refusing and not crew.is_broken
+        supervisor.restart_broken()
+        runtime.health.is_ready = not outbox.is_refusing and not supervisor.is_broken
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(runtime.stop.wait(), 0.1)
 
@@ -189,22 +200,22 @@ async def _watch_disk(
             await asyncio.to_thread(secret.keep)
 
 
-def _leave_status(folder: Path, crew: Crew) -> None:
+def _leave_status(folder: Path, supervisor: CameraSupervisor) -> None:
     try:
-        write_durably(folder / "status.json", json.dumps(_status_of(crew)).encode())
+        write_durably(folder / "status.json", json.dumps(_status_of(supervisor)).encode())
     except OSError as exc:
         log.warning("the last state of the cameras cannot be written", error=exc)
 
 
 @dataclass(slots=True)
-class Crew:
+class CameraSupervisor:
     """The workers of all cameras."""
 
-    place: Place
+    context: CameraContext
     recordings: Path
     runtime: Runtime
     metrics: MotionMetrics
-    workers: dict[str, Worker] = field(default_factory=dict)
+    workers: dict[str, CameraWorker] = field(default_factory=dict)
     _broken_since: dict[str, float] = field(default_factory=dict)
     _restarts: Counter[str] = field(default_factory=Counter)
 
@@ -244,7 +255,7 @@ class Crew:
                 self._restarts[camera_id] += 1
                 self._start(worker.camera)
 
-    def _may_restart(self, worker: Worker) -> bool:
+    def _may_restart(self, worker: CameraWorker) -> bool:
         return isinstance(worker, LiveWorker) or self._restarts[worker.camera.id] < RESTARTS
 
     @property
@@ -267,7 +278,7 @@ class Crew:
         workers = list(self.workers.values())  # a copy: they change in a thread; none: all are paused
         return bool(workers) and all(isinstance(w, FileWorker) and self._has_ended(w) for w in workers)
 
-    def _has_ended(self, worker: Worker) -> bool:
+    def _has_ended(self, worker: CameraWorker) -> bool:
         return worker.is_done and not (worker.is_broken and self._may_restart(worker))
 
     def judge(self) -> None:
@@ -290,13 +301,13 @@ class Crew:
         beat = health.expect(part, STALLED_S)
         status = CameraStatus(camera.id, camera.url, self.metrics, beat=beat)
         status.become("connecting")
-        worker: Worker
+        worker: CameraWorker
         if camera.is_file and Path(camera.url).is_dir():
-            worker = FolderWorker(camera, self.place, status, self._recording)
+            worker = FolderWorker(camera, self.context, status, self._recording)
         elif camera.is_file:
-            worker = FileWorker(camera, self.place, status, self._recording(camera))
+            worker = FileWorker(camera, self.context, status, self._recording(camera))
         else:
-            worker = LiveWorker(camera, self.place, status)
+            worker = LiveWorker(camera, self.context, status)
 
         def end() -> None:
             if not worker.is_broken:  # one that is not started again shows as standing still
@@ -319,20 +330,20 @@ def _source_of(camera: Camera) -> tuple[object, ...]:
     return camera.url, camera.detect_url, camera.transport, camera.pace, camera.loop, camera.starts_at
 
 
-async def _watch_file(roster: Roster, stop: asyncio.Event) -> None:
+async def _watch_file(registry: CameraRegistry, stop: asyncio.Event) -> None:
     """Follow the camera file."""
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), WATCH_FILE_S)
             return
-        await roster.follow()
+        await registry.follow()
 
 
-def _status_of(crew: Crew) -> dict[str, object]:
+def _status_of(supervisor: CameraSupervisor) -> dict[str, object]:
     """Return what GET /api/cameras answers; its last answer is left in status.json of the data directory."""
-    outbox = crew.place.outbox
+    outbox = supervisor.context.outbox
     return {
-        "cameras": [worker.status.as_json() for worker in list(crew.workers.values())],
+        "cameras": [worker.status.as_json() for worker in list(supervisor.workers.values())],
         "outbox": {
             "entries": outbox.n_entries,
             "bytes": outbox.n_bytes,
@@ -342,24 +353,24 @@ def _status_of(crew: Crew) -> dict[str, object]:
     }
 
 
-def _presence(crew: Crew, roster: Roster, owner: str) -> Presence:
+def _presence(supervisor: CameraSupervisor, registry: CameraRegistry, owner: str) -> Presence:
     """Return what the record's page shows of this process and its cameras, the disabled ones among them."""
-    workers = {worker.camera.id: worker for worker in list(crew.workers.values())}
-    known = {camera.id: camera for camera in roster.version.cameras.cameras}
+    workers = {worker.camera.id: worker for worker in list(supervisor.workers.values())}
+    known = {camera.id: camera for camera in registry.version.cameras.cameras}
     known |= {worker.camera.id: worker.camera for worker in workers.values()}
     cameras = [_camera_seen(camera, workers.get(camera.id)) for camera in known.values()]
-    n_spooled, instance = crew.place.outbox.n_entries, crew.place.settings.instance
+    n_spooled, instance = supervisor.context.outbox.n_entries, supervisor.context.settings.instance
     return Presence(
         service="motion",
         name=instance or f"{socket.gethostname()}-{os.getpid()}",
         about=f"{plural(n_spooled, 'snippet waits', 'snippets wait')} on its disk" if n_spooled else "",
         cameras=tuple(cameras[:CAMERAS_MAX]),
         owner=owner,
-        is_complete=roster.has_begun and len(cameras) <= CAMERAS_MAX,
+        is_complete=registry.has_begun and len(cameras) <= CAMERAS_MAX,
     )
 
 
-def _camera_seen(camera: Camera, worker: Worker | None) -> CameraReport:
+def _camera_seen(camera: Camera, worker: CameraWorker | None) -> CameraReport:
     if worker is None:
         state = "connecting" if camera.enabled else "disabled"
         return CameraReport(id=camera.id, name=camera.name, state=state, is_moving=False)
@@ -373,11 +384,11 @@ def _camera_seen(camera: Camera, worker: Worker | None) -> CameraReport:
     )
 
 
-def _mark(crew: Crew, roster: Roster) -> object:
+def _mark(supervisor: CameraSupervisor, registry: CameraRegistry) -> object:
     """Return what is told at once when it changes."""
-    statuses = [worker.status for worker in list(crew.workers.values())]
+    statuses = [worker.status for worker in list(supervisor.workers.values())]
     moving = tuple((one.id, one.state, one.open_event is not None) for one in statuses)
-    return roster.version.revision, roster.has_begun, moving
+    return registry.version.revision, registry.has_begun, moving
 
 
 def _redis(settings: MotionServiceSettings) -> Redis:

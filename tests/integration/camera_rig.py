@@ -13,7 +13,7 @@ import av
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from services.motion.cameras.worker import LiveWorker, Place
+from services.motion.cameras.worker import CameraContext, LiveWorker
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
 from services.motion.spool.outbox import Entry, Outbox
@@ -75,8 +75,8 @@ def live_camera(
     metrics = MotionMetrics(CollectorRegistry())
     (folder / "journal").mkdir(exist_ok=True)
     outbox = Outbox(folder / "outbox", 512 * MIB, metrics)
-    place = Place(settings, outbox, b"s" * 32, folder / "journal")
-    worker = LiveWorker(camera, place, CameraStatus("cam", camera.url, metrics))
+    context = CameraContext(settings, outbox, b"s" * 32, folder / "journal")
+    worker = LiveWorker(camera, context, CameraStatus("cam", camera.url, metrics))
     with capture_logs() as lines:
         worker.start()
         try:

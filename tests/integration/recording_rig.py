@@ -12,7 +12,7 @@ from typing import Any
 import av
 from prometheus_client import CollectorRegistry
 
-from services.motion.cameras.worker import FileWorker, Place
+from services.motion.cameras.worker import CameraContext, FileWorker
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
 from services.motion.spool.outbox import Entry, Outbox
@@ -50,11 +50,11 @@ class Played:
         return list(last.values())
 
 
-def place_in(folder: Path, **settings: Any) -> Place:  # Any: settings of any type
+def context_in(folder: Path, **settings: Any) -> CameraContext:  # Any: settings of any type
     """Return what a worker needs, with its outbox in `folder`."""
     (folder / "journal").mkdir(exist_ok=True)
     outbox = Outbox(folder / "outbox", 512 * MIB, MotionMetrics(CollectorRegistry()))
-    return Place(MotionServiceSettings(**settings), outbox, b"s" * 32, folder / "journal")
+    return CameraContext(MotionServiceSettings(**settings), outbox, b"s" * 32, folder / "journal")
 
 
 def clips_in(folder: Path, starts_s: float) -> list[PlayedClip]:
@@ -66,13 +66,13 @@ def clips_in(folder: Path, starts_s: float) -> list[PlayedClip]:
 
 def play(folder: Path, path: Path, **fields: Any) -> Played:  # Any: YAML values
     """Play `path` to its end, as fast as possible unless `fields` say otherwise."""
-    place = place_in(folder)
+    context = context_in(folder)
     camera = Camera.model_validate(
         {"id": "cam", "labels": ["x"], "url": str(path), "loop": False, "pace": "fast", **fields}
     )
     recording = find_recording(folder / "recordings", camera)
     status = CameraStatus("cam", camera.url, MotionMetrics(CollectorRegistry()))
-    worker = FileWorker(camera, place, status, recording)
+    worker = FileWorker(camera, context, status, recording)
     worker.start()
     assert worker.join(60), status.as_json()
     assert not worker.is_broken

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.motion.cameras.worker import FileWorker, Pace, Place
+from services.motion.cameras.worker import CameraContext, FileWorker, Pace
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
 from services.motion.spool.outbox import Entry, Outbox
@@ -100,8 +100,8 @@ def play(folder: Path, video: Path, idle: str, pace: str = "fast") -> Played:
     recording = find_recording(folder / "recordings", camera)
     assert recording is not None
     status = CameraStatus("cam", camera.url, metrics)
-    place = Place(MotionServiceSettings(), outbox, b"s" * 32, folder / "journal")
-    worker = FileWorker(camera, place, status, recording)
+    context = CameraContext(MotionServiceSettings(), outbox, b"s" * 32, folder / "journal")
+    worker = FileWorker(camera, context, status, recording)
     worker.start()
     assert worker.join(240)
     assert status.state == "ended"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.motion.cameras.worker import FileWorker, Place
+from services.motion.cameras.worker import CameraContext, FileWorker
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
 from services.motion.spool.outbox import Outbox
@@ -45,7 +45,7 @@ def test_a_camera_that_runs_for_an_hour_grows_neither_in_memory_nor_in_threads(t
     )
     status = CameraStatus("cam", camera.url, metrics)
     worker = FileWorker(
-        camera, Place(MotionServiceSettings(), outbox, b"s" * 32, tmp_path / "journal"), status, None
+        camera, CameraContext(MotionServiceSettings(), outbox, b"s" * 32, tmp_path / "journal"), status, None
     )
     seen: list[tuple[int, float, int]] = []  # frames, MiB, threads
     ends_s = time.monotonic() + LIMIT_S

@@ -15,7 +15,7 @@ from services.motion.metrics import MotionMetrics
 from services.motion.spool.recordings import find_recording
 from services.motion.status import CameraStatus, State
 from shared.cameras import Camera
-from tests.integration.recording_rig import clips_in, place_in
+from tests.integration.recording_rig import clips_in, context_in
 from tests.servers import wait_until
 from tests.unit.motion.videos import scene, write_video
 
@@ -49,9 +49,9 @@ def folder_camera(tmp_path: Path, *, loop: bool) -> Iterator[tuple[Path, NotedSt
         {"id": "cam", "labels": ["x"], "url": str(folder), "loop": loop, "pace": "fast"}
     )
     status = NotedStatus(camera)
-    place = place_in(tmp_path, exit_when_done=False)
+    context = context_in(tmp_path, exit_when_done=False)
     worker = FolderWorker(
-        camera, place, status, lambda one: None if one.loop else find_recording(tmp_path / "marks", one)
+        camera, context, status, lambda one: None if one.loop else find_recording(tmp_path / "marks", one)
     )
     worker.start()
     try:

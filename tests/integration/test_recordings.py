@@ -14,7 +14,7 @@ from services.motion.cameras.worker import FileWorker, Pace
 from services.motion.metrics import MotionMetrics
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
-from tests.integration.recording_rig import Played, clips_in, place_in, play, write_at
+from tests.integration.recording_rig import Played, clips_in, context_in, play, write_at
 from tests.servers import wait_until
 from tests.unit.motion.videos import Plane, scene
 
@@ -77,10 +77,10 @@ def test_a_clock_that_falls_back_and_jumps_is_closed_up(tmp_path: Path) -> None:
 
 def test_a_looped_recording_goes_on_at_once_behind_a_pause(tmp_path: Path) -> None:
     path = pieces_at(tmp_path / "a.ts", 100, 4000, 72_000)
-    place = place_in(tmp_path)
+    context = context_in(tmp_path)
     camera = Camera.model_validate({"id": "cam", "labels": ["x"], "url": str(path)})
     status = CameraStatus("cam", camera.url, MotionMetrics(CollectorRegistry()))
-    worker = FileWorker(camera, place, status, None)
+    worker = FileWorker(camera, context, status, None)
     began_s = time.time()
     worker.start()
     try:

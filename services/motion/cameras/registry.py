@@ -25,7 +25,7 @@ def enabled(version: CameraFileVersion) -> dict[str, Camera]:
     return {camera.id: camera for camera in version.cameras.cameras if camera.enabled}
 
 
-class Roster:
+class CameraRegistry:
     """Which cameras there are, and with which settings. The file is told apart by its bytes, not by its time."""
 
     def __init__(self, store: CameraFileStore, workers: Workers, version: CameraFileVersion) -> None:

@@ -18,12 +18,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from services.motion.detection.detector import DetectorState, Gray, start_from
-from services.motion.events.watcher import Opened, Order, Scaler, Wanted, Watch
-from services.motion.live.latest import Views
+from services.motion.events.watcher import EventOpened, EventWatcher, Scaler, SnippetRequest, WatcherOutput
+from services.motion.live.latest import LiveViews
 from services.motion.media.frame import Frame
 from services.motion.media.packets import Packet, PacketRing, StreamFacts
 from services.motion.settings import MotionServiceSettings
-from services.motion.snippets.maker import Job, Maker
+from services.motion.snippets.maker import SnippetJob, SnippetMaker
 from services.motion.sources.file import open_file
 from services.motion.sources.folder import FolderFiles, Identity, identity_of
 from services.motion.sources.idle import LONGEST_GROUP_S, Idler
@@ -58,43 +58,43 @@ MOST_KEYS_AHEAD = 40  # of a file whose every frame is a key frame all frames ar
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
+class LookAhead:
     """Which frames of a file's first `length_s` are looked at before it is played."""
 
     length_s: float
     only_keys: bool
 
 
-KEYS_AHEAD, FRAMES_AHEAD = Ahead(12.0, only_keys=True), Ahead(4.0, only_keys=False)
+KEYS_AHEAD, FRAMES_AHEAD = LookAhead(12.0, only_keys=True), LookAhead(4.0, only_keys=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CameraContext:
     """What all cameras of the process share."""
 
     settings: MotionServiceSettings
     outbox: Outbox
     secret: bytes
     journals: Path
-    views: Views = field(default_factory=Views)
+    views: LiveViews = field(default_factory=LiveViews)
 
 
-class Worker:
+class CameraWorker:
     """One camera: start it, change its settings, stop it, ask whether it is done."""
 
-    def __init__(self, camera: Camera, place: Place, status: CameraStatus) -> None:
+    def __init__(self, camera: Camera, context: CameraContext, status: CameraStatus) -> None:
         self.camera = camera
         self.status = status
-        self._place = place
-        self.view = place.views.of(camera.id)
+        self._context = context
+        self.view = context.views.of(camera.id)
         self._stop = threading.Event()
-        self._ring = PacketRing(_keep_s(camera), place.settings.ring_max_bytes)
+        self._ring = PacketRing(_keep_s(camera), context.settings.ring_max_bytes)
         self._lock = threading.Lock()  # ring and journal change together
         self._journal: Journal | None = None
         self._is_journal_refused = False  # told; the next one that can be written ends it
-        self._maker = Maker(
-            place.outbox,
-            place.secret,
+        self._maker = SnippetMaker(
+            context.outbox,
+            context.secret,
             status,
             is_lossless=camera.is_file,
             is_stopping=self._stop.is_set,
@@ -159,18 +159,18 @@ class Worker:
         if lost:
             self.status.drop("ring_full", lost)
 
-    def _look(self, watch: Watch, frame: Frame) -> None:
-        must_cut = self._ring.n_bytes > 0.6 * self._place.settings.ring_max_bytes
-        orders = watch.look(frame, self.camera, must_cut=must_cut, may_rest=not self.view.is_watched)
+    def _look(self, watcher: EventWatcher, frame: Frame) -> None:
+        must_cut = self._ring.n_bytes > 0.6 * self._context.settings.ring_max_bytes
+        outputs = watcher.look(frame, self.camera, must_cut=must_cut, may_rest=not self.view.is_watched)
         if self._idler is not None:
             self._tell(self._idler)
-            self._idler.saw(frame.t_s, is_busy=watch.is_busy, is_sure=watch.is_sure)
-            for order in orders:
-                if isinstance(order, Opened):
-                    self._idler.opened(order.event_started_s, frame.t_s)
-        self._execute(orders, watch)
-        self._judge_rate(watch.too_rare_hz)
-        self.view.show(frame, watch.motion, watch.scene)
+            self._idler.saw(frame.t_s, is_busy=watcher.is_busy, is_sure=watcher.is_sure)
+            for output in outputs:
+                if isinstance(output, EventOpened):
+                    self._idler.opened(output.event_started_s, frame.t_s)
+        self._execute(outputs, watcher)
+        self._judge_rate(watcher.too_rare_hz)
+        self.view.show(frame, watcher.motion, watcher.scene)
 
     def _judge_rate(self, too_rare_hz: float | None) -> None:
         """Say once that pictures come too rarely to tell motion, and once that they come often enough again."""
@@ -189,12 +189,12 @@ class Worker:
             "pictures come too rarely to tell motion surely", camera=self.camera.id, why=self.status.message
         )
 
-    def _peek(self, watch: Watch, frame: Frame) -> None:
+    def _peek(self, watcher: EventWatcher, frame: Frame) -> None:
         """Look at a key frame for which the camera was not woken."""
         if self._idler is None:
             return
         self._tell(self._idler)
-        if watch.peek(frame, self.camera):
+        if watcher.peek(frame, self.camera):
             self._idler.notice()
 
     def _begin_idling(self, video: Stream) -> None:
@@ -215,21 +215,21 @@ class Worker:
         """Whether the user wants it, and nobody watches: the live view shows every look."""
         return self.camera.motion.idle == "auto" and not self.view.is_watched
 
-    def _finish(self, watch: Watch | None, t_s: float) -> None:
-        if watch is not None:
-            self._execute(watch.finish(t_s, self.camera), watch)
+    def _finish(self, watcher: EventWatcher | None, t_s: float) -> None:
+        if watcher is not None:
+            self._execute(watcher.finish(t_s, self.camera), watcher)
         self._ring.need_from(None)
         self.status.open_event = None
 
-    def _execute(self, orders: list[Order], watch: Watch) -> None:
-        for order in orders:
-            if isinstance(order, Opened):
-                self._open(order, watch)
+    def _execute(self, outputs: list[WatcherOutput], watcher: EventWatcher) -> None:
+        for output in outputs:
+            if isinstance(output, EventOpened):
+                self._open(output, watcher)
             else:
-                self._make(order)
-        self.status.open_event = watch.event_id
+                self._make(output)
+        self.status.open_event = watcher.event_id
 
-    def _open(self, opened: Opened, watch: Watch) -> None:
+    def _open(self, opened: EventOpened, watcher: EventWatcher) -> None:
         self.status.n_events += 1
         self.status.metrics.events.labels(self.status.id).inc()
         log.info("event started", camera=self.camera.id, event_id=opened.event_id)
@@ -242,18 +242,18 @@ class Worker:
                     opened.event_started_s,
                     opened.starts_s,
                     self.camera,
-                    self._clip_facts or watch.facts,
+                    self._clip_facts or watcher.facts,
                     opened.wall_offset_s,
                 )
             )
 
-    def _make(self, wanted: Wanted) -> None:
-        piece = wanted.piece
+    def _make(self, request: SnippetRequest) -> None:
+        piece = request.piece
         packets = tuple(self._ring.between(piece.starts_s, piece.ends_s))
         done = self._journal
         if piece.is_last:
             log.info(
-                "event ended", camera=self.camera.id, event_id=wanted.event_id, snippets=piece.number + 1
+                "event ended", camera=self.camera.id, event_id=request.event_id, snippets=piece.number + 1
             )
             self._ring.need_from(None)
             with self._lock:
@@ -263,16 +263,16 @@ class Worker:
             if self._is_journaled:
                 self._begin_journal(
                     JournalHeader(
-                        wanted.event_id,
+                        request.event_id,
                         piece.number + 1,
                         piece.event_started_s,
                         piece.ends_s,
                         self.camera,
-                        self._clip_facts or wanted.facts,
-                        wanted.wall_offset_s,
+                        self._clip_facts or request.facts,
+                        request.wall_offset_s,
                     )
                 )
-        self._maker.take(Job(wanted, packets, done, self._clip_facts))
+        self._maker.take(SnippetJob(request, packets, done, self._clip_facts))
 
     @property
     def _is_journaled(self) -> bool:
@@ -282,7 +282,7 @@ class Worker:
         with self._lock:
             self._journal = None
             try:
-                self._journal = Journal(self._place.journals, header)
+                self._journal = Journal(self._context.journals, header)
             except OSError as exc:
                 self._journal_failed(exc)
                 return
@@ -312,13 +312,13 @@ class Worker:
             self._journal.close()  # it goes with its snippet: left behind, it would end the event once more
 
 
-class FileWorker(Worker):
+class FileWorker(CameraWorker):
     """A recording. `recording` is None when it is looped: it then plays the part of a live camera."""
 
     def __init__(
-        self, camera: Camera, place: Place, status: CameraStatus, recording: Recording | None
+        self, camera: Camera, context: CameraContext, status: CameraStatus, recording: Recording | None
     ) -> None:
-        super().__init__(camera, place, status)
+        super().__init__(camera, context, status)
         self._recording = recording
         self._url = camera.url
         self._holes: deque[Hole] = deque()  # of what is read now; those that no frame has passed yet
@@ -438,7 +438,7 @@ class FileWorker(Worker):
         self._begin_idling(video)
         self.status.duration_s = video.duration_s
         self._ring.clear()
-        watch: Watch | None = None
+        watcher: EventWatcher | None = None
         pace = Pace(starts_s, time.monotonic())
         last_s = starts_s
         n_frames = 0
@@ -452,25 +452,25 @@ class FileWorker(Worker):
                 for frame in read.frames:
                     if self._stop.is_set():
                         break
-                    if read.is_replay and watch is not None and frame.t_s <= watch.looked_s:
+                    if read.is_replay and watcher is not None and frame.t_s <= watcher.looked_s:
                         continue  # looked at before it slept, or as a key frame
-                    self._pass_holes(watch, frame.t_s, last_s)
+                    self._pass_holes(watcher, frame.t_s, last_s)
                     if self.camera.pace == "realtime":
                         pace.wait(frame.t_s, self._stop, self.status.beat)
                     last_s = max(last_s, frame.t_s)
                     n_frames += 1
-                    if read.is_peek and watch is not None and watch.fits(frame):
+                    if read.is_peek and watcher is not None and watcher.fits(frame):
                         self._saw_file_frame(frame, starts_s)
-                        self._peek(watch, frame)
+                        self._peek(watcher, frame)
                         continue
-                    watch = self._see(watch, video, frame, starts_s)
+                    watcher = self._see(watcher, video, frame, starts_s)
                 if self._stop.is_set():
                     break
         except SourceAway as exc:
             self.status.last_error = str(exc)
         finally:
             if not (self._stop.is_set() and self._recording is not None):
-                self._finish(watch, last_s + 1 / video.facts.frame_rate)
+                self._finish(watcher, last_s + 1 / video.facts.frame_rate)
             else:
                 self._abandon()
             video.close()
@@ -485,33 +485,35 @@ class FileWorker(Worker):
         self._holes.append(hole)
         self._closed_s += hole.closed_s
 
-    def _pass_holes(self, watch: Watch | None, t_s: float, last_s: float) -> None:
+    def _pass_holes(self, watcher: EventWatcher | None, t_s: float, last_s: float) -> None:
         """End the event and forget the packets before a hole that the frame of `t_s` lies behind."""
         while self._holes and t_s >= self._holes[0].t_s - 1e-6:
             hole = self._holes.popleft()
             log.debug("a hole in the recording", camera=self.camera.id, closed_s=round(hole.closed_s, 3))
-            if watch is None:
+            if watcher is None:
                 continue
-            self._execute(watch.pass_hole(last_s, hole.t_s, self.camera), watch)
+            self._execute(watcher.pass_hole(last_s, hole.t_s, self.camera), watcher)
             self._ring.need_from(None)
             self._ring.drop_before(hole.t_s)
 
-    def _see(self, watch: Watch | None, video: Video, frame: Frame, starts_s: float) -> Watch:
-        if watch is None or not watch.fits(frame):
-            if watch is not None:
-                self._finish(watch, frame.t_s)
+    def _see(self, watcher: EventWatcher | None, video: Video, frame: Frame, starts_s: float) -> EventWatcher:
+        if watcher is None or not watcher.fits(frame):
+            if watcher is not None:
+                self._finish(watcher, frame.t_s)
                 video.measure(frame)
                 self._ring.drop_before(frame.t_s)
-            state = self._look_ahead(frame.t_s) if watch is None else None
-            watch = Watch(video.facts, self._event_id, state=state, wall_offset_s=self._wall_offset_s)
+            state = self._look_ahead(frame.t_s) if watcher is None else None
+            watcher = EventWatcher(
+                video.facts, self._event_id, state=state, wall_offset_s=self._wall_offset_s
+            )
             self.status.fps = video.facts.frame_rate
             self.status.become("running")
         self._saw_file_frame(frame, starts_s)
-        if watch.is_due(frame.t_s):
+        if watcher.is_due(frame.t_s):
             if self.camera.pace == "fast":
                 self._maker.wait_for_room()
-            self._look(watch, frame)
-        return watch
+            self._look(watcher, frame)
+        return watcher
 
     def _saw_file_frame(self, frame: Frame, starts_s: float) -> None:
         self.status.saw_frame()
@@ -530,7 +532,7 @@ class FileWorker(Worker):
                 return state
         return None
 
-    def _planes_ahead(self, starts_s: float, way: Ahead) -> list[Gray]:
+    def _planes_ahead(self, starts_s: float, way: LookAhead) -> list[Gray]:
         video = open_file(self._url, starts_s, lambda _reason: None)
         video.only_keys = way.only_keys
         video.codec_context.thread_count = 1 if way.only_keys else 0  # nothing is left in threads at the end
@@ -588,13 +590,13 @@ class FolderWorker(FileWorker):
     def __init__(
         self,
         camera: Camera,
-        place: Place,
+        context: CameraContext,
         status: CameraStatus,
         find: Callable[[Camera], Recording | None],
     ) -> None:
-        super().__init__(camera, place, status, None)
+        super().__init__(camera, context, status, None)
         self._find = find
-        self._is_followed = camera.loop or not place.settings.exit_when_done
+        self._is_followed = camera.loop or not context.settings.exit_when_done
         self._files = FolderFiles(camera.loop)
         if not self._is_followed:
             self._files.settle_s = 0.0
@@ -729,7 +731,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class PendingFrame:
     """A frame on its way to the detector, and the stream that it is of."""
 
     frame: Frame
@@ -739,16 +741,16 @@ class Taken:
 
 
 @dataclass(slots=True)
-class Slot:
+class FrameSlot:
     """The newest frame between the reader and the detector: newest wins, what was not looked at is counted."""
 
     _ready: threading.Condition = field(default_factory=threading.Condition)
-    _frame: Taken | None = None
+    _frame: PendingFrame | None = None
     ended: str | None = None  # why the reader ended
     heard_s: float | None = None  # monotonic time of the last packet
     seen_s: float | None = None  # monotonic time of the last decoded frame, or of the first packet
 
-    def put(self, taken: Taken, wait_s: float = 0.0) -> bool:
+    def put(self, taken: PendingFrame, wait_s: float = 0.0) -> bool:
         """Leave a frame; return False when one that nobody looked at, for `wait_s`, had to go."""
         with self._ready:
             was_free = self._ready.wait_for(lambda: self._frame is None, wait_s)
@@ -767,7 +769,7 @@ class Slot:
             self.ended = why
             self._ready.notify_all()
 
-    def take(self, timeout_s: float) -> Taken | None:
+    def take(self, timeout_s: float) -> PendingFrame | None:
         with self._ready:
             if self._frame is None and self.ended is None:
                 self._ready.wait(timeout_s)
@@ -776,14 +778,14 @@ class Slot:
             return taken
 
 
-class LiveWorker(Worker):
+class LiveWorker(CameraWorker):
     """A camera on the network or a device: connect, look, and when it goes, wait and connect again."""
 
-    def __init__(self, camera: Camera, place: Place, status: CameraStatus) -> None:
-        super().__init__(camera, place, status)
+    def __init__(self, camera: Camera, context: CameraContext, status: CameraStatus) -> None:
+        super().__init__(camera, context, status)
         is_visited = kind_of(camera.url) == "whip"
         self.door = (
-            Door(whip_token(camera.url), status.drop, place.settings.peer_network) if is_visited else None
+            Door(whip_token(camera.url), status.drop, context.settings.peer_network) if is_visited else None
         )
         self._readers: list[threading.Thread] = []
         self._looked_until_s = float("-inf")  # of all connections: what a server sends again was looked at
@@ -810,7 +812,7 @@ class LiveWorker(Worker):
                 backoff_s = RECONNECT_MIN_S
             self._wait(backoff_s * random.uniform(0.7, 1.3))  # noqa: S311  # jitter, no secret
             if self.door is None:  # a publisher that comes again is not kept waiting
-                backoff_s = min(backoff_s * 2, self._place.settings.reconnect_max_s)
+                backoff_s = min(backoff_s * 2, self._context.settings.reconnect_max_s)
 
     def _session(self) -> tuple[str, float]:
         """Connect and look until the camera goes; return why it went, and how long it ran."""
@@ -819,8 +821,8 @@ class LiveWorker(Worker):
         self._clip_facts = None
         slot = self._start_reader(self.camera.detect_url or self.camera.url, gone, self._read)
         kept = self._start_reader(self.camera.url, gone, self._read_main) if self.camera.detect_url else None
-        opened_by_s = time.monotonic() + self._place.settings.open_s + self._place.settings.read_s + 5
-        watch: Watch | None = None
+        opened_by_s = time.monotonic() + self._context.settings.open_s + self._context.settings.read_s + 5
+        watcher: EventWatcher | None = None
         began_s = last_s = None
         try:
             while not self._stop.is_set():
@@ -839,32 +841,34 @@ class LiveWorker(Worker):
                 if began_s is None:
                     began_s = time.monotonic()
                     self._returned(video, frame.t_s)
-                if watch is None or not watch.fits(frame):
-                    if watch is not None:
+                if watcher is None or not watcher.fits(frame):
+                    if watcher is not None:
                         log.info("the camera changed its picture size", camera=self.camera.id)
-                        self._finish(watch, frame.t_s)
+                        self._finish(watcher, frame.t_s)
                         video.measure(frame)
                         if kept is None:
                             self._ring.drop_before(frame.t_s)
-                    watch = Watch(video.facts, _random_id, WARM_UP_S, wall_offset_s=self._wall.offset_s)
+                    watcher = EventWatcher(
+                        video.facts, _random_id, WARM_UP_S, wall_offset_s=self._wall.offset_s
+                    )
                 last_s = frame.t_s
-                if taken.is_peek and watch.looked_s > float("-inf"):
-                    self._peek(watch, frame)
-                elif watch.is_due(frame.t_s) and not (
-                    taken.is_replay and frame.t_s <= max(watch.looked_s, self._looked_until_s)
+                if taken.is_peek and watcher.looked_s > float("-inf"):
+                    self._peek(watcher, frame)
+                elif watcher.is_due(frame.t_s) and not (
+                    taken.is_replay and frame.t_s <= max(watcher.looked_s, self._looked_until_s)
                 ):
-                    self._look(watch, frame)
+                    self._look(watcher, frame)
             return "stopped", 0.0
         finally:
             gone.set()
             self._looked_until_s = max(self._looked_until_s, last_s or 0.0)
-            self._finish(watch, last_s or 0.0)
+            self._finish(watcher, last_s or 0.0)
 
     def _start_reader(
-        self, url: str, gone: threading.Event, use: Callable[[Stream, Slot, threading.Event], None]
-    ) -> Slot:
+        self, url: str, gone: threading.Event, use: Callable[[Stream, FrameSlot, threading.Event], None]
+    ) -> FrameSlot:
         """Open `url` and `use` it in a thread that may hang; return what tells of it."""
-        slot = Slot()
+        slot = FrameSlot()
         reader = threading.Thread(
             target=self._run_reader, args=(url, slot, gone, use), name=f"read {self.camera.id}", daemon=True
         )
@@ -872,11 +876,11 @@ class LiveWorker(Worker):
         reader.start()
         return slot
 
-    def _why_gone(self, slot: Slot, opened_by_s: float) -> str | None:
+    def _why_gone(self, slot: FrameSlot, opened_by_s: float) -> str | None:
         """Say why a reader is given up: it ended, or stands still. FFmpeg's own deadline took twice its time."""
         if slot.ended is not None:
             return slot.ended
-        read_s = self._place.settings.read_s
+        read_s = self._context.settings.read_s
         now_s = time.monotonic()
         if now_s > (opened_by_s if slot.heard_s is None else slot.heard_s + read_s + 0.5):
             self.status.drop("reader_left_behind")
@@ -889,12 +893,12 @@ class LiveWorker(Worker):
     def _run_reader(
         self,
         url: str,
-        slot: Slot,
+        slot: FrameSlot,
         gone: threading.Event,
-        use: Callable[[Stream, Slot, threading.Event], None],
+        use: Callable[[Stream, FrameSlot, threading.Event], None],
     ) -> None:
         """Read packets until the camera goes, in a thread that may hang."""
-        settings = self._place.settings
+        settings = self._context.settings
         video: Stream | None = None
 
         def wait_for_visit() -> bool:
@@ -914,7 +918,7 @@ class LiveWorker(Worker):
             if video is not None:
                 video.close()
 
-    def _read(self, video: Stream, slot: Slot, gone: threading.Event) -> None:
+    def _read(self, video: Stream, slot: FrameSlot, gone: threading.Event) -> None:
         """Leave the frames that the detector wants in `slot`; keep the packets when they are those of the clips."""
         watch_due_s = 0.0
         is_gap = False
@@ -935,17 +939,17 @@ class LiveWorker(Worker):
                     self.status.drop("corrupt_frame")
                     continue
                 if read.is_peek:
-                    slot.put(Taken(frame, video, is_peek=True), REPLAY_WAIT_S)
+                    slot.put(PendingFrame(frame, video, is_peek=True), REPLAY_WAIT_S)
                     continue
                 if frame.t_s < watch_due_s - 0.004:
                     continue  # detect_fps: not wanted, so not a drop
                 period_s = 1 / self.camera.motion.detect_fps
                 watch_due_s = max(watch_due_s, frame.t_s - period_s) + period_s
-                taken = Taken(frame, video, is_replay=read.is_replay)
+                taken = PendingFrame(frame, video, is_replay=read.is_replay)
                 if not slot.put(taken, REPLAY_WAIT_S if read.is_replay else 0.0):
                     self.status.drop("detector_busy")
 
-    def _read_main(self, video: Stream, slot: Slot, gone: threading.Event) -> None:
+    def _read_main(self, video: Stream, slot: FrameSlot, gone: threading.Event) -> None:
         """Keep the packets of the clips, and decode no more of them than tells their size."""
         for read in video.read():
             if gone.is_set():

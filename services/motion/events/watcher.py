@@ -38,17 +38,17 @@ _LUMA_FIRST = ("yuv4", "yuvj4", "nv12", "nv21", "gray")
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class EventOpened:
     """An event began; its clip will begin at `starts_s` or at the key frame before."""
 
     event_id: str
     event_started_s: float
     starts_s: float
-    wall_offset_s: float = 0.0  # see Wanted
+    wall_offset_s: float = 0.0  # see SnippetRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SnippetRequest:
     """A snippet is to be made: `piece` of the stream, shown by `moments`.
 
     `wall_offset_s` is what people are shown beyond the stream's seconds: the same for all snippets of an event, however
@@ -63,11 +63,11 @@ class Wanted:
     wall_offset_s: float = 0.0
 
 
-Order = Opened | Wanted
+WatcherOutput = EventOpened | SnippetRequest
 MakeEventId = Callable[[float], str]
 
 
-class Watch:
+class EventWatcher:
     """State of one open stream. Not for several threads at once."""
 
     def __init__(
@@ -122,7 +122,7 @@ class Watch:
 
     def look(
         self, frame: Frame, camera: Camera, *, must_cut: bool = False, may_rest: bool = False
-    ) -> list[Order]:
+    ) -> list[WatcherOutput]:
         """Look at `frame` and return what is to be done, in order.
 
         `may_rest`: every second look may be left out while an event surely goes on.
@@ -149,10 +149,10 @@ class Watch:
         self._is_rested = may_rest and self.is_sure and self._state.period_s <= REST_PERIOD_S
         if self._is_rested:
             self._due_s += period_s
-        orders = self._orders(actions, camera)
+        outputs = self._outputs(actions, camera)
         if not self._segmenter.is_watching:
             self._reset(camera, frame)
-        return orders
+        return outputs
 
     def peek(self, frame: Frame, camera: Camera) -> bool:
         """Look at a key frame between which and the last look nothing was looked at; tell whether it shows anything.
@@ -210,20 +210,20 @@ class Watch:
             return moments
         return (Moment(self._spare.t_s, 0.0, (), self._spare),)
 
-    def finish(self, t_s: float, camera: Camera) -> list[Order]:
+    def finish(self, t_s: float, camera: Camera) -> list[WatcherOutput]:
         """End what is open: there are no more frames."""
         self._segmenter, actions = segmenter.finish(self._segmenter, t_s, camera.motion)
-        return self._orders(actions, camera)
+        return self._outputs(actions, camera)
 
-    def pass_hole(self, last_s: float, next_s: float, camera: Camera) -> list[Order]:
+    def pass_hole(self, last_s: float, next_s: float, camera: Camera) -> list[WatcherOutput]:
         """End what is open at `last_s`: the recording goes on at `next_s`, and nobody knows what was between."""
-        orders = self.finish(last_s, camera)
+        outputs = self.finish(last_s, camera)
         self._segmenter = segmenter.after_hole(self._segmenter, next_s)
         if self._state is not None:
             self._state = detector.after_hole(self._state)
         self._tracks = Tracks()
         self._due_s = float("-inf")
-        return orders
+        return outputs
 
     def _remember(self, frame: Frame) -> None:
         motion = self.motion
@@ -235,24 +235,24 @@ class Watch:
         quality = quality_of(motion.boxes, frame.width, frame.height)
         self._choice = choose(self._choice, Moment(frame.t_s, quality, objects, frame))
 
-    def _orders(self, actions: tuple[segmenter.Action, ...], camera: Camera) -> list[Order]:
-        orders: list[Order] = []
+    def _outputs(self, actions: tuple[segmenter.Action, ...], camera: Camera) -> list[WatcherOutput]:
+        outputs: list[WatcherOutput] = []
         for action in actions:
             if isinstance(action, Start):
                 self._wall_offset_s = self._ask_wall_offset_s()
                 self.event_id = self._make_event_id(action.event_started_s + self._wall_offset_s)
                 times = (action.event_started_s, action.starts_s, self._wall_offset_s)
-                orders.append(Opened(self.event_id, *times))
+                outputs.append(EventOpened(self.event_id, *times))
             elif isinstance(action, Cut | End):
                 assert self.event_id is not None
-                wanted = Wanted(
+                request = SnippetRequest(
                     self.event_id, action.piece, self.moments, camera, self._facts, self._wall_offset_s
                 )
-                orders.append(wanted)
+                outputs.append(request)
                 self._reset(camera, None)
                 if isinstance(action, End):
                     self.event_id = None
-        return orders
+        return outputs
 
     def _reset(self, camera: Camera, frame: Frame | None) -> None:
         limit = (

@@ -21,7 +21,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
-from services.motion.cameras.registry import Roster
+from services.motion.cameras.registry import CameraRegistry
 from shared.camera_file import BrokenFile, CameraFileChanged, CameraFileVersion, NotWritable, UnknownCamera
 from shared.cameras import Camera
 from shared.errors import ConfigError, redact
@@ -60,7 +60,7 @@ def no_camera(camera_id: str) -> ApiFault:
 
 
 def add_routes(
-    app: FastAPI, roster: Roster, status: Callable[[], _JSON], token: SecretStr | None = None
+    app: FastAPI, registry: CameraRegistry, status: Callable[[], _JSON], token: SecretStr | None = None
 ) -> None:
     """Add the routes; `status` answers GET /api/cameras."""
 
@@ -69,7 +69,7 @@ def add_routes(
 
     async def change(request: Request, camera_id: str, values: _JSON) -> Response:
         try:
-            version = await roster.change(camera_id, values, _revision(request))
+            version = await registry.change(camera_id, values, _revision(request))
         except UnknownCamera as exc:
             raise no_camera(camera_id) from exc
         except CameraFileChanged as exc:
@@ -95,7 +95,7 @@ def add_routes(
 
     @app.get("/api/cameras/{camera_id}", responses=documented(404))
     async def one(camera_id: str) -> Response:
-        return answer(camera_id, roster.version)
+        return answer(camera_id, registry.version)
 
     @app.patch("/api/cameras/{camera_id}", openapi_extra=_documented(CHANGEABLE), responses=CHANGE_FAULTS)
     async def patch(camera_id: str, request: Request) -> Response:

@@ -25,14 +25,14 @@ from fastapi.responses import StreamingResponse
 from pydantic import SecretStr, ValidationError
 from starlette.types import Receive, Scope, Send
 
-from services.motion.cameras.registry import Roster
-from services.motion.detection import preview as trial
+from services.motion.cameras.registry import CameraRegistry
+from services.motion.detection import preview
 from services.motion.detection.preview import LANES_MAX, Lane, Plane
 from services.motion.events.watcher import luma_plane
 from services.motion.http.cameras import CHANGE, admit, no_camera, read_json
 from services.motion.http.whip import bad_offer, busy, no_session, read_sdp
-from services.motion.live.latest import Look, NoSeat, Seat, Views
-from services.motion.live.sender import Showroom
+from services.motion.live.latest import LiveFrame, LiveViews, TooManyViewers, ViewerSlot
+from services.motion.live.sender import WhepSender
 from services.motion.sources.webrtc.peer import BadDescription
 from shared.cameras import Camera, MotionSettings
 from shared.faults import list_faults
@@ -47,49 +47,49 @@ _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 @dataclass(frozen=True, slots=True)
-class Gallery:
+class LiveContext:
     """What the routes need."""
 
-    roster: Roster
-    views: Views
-    showroom: Showroom
+    registry: CameraRegistry
+    views: LiveViews
+    sender: WhepSender
     token: SecretStr | None = None
 
     def camera(self, camera_id: str) -> Camera:
-        found = self.roster.camera(camera_id)
+        found = self.registry.camera(camera_id)
         if found is None:
             raise no_camera(camera_id)
         return found
 
-    def seat(self, camera: Camera) -> tuple[Seat, ExitStack]:
-        """Return a seat and what gives it back; raises ApiFault."""
+    def slot(self, camera: Camera) -> tuple[ViewerSlot, ExitStack]:
+        """Return a slot and what gives it back; raises ApiFault."""
         stack = ExitStack()
         try:
-            return stack.enter_context(self.views.of(camera.id).seat()), stack
-        except NoSeat as exc:
-            raise _no_seat(exc) from exc
+            return stack.enter_context(self.views.of(camera.id).slot()), stack
+        except TooManyViewers as exc:
+            raise _too_many_viewers(exc) from exc
 
 
-def _no_seat(exc: NoSeat) -> ApiFault:
+def _too_many_viewers(exc: TooManyViewers) -> ApiFault:
     return ApiFault(503, str(exc), "fewer viewers", "try again later")
 
 
-def add_view_routes(app: FastAPI, gallery: Gallery) -> None:
+def add_view_routes(app: FastAPI, live: LiveContext) -> None:
     """Add the routes."""
-    token = gallery.token
+    token = live.token
 
     @app.post(
         "/api/cameras/{camera_id}/whep", status_code=201, responses=documented(401, 403, 404, 413, 415, 503)
     )
     async def whep(camera_id: str, request: Request) -> Response:
         admit(request, token, "application/sdp")
-        camera = gallery.camera(camera_id)
+        camera = live.camera(camera_id)
         try:
-            answer, session = await gallery.showroom.offer(camera.id, await read_sdp(request))
+            answer, session = await live.sender.offer(camera.id, await read_sdp(request))
         except BadDescription as exc:
             raise bad_offer(exc) from exc
-        except NoSeat as exc:
-            raise _no_seat(exc) from exc
+        except TooManyViewers as exc:
+            raise _too_many_viewers(exc) from exc
         except TimeoutError as exc:
             raise busy() from exc
         headers = {"Location": f"/api/cameras/{camera.id}/whep/{session}", **_NO_STORE}
@@ -98,69 +98,69 @@ def add_view_routes(app: FastAPI, gallery: Gallery) -> None:
     @app.delete("/api/cameras/{camera_id}/whep/{session}", responses=LOOK_FAULTS)
     async def leave(camera_id: str, session: str, request: Request) -> Response:
         admit(request, token, None)
-        if not await gallery.showroom.leave(camera_id, session):
+        if not await live.sender.leave(camera_id, session):
             raise no_session()
         return Response(status_code=200)
 
     @app.get("/api/cameras/{camera_id}/picture.jpg", responses=LOOK_FAULTS)
     async def picture(camera_id: str, request: Request) -> Response:
         admit(request, token, None)
-        camera = gallery.camera(camera_id)
-        seat, stack = gallery.seat(camera)
+        camera = live.camera(camera_id)
+        slot, stack = live.slot(camera)
         with stack:
-            look = await seat.next(PICTURE_S)
-            if look is None:
+            latest = await slot.next(PICTURE_S)
+            if latest is None:
                 found = f"camera '{camera.id}' gave no picture within {PICTURE_S:g} s"
                 raise ApiFault(503, found, "a running camera", "look at its state in /api/cameras")
-            data = await asyncio.to_thread(gallery.views.of(camera.id).jpeg, look)
+            data = await asyncio.to_thread(live.views.of(camera.id).jpeg, latest)
         return Response(data, 200, _NO_STORE, "image/jpeg")
 
     @app.get("/api/cameras/{camera_id}/video.mjpeg", responses=LOOK_FAULTS)
     async def mjpeg(camera_id: str, request: Request) -> Response:
         admit(request, token, None)
-        camera = gallery.camera(camera_id)
-        seat, stack = gallery.seat(camera)
+        camera = live.camera(camera_id)
+        slot, stack = live.slot(camera)
         kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-        return _Stream(stack, _pictures(gallery, camera.id, seat), kind)
+        return _Stream(stack, _pictures(live, camera.id, slot), kind)
 
     @app.get("/api/cameras/{camera_id}/looks", responses=LOOK_FAULTS)
     async def looks(camera_id: str, request: Request) -> Response:
         admit(request, token, None)
-        camera = gallery.camera(camera_id)
-        seat, stack = gallery.seat(camera)
+        camera = live.camera(camera_id)
+        slot, stack = live.slot(camera)
 
-        def say(look: Look) -> _JSON:
-            frame = look.frame
-            settings = (gallery.roster.camera(camera.id) or camera).motion
-            said = trial.as_json(look.motion, look.scene, settings, frame.width, frame.height)
-            return {"t": round(look.frame.t_s, 3), **said}
+        def say(latest: LiveFrame) -> _JSON:
+            frame = latest.frame
+            settings = (live.registry.camera(camera.id) or camera).motion
+            said = preview.as_json(latest.motion, latest.scene, settings, frame.width, frame.height)
+            return {"t": round(latest.frame.t_s, 3), **said}
 
-        return _Stream(stack, _events(seat, say), "text/event-stream")
+        return _Stream(stack, _events(slot, say), "text/event-stream")
 
     @app.post("/api/cameras/{camera_id}/trial", responses=documented(401, 403, 404, 413, 415, 422, 503))
     async def trials(camera_id: str, request: Request) -> Response:
         admit(request, token, "application/json")
-        camera = gallery.camera(camera_id)
+        camera = live.camera(camera_id)
         wanted = _settings(camera.motion, await read_json(request))
-        seat, stack = gallery.seat(camera)
+        slot, stack = live.slot(camera)
         lanes: tuple[Lane, ...] = ()
 
-        def say(look: Look) -> _JSON:
+        def say(latest: LiveFrame) -> _JSON:
             nonlocal lanes
-            frame = look.frame
+            frame = latest.frame
             plane = Plane(luma_plane(frame), frame.t_s, frame.width, frame.height)
-            own = Lane((gallery.roster.camera(camera.id) or camera).motion, look.scene, look.motion)
+            own = Lane((live.registry.camera(camera.id) or camera).motion, latest.scene, latest.motion)
             if not lanes:
                 lanes = tuple(replace(own, settings=settings) for settings in wanted)
             else:
-                lanes = trial.step(lanes, plane, own)
+                lanes = preview.step(lanes, plane, own)
             said = [
-                trial.as_json(lane.motion, lane.scene, lane.settings, frame.width, frame.height)
+                preview.as_json(lane.motion, lane.scene, lane.settings, frame.width, frame.height)
                 for lane in lanes
             ]
-            return {"t": round(look.frame.t_s, 3), "lanes": said}
+            return {"t": round(latest.frame.t_s, 3), "lanes": said}
 
-        return _Stream(stack, _events(seat, say), "text/event-stream")
+        return _Stream(stack, _events(slot, say), "text/event-stream")
 
 
 def _settings(own: MotionSettings, body: _JSON) -> Sequence[MotionSettings]:
@@ -187,30 +187,30 @@ def _mapping(lane: object) -> _JSON:
     return lane
 
 
-async def _events(seat: Seat, say: Callable[[Look], _JSON]) -> AsyncIterator[str]:
+async def _events(slot: ViewerSlot, say: Callable[[LiveFrame], _JSON]) -> AsyncIterator[str]:
     """Yield what is said of each look, in a thread; the newest only when the reader or the thread is slow."""
     yield "retry: 2000\n\n"
     while True:
-        look = await seat.next(HEARTBEAT_S)
-        if look is None:
+        latest = await slot.next(HEARTBEAT_S)
+        if latest is None:
             yield "event: waiting\ndata: {}\n\n"
             continue
-        said = await asyncio.to_thread(say, look)
+        said = await asyncio.to_thread(say, latest)
         yield f"data: {json.dumps(said, separators=(',', ':'))}\n\n"
 
 
-async def _pictures(gallery: Gallery, camera_id: str, seat: Seat) -> AsyncIterator[bytes]:
+async def _pictures(live: LiveContext, camera_id: str, slot: ViewerSlot) -> AsyncIterator[bytes]:
     while True:
-        look = await seat.next(HEARTBEAT_S)
-        if look is None:
+        latest = await slot.next(HEARTBEAT_S)
+        if latest is None:
             continue
-        data = await asyncio.to_thread(gallery.views.of(camera_id).jpeg, look)
+        data = await asyncio.to_thread(live.views.of(camera_id).jpeg, latest)
         head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
         yield head.encode() + data + b"\r\n"
 
 
 class _Stream(StreamingResponse):
-    """An answer without end that gives its seat back however it ends, even before it began."""
+    """An answer without end that gives its slot back however it ends, even before it began."""
 
     def __init__(self, stack: ExitStack, content: AsyncIterator[str | bytes], kind: str) -> None:
         headers = {**_NO_STORE, "X-Accel-Buffering": "no"}  # nginx would hold events back

@@ -17,16 +17,16 @@ from services.motion.events.moments import FramePictures
 from services.motion.media.frame import Frame
 from shared.errors import Transient
 
-SEATS = 32  # of all cameras together, unless LIVE_VIEWERS_MAX says otherwise
+VIEWERS_MAX = 32  # of all cameras together, unless LIVE_VIEWERS_MAX says otherwise
 PICTURE_PX = 960  # longest side of what people are shown
 
 
-class NoSeat(Transient):
+class TooManyViewers(Transient):
     """As many watch as may."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class LiveFrame:
     """One look of a camera's detector: what it saw, what it said, and what it knows of the scene since."""
 
     number: int
@@ -36,15 +36,15 @@ class Look:
 
 
 @dataclass(slots=True)
-class Seat:
+class ViewerSlot:
     """One who watches, in one event loop."""
 
-    _view: View
+    _view: LiveView
     _loop: asyncio.AbstractEventLoop
     _came: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def next(self, within_s: float) -> Look | None:
-        """Return the newest look that this seat has not had yet; None when none comes in time."""
+    async def next(self, within_s: float) -> LiveFrame | None:
+        """Return the newest look that this viewer has not had yet; None when none comes in time."""
         try:
             async with asyncio.timeout(within_s):
                 await self._came.wait()
@@ -59,77 +59,77 @@ class Seat:
             self._loop.call_soon_threadsafe(self._came.set)
 
 
-class View:
+class LiveView:
     """The newest look of one camera, kept only while somebody watches."""
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: LiveViews) -> None:
         self._views = views
         self._lock = threading.Lock()
-        self._seats: tuple[Seat, ...] = ()
+        self._slots: tuple[ViewerSlot, ...] = ()
         self._jpeg: tuple[int, bytes] | None = None
         self._n = 0
-        self.newest: Look | None = None
+        self.newest: LiveFrame | None = None
 
     @property
     def is_watched(self) -> bool:
-        return bool(self._seats)
+        return bool(self._slots)
 
     def show(self, frame: Frame, motion: Motion, scene: DetectorState | None) -> None:
         """Show a look to those who watch; from the camera's thread."""
-        if not self._seats:
+        if not self._slots:
             return
         with self._lock:
             self._n += 1
-            if self._seats:
-                self.newest = Look(self._n, frame, motion, scene)
-        for seat in self._seats:
-            seat.call()
+            if self._slots:
+                self.newest = LiveFrame(self._n, frame, motion, scene)
+        for slot in self._slots:
+            slot.call()
 
     @contextlib.contextmanager
-    def seat(self) -> Iterator[Seat]:
-        """Watch, in the running event loop, until the block ends; raises NoSeat."""
+    def slot(self) -> Iterator[ViewerSlot]:
+        """Watch, in the running event loop, until the block ends; raises TooManyViewers."""
         self._views.take()
-        seat = Seat(self, asyncio.get_running_loop())
+        slot = ViewerSlot(self, asyncio.get_running_loop())
         with self._lock:
-            self._seats = (*self._seats, seat)
+            self._slots = (*self._slots, slot)
         try:
-            yield seat
+            yield slot
         finally:
             with self._lock:
-                self._seats = tuple(other for other in self._seats if other is not seat)
-                if not self._seats:
+                self._slots = tuple(other for other in self._slots if other is not slot)
+                if not self._slots:
                     self.newest = self._jpeg = None
             self._views.give_back()
 
-    def jpeg(self, look: Look) -> bytes:
+    def jpeg(self, latest: LiveFrame) -> bytes:
         """Return `look` as a JPEG, made once for all who watch. Takes a few ms: call it in a thread."""
         known = self._jpeg
-        if known is not None and known[0] == look.number:
+        if known is not None and known[0] == latest.number:
             return known[1]
-        data = FramePictures(look.frame).whole(PICTURE_PX).data
+        data = FramePictures(latest.frame).whole(PICTURE_PX).data
         with self._lock:
-            if self._seats:
-                self._jpeg = (look.number, data)
+            if self._slots:
+                self._jpeg = (latest.number, data)
         return data
 
 
-class Views:
+class LiveViews:
     """The views of all cameras: as many as the camera file names, and they outlive the workers behind them."""
 
-    def __init__(self, n_seats: int = SEATS) -> None:
-        self.n_seats = n_seats
+    def __init__(self, n_slots: int = VIEWERS_MAX) -> None:
+        self.n_slots = n_slots
         self.n_taken = 0
         self._lock = threading.Lock()
-        self._views: dict[str, View] = {}
+        self._views: dict[str, LiveView] = {}
 
-    def of(self, camera_id: str) -> View:
+    def of(self, camera_id: str) -> LiveView:
         with self._lock:
-            return self._views.setdefault(camera_id, View(self))
+            return self._views.setdefault(camera_id, LiveView(self))
 
     def take(self) -> None:
         with self._lock:
-            if self.n_taken >= self.n_seats:
-                raise NoSeat(
+            if self.n_taken >= self.n_slots:
+                raise TooManyViewers(
                     f"{self.n_taken} watch already, LIVE_VIEWERS_MAX allows no more; try again later"
                 )
             self.n_taken += 1

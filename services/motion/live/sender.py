@@ -25,13 +25,13 @@ from aiortc import (
 )
 from av.video.frame import VideoFrame
 
-from services.motion.live.latest import PICTURE_PX, Look, Seat, View
+from services.motion.live.latest import PICTURE_PX, LiveFrame, LiveView, ViewerSlot
 from services.motion.media.picture_format import BT601_525
 from services.motion.media.rendering import Renderer
 from services.motion.sources.webrtc.ice import PeerNetwork, require_candidates
 from services.motion.sources.webrtc.peer import CLOSE_S, FAULTS, NEGOTIATE_S, BadDescription, Loop, brief
 
-UNCONNECTED_S = 30.0  # a viewer that has an answer and does not connect gives his seat back
+UNCONNECTED_S = 30.0  # a viewer that has an answer and does not connect gives its slot back
 ASK_S = 1.0
 SHORTEST_S = 0.04  # between two frames: aiortc's encoders count in steps of 1/30 s
 LONGEST_S = 3600.0  # a camera that was away longer goes on as if it had not been
@@ -54,23 +54,23 @@ class IceServers:
         )
 
 
-class LookTrack(MediaStreamTrack):
-    """The looks of a seat as a video track. It stands still while its camera is away."""
+class LiveTrack(MediaStreamTrack):
+    """The looks of a viewer as a video track. It stands still while its camera is away."""
 
     kind = "video"
 
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, slot: ViewerSlot) -> None:
         super().__init__()
-        self._seat = seat
+        self._slot = slot
         self._taken_s: float | None = None  # when the last frame was taken, epoch seconds
         self._sent_s = 0.0  # its time in the stream
 
     async def recv(self) -> VideoFrame:
         while self.readyState == "live":
-            look = await self._seat.next(ASK_S)
-            if look is None or not self._passes(look.frame.t_s):
+            latest = await self._slot.next(ASK_S)
+            if latest is None or not self._passes(latest.frame.t_s):
                 continue
-            frame = await asyncio.to_thread(shown, look)
+            frame = await asyncio.to_thread(shown, latest)
             frame.pts, frame.time_base = round(self._sent_s / _CLOCK), _CLOCK
             return frame
         raise MediaStreamError
@@ -86,12 +86,12 @@ class LookTrack(MediaStreamTrack):
         return True
 
 
-def shown(look: Look) -> VideoFrame:
+def shown(latest: LiveFrame) -> VideoFrame:
     """Return a copy of the shown picture for an encoder: 4:2:0, even sides, at most PICTURE_PX long.
 
     In BT.601, limited range: aiortc's streams say nothing of their colour, and browsers take WebRTC's for that.
     """
-    frame = look.frame
+    frame = latest.frame
     scale = min(1.0, PICTURE_PX / max(frame.format.size))
     width, height = (max(2, round(side * scale) & ~1) for side in frame.format.size)
     made = Renderer().clip_frame(frame, width, height, BT601_525)
@@ -107,11 +107,11 @@ class _Viewer:
     watch: asyncio.Task[None] | None = None
 
 
-class Showroom:
-    """Who watches by WebRTC. As many as there are seats (Views)."""
+class WhepSender:
+    """Who watches by WebRTC. As many as LiveViews has slots."""
 
     def __init__(
-        self, ice: IceServers, find_view: Callable[[str], View], network: PeerNetwork | None = None
+        self, ice: IceServers, find_view: Callable[[str], LiveView], network: PeerNetwork | None = None
     ) -> None:
         self._ice = ice
         self._network = network or PeerNetwork()
@@ -126,7 +126,7 @@ class Showroom:
         return len(self._viewers)
 
     async def offer(self, camera: str, sdp: str) -> tuple[str, str]:
-        """Return our answer and the name of the session. Raises BadDescription, NoSeat, TimeoutError."""
+        """Return our answer and the name of the session. Raises BadDescription, TooManyViewers, TimeoutError."""
         with self._lock:
             if self._is_closed:
                 raise BadDescription("the service is being stopped")
@@ -161,11 +161,11 @@ class Showroom:
 
     async def _let_in(self, camera: str, sdp: str) -> tuple[str, str]:
         with contextlib.ExitStack() as stack:
-            seat = stack.enter_context(self._find_view(camera).seat())
+            slot = stack.enter_context(self._find_view(camera).slot())
             connection = RTCPeerConnection(self._ice.configuration())
             try:
                 async with asyncio.timeout(NEGOTIATE_S):
-                    answer = await _answer(connection, sdp, LookTrack(seat))
+                    answer = await _answer(connection, sdp, LiveTrack(slot))
             except BaseException:
                 await connection.close()
                 raise
@@ -177,7 +177,7 @@ class Showroom:
         return self._network.describe(answer), session
 
     async def _see_off(self, session: str, viewer: _Viewer) -> None:
-        """Wait until the viewer has left, or does not come; then give his seat back."""
+        """Wait until the viewer has left, or does not come; then give its slot back."""
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(UNCONNECTED_S):
@@ -205,7 +205,7 @@ class Showroom:
         await asyncio.gather(*(viewer.watch for viewer in viewers if viewer.watch is not None))
 
 
-async def _answer(connection: RTCPeerConnection, sdp: str, track: LookTrack) -> str:
+async def _answer(connection: RTCPeerConnection, sdp: str, track: LiveTrack) -> str:
     try:
         await connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
         if not any(

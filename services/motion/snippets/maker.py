@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from services.motion.events.watcher import Wanted
+from services.motion.events.watcher import SnippetRequest
 from services.motion.media.packets import Packet, StreamFacts
 from services.motion.snippets.messages import make_messages, with_pictures_of
 from services.motion.spool.journal import Journal
@@ -26,19 +26,19 @@ FAST_ENTRIES = 64  # a file read as fast as possible waits while this many snipp
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class SnippetJob:
     """A snippet to make; `journal` goes when it is in the outbox. `clip_facts`: of `packets`, when the frames that
     were looked at are of a smaller stream.
     """
 
-    wanted: Wanted
+    request: SnippetRequest
     packets: tuple[Packet, ...]
     journal: Journal | None = None
     clip_facts: StreamFacts | None = None
 
 
 @dataclass(slots=True)
-class Maker:
+class SnippetMaker:
     """Where the snippets of one camera are made."""
 
     outbox: Outbox
@@ -48,10 +48,10 @@ class Maker:
     is_stopping: Callable[[], bool]
     stopping_s: float = STOPPING_S
     _refused_since_s: float | None = None  # since when the outbox takes nothing, monotonic
-    _jobs: queue.Queue[Job | None] = field(default_factory=lambda: queue.Queue(WAITING_JOBS))
+    _jobs: queue.Queue[SnippetJob | None] = field(default_factory=lambda: queue.Queue(WAITING_JOBS))
     _thread: threading.Thread | None = None
 
-    def take(self, job: Job) -> None:
+    def take(self, job: SnippetJob) -> None:
         """Make the snippet now (lossless), or hand it to the thread; waits when too many wait there.
 
         The wait does not beat: the thread does, with each snippet that it makes. While the camera stops, the wait
@@ -72,7 +72,7 @@ class Maker:
                     job.journal.close()
                 return
 
-    def _hand_over(self, job: Job) -> bool:
+    def _hand_over(self, job: SnippetJob) -> bool:
         """Put `job` into the queue; False when there was no room for a while."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._work, name=f"make {self.status.id}", daemon=True)
@@ -99,24 +99,24 @@ class Maker:
             self._make_safely(job)
             self.status.beat()
 
-    def _make_safely(self, job: Job) -> None:
+    def _make_safely(self, job: SnippetJob) -> None:
         """Make a snippet; whatever goes wrong costs this one, is told and counted, and not the thread."""
         facts = {
             "camera": self.status.id,
-            "event_id": job.wanted.event_id,
-            "snippet": job.wanted.piece.number,
+            "event_id": job.request.event_id,
+            "snippet": job.request.piece.number,
         }
         if not contain("a snippet could not be made", lambda: self._make(job), **facts):
             self.status.drop("bug")
             self._forget(job)
 
-    def _make(self, job: Job) -> None:
-        wanted = job.wanted
+    def _make(self, job: SnippetJob) -> None:
+        request = job.request
         began = time.monotonic()
         try:
             if job.clip_facts is not None:
-                wanted = with_pictures_of(wanted, job.clip_facts, job.packets)
-            media, snippet = make_messages(wanted, job.packets, self.secret)
+                request = with_pictures_of(request, job.clip_facts, job.packets)
+            media, snippet = make_messages(request, job.packets, self.secret)
         except Permanent as exc:
             self.status.drop("no_clip")
             self._tell_loss(job, str(exc))
@@ -131,24 +131,24 @@ class Maker:
         log.debug(
             "snippet made",
             camera=self.status.id,
-            event_id=wanted.event_id,
-            snippet=wanted.piece.number,
+            event_id=request.event_id,
+            snippet=request.piece.number,
             pictures=len(snippet.pictures),
             clip_bytes=len(media.clip),
             took_ms=round((time.monotonic() - began) * 1000),
         )
 
-    def _tell_loss(self, job: Job, error: str) -> None:
+    def _tell_loss(self, job: SnippetJob, error: str) -> None:
         log.error(
             "a snippet could not be made",
             camera=self.status.id,
-            event_id=job.wanted.event_id,
-            snippet=job.wanted.piece.number,
+            event_id=job.request.event_id,
+            snippet=job.request.piece.number,
             error=error,
         )
 
     @staticmethod
-    def _forget(job: Job) -> None:
+    def _forget(job: SnippetJob) -> None:
         """Delete the job's journal: its snippet is in the outbox, or was counted as lost."""
         if job.journal is not None:
             job.journal.delete()

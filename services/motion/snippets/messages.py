@@ -18,7 +18,7 @@ from services.motion.events.moments import (
     select_crops,
     square_around,
 )
-from services.motion.events.watcher import Wanted
+from services.motion.events.watcher import SnippetRequest
 from services.motion.media.frame import Frame
 from services.motion.media.packets import Clip, Packet, StreamFacts, decode, frame_of, make_clip
 from shared.clock import to_millis
@@ -40,9 +40,9 @@ def utc_of(t_s: float) -> datetime:
     return to_millis(datetime.fromtimestamp(round(t_s, 3) + 1e-6, UTC))
 
 
-def shown_at(wanted: Wanted, t_s: float) -> datetime:
+def shown_at(request: SnippetRequest, t_s: float) -> datetime:
     """Return what people are shown for `t_s` of the stream."""
-    return utc_of(t_s + wanted.wall_offset_s)
+    return utc_of(t_s + request.wall_offset_s)
 
 
 def media_key(secret: bytes, event_id: str, snippet: int) -> str:
@@ -51,18 +51,20 @@ def media_key(secret: bytes, event_id: str, snippet: int) -> str:
 
 
 def make_messages(
-    wanted: Wanted, packets: Sequence[Packet], secret: bytes
+    request: SnippetRequest, packets: Sequence[Packet], secret: bytes
 ) -> tuple[MediaMessage, SnippetMessage]:
     """Return what the outbox takes. Raises Permanent when the packets make no clip."""
-    clip = make_clip(wanted.facts, packets, wanted.piece.starts_s)
-    infos, jpegs, thumbnail = _pictures(wanted)
+    clip = make_clip(request.facts, packets, request.piece.starts_s)
+    infos, jpegs, thumbnail = _pictures(request)
     return (
-        MediaMessage(_media_header(wanted, clip, secret), clip.mp4, thumbnail),
-        SnippetMessage(_snippet_header(wanted, clip, infos), tuple(jpegs)),
+        MediaMessage(_media_header(request, clip, secret), clip.mp4, thumbnail),
+        SnippetMessage(_snippet_header(request, clip, infos), tuple(jpegs)),
     )
 
 
-def with_pictures_of(wanted: Wanted, facts: StreamFacts, packets: Sequence[Packet]) -> Wanted:
+def with_pictures_of(
+    request: SnippetRequest, facts: StreamFacts, packets: Sequence[Packet]
+) -> SnippetRequest:
     """Return `wanted` with the frames of `packets` that are nearest to its moments, and the boxes scaled to them.
 
     The moments are of a smaller stream of the same camera; both streams' times are by one clock. Decodes the
@@ -70,7 +72,7 @@ def with_pictures_of(wanted: Wanted, facts: StreamFacts, packets: Sequence[Packe
     moments are kept, the best, as MOMENTS_MAX_BYTES holds.
     """
     limit = max(2, MOMENTS_MAX_BYTES // max(1, facts.width * facts.height * 3 // 2))
-    best_first = sorted(wanted.moments, key=lambda moment: -moment.quality)[:limit]
+    best_first = sorted(request.moments, key=lambda moment: -moment.quality)[:limit]
     kept = sorted(best_first, key=lambda moment: moment.t_s)
     nearest: list[Frame | None] = [None] * len(kept)
     for t_s, image in decode(facts, packets) if packets else ():
@@ -82,7 +84,7 @@ def with_pictures_of(wanted: Wanted, facts: StreamFacts, packets: Sequence[Packe
         moment if frame is None else _moved(moment, frame)
         for moment, frame in zip(kept, nearest, strict=True)
     )
-    return replace(wanted, facts=facts, moments=moments)
+    return replace(request, facts=facts, moments=moments)
 
 
 def _moved(moment: Moment[Frame], frame: Frame) -> Moment[Frame]:
@@ -105,30 +107,30 @@ def _moved(moment: Moment[Frame], frame: Frame) -> Moment[Frame]:
     return replace(moment, objects=objects, frame=frame)
 
 
-def _media_header(wanted: Wanted, clip: Clip, secret: bytes) -> MediaHeader:
+def _media_header(request: SnippetRequest, clip: Clip, secret: bytes) -> MediaHeader:
     return MediaHeader(
-        event_id=wanted.event_id,
-        snippet=wanted.piece.number,
-        camera=wanted.camera.id,
-        started_at=shown_at(wanted, clip.starts_s),
-        ended_at=shown_at(wanted, clip.ends_s),
-        media_key=media_key(secret, wanted.event_id, wanted.piece.number),
+        event_id=request.event_id,
+        snippet=request.piece.number,
+        camera=request.camera.id,
+        started_at=shown_at(request, clip.starts_s),
+        ended_at=shown_at(request, clip.ends_s),
+        media_key=media_key(secret, request.event_id, request.piece.number),
         width=clip.width,
         height=clip.height,
     )
 
 
-def _snippet_header(wanted: Wanted, clip: Clip, infos: Sequence[PictureInfo]) -> SnippetHeader:
-    camera, piece = wanted.camera, wanted.piece
+def _snippet_header(request: SnippetRequest, clip: Clip, infos: Sequence[PictureInfo]) -> SnippetHeader:
+    camera, piece = request.camera, request.piece
     return SnippetHeader(
-        event_id=wanted.event_id,
+        event_id=request.event_id,
         snippet=piece.number,
         is_last=piece.is_last,
         camera=camera.id,
-        event_started_at=shown_at(wanted, piece.event_started_s),
-        event_ended_at=shown_at(wanted, piece.last_motion_s),
-        started_at=shown_at(wanted, clip.starts_s),
-        ended_at=shown_at(wanted, clip.ends_s),
+        event_started_at=shown_at(request, piece.event_started_s),
+        event_ended_at=shown_at(request, piece.last_motion_s),
+        started_at=shown_at(request, clip.starts_s),
+        ended_at=shown_at(request, clip.ends_s),
         motion_peak=round(piece.motion_peak, 4),
         latitude=camera.latitude,
         longitude=camera.longitude,
@@ -138,15 +140,15 @@ def _snippet_header(wanted: Wanted, clip: Clip, infos: Sequence[PictureInfo]) ->
     )
 
 
-def _pictures(wanted: Wanted) -> tuple[list[PictureInfo], list[bytes], bytes]:
+def _pictures(request: SnippetRequest) -> tuple[list[PictureInfo], list[bytes], bytes]:
     """Return descriptions and JPEGs of all moments, and the thumbnail of the best one."""
     infos: list[PictureInfo] = []
     jpegs: list[bytes] = []
-    moments = wanted.moments
+    moments = request.moments
     per_moment = 2 if 3 * len(moments) <= MAX_PICTURES else 1
     crops = select_crops([moment.objects for moment in moments], per_moment)
     for number, (moment, boxes) in enumerate(zip(moments, crops, strict=True)):
-        for info, jpeg in _of_moment(number, moment, boxes, wanted):
+        for info, jpeg in _of_moment(number, moment, boxes, request):
             infos.append(info)
             jpegs.append(jpeg)
     best = max(moments, key=lambda moment: moment.quality, default=None)
@@ -157,12 +159,12 @@ def _pictures(wanted: Wanted) -> tuple[list[PictureInfo], list[bytes], bytes]:
 
 
 def _of_moment(
-    number: int, moment: Moment[Frame], boxes: Sequence[Blob], wanted: Wanted
+    number: int, moment: Moment[Frame], boxes: Sequence[Blob], request: SnippetRequest
 ) -> list[tuple[PictureInfo, bytes]]:
     width, height = moment.frame.format.size
     pictures = FramePictures(moment.frame)
     whole = pictures.whole(LARGEST_PX)
-    captured_at = shown_at(wanted, moment.t_s)
+    captured_at = shown_at(request, moment.t_s)
     made = [
         (
             PictureInfo(

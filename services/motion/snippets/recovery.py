@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from services.motion.events.segmenter import Piece
-from services.motion.events.watcher import Wanted, Watch
+from services.motion.events.watcher import EventWatcher, SnippetRequest
 from services.motion.media.packets import Packet, decode, frame_of
 from services.motion.metrics import MotionMetrics
 from services.motion.snippets.messages import make_messages
-from services.motion.spool.journal import Found, find_journals, read_journal
+from services.motion.spool.journal import JournalContents, find_journals, read_journal
 from services.motion.spool.outbox import Outbox, OutboxFull
 from shared.cameras import Camera
 from shared.errors import Permanent
@@ -57,8 +57,8 @@ class Recovery:
     def _recover(self, path: Path, is_last: bool) -> None:
         try:
             journal = read_journal(path)
-            wanted, packets = rebuild(journal, is_last=is_last)
-            self.outbox.put(*make_messages(wanted, packets, self.secret))
+            request, packets = rebuild(journal, is_last=is_last)
+            self.outbox.put(*make_messages(request, packets, self.secret))
         except (OutboxFull, OSError) as exc:
             self._keep(path, str(exc) or "the outbox is full, OUTBOX_MAX_MIB is reached")
             return
@@ -100,24 +100,24 @@ def _remove(path: Path) -> None:
         log.warning("a journal cannot be removed", journal=path.name, error=exc)
 
 
-def rebuild(journal: Found, *, is_last: bool) -> tuple[Wanted, tuple[Packet, ...]]:
+def rebuild(journal: JournalContents, *, is_last: bool) -> tuple[SnippetRequest, tuple[Packet, ...]]:
     """Look at a journal as its camera would have; return its snippet and the packets that it is made of.
 
     The camera is as it was when the journal was begun: its labels, masks and zones.
     """
     header = journal.header
     camera = header.camera
-    watch = Watch(header.facts, lambda _started_s: header.event_id)
+    watcher = EventWatcher(header.facts, lambda _started_s: header.event_id)
     begins_s = max(header.starts_s, header.event_started_s)
     last_motion_s = header.event_started_s
     peak = 0.0
     for t_s, image in decode(header.facts, journal.packets):
-        if not watch.is_due(t_s):
+        if not watcher.is_due(t_s):
             continue
-        watch.observe(frame_of(header.facts, t_s, image), camera, is_of_event=t_s >= begins_s)
-        if watch.motion.boxes and t_s >= begins_s:
+        watcher.observe(frame_of(header.facts, t_s, image), camera, is_of_event=t_s >= begins_s)
+        if watcher.motion.boxes and t_s >= begins_s:
             last_motion_s = max(last_motion_s, t_s)
-            peak = max(peak, watch.motion.score)
+            peak = max(peak, watcher.motion.score)
     newest_s = max(packet.t_s for packet in journal.packets)
     piece = Piece(
         number=header.snippet,
@@ -128,10 +128,10 @@ def rebuild(journal: Found, *, is_last: bool) -> tuple[Wanted, tuple[Packet, ...
         motion_peak=peak,
         is_last=is_last,
     )
-    wanted = Wanted(
-        header.event_id, piece, watch.moments, replace_url(camera), header.facts, header.wall_offset_s
+    request = SnippetRequest(
+        header.event_id, piece, watcher.moments, replace_url(camera), header.facts, header.wall_offset_s
     )
-    return wanted, journal.packets
+    return request, journal.packets
 
 
 def replace_url(camera: Camera) -> Camera:

@@ -49,7 +49,7 @@ class JournalHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class JournalContents:
     """A journal that a killed process left behind, as far as it was written."""
 
     path: Path
@@ -123,7 +123,7 @@ def find_journals(folder: Path) -> list[tuple[Path, JournalHeader]]:
     return sorted(found, key=lambda one: (one[1].event_id, one[1].snippet))
 
 
-def read_journal(path: Path) -> Found:
+def read_journal(path: Path) -> JournalContents:
     """Read as much as was written; raise Permanent when not even a header and a packet were."""
     data = path.read_bytes()
     if not data.startswith(_MAGIC):
@@ -145,7 +145,7 @@ def read_journal(path: Path) -> Found:
         packets.append(Packet(record[_PACKET.size :], t_s, bool(is_key)))
     if not packets:
         raise Permanent(f"{path.name}: holds no packet")
-    return Found(path, header, tuple(packets))
+    return JournalContents(path, header, tuple(packets))
 
 
 def _record(data: bytes, at: int) -> tuple[bytes | None, int]:

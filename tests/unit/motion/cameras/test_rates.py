@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from services.motion.events.segmenter import Piece
-from services.motion.events.watcher import Opened, Wanted, Watch
+from services.motion.events.watcher import EventOpened, EventWatcher, SnippetRequest
 from services.motion.media.frame import Frame
 from services.motion.media.packets import StreamFacts
 from shared.cameras import Camera
@@ -68,25 +68,31 @@ def events(
     camera = Camera.model_validate(
         {"id": "cam", "url": "rtsp://127.0.0.1/none", "labels": ["x"], "motion": {"detect_fps": detect_fps}}
     )
-    watch = Watch(StreamFacts("h264", WIDTH, HEIGHT, b"", fps, "gray"), lambda t_s: f"{t_s}", 1.0)
+    watcher = EventWatcher(StreamFacts("h264", WIDTH, HEIGHT, b"", fps, "gray"), lambda t_s: f"{t_s}", 1.0)
     random = np.random.default_rng(1)
     noise = [random.normal(0, 1.5, (HEIGHT, WIDTH)) for _ in range(5)]
-    opened: list[Opened] = []
+    opened: list[EventOpened] = []
     ended: list[Piece] = []
     for index in range(round(length_s * fps)):
         t_s = index / fps
-        if not watch.is_due(1000.0 + t_s):
+        if not watcher.is_due(1000.0 + t_s):
             continue
         plane = ground().copy()
         for change in changes:
             change(t_s, plane)
         plane = (plane + noise[int(random.integers(5))]).clip(0, 255).astype(np.uint8)
-        orders = watch.look(
+        outputs = watcher.look(
             Frame(1000.0 + t_s, av.VideoFrame.from_ndarray(plane, format="gray")), camera, may_rest=True
         )
-        opened += [order for order in orders if isinstance(order, Opened)]
-        ended += [order.piece for order in orders if isinstance(order, Wanted) and order.piece.is_last]
-    ended += [order.piece for order in watch.finish(1000.0 + length_s, camera) if isinstance(order, Wanted)]
+        opened += [output for output in outputs if isinstance(output, EventOpened)]
+        ended += [
+            output.piece for output in outputs if isinstance(output, SnippetRequest) and output.piece.is_last
+        ]
+    ended += [
+        output.piece
+        for output in watcher.finish(1000.0 + length_s, camera)
+        if isinstance(output, SnippetRequest)
+    ]
     assert len(opened) == len(ended)
     return ended
 
@@ -119,11 +125,11 @@ def test_pictures_that_come_too_rarely_to_tell_motion_are_said() -> None:
 def rare_hz_after(fps: float) -> float | None:
     """Return what a watch says of pictures that come `fps` times a second."""
     camera = Camera.model_validate({"id": "cam", "url": "rtsp://127.0.0.1/none", "labels": ["x"]})
-    watch = Watch(StreamFacts("h264", WIDTH, HEIGHT, b"", 25, "gray"), str)
+    watcher = EventWatcher(StreamFacts("h264", WIDTH, HEIGHT, b"", 25, "gray"), str)
     image = av.VideoFrame.from_ndarray(ground(), format="gray")
     for index in range(8):
-        watch.look(Frame(1000 + index / fps, image), camera)
-    return watch.too_rare_hz
+        watcher.look(Frame(1000 + index / fps, image), camera)
+    return watcher.too_rare_hz
 
 
 @pytest.mark.parametrize("fps", [0.5, 1, 2, 10])

@@ -7,7 +7,7 @@ import math
 import av
 import numpy as np
 
-from services.motion.events.watcher import Opened, Order, Watch
+from services.motion.events.watcher import EventOpened, EventWatcher, WatcherOutput
 from services.motion.media.frame import Frame
 from services.motion.media.packets import StreamFacts
 from shared.cameras import Camera
@@ -34,11 +34,11 @@ def frames(length_s: float) -> list[Frame]:
 
 def looks_of(*, may_rest: bool) -> list[float]:
     """Return when a watch looked, seconds from the beginning."""
-    watch = Watch(FACTS, lambda _t_s: "event")
+    watcher = EventWatcher(FACTS, lambda _t_s: "event")
     looked = []
     for frame in frames(25.0):
-        if watch.is_due(frame.t_s):
-            watch.look(frame, CAMERA, may_rest=may_rest)
+        if watcher.is_due(frame.t_s):
+            watcher.look(frame, CAMERA, may_rest=may_rest)
             looked.append(frame.t_s - 1000.0)
     return looked
 
@@ -61,12 +61,12 @@ def test_whoever_watches_sees_every_look() -> None:
 
 
 def test_looks_that_were_not_possible_are_not_made_up_for() -> None:
-    watch = Watch(FACTS, lambda _t_s: "event")
+    watcher = EventWatcher(FACTS, lambda _t_s: "event")
     looked = []
     for frame in frames(3.0):
         t_s = frame.t_s - 1000.0
-        if not 1.0 < t_s < 1.6 and watch.is_due(frame.t_s):
-            watch.look(frame, CAMERA)
+        if not 1.0 < t_s < 1.6 and watcher.is_due(frame.t_s):
+            watcher.look(frame, CAMERA)
             looked.append(t_s)
     after = [t_s for t_s in looked if t_s > 1.59]
     assert abs(after[0] - 1.6) < 1e-6
@@ -81,13 +81,13 @@ def test_an_event_keeps_the_wall_clock_that_it_began_with() -> None:
         asked.append(started_s)
         return f"event {len(asked)}"
 
-    watch = Watch(FACTS, event_id, wall_offset_s=lambda: next(offsets))
-    orders: list[Order] = []
+    watcher = EventWatcher(FACTS, event_id, wall_offset_s=lambda: next(offsets))
+    outputs: list[WatcherOutput] = []
     for frame in frames(14.0):
-        orders += watch.look(frame, CAMERA)
-    orders += watch.finish(1014.0, CAMERA)
-    assert len(orders) >= 3  # it is opened, and has two snippets or more
-    assert {order.wall_offset_s for order in orders} == {100.0}
-    opened = orders[0]
-    assert isinstance(opened, Opened)
+        outputs += watcher.look(frame, CAMERA)
+    outputs += watcher.finish(1014.0, CAMERA)
+    assert len(outputs) >= 3  # it is opened, and has two snippets or more
+    assert {output.wall_offset_s for output in outputs} == {100.0}
+    opened = outputs[0]
+    assert isinstance(opened, EventOpened)
     assert asked == [opened.event_started_s + 100.0]

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from services.motion.cameras.registry import Roster
+from services.motion.cameras.registry import CameraRegistry
 from services.motion.http.cameras import CHANGEABLE, add_routes
 from shared.access import Caller, refusal
 from shared.camera_file import CameraFileStore
@@ -45,11 +45,11 @@ class Rig:
         self.path.write_text(FILE)
         self.workers = Workers()
         store = CameraFileStore(self.path, {"PASSWORD": "secret"})
-        self.roster = Roster(store, self.workers, store.read())
-        self.roster.begin()
+        self.registry = CameraRegistry(store, self.workers, store.read())
+        self.registry.begin()
         app = make_app("motion")
         self.app = app
-        add_routes(app, self.roster, lambda: {"cameras": []}, SecretStr(token) if token else None)
+        add_routes(app, self.registry, lambda: {"cameras": []}, SecretStr(token) if token else None)
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app, client=(peer, 5000)), base_url="http://127.0.0.1:8080"
         )
@@ -76,13 +76,13 @@ async def test_labels_are_written_applied_and_answered_at_once_and_only_once(rig
     assert answer.json()["settings"]["labels"] == ["a fox", "a cat"]
     assert rig.path.read_text() == FILE.replace("[a dog]", "[a fox, a cat]")
     assert [told["gate"].labels for told in rig.workers.told] == [("a fox", "a cat")]
-    await rig.roster.follow()
+    await rig.registry.follow()
     assert len(rig.workers.told) == 1
 
 
 async def test_a_file_edited_by_hand_is_followed_and_kept_by_the_next_change(rig: Rig) -> None:
     rig.path.write_text(FILE.replace("[a dog]", "[a hen]"))
-    await rig.roster.follow()
+    await rig.registry.follow()
     assert rig.workers.told[-1]["gate"].labels == ("a hen",)
     rig.path.write_text(FILE.replace("[a dog]", "[a hen, a cow]"))
     answer = await rig.http.patch("/api/cameras/gate", json={"threshold": 0.7, "motion": {"quiet_s": 6}})

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from services.motion.detection.detector import Motion
-from services.motion.live.latest import PICTURE_PX, Look, NoSeat, Views
-from services.motion.live.sender import SHORTEST_S, LookTrack, shown
+from services.motion.live.latest import PICTURE_PX, LiveFrame, LiveViews, TooManyViewers
+from services.motion.live.sender import SHORTEST_S, LiveTrack, shown
 from services.motion.media.frame import Frame
 
 STILL = Motion(0.0, is_active=False)
@@ -27,11 +27,11 @@ def frame(t_s: float, width: int = 320, height: int = 240) -> Frame:
 
 
 async def test_nothing_is_kept_while_nobody_watches() -> None:
-    view = Views().of("gate")
+    view = LiveViews().of("gate")
     view.show(frame(1), STILL, None)
     assert view.newest is None
-    with view.seat() as seat:
-        assert await seat.next(NOT_YET_S) is None
+    with view.slot() as slot:
+        assert await slot.next(NOT_YET_S) is None
         view.show(frame(2), STILL, None)
         assert view.is_watched
     assert view.newest is None
@@ -39,56 +39,58 @@ async def test_nothing_is_kept_while_nobody_watches() -> None:
 
 
 async def test_a_slow_watcher_gets_the_newest_look_once() -> None:
-    view = Views().of("gate")
-    with view.seat() as slow, view.seat() as other:
+    view = LiveViews().of("gate")
+    with view.slot() as slow, view.slot() as other:
         for t_s in (1.0, 2.0, 3.0):
             await asyncio.to_thread(view.show, frame(t_s), STILL, None)
-        for seat in (slow, other):
-            look = await seat.next(SOON_S)
-            assert look is not None
-            assert look.frame.t_s == 3.0
-            assert await seat.next(NOT_YET_S) is None
+        for slot in (slow, other):
+            latest = await slot.next(SOON_S)
+            assert latest is not None
+            assert latest.frame.t_s == 3.0
+            assert await slot.next(NOT_YET_S) is None
 
 
-async def test_seats_are_limited_over_all_cameras_and_given_back() -> None:
-    views = Views(2)
-    with views.of("gate").seat():
+async def test_viewer_slots_are_limited_over_all_cameras_and_given_back() -> None:
+    views = LiveViews(2)
+    with views.of("gate").slot():
         with (
-            views.of("yard").seat(),
-            pytest.raises(NoSeat, match="LIVE_VIEWERS_MAX"),
-            views.of("gate").seat(),
+            views.of("yard").slot(),
+            pytest.raises(TooManyViewers, match="LIVE_VIEWERS_MAX"),
+            views.of("gate").slot(),
         ):
             pass
-        with views.of("gate").seat():
+        with views.of("gate").slot():
             assert views.n_taken == 2
     assert views.n_taken == 0
 
 
 async def test_a_jpeg_is_made_once_for_all_and_is_no_larger_than_people_are_shown() -> None:
-    view = Views().of("gate")
-    with view.seat() as seat:
+    view = LiveViews().of("gate")
+    with view.slot() as slot:
         view.show(frame(1, 1920, 1080), STILL, None)
-        look = await seat.next(SOON_S)
-        assert look is not None
-        first = view.jpeg(look)
-        assert view.jpeg(look) is first
+        latest = await slot.next(SOON_S)
+        assert latest is not None
+        first = view.jpeg(latest)
+        assert view.jpeg(latest) is first
     assert Image.open(io.BytesIO(first)).size == (PICTURE_PX, 540)
 
 
 @pytest.mark.parametrize(("size", "wanted"), [((320, 240), (320, 240)), ((1922, 1082), (960, 540))])
 def test_an_encoder_is_given_a_frame_of_its_own(size: tuple[int, int], wanted: tuple[int, int]) -> None:
-    look = Look(1, frame(1, *size), STILL, None)
-    copy = shown(look)
-    assert copy is not look.frame.image
+    latest = LiveFrame(1, frame(1, *size), STILL, None)
+    copy = shown(latest)
+    assert copy is not latest.frame.image
     assert (copy.width, copy.height, copy.format.name) == (*wanted, "yuv420p")
-    assert int(copy.to_ndarray()[10, 10]) == pytest.approx(int(look.frame.image.to_ndarray()[10, 10]), abs=1)
+    assert int(copy.to_ndarray()[10, 10]) == pytest.approx(
+        int(latest.frame.image.to_ndarray()[10, 10]), abs=1
+    )
 
 
 async def test_sent_frames_keep_the_distances_that_they_were_taken_at() -> None:
     """By them a page finds what is said of each frame. The camera's clock is set back before the last one."""
-    view = Views().of("gate")
-    with view.seat() as seat:
-        track = LookTrack(seat)
+    view = LiveViews().of("gate")
+    with view.slot() as slot:
+        track = LiveTrack(slot)
         sent_s = []
         for t_s in (1000.0, 1000.12, 1000.2, 1060.2, 990.0):
             view.show(frame(t_s), STILL, None)
@@ -98,9 +100,9 @@ async def test_sent_frames_keep_the_distances_that_they_were_taken_at() -> None:
 
 
 async def test_a_frame_too_soon_after_the_last_is_left_out() -> None:
-    view = Views().of("gate")
-    with view.seat() as seat:
-        track = LookTrack(seat)
+    view = LiveViews().of("gate")
+    with view.slot() as slot:
+        track = LiveTrack(slot)
         view.show(frame(5.0), STILL, None)
         await asyncio.wait_for(track.recv(), SOON_S)
         view.show(frame(5.0 + SHORTEST_S / 2), STILL, None)
@@ -121,21 +123,21 @@ from services.motion.detection.detector import Blob, Motion
 from services.motion.live.sender import shown
 from services.motion.events.moments import FramePictures
 from services.motion.media.frame import Frame
-from services.motion.live.latest import Look
+from services.motion.live.latest import LiveFrame
 
 plane = np.full((1080, 1920), 90, np.uint8)
 for pixels in ("yuv420p", "yuv422p"):
     for number in range(30):
         image = av.VideoFrame.from_ndarray(plane, format="gray").reformat(format=pixels)
-        look = Look(number, Frame(number, image), Motion(0.0, is_active=False), None)
+        latest = LiveFrame(number, Frame(number, image), Motion(0.0, is_active=False), None)
         gate = threading.Barrier(4)
         def view():
             gate.wait()
-            shown(look)
+            shown(latest)
         def keep():
             gate.wait()
-            FramePictures(look.frame).whole(960)
-            FramePictures(look.frame).crop(Blob(10, 10, 700, 700), 384)
+            FramePictures(latest.frame).whole(960)
+            FramePictures(latest.frame).crop(Blob(10, 10, 700, 700), 384)
         threads = [threading.Thread(target=work) for work in (view, view, keep, keep)]
         for thread in threads:
             thread.start()

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from services.motion.events.moments import FramePictures
-from services.motion.events.watcher import Watch
+from services.motion.events.watcher import EventWatcher
 from services.motion.media.frame import FormatReader, Frame, format_of
 from services.motion.media.packets import StreamFacts
 from services.motion.media.picture_format import (
@@ -147,11 +147,11 @@ def test_a_stream_that_changes_is_another_one() -> None:
     first = Frame(0.0, image, reader.of(image, Fraction(1)))
     again = Frame(0.1, image, reader.of(image, Fraction(1)))
     assert again.format is first.format
-    watch = Watch(StreamFacts("h264", 0, 0, b"", 25.0, "").shown_as(first.format, "yuv420p"), str)
-    assert watch.fits(first)
-    assert watch.fits(again)
-    assert not watch.fits(Frame(0.2, image, reader.of(image, Fraction(16, 11))))
+    watcher = EventWatcher(StreamFacts("h264", 0, 0, b"", 25.0, "").shown_as(first.format, "yuv420p"), str)
+    assert watcher.fits(first)
+    assert watcher.fits(again)
+    assert not watcher.fits(Frame(0.2, image, reader.of(image, Fraction(16, 11))))
     image.color_range = 2
-    assert not watch.fits(Frame(0.3, image, reader.of(image, Fraction(1))))
-    assert watch.fits(Frame(0.4, image, first.format))
+    assert not watcher.fits(Frame(0.3, image, reader.of(image, Fraction(1))))
+    assert watcher.fits(Frame(0.4, image, first.format))
     assert format_of(image).colour.color_range == 2

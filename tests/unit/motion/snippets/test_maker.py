@@ -10,9 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.motion.events.segmenter import Piece
-from services.motion.events.watcher import Wanted
+from services.motion.events.watcher import SnippetRequest
 from services.motion.metrics import MotionMetrics
-from services.motion.snippets.maker import WAITING_JOBS, Job, Maker
+from services.motion.snippets.maker import WAITING_JOBS, SnippetJob, SnippetMaker
 from services.motion.spool.outbox import Outbox
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
@@ -45,16 +45,16 @@ class Hanging(Outbox):
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+def job(tmp_path_factory: pytest.TempPathFactory) -> SnippetJob:
     video = write_video(tmp_path_factory.mktemp("video") / "in.mp4", scene(10))
     facts, packets = read_packets(video, 1000.0)
     piece = Piece(0, 1000.0, 1001.0, 1000.0, 1000.5, 0.5, is_last=False)
     camera = Camera(id="gate", url="rtsp://10.0.0.7/1", labels=("a square",))
-    return Job(Wanted(EVENT, piece, (), camera, facts), tuple(packets))
+    return SnippetJob(SnippetRequest(EVENT, piece, (), camera, facts), tuple(packets))
 
 
-def nth(job: Job, number: int) -> Job:
-    return replace(job, wanted=replace(job.wanted, piece=replace(job.wanted.piece, number=number)))
+def nth(job: SnippetJob, number: int) -> SnippetJob:
+    return replace(job, request=replace(job.request, piece=replace(job.request.piece, number=number)))
 
 
 def status() -> CameraStatus:
@@ -62,9 +62,9 @@ def status() -> CameraStatus:
 
 
 @pytest.mark.parametrize("is_lossless", [False, True])
-def test_a_bug_in_one_snippet_costs_that_one(tmp_path: Path, job: Job, is_lossless: bool) -> None:
+def test_a_bug_in_one_snippet_costs_that_one(tmp_path: Path, job: SnippetJob, is_lossless: bool) -> None:
     outbox, said = Stumbling(tmp_path, 1 << 24), status()
-    maker = Maker(outbox, b"s" * 32, said, is_lossless, lambda: False)
+    maker = SnippetMaker(outbox, b"s" * 32, said, is_lossless, lambda: False)
     for number in range(WAITING_JOBS + 4):
         maker.take(nth(job, number))
     maker.close(60)
@@ -73,7 +73,7 @@ def test_a_bug_in_one_snippet_costs_that_one(tmp_path: Path, job: Job, is_lossle
 
 
 def test_a_wait_for_a_thread_that_stands_still_does_not_beat_and_ends_with_the_camera(
-    tmp_path: Path, job: Job
+    tmp_path: Path, job: SnippetJob
 ) -> None:
     outbox, said = Hanging(tmp_path), status()
     beats: list[int] = []
@@ -84,7 +84,7 @@ def test_a_wait_for_a_thread_that_stands_still_does_not_beat_and_ends_with_the_c
         turns.append(1)
         return len(turns) > 1
 
-    maker = Maker(outbox, b"s" * 32, said, False, is_stopping, stopping_s=0.0)
+    maker = SnippetMaker(outbox, b"s" * 32, said, False, is_stopping, stopping_s=0.0)
     try:
         for number in range(WAITING_JOBS + 1):  # one in hand
             maker.take(nth(job, number))

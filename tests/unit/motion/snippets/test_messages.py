@@ -11,7 +11,7 @@ import pytest
 from services.motion.detection.detector import Blob
 from services.motion.events.moments import Moment, Tracked
 from services.motion.events.segmenter import Piece
-from services.motion.events.watcher import Wanted
+from services.motion.events.watcher import SnippetRequest
 from services.motion.media.frame import Frame
 from services.motion.media.packets import Packet, StreamFacts, decode
 from services.motion.snippets.messages import make_messages, with_pictures_of
@@ -32,7 +32,7 @@ def large(tmp_path: Path) -> Stream:
     return read_packets(write_video(tmp_path / "large.mp4", scene(20, 640, 360, 96)))
 
 
-def wanted_of(small: Stream, late_s: float = 0.0) -> Wanted:
+def wanted_of(small: Stream, late_s: float = 0.0) -> SnippetRequest:
     facts, packets = small
     frames = [Frame(t_s + late_s, image) for t_s, image in decode(facts, packets)][4:12:4]
     moments = tuple(
@@ -48,30 +48,30 @@ def wanted_of(small: Stream, late_s: float = 0.0) -> Wanted:
         motion_peak=0.1,
         is_last=True,
     )
-    return Wanted("01890000-0000-7000-8000-000000000000", piece, moments, CAMERA, facts)
+    return SnippetRequest("01890000-0000-7000-8000-000000000000", piece, moments, CAMERA, facts)
 
 
 def test_pictures_and_boxes_are_those_of_the_large_stream(small: Stream, large: Stream) -> None:
-    wanted = with_pictures_of(wanted_of(small, late_s=0.03), *large)
-    assert [(m.frame.image.width, m.frame.image.height) for m in wanted.moments] == [(640, 360)] * 2
-    assert [m.frame.t_s for m in wanted.moments] == pytest.approx([1000.4, 1000.8])
-    assert [m.objects[0].blob for m in wanted.moments] == [Blob(160, 180, 96, 72)] * 2
-    media, snippet = make_messages(wanted, large[1], b"s" * 32)
+    request = with_pictures_of(wanted_of(small, late_s=0.03), *large)
+    assert [(m.frame.image.width, m.frame.image.height) for m in request.moments] == [(640, 360)] * 2
+    assert [m.frame.t_s for m in request.moments] == pytest.approx([1000.4, 1000.8])
+    assert [m.objects[0].blob for m in request.moments] == [Blob(160, 180, 96, 72)] * 2
+    media, snippet = make_messages(request, large[1], b"s" * 32)
     assert (media.header.width, media.header.height) == (640, 360)
     assert {(p.width, p.height) for p in snippet.header.pictures if p.kind == "frame"} == {(384, 216)}
 
 
 def test_a_moment_without_a_frame_nearby_keeps_its_small_one(small: Stream, large: Stream) -> None:
-    wanted = with_pictures_of(wanted_of(small, late_s=60.0), *large)
-    assert [m.frame.image.width for m in wanted.moments] == [160, 160]
-    assert [m.objects[0].blob for m in wanted.moments] == [Blob(40, 60, 24, 24)] * 2
+    request = with_pictures_of(wanted_of(small, late_s=60.0), *large)
+    assert [m.frame.image.width for m in request.moments] == [160, 160]
+    assert [m.objects[0].blob for m in request.moments] == [Blob(40, 60, 24, 24)] * 2
     assert with_pictures_of(wanted_of(small), large[0], []).facts == large[0]
 
 
 def test_all_times_that_people_are_shown_are_moved_by_the_same(small: Stream) -> None:
-    wanted = wanted_of(small)
-    plain_media, plain = make_messages(wanted, small[1], b"s" * 32)
-    media, snippet = make_messages(replace(wanted, wall_offset_s=-0.25), small[1], b"s" * 32)
+    request = wanted_of(small)
+    plain_media, plain = make_messages(request, small[1], b"s" * 32)
+    media, snippet = make_messages(replace(request, wall_offset_s=-0.25), small[1], b"s" * 32)
     by = timedelta(seconds=-0.25)
     for name in ("event_started_at", "event_ended_at", "started_at", "ended_at"):
         assert getattr(snippet.header, name) == getattr(plain.header, name) + by

@@ -33,7 +33,8 @@ from bench.motion_score import Span, Tally, tally, total
 from bench.scenes import PLANS, Scene, scenes_of
 from bench.scenes_pictures import Gray, fetch
 from services.motion.detection import detector
-from services.motion.detection.detector import DetectorSettings, DetectorState, Motion
+from services.motion.detection.planes import plane_size
+from services.motion.detection.values import DetectorSettings, DetectorState, Motion
 from services.motion.events import segmenter
 from services.motion.events.segmenter import End, Segmenter
 from services.motion.media.rendering import plane_view
@@ -58,7 +59,7 @@ class Ours:
 
     def look(self, luma: Gray, t_s: float) -> Motion:
         height, width = luma.shape
-        size = detector.plane_size(width, height)
+        size = plane_size(width, height)
         plane = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
         settings = self._settings or DetectorSettings.of(MotionSettings(), size[0], width, height)
         self._settings = settings
@@ -148,7 +149,7 @@ class Run:
             motion.score,
             self._settings,
             is_blind=motion.is_blind,
-            travel=segmenter.Travel(motion.since_s, motion.n_looks),
+            travel=segmenter.Travel(motion.since_s, motion.n_frames),
         )
         self._note(actions)
         self._rests = segmenter.may_rest(self._segmenter, t_s, motion.is_sure)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from services.motion.detection.detector import DetectorState, Gray, start_from
+from services.motion.detection.baseline import start_from
+from services.motion.detection.values import DetectorState, Gray
 from services.motion.events.watcher import EventOpened, EventWatcher, Scaler, SnippetRequest, WatcherOutput
 from services.motion.live.latest import LiveViews
 from services.motion.media.frame import Frame

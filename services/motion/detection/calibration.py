@@ -16,13 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from services.motion.detection import detector
-from services.motion.detection.detector import (
-    AREA_WIDTH_PX,
-    FLOOR_LEVELS,
-    DetectorSettings,
-    DetectorState,
-    Gray,
-)
+from services.motion.detection.tuning import AREA_WIDTH_PX, FLOOR_LEVELS
+from services.motion.detection.values import DetectorSettings, DetectorState, Floats, Gray
+from services.motion.detection.zones import mask_of
 from shared.cameras import MotionSettings, Point
 
 PARTS = 12  # the time is divided into so many
@@ -34,7 +30,6 @@ LARGEST_MASKS = 0.4  # if more than that is restless, the camera moves, and mask
 MASKS_MAX = 8
 WARM_UP_S = 3.0
 STILL_S = 2.0
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +105,7 @@ def look(survey: Survey, luma: Gray, t_s: float, frame_size: tuple[int, int]) ->
 def _reach(scene: DetectorState, settings: DetectorSettings) -> float:
     size = np.abs(scene.history[-1][1].astype(np.float32) - scene.mean)
     size[scene.foreground & (scene.heat <= 0)] = 0.0  # what rests there, or left a ghost
-    ignored = detector.mask_of(settings.masks, size.shape)
+    ignored = mask_of(settings.masks, size.shape)
     if ignored is not None:
         size[ignored] = 0.0
     k = min(size.size - 1, max(1, round(settings.min_area_px)))
@@ -195,7 +190,7 @@ def _masks(survey: Survey) -> tuple[tuple[tuple[Point, ...], ...], tuple[str, ..
     found = restless(survey)
     if found is None:
         return (), ()
-    own = detector.mask_of(survey.settings.masks, found.shape)
+    own = mask_of(survey.settings.masks, found.shape)
     if own is not None:
         found = found & ~own
     joined = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from services.motion.detection import detector
-from services.motion.detection.detector import DetectorSettings, DetectorState, Gray, Motion
+from services.motion.detection.tuning import AREA_WIDTH_PX
+from services.motion.detection.values import DetectorSettings, DetectorState, Gray, Motion
 from services.motion.detection.zones import only_in
 from shared.cameras import MotionSettings
 
@@ -89,8 +90,8 @@ def _contours(scene: DetectorState | None, settings: MotionSettings) -> tuple[li
         return [], 0.0
     height, width = scene.foreground.shape
     changed = scene.foreground.astype(np.uint8)
-    per_px = (detector.AREA_WIDTH_PX / width) ** 2
-    iterations = -(-settings.dilate_iterations * width // detector.AREA_WIDTH_PX)
+    per_px = (AREA_WIDTH_PX / width) ** 2
+    iterations = -(-settings.dilate_iterations * width // AREA_WIDTH_PX)
     if iterations:
         changed = np.asarray(cv2.dilate(changed, np.ones((3, 3), np.uint8), iterations=iterations), np.uint8)
     found, _ = cv2.findContours(changed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 
-from services.motion.detection.detector import Blob
+from services.motion.detection.values import Blob
 from services.motion.media.frame import Frame
 from services.motion.media.rendering import Bgr, Renderer, oriented, plane_rows
 from shared.errors import Permanent

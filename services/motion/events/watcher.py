@@ -13,7 +13,8 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from services.motion.detection import detector
-from services.motion.detection.detector import DetectorSettings, Motion
+from services.motion.detection.planes import plane_size
+from services.motion.detection.values import DetectorSettings, DetectorState, Gray, Motion
 from services.motion.detection.zones import only_in
 from services.motion.events import segmenter
 from services.motion.events.moments import (
@@ -75,7 +76,7 @@ class EventWatcher:
         facts: StreamFacts,
         make_event_id: MakeEventId,
         warm_up_s: float = 0.0,
-        state: detector.DetectorState | None = None,
+        state: DetectorState | None = None,
         wall_offset_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """`state`: what is known of the scene before the first frame. `wall_offset_s` is asked once an event; the id
@@ -105,7 +106,7 @@ class EventWatcher:
         return self._facts
 
     @property
-    def scene(self) -> detector.DetectorState | None:
+    def scene(self) -> DetectorState | None:
         """What is known of the scene after the last look."""
         return self._state
 
@@ -133,7 +134,7 @@ class EventWatcher:
         settings = camera.motion
         self._state, self.motion = self._step(frame, camera)
         if self._is_rested:
-            self._state = detector.after_rest(self._state)
+            self._state = detector.after_skip(self._state)
         self._remember(frame)
         self._segmenter, actions = segmenter.step(
             self._segmenter,
@@ -143,7 +144,7 @@ class EventWatcher:
             settings,
             is_blind=self.motion.is_blind,
             must_cut=must_cut,
-            travel=segmenter.Travel(self.motion.since_s, self.motion.n_looks, self.motion.period_s),
+            travel=segmenter.Travel(self.motion.since_s, self.motion.n_frames, self.motion.period_s),
         )
         self.is_sure = segmenter.may_rest(self._segmenter, frame.t_s, self.motion.is_sure)
         self._is_rested = may_rest and self.is_sure and self._state.period_s <= REST_PERIOD_S
@@ -181,7 +182,7 @@ class EventWatcher:
         """When the newest frame was taken that was learned of."""
         return float("-inf") if self._state is None else self._state.t_s
 
-    def _step(self, frame: Frame, camera: Camera) -> tuple[detector.DetectorState, Motion]:
+    def _step(self, frame: Frame, camera: Camera) -> tuple[DetectorState, Motion]:
         plane = self._scaler.luma_plane(frame)
         width, height = frame.format.size
         settings = DetectorSettings.of(camera.motion, plane.shape[1], width, height, self._warm_up_s)
@@ -220,7 +221,7 @@ class EventWatcher:
         outputs = self.finish(last_s, camera)
         self._segmenter = segmenter.after_hole(self._segmenter, next_s)
         if self._state is not None:
-            self._state = detector.after_hole(self._state)
+            self._state = detector.after_gap(self._state)
         self._tracks = Tracks()
         self._due_s = float("-inf")
         return outputs
@@ -262,8 +263,8 @@ class EventWatcher:
         self._spare = None
 
 
-def _is_anything(state: detector.DetectorState, motion: Motion) -> bool:
-    return motion.is_blind or any(track.spots[-1].t_s == state.t_s for track in state.tracks)
+def _is_anything(state: DetectorState, motion: Motion) -> bool:
+    return motion.is_blind or any(track.positions[-1].t_s == state.t_s for track in state.tracks)
 
 
 class Scaler:
@@ -272,13 +273,13 @@ class Scaler:
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()  # keeps what it worked out for one size
 
-    def luma_plane(self, frame: Frame) -> detector.Gray:
+    def luma_plane(self, frame: Frame) -> Gray:
         """Return the shown picture's brightness as uint8[H, W], of the detector's size; no colour is converted.
 
         FFmpeg averages a 1080p plane in a third of the time that OpenCV takes, within one level of it.
         """
         image, shown = frame.image, frame.format
-        width, height = shown.turned_back(*detector.plane_size(*shown.size))
+        width, height = shown.turned_back(*plane_size(*shown.size))
         is_plane = image.format.name.startswith(_LUMA_FIRST) and image.format.components[0].bits == 8
         if is_plane and (image.width, image.height) == (width, height):
             return np.ascontiguousarray(oriented(plane_view(image.planes[0]), shown.orientation))
@@ -298,6 +299,6 @@ class Scaler:
         return np.ascontiguousarray(oriented(plane_view(gray.planes[0]), shown.orientation))
 
 
-def luma_plane(frame: Frame) -> detector.Gray:
+def luma_plane(frame: Frame) -> Gray:
     """Return the plane of a single frame; see Scaler."""
     return Scaler().luma_plane(frame)

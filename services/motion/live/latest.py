@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from services.motion.detection.detector import DetectorState, Motion
+from services.motion.detection.values import DetectorState, Motion
 from services.motion.events.moments import FramePictures
 from services.motion.media.frame import Frame
 from shared.errors import Transient

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from services.motion.detection.detector import Blob
+from services.motion.detection.values import Blob
 from services.motion.events.moments import (
     LARGEST_PX,
     MOMENTS_MAX_BYTES,

@@ -8,17 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from services.motion.detection.detector import (
-    Blob,
-    DetectorSettings,
-    Motion,
-    merge_fragments,
-    start_from,
-    step,
-)
+from services.motion.detection.baseline import start_from
+from services.motion.detection.detector import step
+from services.motion.detection.values import DetectorSettings, Motion
 from services.motion.events.segmenter import BACKDATED_S
 from shared.cameras import MotionSettings
 from tests.unit.motion.videos import Plane
@@ -382,33 +375,6 @@ def test_the_state_that_went_in_is_not_changed() -> None:
     }
     step(state, with_square(GROUND, 50), 0.2, options)
     assert all((np.asarray(getattr(state, name)) == value).all() for name, value in before.items())
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 300), st.integers(0, 160), st.integers(1, 80), st.integers(1, 80)),
-        max_size=12,
-    )
-)
-def test_merging_keeps_every_blob_inside_one_box(rectangles: list[tuple[int, int, int, int]]) -> None:
-    blobs = [Blob(x, y, w, h, float(w * h)) for x, y, w, h in rectangles]
-    merged = merge_fragments(blobs)
-    assert sum(blob.weight for blob in merged) == pytest.approx(sum(blob.weight for blob in blobs))
-    for blob in blobs:
-        assert any(
-            box.x <= blob.x
-            and box.y <= blob.y
-            and box.x + box.w >= blob.x + blob.w
-            and box.y + box.h >= blob.y + blob.h
-            for box in merged
-        )
-
-
-def test_head_and_legs_are_one_object_and_distant_people_are_not() -> None:
-    assert len(merge_fragments([Blob(10, 10, 12, 20, 200), Blob(11, 32, 10, 20, 180)])) == 1
-    assert len(merge_fragments([Blob(10, 10, 12, 40, 400), Blob(60, 12, 12, 40, 400)])) == 2
-    assert len(merge_fragments([Blob(10, 10, 12, 40, 400), Blob(12, 90, 12, 40, 400)])) == 2
 
 
 def test_a_look_is_sure_once_two_in_a_row_showed_what_is_on_its_way() -> None:

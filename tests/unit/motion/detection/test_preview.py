@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from services.motion.detection import detector
-from services.motion.detection.detector import DetectorSettings, DetectorState, Motion
 from services.motion.detection.preview import CONTOURS_MAX, Lane, Plane, as_json, step
+from services.motion.detection.values import DetectorSettings, DetectorState, Motion
 from shared.cameras import MotionSettings
 from tests.unit.motion.videos import Plane as Gray
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.motion.detection.detector import Blob, Motion
+from services.motion.detection.values import Blob, Motion
 from services.motion.detection.zones import only_in
 
 WIDTH, HEIGHT = 640, 480
@@ -11,7 +11,7 @@ LEFT, EDGE, RIGHT = Blob(100, 200, 40, 80), Blob(280, 200, 60, 80), Blob(500, 10
 
 
 def seen(*boxes: Blob) -> Motion:
-    return Motion(0.8, is_active=True, boxes=boxes, since_s=3.0, n_looks=7, is_sure=True)
+    return Motion(0.8, is_active=True, boxes=boxes, since_s=3.0, n_frames=7, is_sure=True)
 
 
 def test_without_zones_nothing_changes() -> None:
@@ -31,7 +31,7 @@ def test_what_reaches_into_a_zone_counts_and_what_stays_outside_is_left_out() ->
 
 def test_the_event_begins_at_the_zone_and_not_where_the_thing_was_first_followed() -> None:
     found = only_in(seen(EDGE), RIGHT_HALF, WIDTH, HEIGHT)
-    assert (found.since_s, found.n_looks) == (float("inf"), 0)
+    assert (found.since_s, found.n_frames) == (float("inf"), 0)
     assert not found.is_sure  # it may have gone on outside
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.motion.detection.detector import Blob
+from services.motion.detection.values import Blob
 from services.motion.events.moments import (
     Choice,
     FramePictures,

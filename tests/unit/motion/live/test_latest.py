@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from services.motion.detection.detector import Motion
+from services.motion.detection.values import Motion
 from services.motion.live.latest import PICTURE_PX, LiveFrame, LiveViews, TooManyViewers
 from services.motion.live.sender import SHORTEST_S, LiveTrack, shown
 from services.motion.media.frame import Frame
@@ -119,7 +119,7 @@ AT_ONCE = """
 import threading
 import av
 import numpy as np
-from services.motion.detection.detector import Blob, Motion
+from services.motion.detection.values import Blob, Motion
 from services.motion.live.sender import shown
 from services.motion.events.moments import FramePictures
 from services.motion.media.frame import Frame

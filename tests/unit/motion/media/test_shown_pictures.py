@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.motion.detection import detector
-from services.motion.detection.detector import Blob, DetectorSettings, Motion
-from services.motion.detection.zones import only_in
+from services.motion.detection.planes import plane_size
+from services.motion.detection.values import Blob, DetectorSettings, Motion
+from services.motion.detection.zones import mask_of, only_in
 from services.motion.events.moments import FramePictures
 from services.motion.events.watcher import luma_plane
 from services.motion.live.latest import LiveFrame
@@ -180,9 +180,9 @@ def test_masks_and_zones_lie_on_the_shown_picture(known: dict[str, Read], case: 
     """The white field, lower left: what the plane holds where a mask over it lies."""
     frame = known[case.name][2]
     plane = luma_plane(frame)
-    assert (plane.shape[1], plane.shape[0]) == detector.plane_size(*case.shown)
+    assert (plane.shape[1], plane.shape[0]) == plane_size(*case.shown)
     over_white = ((0.05, 0.55), (0.2, 0.55), (0.2, 0.95), (0.05, 0.95))
-    mask = detector.mask_of((over_white,), plane.shape)
+    mask = mask_of((over_white,), plane.shape)
     assert mask is not None
     brightness = fields_of(np.repeat(plane[..., None], 3, axis=2))[..., 0]
     assert brightness.argmax() == 4

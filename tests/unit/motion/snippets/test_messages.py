@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.motion.detection.detector import Blob
+from services.motion.detection.values import Blob
 from services.motion.events.moments import Moment, Tracked
 from services.motion.events.segmenter import Piece
 from services.motion.events.watcher import SnippetRequest

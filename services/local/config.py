@@ -26,12 +26,13 @@ from services.motion.sources.probe import camera_faults
 from services.recorder.notify.file import load_notify
 from services.recorder.record.database import parse_url
 from services.recorder.settings import RecorderSettings
-from shared.cameras import CameraFile, parse_cameras, read_yaml
+from shared.cameras import CameraFile, parse_cameras
 from shared.errors import ConfigError
 from shared.faults import list_faults
 from shared.redis_client import redis_faults
 from shared.settings import read_settings
 from shared.urls import with_password
+from shared.yaml_files import read_yaml
 
 PAGE_PORT = 8080
 OFFLINE_MODEL = "mini"

@@ -42,8 +42,8 @@ from services.motion.spool.publisher import Publisher, owner_of
 from services.motion.spool.receipts import Receipts
 from services.motion.spool.recordings import Recording, find_recording
 from services.motion.status import CameraStatus
-from shared.camera_file import CameraFileStore
-from shared.cameras import Camera, read_yaml
+from shared.cameras import Camera
+from shared.cameras.store import CameraFileStore
 from shared.errors import ConfigError, Permanent, redact
 from shared.files import write_durably
 from shared.logs import get_logger
@@ -52,6 +52,7 @@ from shared.presence import CAMERAS_MAX, CameraReport, Presence, announce
 from shared.redis_client import make_redis, redis_faults
 from shared.runtime import Runtime
 from shared.waits import unless_stopped
+from shared.yaml_files import read_yaml
 
 log = get_logger(__name__)
 

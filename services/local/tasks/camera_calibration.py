@@ -22,8 +22,9 @@ from services.motion.sources.file import open_file
 from services.motion.sources.live_source import Limits, Visit, open_live
 from services.motion.sources.probe import probe_source, videos_in
 from services.motion.sources.video import SourceAway, Stream, quiet_ffmpeg
-from shared.camera_file import CameraFileStore, NotWritable, UnknownCamera
 from shared.cameras import Camera, kind_of, parse_cameras
+from shared.cameras.editor import UnknownCamera
+from shared.cameras.store import CameraFileStore, NotWritable
 from shared.errors import ClipwatchError, ConfigError, redact
 from shared.urls import scheme_of, shown_url
 

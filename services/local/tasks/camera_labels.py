@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.camera_file import CameraFileStore, NotWritable, UnknownCamera
 from shared.cameras import Camera
+from shared.cameras.editor import UnknownCamera
+from shared.cameras.store import CameraFileStore, NotWritable
 from shared.errors import ConfigError
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from shared.camera_file import CameraFileStore, CameraFileVersion, Values
 from shared.cameras import Camera
+from shared.cameras.editor import Values
+from shared.cameras.store import CameraFileStore, CameraFileVersion
 from shared.errors import ConfigError, redact
 from shared.logs import get_logger
 

@@ -22,8 +22,9 @@ from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
 from services.motion.cameras.registry import CameraRegistry
-from shared.camera_file import BrokenFile, CameraFileChanged, CameraFileVersion, NotWritable, UnknownCamera
 from shared.cameras import Camera
+from shared.cameras.editor import UnknownCamera
+from shared.cameras.store import BrokenFile, CameraFileChanged, CameraFileVersion, NotWritable
 from shared.errors import ConfigError, redact
 from shared.http_api import ApiFault, authorize, bounded_body, documented
 

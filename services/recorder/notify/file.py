@@ -15,7 +15,7 @@
         gaps: true                         # also cameras that are away, services that are gone, a full disk
 
 `${NAME}` is replaced from the environment, so that no secret has to stand in the file; in a URL it is quoted for its
-place (shared/urls.py).
+place (shared/placeholders.py).
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     StringConstraints,
@@ -41,11 +39,12 @@ from pydantic import (
 )
 
 from services.recorder.notify.filters import Filter
-from shared.cameras import expand_all, read_yaml
 from shared.contract import CameraId, LabelText, Ratio
 from shared.errors import ConfigError, redact
 from shared.faults import list_faults, near
+from shared.placeholders import expand_all
 from shared.urls import VARIABLE, url_fault
+from shared.yaml_files import FileModel, read_yaml
 
 TARGETS_MAX = 32
 WHSEC = "whsec_"  # how Standard Webhooks marks a secret in base64
@@ -53,11 +52,7 @@ Topic = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_
 Clock = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
-
-
-class MqttTarget(_Strict):
+class MqttTarget(FileModel):
     """An MQTT broker, with discovery for Home Assistant."""
 
     host: Annotated[
@@ -75,7 +70,7 @@ class MqttTarget(_Strict):
     timeout_s: Annotated[float, Field(ge=1, le=60)] = 10
 
 
-class WebhookTarget(_Strict):
+class WebhookTarget(FileModel):
     """An address that takes a signed POST."""
 
     url: SecretStr
@@ -113,7 +108,7 @@ class WebhookTarget(_Strict):
 _ONE_CHANNEL = "wanted one of 'mqtt:' and 'webhook:'"
 
 
-class Target(_Strict):
+class Target(FileModel):
     """Who is told, and of what."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -154,7 +149,7 @@ class Target(_Strict):
         return Filter(self.cameras, self.labels, self.probability, between, ZoneInfo(self.zone))
 
 
-class NotifyFile(_Strict):
+class NotifyFile(FileModel):
     """All targets; `page` without a slash at its end."""
 
     page: str = ""

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from services.motion.cameras.registry import CameraRegistry
 from services.motion.http.cameras import CHANGEABLE, add_routes
 from shared.access import Caller, refusal
-from shared.camera_file import CameraFileStore
 from shared.cameras import Camera
+from shared.cameras.store import CameraFileStore
 from shared.http_api import make_app
 
 FILE = """\

@@ -15,16 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.cameras import (
-    MAX_FILE_BYTES,
     Camera,
     CameraFile,
-    describe_fault,
     kind_of,
     load_cameras,
     parse_cameras,
     whip_token,
 )
 from shared.errors import ConfigError
+from shared.yaml_files import MAX_FILE_BYTES
 
 GATE = "cameras:\n  - id: gate\n    url: rtsp://u:p@10.0.0.7/s\n    labels: [a dog]\n"
 Read = Callable[..., CameraFile]
@@ -308,11 +307,6 @@ def test_a_camera_made_in_code_is_checked_as_one_in_a_file() -> None:
         Camera(id="a", url="a.mp4", labels=("x",), background=("X ",))
     with pytest.raises(ValueError, match="ids must be unique"):
         CameraFile(cameras=(Camera(id="a", url="a.mp4", labels=("x",)),) * 2)
-
-
-def test_a_single_fault_can_be_described_without_the_model() -> None:
-    error = {"type": "less_than_equal", "loc": ("port",), "msg": "Input should be less than 9", "input": 10}
-    assert describe_fault(error) == "port=10: input should be less than 9"
 
 
 documents = st.recursive(

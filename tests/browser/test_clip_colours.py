@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from playwright.async_api import Browser
 
-from services.motion.media.packets import make_clip
+from services.motion.media.clips import make_clip
 from tests.browser.test_asked import browser
 from tests.unit.motion.known_pictures import FIELDS, Case, fields_of, jpeg_pixels, write_case
 from tests.unit.motion.media.test_shown_pictures import FINE, TALL, X264, X265, read

@@ -22,7 +22,8 @@ from services.motion.detection.values import DetectorState, Gray
 from services.motion.events.watcher import EventOpened, EventWatcher, Scaler, SnippetRequest, WatcherOutput
 from services.motion.live.latest import LiveViews
 from services.motion.media.frame import Frame
-from services.motion.media.packets import Packet, PacketRing, StreamFacts
+from services.motion.media.packets import Packet, StreamFacts
+from services.motion.media.ring import PacketRing
 from services.motion.settings import MotionServiceSettings
 from services.motion.snippets.maker import SnippetJob, SnippetMaker
 from services.motion.sources.file import open_file

@@ -19,8 +19,10 @@ from services.motion.events.moments import (
     square_around,
 )
 from services.motion.events.watcher import SnippetRequest
+from services.motion.media.clips import Clip, make_clip
+from services.motion.media.decoding import decode, frame_of
 from services.motion.media.frame import Frame
-from services.motion.media.packets import Clip, Packet, StreamFacts, decode, frame_of, make_clip
+from services.motion.media.packets import Packet, StreamFacts
 from shared.clock import to_millis
 from shared.contract import (
     MAX_PICTURES,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from services.motion.events.segmenter import Piece
 from services.motion.events.watcher import EventWatcher, SnippetRequest
-from services.motion.media.packets import Packet, decode, frame_of
+from services.motion.media.decoding import decode, frame_of
+from services.motion.media.packets import Packet
 from services.motion.metrics import MotionMetrics
 from services.motion.snippets.messages import make_messages
 from services.motion.spool.journal import JournalContents, find_journals, read_journal

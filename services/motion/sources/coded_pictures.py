@@ -10,12 +10,11 @@ from av.codec.context import CodecContext
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from services.motion.media import h264
 from services.motion.media.frame import FormatReader, Frame
 from services.motion.media.packets import CLOCK, Packet, StreamFacts
 from services.motion.sources.timing import Arrival, LiveTimes, Timed, timed
 from services.motion.sources.video import Read, SourceAway, measured
-
-_IDR, _NAL_TYPE = 5, 0x1F  # ITU-T H.264 table 7-1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +31,7 @@ def is_key(codec: str, data: bytes) -> bool:
     """Whether `data` decodes without what came before it (VP8: RFC 6386 §9.1; a JPEG always does)."""
     if codec == "vp8":
         return bool(data) and data[0] & 1 == 0
-    if codec != "h264":
-        return True
-    at = data.find(b"\x00\x00\x01")
-    while 0 <= at < len(data) - 3:
-        kind = data[at + 3] & _NAL_TYPE
-        if kind == _IDR:
-            return True
-        if 1 <= kind < _IDR:
-            return False  # a slice of a picture that is no IDR: the others of it are none either
-        at = data.find(b"\x00\x00\x01", at + 3)
-    return False
+    return codec != "h264" or h264.is_key(data)
 
 
 def _arrival_of(unit: Unit) -> Arrival:

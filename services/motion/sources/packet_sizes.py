@@ -10,10 +10,10 @@ against how the sizes scatter while nothing moves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-_VCL_FIRST, _IDR, _NAL_TYPE = 1, 5, 0x1F  # ITU-T H.264 table 7-1: coded slices are 1 to 5; 12 is filler
+from services.motion.media import h264
+
 RUN = (
     12  # sizes that are looked at together (of 1, 5, 12 and 25 it told a walker best, docs/design/capture.md)
 )
@@ -46,29 +46,13 @@ def size_of(data: bytes, is_key: bool, place: int, codec: str, length_size: int)
     if codec != "h264":
         return Size(len(data), is_key, place)
     n_bytes, is_disposable, is_fresh = 0, False, False
-    for at, end in _units(data, length_size):
-        kind = data[at] & _NAL_TYPE
-        if _VCL_FIRST <= kind <= _IDR:
-            n_bytes += end - at
-            is_disposable = data[at] >> 5 & 3 == 0  # nal_ref_idc
-            is_fresh = kind == _IDR
+    for at, end in h264.nal_units(data, length_size):
+        kind = h264.nal_type(data, at)
+        if h264.SLICE <= kind <= h264.IDR:
+            n_bytes += min(end, len(data)) - at
+            is_disposable = h264.is_disposable(data, at)
+            is_fresh = kind == h264.IDR
     return Size(n_bytes or len(data), is_key, place, is_disposable and not is_key, is_fresh and is_key)
-
-
-def _units(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:
-    if length_size:
-        at = 0
-        while at + length_size < len(data):
-            size = int.from_bytes(data[at : at + length_size])
-            at += length_size
-            yield at, min(at + size, len(data))
-            at += max(size, 1)
-        return
-    at = data.find(b"\x00\x00\x01")
-    while 0 <= at < len(data) - 3:
-        following = data.find(b"\x00\x00\x01", at + 3)
-        yield at + 3, len(data) if following < 0 else following
-        at = following
 
 
 @dataclass(frozen=True, slots=True)

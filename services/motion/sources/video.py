@@ -19,6 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from services.motion.media import h264
 from services.motion.media.frame import FormatReader, Frame
 from services.motion.media.packets import Packet, StreamFacts
 from services.motion.sources.idle import Idler, Wish
@@ -143,10 +144,7 @@ class Video:
         self._skipped: list[av.Packet[VideoStream]] = []  # since the last key frame, that one included
         self._skipped_before: list[av.Packet[VideoStream]] = []  # the group before
         self._place = 0  # packets since the last key frame
-        data = self.facts.extradata
-        self._length_size = (
-            (data[4] & 3) + 1 if len(data) > 4 and data[0] == 1 else 0
-        )  # ISO/IEC 14496-15 §5.3.3.1
+        self._length_size = h264.length_size(self.facts.extradata)
         self._seen_key = False
         self._n_waited = 0
         self.duration_s = self._claimed_duration_s()

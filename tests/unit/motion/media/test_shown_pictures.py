@@ -17,8 +17,9 @@ from services.motion.events.moments import FramePictures
 from services.motion.events.watcher import luma_plane
 from services.motion.live.latest import LiveFrame
 from services.motion.live.sender import shown
+from services.motion.media.clips import Clip, make_clip
 from services.motion.media.frame import Frame
-from services.motion.media.packets import Clip, Packet, StreamFacts, make_clip
+from services.motion.media.packets import Packet, StreamFacts
 from services.motion.sources.file import open_file
 from shared.cameras import MotionSettings
 from tests.unit.motion.known_pictures import (

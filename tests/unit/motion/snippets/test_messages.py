@@ -12,8 +12,9 @@ from services.motion.detection.values import Blob
 from services.motion.events.moments import Moment, Tracked
 from services.motion.events.segmenter import Piece
 from services.motion.events.watcher import SnippetRequest
+from services.motion.media.decoding import decode
 from services.motion.media.frame import Frame
-from services.motion.media.packets import Packet, StreamFacts, decode
+from services.motion.media.packets import Packet, StreamFacts
 from services.motion.snippets.messages import make_messages, with_pictures_of
 from shared.cameras import Camera
 from tests.unit.motion.videos import read_packets, scene, write_video

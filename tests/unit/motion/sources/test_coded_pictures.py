@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.motion.media.packets import make_clip
+from services.motion.media.clips import make_clip
 from services.motion.sources.coded_pictures import Unit, UnitStream
 from services.motion.sources.video import Read, SourceAway
 from tests.unit.motion.videos import read_packets, scene, write_video

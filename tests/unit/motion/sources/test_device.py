@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
-from services.motion.media.packets import make_clip
+from services.motion.media.clips import make_clip
 from services.motion.sources.device import open_device
 from services.motion.sources.video import SourceAway
 from tests.unit.motion.videos import scene, write_video

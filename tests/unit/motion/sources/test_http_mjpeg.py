@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from services.motion.media.packets import make_clip
+from services.motion.media.clips import make_clip
 from services.motion.sources.http_mjpeg import MAX_HEADER_BYTES, MAX_PART_BYTES, Multipart, open_mjpeg
 from services.motion.sources.video import SourceAway
 

@@ -82,7 +82,9 @@ from shared.contract import (
     SnippetMessage,
 )
 from shared.logs import configure_logs
-from shared.streams.consumer import Consumer, ConsumerSettings, Delivery, Outcome
+from shared.streams.consumer import Consumer
+from shared.streams.outcomes import Delivery, Outcome
+from shared.streams.settings import ConsumerSettings
 
 BATCH = 32
 MOMENTS = 12

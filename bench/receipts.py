@@ -24,8 +24,10 @@ from services.motion.spool.outbox import Outbox
 from services.motion.spool.publisher import Publisher
 from services.motion.spool.receipts import Receipts
 from shared.contract import CLASSIFIERS, LABELS, RECORDERS, SNIPPETS, LabelsMessage, SnippetMessage
-from shared.streams.consumer import Consumer, ConsumerSettings, Delivery, Done, Outcome, Output
+from shared.streams.consumer import Consumer
+from shared.streams.outcomes import Delivery, Done, Outcome, Output
 from shared.streams.receipts import receipt_of
+from shared.streams.settings import ConsumerSettings
 from tests.servers import RedisServer
 from tests.unit.recorder.messages import Said, labels_message, media_message
 

@@ -35,7 +35,7 @@ from shared.logs import configure_logs, get_logger
 from shared.metrics import ClockMetrics
 from shared.redis_client import make_redis, redis_faults
 from shared.settings import ServiceSettings, read_settings
-from shared.streams.consumer import is_away
+from shared.streams.connection import is_away
 from shared.waits import pause, unless_stopped
 
 log = get_logger(__name__)

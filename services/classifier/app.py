@@ -40,8 +40,10 @@ from shared.logs import get_logger
 from shared.metrics import SECONDS, StreamMetrics
 from shared.presence import Presence, announce
 from shared.runtime import Runtime, connect_redis, run
-from shared.streams.consumer import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome, Output
+from shared.streams.consumer import Consumer
+from shared.streams.outcomes import Dead, Delivery, Done, Outcome, Output
 from shared.streams.receipts import receipt_of_dead
+from shared.streams.settings import ConsumerSettings
 from shared.waits import unless_stopped
 
 log = get_logger(__name__)

@@ -51,8 +51,9 @@ from shared.errors import ConfigError, Stopped, Transient, reason
 from shared.logs import get_logger
 from shared.metrics import StreamMetrics
 from shared.runtime import Runtime, connect_redis, run, wait_for_service
-from shared.streams.consumer import Consumer, ConsumerSettings
+from shared.streams.consumer import Consumer
 from shared.streams.receipts import receipt_of_dead
+from shared.streams.settings import ConsumerSettings
 from shared.waits import pause, unless_stopped
 
 log = get_logger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shared.contract import RECEIPTS, RECEIPTS_KEPT, Receipt
-from shared.streams.consumer import Delivery, Output
+from shared.streams.outcomes import Delivery, Output
 
 
 def receipt_of(event_id: str, snippet: int) -> Output:

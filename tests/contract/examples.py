@@ -32,7 +32,8 @@ from shared.contract import (
     TextsAnswerHeader,
     TextsQuestion,
 )
-from shared.streams.consumer import Delivery, dead_letter
+from shared.streams.dead_letters import dead_letter
+from shared.streams.outcomes import Delivery
 
 GOLDEN = Path(__file__).with_name("golden")
 START = datetime(2026, 3, 29, 0, 59, 58, 250_000, tzinfo=UTC)

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from redis.asyncio import Redis
 
-from shared.streams.consumer import Consumer, Delivery, Outcome
+from shared.streams.consumer import Consumer
+from shared.streams.outcomes import Delivery, Outcome
 from tests.integration.streams_rig import QUICK, done
 
 

@@ -15,7 +15,9 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from shared.metrics import StreamMetrics
-from shared.streams.consumer import Consumer, ConsumerSettings, Delivery, Done, Outcome, Output
+from shared.streams.consumer import Consumer
+from shared.streams.outcomes import Delivery, Done, Outcome, Output
+from shared.streams.settings import ConsumerSettings
 
 STREAM, GROUP, OUT = "items.v1", "workers", "results.v1"
 QUICK = ConsumerSettings(

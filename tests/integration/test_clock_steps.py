@@ -15,7 +15,7 @@ import pytest
 from redis.asyncio import Redis
 
 from shared.contract import SnippetHeader
-from shared.streams.consumer import Delivery, Outcome, Retry
+from shared.streams.outcomes import Delivery, Outcome, Retry
 from tests.integration.streams_rig import GROUP, STREAM, Handler, add, done, have, is_settled, running, until
 from tests.integration.test_motion_service import Motion, Rig, received
 from tests.servers import RedisServer, wait_until

@@ -24,7 +24,9 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.database import Database, DatabaseBusy, make_engine, open_database
 from services.recorder.record.schema import snippets
 from shared.contract import LABELS, MEDIA, RECORDERS, LabelsMessage
-from shared.streams.consumer import Consumer, ConsumerSettings, Delivery, Done, Outcome, Retry
+from shared.streams.consumer import Consumer
+from shared.streams.outcomes import Delivery, Done, Outcome, Retry
+from shared.streams.settings import ConsumerSettings
 from tests.servers import HOST, RedisServer, free_port, wait_until
 from tests.unit.recorder.messages import CLIP, Said, append, labels_message, media_message, send
 

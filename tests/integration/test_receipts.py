@@ -37,8 +37,10 @@ from shared.contract import (
     Receipt,
     SnippetMessage,
 )
-from shared.streams.consumer import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome, Output
+from shared.streams.consumer import Consumer
+from shared.streams.outcomes import Dead, Delivery, Done, Outcome, Output
 from shared.streams.receipts import receipt_of_dead
+from shared.streams.settings import ConsumerSettings
 from tests.servers import RedisServer
 from tests.unit.recorder.messages import Said, labels_message, media_message
 

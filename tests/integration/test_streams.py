@@ -21,7 +21,8 @@ from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
 from shared.errors import Permanent, Transient
-from shared.streams.consumer import Consumer, Dead, Delivery, Done, Outcome, Output, Retry
+from shared.streams.consumer import Consumer
+from shared.streams.outcomes import Dead, Delivery, Done, Outcome, Output, Retry
 from tests.integration.streams_rig import (
     GROUP,
     OUT,

@@ -14,7 +14,8 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from shared.streams.consumer import Delivery, Outcome, is_away
+from shared.streams.connection import is_away
+from shared.streams.outcomes import Delivery, Outcome
 from tests.integration.streams_rig import (
     GROUP,
     OUT,

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from services.classifier.devices.choice import Gpu
 from shared.errors import redact
 from shared.logs import get_logger
-from shared.streams.consumer import is_away
+from shared.streams.connection import is_away
 
 log = get_logger(__name__)
 

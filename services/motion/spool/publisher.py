@@ -19,7 +19,7 @@ from services.motion.spool.outbox import BrokenEntry, Entry, Outbox
 from shared.contract import MEDIA, SNIPPETS
 from shared.errors import redact
 from shared.logs import get_logger
-from shared.streams.consumer import AWAY
+from shared.streams.connection import AWAY
 
 log = get_logger(__name__)
 

@@ -28,7 +28,7 @@ from services.motion.spool.publisher import MARK_S, RECORDED, mark_of
 from shared.contract import LABELS, RECEIPTS, SNIPPETS, Receipt
 from shared.errors import ContractError, redact
 from shared.logs import get_logger
-from shared.streams.consumer import is_away
+from shared.streams.connection import is_away
 
 log = get_logger(__name__)
 

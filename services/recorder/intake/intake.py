@@ -29,7 +29,8 @@ from shared.clock import now_utc
 from shared.contract import MEDIA, LabelsMessage, MediaMessage
 from shared.errors import ContractError, Permanent, Stopped, Transient, reason
 from shared.logs import get_logger
-from shared.streams.consumer import Dead, Delivery, Done, Outcome, Retry, is_away
+from shared.streams.connection import is_away
+from shared.streams.outcomes import Dead, Delivery, Done, Outcome, Retry
 from shared.streams.receipts import receipt_of
 from shared.waits import pause, unless_stopped
 

@@ -24,7 +24,9 @@ from services.classifier.app import MULTIPLE, Classifier, ClassifierMetrics, chu
 from services.classifier.model.preprocess import REASONS
 from services.classifier.settings import ClassifierSettings
 from shared.contract import CLASSIFIERS, LABELS, SNIPPETS, LabelsMessage, SnippetMessage
-from shared.streams.consumer import Consumer, ConsumerSettings, Dead, Delivery, Done, Outcome
+from shared.streams.consumer import Consumer
+from shared.streams.outcomes import Dead, Delivery, Done, Outcome
+from shared.streams.settings import ConsumerSettings
 from tests.unit.classifier.makers import BLUE, GREEN, RED, ColourModel, jpeg, message
 
 

@@ -38,7 +38,9 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from bench.capture_videos import FPS, Recordings, lengthened, recordings
-from services.motion.cameras.worker import CameraContext, FileWorker, Pace
+from services.motion.cameras.context import CameraContext
+from services.motion.cameras.file_worker import FileWorker
+from services.motion.cameras.pace import Pace
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
 from services.motion.spool.outbox import Outbox

@@ -22,7 +22,7 @@ import structlog
 
 from bench.scenes import PLANS, scenes_of
 from bench.scenes_pictures import fetch
-from services.motion.cameras.worker import Pace
+from services.motion.cameras.pace import Pace
 from tests.integration.test_idle_saving import Played, play
 
 NEAR_S = 2.0

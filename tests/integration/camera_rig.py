@@ -13,7 +13,8 @@ import av
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from services.motion.cameras.worker import CameraContext, LiveWorker
+from services.motion.cameras.context import CameraContext
+from services.motion.cameras.live_worker import LiveWorker
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
 from services.motion.spool.outbox import Entry, Outbox

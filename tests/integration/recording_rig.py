@@ -12,7 +12,8 @@ from typing import Any
 import av
 from prometheus_client import CollectorRegistry
 
-from services.motion.cameras.worker import CameraContext, FileWorker
+from services.motion.cameras.context import CameraContext
+from services.motion.cameras.file_worker import FileWorker
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
 from services.motion.spool.outbox import Entry, Outbox

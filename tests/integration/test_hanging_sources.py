@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.motion.cameras.worker import MOST_LEFT_BEHIND
+from services.motion.cameras.live_worker import MOST_LEFT_BEHIND
 from shared.runtime import Health
 from tests.integration.camera_rig import live_camera
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.motion.cameras.worker import FolderWorker
+from services.motion.cameras.folder_worker import FolderWorker
 from services.motion.metrics import MotionMetrics
 from services.motion.spool.recordings import find_recording
 from services.motion.status import CameraStatus, State

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.motion.cameras.worker import FileWorker, Pace
+from services.motion.cameras.file_worker import FileWorker
+from services.motion.cameras.pace import Pace
 from services.motion.metrics import MotionMetrics
 from services.motion.status import CameraStatus
 from shared.cameras import Camera

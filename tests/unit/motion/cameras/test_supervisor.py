@@ -10,8 +10,10 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from services.motion.app import RESTARTS, CameraSupervisor
-from services.motion.cameras.worker import CameraContext, CameraWorker, FileWorker
+from services.motion.cameras.context import CameraContext
+from services.motion.cameras.file_worker import FileWorker
+from services.motion.cameras.supervisor import RESTARTS, CameraSupervisor
+from services.motion.cameras.worker import CameraWorker
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
 from services.motion.spool.outbox import Outbox

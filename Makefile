@@ -7,7 +7,7 @@ MODELS := $(VENV)/share/clipwatch/models
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint clean requirements bench-classifier bench-motion bench-idle bench-search bench-record bench-page bench-growing bench-capture
+.PHONY: help install demo test test-fast coverage docs lint clean requirements bench-classifier bench-motion bench-idle bench-search bench-record bench-page bench-growing bench-capture
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
@@ -23,6 +23,15 @@ test: install $(BIN)/.installed-test ## all tests against a real Redis and a rea
 
 test-fast: install $(BIN)/.installed-test ## unit tests only, seconds
 	$(BIN)/python -m pytest --numprocesses 2 tests/unit tests/contract -q $(ARGS)
+
+coverage: install $(BIN)/.installed-test ## how much of the pure modules' branches their tests reach (95 % or more)
+	$(BIN)/coverage run -m pytest -q tests/unit/motion/detection tests/unit/motion/events tests/unit/motion/sources \
+	  tests/unit/motion/media/test_picture_format.py tests/unit/shared/decisions tests/unit/recorder/record \
+	  tests/unit/recorder/gaps tests/unit/classifier/words
+	$(BIN)/coverage report
+
+docs: $(BIN)/.installed-test ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: install $(BIN)/.installed-test ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -36,6 +36,11 @@ def from_epoch_ms(ms: int) -> datetime:
     return EPOCH + timedelta(milliseconds=ms)
 
 
+def duration_s(started_at: datetime, ended_at: datetime) -> float:
+    """Return the seconds between two times, never negative."""
+    return max((ended_at - started_at).total_seconds(), 0.0)
+
+
 def uuid7(moment: datetime, seed: str | None = None) -> str:
     """Return a UUIDv7 (RFC 9562 §5.7) for `moment`.
 

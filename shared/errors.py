@@ -5,7 +5,7 @@
     ├── Stopped          told to stop before it was ready (exit 0)
     ├── Transient        may work later: the item is tried again
     └── Permanent        never works: the item goes to the dead letters
-        └── ContractError   a message that does not follow shared/contract.py
+        └── ContractError   a message that does not follow shared/contract/
 
 Anything else that is raised is a bug and is logged with its traceback. Foreign exceptions are translated into
 this tree once, in the adapter that meets them.

@@ -36,7 +36,6 @@ from shared.contract import (
     SnippetMessage,
     TextsAnswer,
     TextsQuestion,
-    duration_s,
 )
 from shared.errors import ContractError
 from tests.contract import examples
@@ -428,11 +427,6 @@ def test_a_fault_is_said_shortly_however_long_the_input() -> None:
     with pytest.raises(ContractError) as caught:
         LabelsMessage.decode(changed(labels().encode(), peaks={"x" * 400_000: 2}))
     assert len(str(caught.value)) < 500
-
-
-def test_durations_are_never_negative() -> None:
-    assert duration_s(at(0), at(1.5)) == 1.5
-    assert duration_s(at(1), at(0)) == 0
 
 
 @pytest.mark.parametrize("message", [snippet(), labels()])

@@ -22,8 +22,7 @@ from services.local.launcher.stack import ServiceFailed, Stack, StackPlan, runni
 from services.local.records import EventRow, Records, SnippetRow
 from services.motion.sources.probe import FileFacts, probe
 from shared.cameras import parse_cameras
-from shared.clock import to_millis
-from shared.contract import duration_s
+from shared.clock import duration_s, to_millis
 from shared.errors import ConfigError
 
 POLL_S = 0.2

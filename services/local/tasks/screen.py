@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from shared.contract import duration_s
+from shared.clock import duration_s
 from shared.errors import redact
 from shared.plurals import plural
 

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.recorder.record.values import Event, Frames, Snippet, Weather
 from services.recorder.weather.words import icon_of
+from shared.clock import duration_s
 from shared.decisions.decision import required_threshold
 
 ATTRIBUTIONS = {
@@ -140,7 +141,7 @@ def _event_fields(event: Event) -> dict[str, Any]:  # Any: fields of every type,
         "camera": event.camera,
         "started_at": event.started_at,
         "ended_at": event.ended_at,
-        "duration_s": max((event.ended_at - event.started_at).total_seconds(), 0.0),
+        "duration_s": duration_s(event.started_at, event.ended_at),
         "is_open": event.is_open,
         "label": event.label,
         "probability": event.probability,

@@ -25,7 +25,7 @@ from services.recorder.notify.outbox import NoticeOutbox
 from services.recorder.record.database import Database, DatabaseAway, DatabaseBusy, RowConflict
 from services.recorder.record.rows import SnippetRows, snippet_rows
 from services.recorder.record.transactions import RecordedSnippet, is_named_by_another, record_snippet
-from shared.clock import now_utc
+from shared.clock import duration_s, now_utc
 from shared.contract import MEDIA, LabelsMessage, MediaMessage
 from shared.errors import ContractError, Permanent, Stopped, Transient, reason
 from shared.logs import get_logger
@@ -210,8 +210,8 @@ class Intake:
         self.metrics.snippets.labels("new" if done.is_new_snippet else "again").inc()
         if done.is_new_snippet:
             now = now_utc()
-            self.metrics.latency.observe(max((now - header.snippet.ended_at).total_seconds(), 0))
-            self.metrics.labelled_latency.observe(max((now - header.labelled_at).total_seconds(), 0))
+            self.metrics.latency.observe(duration_s(header.snippet.ended_at, now))
+            self.metrics.labelled_latency.observe(duration_s(header.labelled_at, now))
         log.debug(
             "recorded",
             event_id=header.snippet.event_id,

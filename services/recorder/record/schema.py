@@ -64,7 +64,7 @@ def _number() -> TypeEngine[int]:
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
-LABEL_CHARS = 200  # LabelText in shared/contract.py; 800 bytes of the 3072 that an InnoDB key may have
+LABEL_CHARS = 200  # LabelText in shared/contract/; 800 bytes of the 3072 that an InnoDB key may have
 MODEL_CHARS = 200
 CAMERA_CHARS = 64
 MEDIA_NAME_CHARS = 60

@@ -21,6 +21,7 @@ from services.recorder.record.values import Event
 from services.recorder.search.index import EmbeddingIndex, Extent
 from services.recorder.search.text_requests import TextEmbedder
 from services.recorder.search.vectors import Picture, PictureFilter
+from shared.clock import duration_s
 from shared.contract import LabelSet
 
 CATCH_UP_S = 2.0  # what was recorded just now is waited for this long
@@ -145,12 +146,11 @@ async def _completed(connection: AsyncConnection, best: Sequence[_Scored]) -> li
 
 def _hit(event: Event, similarity: float, row: Row[*tuple[Any, ...]]) -> Hit:
     box = None if row.box_x is None else (row.box_x, row.box_y, row.box_w, row.box_h)
-    offset_s = max((row.captured_at - row.started_at).total_seconds(), 0.0)
     return Hit(
         event,
         similarity,
         row.captured_at,
-        offset_s,
+        duration_s(row.started_at, row.captured_at),
         row.snippet,
         row.kind,
         box,

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.clock import WallClock, epoch_ms, from_epoch_ms, now_utc, steady_s, to_millis, uuid7
+from shared.clock import (
+    EPOCH,
+    WallClock,
+    duration_s,
+    epoch_ms,
+    from_epoch_ms,
+    now_utc,
+    steady_s,
+    to_millis,
+    uuid7,
+)
 from shared.contract import PictureInfo, SnippetHeader
 
 FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -140,3 +150,9 @@ def test_what_reading_the_clocks_takes_moves_no_time() -> None:
     assert clocks.wall.offset_s() == before
     clocks.offset += 0.02
     assert clocks.wall.offset_s() == pytest.approx(clocks.offset)
+
+
+def test_durations_are_never_negative() -> None:
+    later = EPOCH + timedelta(seconds=1.5)
+    assert duration_s(EPOCH, later) == 1.5
+    assert duration_s(later, EPOCH) == 0

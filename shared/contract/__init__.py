@@ -1,0 +1,75 @@
+"""THE messages between the services, and nothing else: stream names, encode, decode, version rule.
+
+On the wire a message is one Redis stream entry: field `h` holds the header as JSON, further fields hold bytes as
+they are (JPEG, MP4, float16): no pickle, no base64.
+
+Version rule: the name of a stream carries the version. Within a version fields are only added, with a default; a
+reader ignores what it does not know. A change that a reader of the version would misread makes a new stream.
+"""
+
+from shared.contract.codec import MAX_CLIP_BYTES, MAX_HEADER_BYTES, MAX_PICTURE_BYTES, MAX_PICTURES, Fields
+from shared.contract.fields import CameraId, LabelText, Moment, Ratio
+from shared.contract.labels import AcceptedLabel, Column, LabelsHeader, LabelsMessage
+from shared.contract.media import MediaHeader, MediaMessage
+from shared.contract.receipts import Receipt
+from shared.contract.snippets import (
+    Box,
+    DecisionSettings,
+    LabelSet,
+    PictureInfo,
+    SnippetHeader,
+    SnippetMessage,
+)
+from shared.contract.streams import (
+    ANSWER_KEPT_S,
+    CLASSIFIERS,
+    LABELS,
+    MEDIA,
+    RECEIPTS,
+    RECEIPTS_KEPT,
+    RECORDERS,
+    SNIPPETS,
+    TEXTS,
+    TEXTS_WAITING,
+    answer_key,
+)
+from shared.contract.texts import TextsAnswer, TextsAnswerHeader, TextsQuestion
+
+__all__ = [
+    "ANSWER_KEPT_S",
+    "CLASSIFIERS",
+    "LABELS",
+    "MAX_CLIP_BYTES",
+    "MAX_HEADER_BYTES",
+    "MAX_PICTURES",
+    "MAX_PICTURE_BYTES",
+    "MEDIA",
+    "RECEIPTS",
+    "RECEIPTS_KEPT",
+    "RECORDERS",
+    "SNIPPETS",
+    "TEXTS",
+    "TEXTS_WAITING",
+    "AcceptedLabel",
+    "Box",
+    "CameraId",
+    "Column",
+    "DecisionSettings",
+    "Fields",
+    "LabelSet",
+    "LabelText",
+    "LabelsHeader",
+    "LabelsMessage",
+    "MediaHeader",
+    "MediaMessage",
+    "Moment",
+    "PictureInfo",
+    "Ratio",
+    "Receipt",
+    "SnippetHeader",
+    "SnippetMessage",
+    "TextsAnswer",
+    "TextsAnswerHeader",
+    "TextsQuestion",
+    "answer_key",
+]

@@ -54,17 +54,14 @@ from redis.asyncio import Redis
 from torch.utils.flop_counter import FlopCounterMode
 
 from services.classifier.app import Classifier, ClassifierMetrics
-from services.classifier.devices.choice import Choice, Dtype, choose
-from services.classifier.model.open_clip.loading import (
-    OpenClipModel,
-    load_model,
-    probe_hardware,
-    prove_int8,
-    settle,
-    tried,
-    with_int8,
-)
-from services.classifier.model.speed_trial import trials_of
+from services.classifier.devices.choice import DeviceChoice, Dtype, choose
+from services.classifier.model.open_clip.gpus import probe_hardware
+from services.classifier.model.open_clip.loading import load_model
+from services.classifier.model.open_clip.model import OpenClipModel
+from services.classifier.model.open_clip.quantization import quantize_network, with_int8_tower
+from services.classifier.model.open_clip.speed import with_fastest_trial
+from services.classifier.model.open_clip.tower import prepare_network
+from services.classifier.model.speed_trial import speed_trials
 from services.classifier.port import ModelFacts
 from services.classifier.process import keep_memory, tune
 from services.classifier.settings import ClassifierSettings
@@ -170,7 +167,7 @@ def main() -> int:
     arguments = parser.parse_args()
     hardware, wanted = probe_hardware(), (arguments.dtype, arguments.threads)
     choice = choose("auto", *wanted, hardware)
-    choice = replace(choice, trials=trials_of(choice, *wanted, hardware))
+    choice = replace(choice, trials=speed_trials(choice, *wanted, hardware))
     for name in arguments.models or default_models():
         print(json.dumps(measure(name, choice, arguments)), flush=True)
     return 0
@@ -182,7 +179,7 @@ def default_models() -> list[str]:
     return [*(["mini"] if has_mini else []), "ViT-B-32", "ViT-B-32-256"]
 
 
-def measure(name: str, choice: Choice, arguments: argparse.Namespace) -> dict[str, object]:
+def measure(name: str, choice: DeviceChoice, arguments: argparse.Namespace) -> dict[str, object]:
     """Return the figures of one model."""
     load_before = os.getloadavg()[0]
     subject = make(name, choice)
@@ -245,7 +242,7 @@ def cpu_ms(side: list[Spent]) -> float:
     return round(1000 * statistics.median(spent.cpu_s for spent in side), 2)
 
 
-def make(name: str, choice: Choice) -> Subject:
+def make(name: str, choice: DeviceChoice) -> Subject:
     """Load a model folder, or make an architecture with random weights."""
     folder = ClassifierSettings().models_dir / name if name == "mini" else Path(name)
     if folder.is_dir():
@@ -262,11 +259,11 @@ def make(name: str, choice: Choice) -> Subject:
     network = open_clip.create_model(name)
     network.eval()
     tokenizer = open_clip.get_tokenizer(name)
-    proved = cache(partial(prove_int8, network, tokenizer, TEMPERATURE))
-    choice = tried(network, choice, None, proved)
+    proved = cache(partial(quantize_network, network, tokenizer, TEMPERATURE))
+    choice = with_fastest_trial(network, choice, None, proved)
     if choice.dtype == "int8":
-        choice = with_int8(network, choice, proved())
-    settle(network, choice.dtype)
+        choice = with_int8_tower(network, choice, proved())
+    prepare_network(network, choice.dtype)
     size = network.visual.image_size
     facts = ModelFacts(
         name=name,
@@ -286,7 +283,7 @@ def make(name: str, choice: Choice) -> Subject:
 # -- the sides
 
 
-def gemm_gflops(choice: Choice, shape: tuple[int, int, int]) -> float:
+def gemm_gflops(choice: DeviceChoice, shape: tuple[int, int, int]) -> float:
     """Return GFLOP/s of inputs times a layer's weights, the way a network multiplies them."""
     dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(choice.dtype, torch.float32)
     rows, columns, summed = shape
@@ -311,7 +308,7 @@ def tower_work(subject: Subject) -> Callable[[], object]:
 
     def one_batch() -> None:
         with torch.inference_mode():
-            subject.model.lanes.run(subject.network.encode_image, batch)
+            subject.model.streams.run(subject.network.encode_image, batch)
 
     return one_batch
 

@@ -21,7 +21,8 @@ import numpy as np
 from redis import Redis
 
 from bench.classifier import embedded_redis
-from services.classifier.model.open_clip.loading import OpenClipModel, load
+from services.classifier.model.open_clip.engine import load
+from services.classifier.model.open_clip.model import OpenClipModel
 from services.classifier.model.preprocess import load_picture, stack
 from services.classifier.process import tune
 from services.classifier.settings import ClassifierSettings

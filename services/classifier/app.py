@@ -21,10 +21,17 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from redis.asyncio import Redis
 
-from services.classifier.devices.choice import Choice, Gpu, Hardware, candidates, settle_on
+from services.classifier.devices.choice import DeviceChoice, Gpu, Hardware, candidates, choose_format
 from services.classifier.devices.leases import LeaseSettings, hold_gpu
-from services.classifier.model.preprocess import REASONS, Budget, Refused, inspect, load_picture, stack
-from services.classifier.model.speed_trial import trials_of
+from services.classifier.model.preprocess import (
+    REASONS,
+    PictureRefusal,
+    PixelBudget,
+    inspect,
+    load_picture,
+    stack,
+)
+from services.classifier.model.speed_trial import speed_trials
 from services.classifier.port import DeviceLost, Model, ModelFacts
 from services.classifier.process import keep_memory, tune
 from services.classifier.settings import ClassifierSettings
@@ -160,7 +167,7 @@ class _Work:
     """One delivery on its way through a batch."""
 
     message: SnippetMessage
-    verdicts: tuple[Refused | None, ...]
+    verdicts: tuple[PictureRefusal | None, ...]
     embeddings: NDArray[np.float32]
     seen: NDArray[np.bool_]
     faults: list[str] = field(default_factory=list)
@@ -183,7 +190,7 @@ class Classifier:
         threads = settings.decode_threads or min(8, model.facts.threads)
         self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._bank = LabelBank(model, settings.label_sets, settings.distractors, metrics.label_sets.inc)
-        self._budget = Budget(settings.max_picture_pixels, settings.max_snippet_pixels)
+        self._budget = PixelBudget(settings.max_picture_pixels, settings.max_snippet_pixels)
         self.beat: Callable[[], None] = lambda: None
         self.lost: Callable[[DeviceLost], None] = lambda _: None  # told of each; what was taken comes again
 
@@ -224,7 +231,7 @@ class Classifier:
         pictures = [(work, index) for work in works for index in range(len(work.message.pictures))]
         ends = list(itertools.accumulate(chunk_sizes(len(pictures), self._settings.batch_pictures)))
         chunks = [pictures[first:end] for first, end in itertools.pairwise([0, *ends])]
-        decoding: list[asyncio.Task[list[NDArray[np.uint8] | Refused]]] = []
+        decoding: list[asyncio.Task[list[NDArray[np.uint8] | PictureRefusal]]] = []
         try:
             for number, chunk in enumerate(chunks):
                 while len(decoding) < min(number + AHEAD, len(chunks)):
@@ -236,11 +243,11 @@ class Classifier:
                 task.cancel()
             await asyncio.gather(*decoding, return_exceptions=True)
 
-    async def _decode(self, chunk: list[tuple[_Work, int]]) -> list[NDArray[np.uint8] | Refused]:
+    async def _decode(self, chunk: list[tuple[_Work, int]]) -> list[NDArray[np.uint8] | PictureRefusal]:
         loop = asyncio.get_running_loop()
         size = self._model.facts.image_size
 
-        def load(work: _Work, index: int) -> NDArray[np.uint8] | Refused:
+        def load(work: _Work, index: int) -> NDArray[np.uint8] | PictureRefusal:
             verdict = work.verdicts[index]
             return verdict or load_picture(work.message.pictures[index], size, self._model.resize)
 
@@ -250,11 +257,13 @@ class Classifier:
             )
         )
 
-    async def _embed(self, chunk: list[tuple[_Work, int]], loaded: list[NDArray[np.uint8] | Refused]) -> None:
+    async def _embed(
+        self, chunk: list[tuple[_Work, int]], loaded: list[NDArray[np.uint8] | PictureRefusal]
+    ) -> None:
         good: list[tuple[_Work, int]] = []
         pixels: list[NDArray[np.uint8]] = []
         for (work, index), picture in zip(chunk, loaded, strict=True):
-            if isinstance(picture, Refused):
+            if isinstance(picture, PictureRefusal):
                 self._metrics.refused.labels(picture.reason).inc()
                 work.faults.append(f"picture {index}: {picture.reason}: {picture.detail}")
             else:
@@ -397,7 +406,7 @@ class Engine(Protocol):
     def load_chosen(
         self,
         reference: ModelReference,
-        choice: Choice,
+        choice: DeviceChoice,
         cache_dir: Path | None = None,
         temperature: float | None = None,
     ) -> Model:
@@ -415,9 +424,9 @@ class Engine(Protocol):
 
 def open_clip() -> Engine:
     """Return the engine of production."""
-    from services.classifier.model.open_clip import loading as openclip  # torch: seconds, so only here
+    from services.classifier.model.open_clip import engine  # torch: seconds, so only here
 
-    return openclip
+    return engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,8 +456,8 @@ def _load(
 ) -> Model:
     if prepared.model is not None:
         return prepared.model
-    choice = settle_on(gpu, settings.dtype, settings.threads, prepared.hardware)
-    trials = trials_of(choice, settings.dtype, settings.threads, prepared.hardware)
+    choice = choose_format(gpu, settings.dtype, settings.threads, prepared.hardware)
+    trials = speed_trials(choice, settings.dtype, settings.threads, prepared.hardware)
     is_tried = settings.speed_trial == "on"
     choice = replace(choice, is_compiled=settings.compile == "on", trials=trials if is_tried else ())
     return prepared.engine.load_chosen(reference, choice, settings.models_dir, settings.temperature)

@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
             raise ConfigError(f"stdin: no label set: {exc.errors()[0]['msg']}") from exc
         settings = load_settings(ClassifierSettings)
         reference = resolve_model(settings.model, settings.models_dir)
-        from services.classifier.model.open_clip.loading import load  # late: it imports torch
+        from services.classifier.model.open_clip.engine import load  # late: it imports torch
 
         wanted = ("cpu", settings.dtype, settings.threads)
         model = load(reference, wanted, settings.models_dir, settings.temperature)

@@ -13,7 +13,7 @@ from pathlib import Path
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights import hub, integrity
 from services.classifier.weights.families import Licence, licence_of
-from services.classifier.weights.integrity import Checked, Record
+from services.classifier.weights.integrity import ChecksumRecord, ChecksumResult
 from services.classifier.weights.names import (
     ModelReference,
     local_models,
@@ -54,10 +54,10 @@ def fetch(name: str, settings: ClassifierSettings) -> None:
     if reference.folder is not None and integrity.read_sums(reference.folder) is None:
         print(f"{integrity.write_sums(reference.folder)}: written; what changes from now on is noticed")
     hub.require(reference, settings.models_dir)
-    from services.classifier.model.open_clip.loading import load  # late: it imports torch
+    from services.classifier.model.open_clip.engine import load  # late: it imports torch
 
     facts = load(reference, ("cpu", "float32", settings.threads), settings.models_dir).facts
-    record = Record(settings.models_dir)
+    record = ChecksumRecord(settings.models_dir)
     print(f"{name}: {describe(check(reference, settings.models_dir, record))}")
     golden = "compared" if record.has_golden(name) else "not made: the weights are not verified"
     print(f"{name}: golden embeddings are {golden}")
@@ -67,7 +67,7 @@ def fetch(name: str, settings: ClassifierSettings) -> None:
 def verify(names: Sequence[str], models_dir: Path) -> None:
     """Hash all files again, and print what was found; raise ConfigError with every fault of every model."""
     faults: list[str] = []
-    record = Record(models_dir)
+    record = ChecksumRecord(models_dir)
     for name in names or (*local_models(models_dir), *hub.present(models_dir)):
         try:
             reference = resolve_model(name, models_dir)
@@ -81,7 +81,9 @@ def verify(names: Sequence[str], models_dir: Path) -> None:
         raise ConfigError(faults)
 
 
-def check(reference: ModelReference, models_dir: Path, record: Record, again: bool = False) -> Checked:
+def check(
+    reference: ModelReference, models_dir: Path, record: ChecksumRecord, again: bool = False
+) -> ChecksumResult:
     """Compare a model's files with their checksums."""
     if reference.folder is not None:
         return integrity.check_folder(reference.name, reference.folder, record, again)
@@ -89,7 +91,7 @@ def check(reference: ModelReference, models_dir: Path, record: Record, again: bo
     return integrity.check_cache(reference.name, files, record, again)
 
 
-def describe(checked: Checked) -> str:
+def describe(checked: ChecksumResult) -> str:
     """Say in words what was compared."""
     size = f"{checked.n_files} files, {checked.n_bytes / 1e6:.1f} MB"
     if checked.is_verified:
@@ -99,7 +101,7 @@ def describe(checked: Checked) -> str:
 
 def listed(models_dir: Path) -> list[str]:
     """Return a line for each model that can be named: name, where, size, verified, licence; those here come first."""
-    record = Record(models_dir)
+    record = ChecksumRecord(models_dir)
     default = ClassifierSettings.model_fields["model"].default
     here = (*local_models(models_dir), *hub.present(models_dir))
     others = [f"{model}/{tag}" for model, tags in sorted(pretrained_tags().items()) for tag in tags]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.classifier.app import SERVICE, Engine, check, serve
-from services.classifier.devices.choice import Choice, Gpu, Hardware
+from services.classifier.devices.choice import DeviceChoice, Gpu, Hardware
 from services.classifier.port import DeviceLost
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights.names import ModelReference
@@ -49,7 +49,7 @@ class SimulatedEngine:
     def load_chosen(
         self,
         reference: ModelReference,
-        choice: Choice,
+        choice: DeviceChoice,
         cache_dir: Path | None = None,
         temperature: float | None = None,
     ) -> ColourModel:

@@ -57,8 +57,8 @@ class CudaFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One pair that may be the fastest; see trials.py."""
+class SpeedTrial:
+    """One pair that may be the fastest; see speed_trial.py."""
 
     dtype: Dtype
     threads: int
@@ -68,7 +68,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DeviceChoice:
     """What was chosen; `why` is for the log."""
 
     device: str  # cpu, cuda:0, …
@@ -76,16 +76,18 @@ class Choice:
     threads: int
     why: str
     is_compiled: bool = False  # by torch.compile, at the first forward
-    trials: tuple[Trial, ...] = ()  # what may be faster, this choice first; measured when the model is loaded
+    trials: tuple[
+        SpeedTrial, ...
+    ] = ()  # what may be faster, this choice first; measured when the model is loaded
 
 
-def choose(device: str, dtype: str, threads: int, hardware: Hardware) -> Choice:
+def choose(device: str, dtype: str, threads: int, hardware: Hardware) -> DeviceChoice:
     """Choose device, number format and threads for a process that shares its GPUs with no other.
 
     Raises ConfigError when what is asked for is not there.
     """
     gpus = candidates(device, hardware)
-    return settle_on(gpus[0] if gpus else None, dtype, threads, hardware)
+    return choose_format(gpus[0] if gpus else None, dtype, threads, hardware)
 
 
 def candidates(device: str, hardware: Hardware) -> tuple[Gpu, ...]:
@@ -110,7 +112,7 @@ def pick(gpu_ids: Sequence[str], replicas: Mapping[str, int]) -> str:
     return min(gpu_ids, key=lambda gpu_id: replicas.get(gpu_id, 0))
 
 
-def settle_on(gpu: Gpu | None, dtype: str, threads: int, hardware: Hardware) -> Choice:
+def choose_format(gpu: Gpu | None, dtype: str, threads: int, hardware: Hardware) -> DeviceChoice:
     """Choose number format and threads for a GPU, or for the CPU; raise ConfigError when DTYPE does not fit it."""
     n_threads = threads or hardware.omp_threads or hardware.cores
     if gpu is not None:
@@ -119,14 +121,16 @@ def settle_on(gpu: Gpu | None, dtype: str, threads: int, hardware: Hardware) -> 
             raise ConfigError("DTYPE=int8: for CPUs only, wanted float16, bfloat16 or float32 on a GPU")
         if chosen == "bfloat16" and not gpu.has_bf16:
             raise ConfigError(f"DTYPE=bfloat16: {gpu.name} does not compute it, wanted float16 or float32")
-        return Choice(f"cuda:{gpu.index}", chosen, n_threads, f"GPU {gpu.name}, half precision by default")
+        return DeviceChoice(
+            f"cuda:{gpu.index}", chosen, n_threads, f"GPU {gpu.name}, half precision by default"
+        )
     if dtype == "float16":
         raise ConfigError("DTYPE=float16: a CPU computes it slowly or not at all, wanted bfloat16 or float32")
     if dtype != "auto":
-        return Choice("cpu", _dtype(dtype), n_threads, "as DTYPE says")
+        return DeviceChoice("cpu", _dtype(dtype), n_threads, "as DTYPE says")
     if hardware.has_bf16:
-        return Choice("cpu", "bfloat16", n_threads, "this CPU multiplies bfloat16 natively")
-    return Choice("cpu", "float32", n_threads, "this CPU has no native bfloat16")
+        return DeviceChoice("cpu", "bfloat16", n_threads, "this CPU multiplies bfloat16 natively")
+    return DeviceChoice("cpu", "float32", n_threads, "this CPU has no native bfloat16")
 
 
 def gpu_id(host: str, uuid: str | None, pci: Sequence[int], index: int) -> str:

@@ -15,7 +15,7 @@ log = get_logger(__name__)
 Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-class Parts:
+class MemoryBatches:
     """Runs forwards; one that runs out of memory is halved, and so are all after it: the size that fits is kept.
 
     It does not grow again: another process on the GPU comes and goes, and each try that fails costs a forward. A

@@ -26,7 +26,7 @@ REASONS = ("not_jpeg", "too_large", "too_many_scans", "broken", "snippet_budget"
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class PictureRefusal:
     """A picture that is left out; `reason` is one of REASONS, `detail` says it in words."""
 
     reason: str
@@ -34,52 +34,54 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class PixelBudget:
     """Bounds on what is decoded, in pixels."""
 
     picture_pixels: int
     snippet_pixels: int
 
 
-def inspect(jpegs: tuple[bytes, ...], budget: Budget) -> tuple[Refused | None, ...]:
+def inspect(jpegs: tuple[bytes, ...], budget: PixelBudget) -> tuple[PictureRefusal | None, ...]:
     """Look at the headers of a snippet's JPEGs; return for each why it is refused, or None.
 
     A picture is charged its pixels, once for every SCANS_OF_AN_ENCODER passes over them.
     """
     left = budget.snippet_pixels
-    verdicts: list[Refused | None] = []
+    verdicts: list[PictureRefusal | None] = []
     for jpeg in jpegs:
         found = _header(jpeg, budget.picture_pixels)
-        if isinstance(found, Refused):
+        if isinstance(found, PictureRefusal):
             verdicts.append(found)
         elif found > left:
-            verdicts.append(Refused("snippet_budget", f"over {budget.snippet_pixels} pixels in one snippet"))
+            verdicts.append(
+                PictureRefusal("snippet_budget", f"over {budget.snippet_pixels} pixels in one snippet")
+            )
         else:
             left -= found
             verdicts.append(None)
     return tuple(verdicts)
 
 
-def _header(jpeg: bytes, max_pixels: int) -> int | Refused:
+def _header(jpeg: bytes, max_pixels: int) -> int | PictureRefusal:
     if not jpeg.startswith(b"\xff\xd8"):
-        return Refused("not_jpeg", f"{len(jpeg)} bytes that are no JPEG")
+        return PictureRefusal("not_jpeg", f"{len(jpeg)} bytes that are no JPEG")
     try:
         height, width = (int(side) for side in simplejpeg.decode_jpeg_header(jpeg)[:2])
     except ValueError as exc:
-        return Refused("broken", str(exc))
+        return PictureRefusal("broken", str(exc))
     if height * width > max_pixels:
-        return Refused("too_large", f"{width}x{height} px, at most {max_pixels} pixels are decoded")
+        return PictureRefusal("too_large", f"{width}x{height} px, at most {max_pixels} pixels are decoded")
     if (scans := jpeg.count(_SOS)) > MAX_SCANS:
-        return Refused("too_many_scans", f"{scans} scans, at most {MAX_SCANS} are decoded")
+        return PictureRefusal("too_many_scans", f"{scans} scans, at most {MAX_SCANS} are decoded")
     return height * width * max(1, -(-scans // SCANS_OF_AN_ENCODER))
 
 
-def load_picture(jpeg: bytes, size: int, resize: Resize) -> NDArray[np.uint8] | Refused:
+def load_picture(jpeg: bytes, size: int, resize: Resize) -> NDArray[np.uint8] | PictureRefusal:
     """Decode one inspected JPEG and return uint8[size,size,3], RGB; Refused when its data are broken."""
     try:
         return resize(decode(jpeg, size))
     except ValueError as exc:
-        return Refused("broken", str(exc))
+        return PictureRefusal("broken", str(exc))
 
 
 def decode(jpeg: bytes, size: int) -> NDArray[np.uint8]:

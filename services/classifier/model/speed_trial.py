@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.classifier.devices.choice import Choice, Dtype, Hardware, Trial
+from services.classifier.devices.choice import DeviceChoice, Dtype, Hardware, SpeedTrial
 from services.classifier.weights.names import read_json
 from shared.errors import ConfigError
 from shared.files import write_durably
@@ -26,7 +26,7 @@ CLEARLY = {"float32": 0.9, "bfloat16": 0.9, "float16": 0.9, "int8": 0.85}  # of 
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class TrialSetup:
     """What a measurement holds for; another CPU, core count, torch, model or pairs to try ask for a new one."""
 
     cpu: str
@@ -36,14 +36,16 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TrialResult:
     """What is to be used, and why, for the log."""
 
-    trial: Trial
+    trial: SpeedTrial
     why: str
 
 
-def trials_of(choice: Choice, dtype: str, threads: int, hardware: Hardware) -> tuple[Trial, ...]:
+def speed_trials(
+    choice: DeviceChoice, dtype: str, threads: int, hardware: Hardware
+) -> tuple[SpeedTrial, ...]:
     """Return what may be fastest under DTYPE and THREADS, what the rule chose first; one alone needs no measuring.
 
     bfloat16 without the instructions for it is emulated and cannot win (135 ms against 68 ms in float32 for ViT-B-32).
@@ -59,19 +61,19 @@ def trials_of(choice: Choice, dtype: str, threads: int, hardware: Hardware) -> t
     counts = [choice.threads]
     if not threads and not hardware.omp_threads and 0 < hardware.physical_cores < choice.threads:
         counts.append(hardware.physical_cores)
-    return tuple(Trial(one, count) for one in dtypes for count in counts)
+    return tuple(SpeedTrial(one, count) for one in dtypes for count in counts)
 
 
-def measured(
-    trials: Sequence[Trial], forward: Callable[[Trial], None], clock: Callable[[], float]
-) -> dict[Trial, float]:
+def measure(
+    trials: Sequence[SpeedTrial], forward: Callable[[SpeedTrial], None], clock: Callable[[], float]
+) -> dict[SpeedTrial, float]:
     """Return the shortest forward of each trial in seconds, without those that BUDGET_S left no time for.
 
     They take turns, so that other work on the machine slows them alike; `clock` gives seconds.
     """
     ends_at = clock() + BUDGET_S
-    first: dict[Trial, float] = {}
-    later: dict[Trial, float] = {}
+    first: dict[SpeedTrial, float] = {}
+    later: dict[SpeedTrial, float] = {}
     for turn in range(MOST_TURNS):
         for trial in trials:
             started = clock()
@@ -86,26 +88,26 @@ def measured(
     return later
 
 
-def fastest(trials: Sequence[Trial], seconds: dict[Trial, float]) -> Found:
+def fastest(trials: Sequence[SpeedTrial], seconds: dict[SpeedTrial, float]) -> TrialResult:
     """Return the winner: the first trial, unless another one was clearly faster."""
     rule = trials[0]
     if missing := [trial for trial in trials if trial not in seconds]:
-        return Found(rule, f"by the rule: measuring {missing[0]} had no time within {BUDGET_S:g} s")
+        return TrialResult(rule, f"by the rule: measuring {missing[0]} had no time within {BUDGET_S:g} s")
     faster = [trial for trial in trials if seconds[trial] < CLEARLY[trial.dtype] * seconds[rule]]
     winner = min(faster, key=lambda trial: seconds[trial], default=rule)
     figures = ", ".join(f"{trial} {1000 * seconds[trial]:.0f} ms" for trial in trials)
-    return Found(winner, f"measured, a forward: {figures}")
+    return TrialResult(winner, f"measured, a forward: {figures}")
 
 
-class Kept:
+class SpeedCache:
     """The file with what was found on one machine for one model. A folder that cannot be written keeps nothing."""
 
-    def __init__(self, models_dir: Path, machine: Machine) -> None:
+    def __init__(self, models_dir: Path, machine: TrialSetup) -> None:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", machine.model).strip("-.") or "model"
         self.path = models_dir / FOLDER / f"{plain}.json"
         self._machine = machine
 
-    def read(self, trials: Sequence[Trial]) -> Found | None:
+    def read(self, trials: Sequence[SpeedTrial]) -> TrialResult | None:
         """Return what was found for exactly these trials; None where there is nothing, or it cannot be read."""
         try:
             found = read_json(self.path)
@@ -115,15 +117,15 @@ class Kept:
             return None
         known = {str(trial): trial for trial in trials}
         trial = known.get(str(found.get("chosen")))
-        return Found(trial, f"{found.get('why')} (kept in {self.path})") if trial else None
+        return TrialResult(trial, f"{found.get('why')} (kept in {self.path})") if trial else None
 
-    def write(self, trials: Sequence[Trial], found: Found) -> None:
+    def write(self, trials: Sequence[SpeedTrial], found: TrialResult) -> None:
         """Write the file."""
         value = {"for": self._for(trials), "chosen": str(found.trial), "why": found.why}
         with contextlib.suppress(OSError):  # measuring again at the next start is all it costs
             write_durably(self.path, json.dumps(value, indent=2).encode())
 
-    def _for(self, trials: Iterable[Trial]) -> dict[str, object]:
+    def _for(self, trials: Iterable[SpeedTrial]) -> dict[str, object]:
         machine = self._machine
         return {
             "cpu": machine.cpu,

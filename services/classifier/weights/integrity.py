@@ -33,15 +33,15 @@ MANIFEST_FILE = "manifest.json"
 RECORD_FILE = "checked.json"
 GOLDEN_PICTURE = Path(__file__).with_name("golden.jpg")
 GOLDEN_TEXT = "a street with people and cars"
-# float32: the fast resize is at most 1 of 255 off (openclip.py); lower precision: 0.9985 was the worst of the tests'
-# int8: 0.9995 off float32 at most (int8.py), and that 0.999 off: their angles add up to a cosine of 0.9971
+# float32: the fast resize is at most 1 of 255 off (open_clip/model.py); lower precision: 0.9985 was the tests' worst
+# int8: 0.9995 off float32 at most (open_clip/int8.py), and that 0.999 off: their angles add up to a cosine of 0.9971
 LEAST_COSINE = {"float32": 0.999, "bfloat16": 0.99, "float16": 0.99, "int8": 0.997}
 CAPACITY = 500  # files, and golden embeddings, that are remembered
 _SUM_LINE = re.compile(r"(?P<sha256>[0-9a-f]{64}) [ *](?P<name>.+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Golden:
+class GoldenEmbeddings:
     """Embeddings of GOLDEN_PICTURE and GOLDEN_TEXT, float32[D] each, of the weights with that checksum."""
 
     weights: str
@@ -50,7 +50,7 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class ChecksumResult:
     """What was looked at. `weights` is one checksum over all files that hold weights."""
 
     weights: str
@@ -59,7 +59,7 @@ class Checked:
     is_verified: bool  # false: nothing said what the checksums should be
 
 
-class Record:
+class ChecksumRecord:
     """Checksums and golden embeddings of earlier starts, in one small file; without a folder it forgets them.
 
     Two processes may write it at a time: the file is replaced whole, and what one of them loses is made again.
@@ -89,7 +89,7 @@ class Record:
             self._files[key] = [*now, found]
         return found, before
 
-    def golden(self, name: str, weights: str) -> Golden | None:
+    def golden(self, name: str, weights: str) -> GoldenEmbeddings | None:
         """Return the golden embeddings of these weights, None when none were made."""
         kept = self._golden.get(name)
         try:
@@ -98,13 +98,13 @@ class Record:
             picture, text = (np.asarray(kept[part], dtype=np.float32) for part in ("picture", "text"))
         except (KeyError, TypeError, ValueError):
             return None
-        return Golden(weights, picture, text)
+        return GoldenEmbeddings(weights, picture, text)
 
     def has_golden(self, name: str) -> bool:
         """Tell whether a model once had the right checksums, and its golden embeddings were made."""
         return name in self._golden
 
-    def keep_golden(self, name: str, golden: Golden) -> None:
+    def remember_golden(self, name: str, golden: GoldenEmbeddings) -> None:
         """Remember golden embeddings."""
         self._golden[name] = {
             "weights": golden.weights,
@@ -125,7 +125,7 @@ class Record:
             write_durably(self._path, json.dumps(value).encode())
 
 
-def check_folder(name: str, folder: Path, record: Record, again: bool = False) -> Checked:
+def check_folder(name: str, folder: Path, record: ChecksumRecord, again: bool = False) -> ChecksumResult:
     """Compare a model folder with its list of checksums; raise ConfigError, all faults at once.
 
     clipwatch.json is left out: its settings may be edited.
@@ -135,7 +135,7 @@ def check_folder(name: str, folder: Path, record: Record, again: bool = False) -
     again_how = remedy(name)
     if wanted is None:
         found = _hashed(weights, record, again, again_how)
-        return Checked(_together(found.values()), len(found), _size(weights), is_verified=False)
+        return ChecksumResult(_together(found.values()), len(found), _size(weights), is_verified=False)
     faults = [
         f"{path}: not named in the folder's list of checksums: delete it, or {again_how}"
         for path in weights
@@ -155,10 +155,12 @@ def check_folder(name: str, folder: Path, record: Record, again: bool = False) -
     if faults:
         raise ConfigError(faults)
     together = _together(digests[path] for path in weights)
-    return Checked(together, len(digests), _size(digests), is_verified=True)
+    return ChecksumResult(together, len(digests), _size(digests), is_verified=True)
 
 
-def check_cache(name: str, files: Sequence[Path], record: Record, again: bool = False) -> Checked:
+def check_cache(
+    name: str, files: Sequence[Path], record: ChecksumRecord, again: bool = False
+) -> ChecksumResult:
     """Compare files of the hub's cache with what their blobs are called; raise ConfigError, all faults at once.
 
     Where the cache holds copies instead of links there is no such name, and the first checksum is all there is.
@@ -186,7 +188,7 @@ def check_cache(name: str, files: Sequence[Path], record: Record, again: bool = 
     weights = [path for path in digests if path.suffix in WEIGHT_SUFFIXES]
     if not weights:
         raise ConfigError(f"MODEL={name}: no weights among its {len(files)} files; {again_how}")
-    return Checked(_together(digests[path] for path in weights), len(files), _size(files), is_verified)
+    return ChecksumResult(_together(digests[path] for path in weights), len(files), _size(files), is_verified)
 
 
 def write_sums(folder: Path) -> Path:
@@ -220,7 +222,7 @@ def read_sums(folder: Path) -> Mapping[str, str] | None:
     return None
 
 
-def compare(name: str, dtype: str, golden: Golden, found: Golden) -> None:
+def compare(name: str, dtype: str, golden: GoldenEmbeddings, found: GoldenEmbeddings) -> None:
     """Raise ConfigError where embeddings of this start are not the golden ones."""
     faults = []
     for what, wanted, now, least in (
@@ -267,7 +269,7 @@ def git_sha1(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def _hashed(paths: Iterable[Path], record: Record, again: bool, how: str) -> dict[Path, str]:
+def _hashed(paths: Iterable[Path], record: ChecksumRecord, again: bool, how: str) -> dict[Path, str]:
     faults, digests = [], {}
     for path in paths:
         digests[path], before = record.sha256(path, again)

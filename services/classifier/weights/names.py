@@ -164,6 +164,13 @@ def read_json(path: Path) -> dict[str, Any]:  # Any: what a JSON file can hold
     return value
 
 
+def own_settings(reference: ModelReference) -> dict[str, Any]:  # Any: a JSON file's values
+    """Return what a model folder's clipwatch.json says; nothing for other models."""
+    if reference.folder is None or not (reference.folder / OURS_FILE).is_file():
+        return {}
+    return read_json(reference.folder / OURS_FILE)
+
+
 def _folder(name: str, folder: Path) -> ModelReference:
     if not folder.is_dir():
         raise ConfigError(f"MODEL={name}: no such folder")

@@ -20,6 +20,12 @@ CONTRACTS: list[dict[str, Any]] = PROJECT["tool"]["importlinter"]["contracts"]
 PURE_FOLDERS = ("services/motion/detection", "services/motion/events", "shared/decisions")
 
 
+def _packages() -> list[str]:
+    """Return all packages of the product, by their dotted names."""
+    found = [path for root in ("shared", "services") for path in sorted((ROOT / root).rglob("__init__.py"))]
+    return [".".join(path.parent.relative_to(ROOT).parts) for path in found]
+
+
 def _forbidden_imports(contract: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the imports (importer, imported) that `contract` must refuse, one for each of its rules."""
     if contract["type"] == "layers":
@@ -29,6 +35,10 @@ def _forbidden_imports(contract: dict[str, Any]) -> list[tuple[str, str]]:
         return upward + sideways
     if contract["type"] == "independence":
         return list(permutations(contract["modules"], 2))
+    if contract["type"] == "protected":
+        allowed = tuple(f"{name}." for name in contract["allowed_importers"])
+        importers = [name for name in _packages() if not f"{name}.".startswith(allowed)]
+        return [(importer, module) for importer in importers for module in contract["protected_modules"]]
     assert contract["type"] == "forbidden", (
         f"a kind of contract that this test does not know: {contract['type']}"
     )

@@ -16,7 +16,7 @@ LEAST_PICTURES = 8  # of a part: products with fewer rows read a layer's weights
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Lanes:
+class CpuStreams:
     """Runs forwards on `threads` threads; for one calling thread at a time."""
 
     def __init__(self, threads: int) -> None:

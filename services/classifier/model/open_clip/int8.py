@@ -43,7 +43,7 @@ _TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class LayerInputs:
     """What a layer was seen to be given: the largest magnitude of each column, float32[K], and whether it is skewed."""
 
     largest: torch.Tensor
@@ -53,7 +53,7 @@ class Inputs:
 class Int8Linear(torch.nn.Module):
     """A linear layer, float32[…,K] to float32[…,N], whose product is uint8 x int8 in int32, exactly."""
 
-    def __init__(self, layer: torch.nn.Linear, seen: Inputs) -> None:
+    def __init__(self, layer: torch.nn.Linear, seen: LayerInputs) -> None:
         super().__init__()
         weight = layer.weight.detach()
         largest = seen.largest.clamp_min(max(_STILLEST * float(seen.largest.mean()), _TINY))
@@ -93,7 +93,7 @@ class Int8Linear(torch.nn.Module):
         return out.reshape(*inputs.shape[:-1], -1)
 
 
-class OpenAttention(torch.nn.Module):
+class SplitAttention(torch.nn.Module):
     """torch's MultiheadAttention of a sequence with itself, its two products being layers of their own."""
 
     def __init__(self, attention: torch.nn.MultiheadAttention) -> None:
@@ -123,7 +123,7 @@ class OpenAttention(torch.nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class LabelEmbeddings:
     """What probabilities are taken of: float32[K,D] of unit length, and what multiplies cosines before the softmax."""
 
     texts: torch.Tensor
@@ -131,19 +131,19 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class QuantizationRecipe:
     """What a proved tower is made of again, and checked on.
 
     `inputs` are those of the layers in int8, by name; `features` what float32 gave for every CHECKED_EVERY-th picture,
     float32[n,D].
     """
 
-    inputs: Mapping[str, Inputs]
+    inputs: Mapping[str, LayerInputs]
     features: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class Quantization:
     """What prove() found. `tower` answers within what was asked, or is None."""
 
     tower: Any  # Any: open_clip has no types
@@ -152,7 +152,7 @@ class Proof:
     n_int8: int
     n_products: int
     n_pictures: int
-    recipe: Recipe | None = None  # None as well where there is nothing to replace
+    recipe: QuantizationRecipe | None = None  # None as well where there is nothing to replace
 
     def __str__(self) -> str:
         """Say it for the log."""
@@ -164,11 +164,13 @@ class Proof:
         )
 
 
-NO_PRODUCTS = Proof(None, math.nan, math.nan, 0, 0, 0)
+NO_PRODUCTS = Quantization(None, math.nan, math.nan, 0, 0, 0)
 
 
 @torch.inference_mode()
-def prove(tower: Any, pictures: torch.Tensor, labels: Labels) -> Proof:  # Any: open_clip has no types
+def quantize(
+    tower: Any, pictures: torch.Tensor, labels: LabelEmbeddings
+) -> Quantization:  # Any: open_clip has no types
     """Return a copy of a float32 tower with as many int8 products as stay near enough on real pictures.
 
     `pictures` is float32[N,3,S,S], normalised. Columns are measured on every second one; all are judged. First all
@@ -189,8 +191,8 @@ def prove(tower: Any, pictures: torch.Tensor, labels: Labels) -> Proof:  # Any: 
             tower.set_submodule(name, layers[name])
         cosine, shift = distance(before, tower(pictures), labels)
         is_near = cosine >= LEAST_COSINE and shift <= MOST_SHIFT  # of what is no number neither is true
-        recipe = Recipe({name: seen[name] for name in chosen}, before[::CHECKED_EVERY].clone())
-        proof = Proof(
+        recipe = QuantizationRecipe({name: seen[name] for name in chosen}, before[::CHECKED_EVERY].clone())
+        proof = Quantization(
             tower if is_near else None, cosine, shift, len(chosen), len(layers), len(pictures), recipe
         )
         if is_near:
@@ -201,7 +203,9 @@ def prove(tower: Any, pictures: torch.Tensor, labels: Labels) -> Proof:  # Any: 
 
 
 @torch.inference_mode()
-def remake(tower: Any, pictures: torch.Tensor, recipe: Recipe) -> Any:  # Any: open_clip has no types
+def requantize(
+    tower: Any, pictures: torch.Tensor, recipe: QuantizationRecipe
+) -> Any:  # Any: open_clip has no types
     """Return the copy that prove() once made of this tower for these pictures; None if the recipe is not of these."""
     tower = _opened(tower, pictures)
     originals = _linear_layers(tower)
@@ -217,7 +221,7 @@ def remake(tower: Any, pictures: torch.Tensor, recipe: Recipe) -> Any:  # Any: o
     return tower if cosine >= LEAST_COSINE else None
 
 
-def distance(before: torch.Tensor, after: torch.Tensor, labels: Labels) -> tuple[float, float]:
+def distance(before: torch.Tensor, after: torch.Tensor, labels: LabelEmbeddings) -> tuple[float, float]:
     """Return the lowest cosine of a picture, and the largest change of a probability."""
     shares = [
         (labels.temperature * functional.normalize(features, dim=-1) @ labels.texts.T).softmax(dim=-1)
@@ -227,7 +231,7 @@ def distance(before: torch.Tensor, after: torch.Tensor, labels: Labels) -> tuple
     return float(cosine), float((shares[0] - shares[1]).abs().max())
 
 
-def can_int8(tower: Any) -> bool:
+def can_quantize(tower: Any) -> bool:
     """Tell whether this machine multiplies int8 rightly, and the tower has a product to replace; does not run it."""
     has_products = any(
         isinstance(module, torch.nn.MultiheadAttention)
@@ -249,21 +253,21 @@ def is_exact() -> bool:
     inputs[:, 0] = 0
     try:
         # columns as large as their weights, so that nothing is smoothed and each step is 1
-        return torch.equal(Int8Linear(layer, Inputs(weight.abs().amax(0), True))(inputs), layer(inputs))
+        return torch.equal(Int8Linear(layer, LayerInputs(weight.abs().amax(0), True))(inputs), layer(inputs))
     except (AttributeError, RuntimeError):  # a torch without oneDNN, or another one's
         return False
 
 
-def _seen_inputs(tower: Any, pictures: torch.Tensor) -> dict[str, Inputs]:  # Any: open_clip has no types
+def _seen_inputs(tower: Any, pictures: torch.Tensor) -> dict[str, LayerInputs]:  # Any: open_clip has no types
     """Run a tower; return what each linear layer that is worth an int8 twin is given, by its name."""
-    found: dict[str, Inputs] = {}
+    found: dict[str, LayerInputs] = {}
 
     def see(name: str, _layer: Any, inputs: torch.Tensor, _output: torch.Tensor) -> None:
         rows = inputs.reshape(-1, inputs.shape[-1])
         if len(rows) < LEAST_ROWS * len(pictures):
             return
         spread = (rows.amax(1) - rows.amin(1)) / (2 * rows.abs().amax(1)).clamp_min(_TINY)
-        found[name] = Inputs(rows.abs().amax(0), float(spread.mean()) < SKEWED)
+        found[name] = LayerInputs(rows.abs().amax(0), float(spread.mean()) < SKEWED)
 
     with _seen(_linear_layers(tower), see):
         tower(pictures)
@@ -320,7 +324,7 @@ def _opened(tower: Any, pictures: torch.Tensor) -> Any:  # Any: open_clip has no
         hook.remove()
     for name, is_open in seen.items():
         if is_open:
-            tower.set_submodule(name, OpenAttention(tower.get_submodule(name)))
+            tower.set_submodule(name, SplitAttention(tower.get_submodule(name)))
     return tower
 
 

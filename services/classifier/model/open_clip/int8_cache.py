@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from services.classifier.model.open_clip import int8
-from services.classifier.model.open_clip.int8 import Inputs, Proof, Recipe, remake
+from services.classifier.model.open_clip.int8 import LayerInputs, Quantization, QuantizationRecipe, requantize
 from services.classifier.weights.integrity import hash_file
 from shared.files import write_durably
 
@@ -28,7 +28,7 @@ _UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZi
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QuantizationSamples:
     """What prove() is asked about: pictures as it takes them, and what is embedded for its labels."""
 
     pictures: torch.Tensor
@@ -36,7 +36,7 @@ class Question:
     temperature: float
 
 
-class KeptProof:
+class QuantizationCache:
     """The file with one proof, be it a refusal. A folder that cannot be written keeps nothing.
 
     It holds for weights (a checksum of their files), a CPU, torch and the source of int8.py: `made_by`.
@@ -46,7 +46,9 @@ class KeptProof:
         self._path = path
         self._made_by = [*made_by, hash_file(Path(int8.__file__))]
 
-    def read(self, tower: Any, question: Question) -> Proof | None:  # Any: open_clip has no types
+    def read(
+        self, tower: Any, question: QuantizationSamples
+    ) -> Quantization | None:  # Any: open_clip has no types
         """Return the proof of this float32 tower; None where there is none for this question, or it does not hold."""
         try:
             with np.load(self._path, allow_pickle=False) as found:
@@ -54,20 +56,20 @@ class KeptProof:
                 if about["question"] != self._checksum(question):
                     return None
                 inputs = {
-                    name: Inputs(torch.from_numpy(found[f"{number}"]), bool(is_skewed))
+                    name: LayerInputs(torch.from_numpy(found[f"{number}"]), bool(is_skewed))
                     for number, (name, is_skewed) in enumerate(about["layers"])
                 }
-                recipe = Recipe(inputs, torch.from_numpy(found["features"]))
-            proof = Proof(None, **about["found"], recipe=recipe)
+                recipe = QuantizationRecipe(inputs, torch.from_numpy(found["features"]))
+            proof = Quantization(None, **about["found"], recipe=recipe)
             is_near = bool(about["is_near"])
         except _UNREADABLE:  # none yet, or broken: it is proved again, and written anew
             return None
         if not is_near:
             return proof
-        made = remake(tower, question.pictures, recipe)
+        made = requantize(tower, question.pictures, recipe)
         return None if made is None else replace(proof, tower=made)
 
-    def write(self, question: Question, proof: Proof) -> None:
+    def write(self, question: QuantizationSamples, proof: Quantization) -> None:
         """Write the file."""
         recipe = proof.recipe
         if recipe is None:
@@ -86,7 +88,7 @@ class KeptProof:
         with contextlib.suppress(OSError):  # proving again at the next start is all it costs
             write_durably(self._path, packed.getvalue())
 
-    def _checksum(self, question: Question) -> str:
+    def _checksum(self, question: QuantizationSamples) -> str:
         """Return what differs when another answer may be right."""
         beside = [self._made_by, list(question.words), question.temperature]
         digest = hashlib.sha256(json.dumps(beside).encode())

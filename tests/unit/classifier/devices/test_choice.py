@@ -13,6 +13,7 @@ from services.classifier.devices.choice import (
     Hardware,
     candidates,
     choose,
+    choose_format,
     cpu_has_bf16,
     cpu_name,
     gpu_id,
@@ -20,7 +21,6 @@ from services.classifier.devices.choice import (
     omp_threads,
     physical_cores,
     pick,
-    settle_on,
     usable_cores,
     why_no_gpu,
 )
@@ -92,7 +92,7 @@ def test_candidates_with_more_free_memory_come_first(
 
 
 def test_a_gpu_that_was_claimed_is_the_device_whatever_comes_first() -> None:
-    choice = settle_on(TWO_GPUS.gpus[1], "auto", 0, TWO_GPUS)
+    choice = choose_format(TWO_GPUS.gpus[1], "auto", 0, TWO_GPUS)
     assert (choice.device, choice.dtype) == ("cuda:1", "float16")
 
 
@@ -183,8 +183,8 @@ def test_physical_cores_are_counted_among_those_that_may_be_used(tmp_path: Path)
 def test_the_users_omp_num_threads_counts(value: str, threads: int) -> None:
     assert omp_threads({"OMP_NUM_THREADS": value}) == threads
     hardware = Hardware(8, False, omp_threads=threads)
-    assert settle_on(None, "auto", 0, hardware).threads == (threads or 8)
-    assert settle_on(None, "auto", 5, hardware).threads == 5
+    assert choose_format(None, "auto", 0, hardware).threads == (threads or 8)
+    assert choose_format(None, "auto", 5, hardware).threads == 5
 
 
 def test_a_cpu_is_named_by_its_first_core(tmp_path: Path) -> None:

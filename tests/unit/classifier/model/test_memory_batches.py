@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
-from services.classifier.model.memory_batches import Parts
+from services.classifier.model.memory_batches import MemoryBatches
 from shared.errors import Transient
 
 
@@ -37,9 +37,9 @@ def numbered(n_pictures: int) -> NDArray[np.uint8]:
     return np.arange(n_pictures, dtype=np.uint8).reshape(n_pictures, 1, 1, 1)
 
 
-def made(room: int) -> tuple[Device, Parts]:
+def made(room: int) -> tuple[Device, MemoryBatches]:
     device = Device(room)
-    return device, Parts(Full, device.clear)
+    return device, MemoryBatches(Full, device.clear)
 
 
 def test_what_fits_is_one_forward() -> None:

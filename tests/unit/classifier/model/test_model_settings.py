@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.classifier.model.model_settings import calibrated_temperature, settings_file, write_temperature
-from services.classifier.model.open_clip.loading import load
+from services.classifier.model.open_clip.engine import load
 from services.classifier.weights.names import resolve_model
 from shared.errors import ConfigError
 

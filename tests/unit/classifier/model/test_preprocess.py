@@ -15,8 +15,8 @@ from PIL import Image
 
 from services.classifier.model.preprocess import (
     MAX_SCANS,
-    Budget,
-    Refused,
+    PictureRefusal,
+    PixelBudget,
     decode,
     inspect,
     load_picture,
@@ -24,7 +24,7 @@ from services.classifier.model.preprocess import (
 )
 from tests.unit.classifier.makers import RED, jpeg, photo
 
-BUDGET = Budget(picture_pixels=1_000_000, snippet_pixels=3_000_000)
+BUDGET = PixelBudget(picture_pixels=1_000_000, snippet_pixels=3_000_000)
 
 
 def resize(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -36,7 +36,7 @@ def reason(data: bytes) -> str:
     return verdict.reason if verdict else ""
 
 
-def load(data: bytes) -> NDArray[np.uint8] | Refused:
+def load(data: bytes) -> NDArray[np.uint8] | PictureRefusal:
     verdict = inspect((data,), BUDGET)[0]
     return verdict or load_picture(data, 32, resize)
 
@@ -44,7 +44,7 @@ def load(data: bytes) -> NDArray[np.uint8] | Refused:
 def reason_of(data: bytes) -> str:
     """Return why a picture is refused, be it by its header or by its data."""
     found = load(data)
-    return found.reason if isinstance(found, Refused) else ""
+    return found.reason if isinstance(found, PictureRefusal) else ""
 
 
 def photo_jpeg() -> bytes:
@@ -95,7 +95,7 @@ def test_a_truncated_picture_is_refused(part: float) -> None:
     buffer = io.BytesIO()
     Image.fromarray(photo(200, 150)).save(buffer, "JPEG")
     found = load(buffer.getvalue()[: int(len(buffer.getvalue()) * part)])
-    assert isinstance(found, Refused)
+    assert isinstance(found, PictureRefusal)
     assert found.reason == "broken"
 
 
@@ -133,13 +133,13 @@ def marked(marker: int) -> bytes:
 def test_codings_that_are_only_claimed_are_refused(marker: int) -> None:
     """Progressive, lossless, hierarchical, arithmetic."""
     found = load(marked(marker))
-    assert isinstance(found, Refused)
+    assert isinstance(found, PictureRefusal)
     assert found.reason == "broken"
 
 
 def test_arithmetic_coding_does_no_harm() -> None:
     found = load(marked(0xC9))  # libjpeg-turbo decodes it, here to noise
-    assert isinstance(found, Refused) or found.shape == (32, 32, 3)
+    assert isinstance(found, PictureRefusal) or found.shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize("bits", [0, 7, 12, 16, 255])
@@ -197,7 +197,7 @@ def test_restart_markers_without_end_do_no_harm() -> None:
     data = jpeg()
     markers = b"".join(bytes([0xFF, 0xD0 + number % 8]) for number in range(8)) * 100_000
     found = load(data[:-2] + markers + data[-2:])
-    assert isinstance(found, Refused) or found.shape == (32, 32, 3)
+    assert isinstance(found, PictureRefusal) or found.shape == (32, 32, 3)
 
 
 def test_passes_over_a_picture_are_paid_for() -> None:
@@ -230,7 +230,7 @@ def test_no_bytes_raise(noise: bytes, at: int) -> None:
     data = jpeg()
     for attack in (noise, b"\xff\xd8" + noise, data[:at] + noise + data[at + len(noise) :]):
         found = load(attack)
-        assert isinstance(found, np.ndarray | Refused)
+        assert isinstance(found, np.ndarray | PictureRefusal)
 
 
 def test_a_stack_is_planes_first_with_channels_last_in_memory() -> None:

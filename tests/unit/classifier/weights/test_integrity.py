@@ -12,8 +12,8 @@ import pytest
 from services.classifier.weights.integrity import (
     RECORD_FILE,
     SUMS_FILE,
-    Golden,
-    Record,
+    ChecksumRecord,
+    GoldenEmbeddings,
     check_cache,
     check_folder,
     compare,
@@ -70,13 +70,13 @@ def cached(models_dir: Path, name: str, files: dict[str, bytes], links: bool = T
 
 def test_a_folder_with_the_listed_checksums_is_verified(folder: Path, tmp_path: Path) -> None:
     write_sums(folder)
-    checked = check_folder("x", folder, Record(tmp_path))
+    checked = check_folder("x", folder, ChecksumRecord(tmp_path))
     assert (checked.is_verified, checked.n_files) == (True, 2)
     assert checked.n_bytes == 1002
 
 
 def test_a_folder_without_a_list_is_not_verified(folder: Path, tmp_path: Path) -> None:
-    assert check_folder("x", folder, Record(tmp_path)).is_verified is False
+    assert check_folder("x", folder, ChecksumRecord(tmp_path)).is_verified is False
 
 
 @pytest.mark.parametrize("file", ["open_clip_model.safetensors", "open_clip_config.json"])
@@ -84,7 +84,7 @@ def test_one_wrong_byte_is_named_with_what_to_do(folder: Path, tmp_path: Path, f
     write_sums(folder)
     flip(folder / file, at=0)
     with pytest.raises(ConfigError, match=r"wanted .*corrupt: run `clipwatch models fetch x`") as caught:
-        check_folder("x", folder, Record(tmp_path))
+        check_folder("x", folder, ChecksumRecord(tmp_path))
     assert file in str(caught.value)
     assert len(caught.value.faults) == 1
 
@@ -95,17 +95,17 @@ def test_all_faults_come_at_once(folder: Path, tmp_path: Path) -> None:
     (folder / "model.bin").write_bytes(b"stray")
     flip(folder / "open_clip_model.safetensors")
     with pytest.raises(ConfigError) as caught:
-        check_folder("x", folder, Record(tmp_path))
+        check_folder("x", folder, ChecksumRecord(tmp_path))
     assert [word in str(caught.value) for word in ("not named", "not there", "corrupt")] == [True] * 3
 
 
 def test_the_offline_models_manifest_is_a_list_of_checksums(folder: Path, tmp_path: Path) -> None:
     right = hashlib.sha256(bytes(1000)).hexdigest()
     (folder / "manifest.json").write_text(json.dumps({"files": {"open_clip_model.safetensors": right}}))
-    assert check_folder("mini", folder, Record(tmp_path)).is_verified
+    assert check_folder("mini", folder, ChecksumRecord(tmp_path)).is_verified
     flip(folder / "open_clip_model.safetensors")
     with pytest.raises(ConfigError, match="make install"):
-        check_folder("mini", folder, Record(tmp_path / "other"))
+        check_folder("mini", folder, ChecksumRecord(tmp_path / "other"))
 
 
 @pytest.mark.parametrize("line", ["nonsense", f"{'a' * 64}  ../outside", f"{'a' * 64}  /etc/passwd"])
@@ -117,21 +117,24 @@ def test_a_list_that_is_none_is_refused(folder: Path, line: str) -> None:
 
 def test_a_file_is_hashed_once_until_it_changes(folder: Path, tmp_path: Path) -> None:
     path = folder / "open_clip_model.safetensors"
-    first = Record(tmp_path)
+    first = ChecksumRecord(tmp_path)
     before, _ = first.sha256(path)
     first.save()
     flip(path)
-    assert Record(tmp_path).sha256(path) == (before, before)  # same size, date and inode: not read again
-    assert Record(tmp_path).sha256(path, again=True) == (
+    assert ChecksumRecord(tmp_path).sha256(path) == (
+        before,
+        before,
+    )  # same size, date and inode: not read again
+    assert ChecksumRecord(tmp_path).sha256(path, again=True) == (
         hashlib.sha256(path.read_bytes()).hexdigest(),
         before,
     )
     path.write_bytes(bytes(999))
-    assert Record(tmp_path).sha256(path)[0] == hashlib.sha256(bytes(999)).hexdigest()
+    assert ChecksumRecord(tmp_path).sha256(path)[0] == hashlib.sha256(bytes(999)).hexdigest()
 
 
 def test_decay_under_the_same_date_is_found_when_asked(folder: Path, tmp_path: Path) -> None:
-    record = Record(tmp_path)
+    record = ChecksumRecord(tmp_path)
     check_folder("x", folder, record)
     flip(folder / "open_clip_model.safetensors")
     with pytest.raises(ConfigError, match="corrupt"):
@@ -141,12 +144,12 @@ def test_decay_under_the_same_date_is_found_when_asked(folder: Path, tmp_path: P
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"files": 1, "golden": 2}'])
 def test_a_broken_record_is_as_none(folder: Path, tmp_path: Path, content: str) -> None:
     (tmp_path / RECORD_FILE).write_text(content)
-    assert check_folder("x", folder, Record(tmp_path)).weights
+    assert check_folder("x", folder, ChecksumRecord(tmp_path)).weights
 
 
 def test_blobs_of_the_hubs_cache_are_named_by_their_checksum(tmp_path: Path) -> None:
     files = cached(tmp_path, "o/n", {"open_clip_model.safetensors": bytes(500), "tokenizer.json": b"{}"})
-    assert check_cache("hf-hub:o/n", files, Record(tmp_path)).is_verified
+    assert check_cache("hf-hub:o/n", files, ChecksumRecord(tmp_path)).is_verified
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -154,19 +157,19 @@ def test_a_corrupt_blob_is_found(tmp_path: Path, number: int) -> None:
     files = cached(tmp_path, "o/n", {"open_clip_model.safetensors": bytes(500), "tokenizer.json": b"{}"})
     flip(files[number], at=1)
     with pytest.raises(ConfigError, match="delete it and run `clipwatch models fetch hf-hub:o/n`"):
-        check_cache("hf-hub:o/n", files, Record(tmp_path))
+        check_cache("hf-hub:o/n", files, ChecksumRecord(tmp_path))
 
 
 def test_a_cut_off_blob_is_found(tmp_path: Path) -> None:
     files = cached(tmp_path, "o/n", {"open_clip_model.safetensors": bytes(500)})
     files[0].write_bytes(bytes(200))
     with pytest.raises(ConfigError, match="corrupt"):
-        check_cache("hf-hub:o/n", files, Record(tmp_path))
+        check_cache("hf-hub:o/n", files, ChecksumRecord(tmp_path))
 
 
 def test_a_cache_of_copies_cannot_be_verified_but_notices_decay(tmp_path: Path) -> None:
     files = cached(tmp_path, "o/n", {"open_clip_model.safetensors": bytes(500)}, links=False)
-    record = Record(tmp_path)
+    record = ChecksumRecord(tmp_path)
     assert check_cache("hf-hub:o/n", files, record).is_verified is False
     flip(files[0])
     with pytest.raises(ConfigError, match="corrupt"):
@@ -178,18 +181,18 @@ def test_gits_name_of_a_file_is_gits(tmp_path: Path) -> None:
     assert git_sha1(tmp_path / "x") == "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object
 
 
-def golden(picture: list[float], text: list[float]) -> Golden:
-    return Golden("w", np.array(picture, dtype=np.float32), np.array(text, dtype=np.float32))
+def golden(picture: list[float], text: list[float]) -> GoldenEmbeddings:
+    return GoldenEmbeddings("w", np.array(picture, dtype=np.float32), np.array(text, dtype=np.float32))
 
 
 def test_golden_embeddings_belong_to_their_weights(tmp_path: Path) -> None:
-    record = Record(tmp_path)
-    record.keep_golden("x", golden([1, 0], [0, 1]))
+    record = ChecksumRecord(tmp_path)
+    record.remember_golden("x", golden([1, 0], [0, 1]))
     record.save()
-    kept = Record(tmp_path).golden("x", "w")
+    kept = ChecksumRecord(tmp_path).golden("x", "w")
     assert kept is not None
     assert kept.picture.tolist() == [1, 0]
-    assert Record(tmp_path).golden("x", "other weights") is None
+    assert ChecksumRecord(tmp_path).golden("x", "other weights") is None
 
 
 def test_an_embedding_that_moved_is_an_error_with_its_cause() -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from services.classifier.model.open_clip.cpu_streams import LEAST_PICTURES, Lanes
+from services.classifier.model.open_clip.cpu_streams import LEAST_PICTURES, CpuStreams
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +42,10 @@ def test_parts_share_the_threads_and_answers_keep_their_order(
         return 2 * batch
 
     torch.set_num_threads(threads)
-    lanes, batch = Lanes(threads), torch.arange(3.0 * n_pictures).reshape(n_pictures, 3)
+    streams, batch = CpuStreams(threads), torch.arange(3.0 * n_pictures).reshape(n_pictures, 3)
     for _ in range(2):  # with new threads, and with those of before
         seen.clear()
-        assert torch.equal(lanes.run(forward, batch), 2 * batch)
+        assert torch.equal(streams.run(forward, batch), 2 * batch)
         assert sorted(seen) == [(size, threads_of_each) for size in parts]
         with ThreadPoolExecutor(1) as pool:  # a thread that is new to torch takes the process's number
             assert torch.get_num_threads() == threads == pool.submit(torch.get_num_threads).result()
@@ -59,7 +59,7 @@ def test_parts_run_at_the_same_time_and_without_gradients() -> None:
         both.wait(timeout=20)
         return batch * weight
 
-    assert not Lanes(2).run(forward, torch.ones(2 * LEAST_PICTURES, 3)).requires_grad
+    assert not CpuStreams(2).run(forward, torch.ones(2 * LEAST_PICTURES, 3)).requires_grad
 
 
 def test_what_a_part_raises_is_raised_when_all_have_ended() -> None:
@@ -76,6 +76,6 @@ def test_what_a_part_raises_is_raised_when_all_have_ended() -> None:
 
     torch.set_num_threads(2)
     with pytest.raises(torch.OutOfMemoryError, match="no room"):
-        Lanes(2).run(forward, torch.arange(32.0).reshape(32, 1))
+        CpuStreams(2).run(forward, torch.arange(32.0).reshape(32, 1))
     assert ended.is_set()
     assert torch.get_num_threads() == 2

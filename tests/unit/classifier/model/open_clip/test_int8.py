@@ -13,32 +13,33 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 
-from services.classifier.devices.choice import Choice, Trial
+from services.classifier.devices.choice import DeviceChoice, SpeedTrial
 from services.classifier.model.open_clip.int8 import (
     INPUT_LEVELS,
     LEAST_COSINE,
     MOST_SHIFT,
     PAIR_LEVELS,
-    Inputs,
     Int8Linear,
-    Labels,
-    OpenAttention,
-    can_int8,
+    LabelEmbeddings,
+    LayerInputs,
+    SplitAttention,
+    can_quantize,
     distance,
     is_exact,
-    prove,
+    quantize,
 )
-from services.classifier.model.open_clip.loading import OpenClipModel, load_model
+from services.classifier.model.open_clip.loading import load_model
+from services.classifier.model.open_clip.model import OpenClipModel
 from services.classifier.model.preprocess import stack
 from services.classifier.weights.names import ModelReference
 from tests.unit.classifier.makers import make_tiny_model, photo
 
-FLOAT32 = Choice("cpu", "float32", 2, "test")
+FLOAT32 = DeviceChoice("cpu", "float32", 2, "test")
 INT8 = replace(FLOAT32, dtype="int8")
 N_PRODUCTS = 8  # of the tiny model: two of attention and two of the MLP, in two blocks
 
 
-def loaded(folder: Path, choice: Choice = FLOAT32, cache_dir: Path | None = None) -> OpenClipModel:
+def loaded(folder: Path, choice: DeviceChoice = FLOAT32, cache_dir: Path | None = None) -> OpenClipModel:
     return load_model(ModelReference("tiny", "folder", folder=folder), choice, cache_dir)
 
 
@@ -63,7 +64,9 @@ def test_products_of_whole_steps_are_exact_at_the_ends_of_the_range(is_skewed: b
     inputs[0], inputs[1] = high, low
     inputs[..., 0], inputs[..., 1] = high, low  # so that each token's step is 1
     bias = torch.arange(40.0) if has_bias else None
-    seen = Inputs(weight.abs().amax(0), is_skewed)  # columns as large as their weights: nothing to smooth
+    seen = LayerInputs(
+        weight.abs().amax(0), is_skewed
+    )  # columns as large as their weights: nothing to smooth
     coded = Int8Linear(layer(weight, bias), seen)
     wanted = inputs.double() @ weight.double().T + (0 if bias is None else bias.double())
     assert torch.equal(coded(inputs).double(), wanted)
@@ -81,7 +84,7 @@ def test_a_huge_token_takes_no_digit_from_the_others(is_skewed: bool) -> None:
     inputs, plain = torch.randn(64, 128), layer(torch.randn(96, 128), torch.randn(96))
     if is_skewed:
         inputs = torch.nn.functional.gelu(inputs)
-    coded = Int8Linear(plain, Inputs(inputs.abs().amax(0), is_skewed))
+    coded = Int8Linear(plain, LayerInputs(inputs.abs().amax(0), is_skewed))
     beside = torch.cat([inputs, 1000 * inputs[:1]])
     assert torch.equal(coded(beside)[:-1], coded(inputs))
     error = (coded(inputs) - plain(inputs)).norm() / plain(inputs).norm()
@@ -95,7 +98,8 @@ def test_a_huge_column_is_shared_with_the_weights() -> None:
     plain.weight[:, 7] /= 60  # as a trained network has it: what is large is weighed lightly
     error = [
         float(
-            (Int8Linear(plain, Inputs(columns, False))(inputs) - plain(inputs)).norm() / plain(inputs).norm()
+            (Int8Linear(plain, LayerInputs(columns, False))(inputs) - plain(inputs)).norm()
+            / plain(inputs).norm()
         )
         for columns in (inputs.abs().amax(0), plain.weight.abs().amax(0))  # the latter smooths nothing
     ]
@@ -105,7 +109,7 @@ def test_a_huge_column_is_shared_with_the_weights() -> None:
 
 def test_what_is_no_number_stays_none() -> None:
     for is_skewed in (True, False):
-        coded = Int8Linear(layer(torch.randn(4, 16)), Inputs(torch.ones(16), is_skewed))
+        coded = Int8Linear(layer(torch.randn(4, 16)), LayerInputs(torch.ones(16), is_skewed))
         inputs = torch.ones(2, 16)
         inputs[1, 3] = math.nan
         assert coded(inputs).isnan().tolist() == [[False] * 4, [True] * 4]
@@ -120,15 +124,15 @@ def test_an_opened_attention_answers_as_torchs_own() -> None:
     tokens, mask = torch.randn(3, 9, 64), torch.full((9, 9), -math.inf).triu(1)
     for attn_mask in (None, mask):
         wanted, _ = closed(tokens, tokens, tokens, need_weights=False, attn_mask=attn_mask)
-        found, _ = OpenAttention(closed)(tokens, tokens, tokens, need_weights=False, attn_mask=attn_mask)
+        found, _ = SplitAttention(closed)(tokens, tokens, tokens, need_weights=False, attn_mask=attn_mask)
         assert torch.allclose(found, wanted, atol=1e-5)
 
 
-def case(folder: Path) -> tuple[Any, torch.Tensor, Labels]:
+def case(folder: Path) -> tuple[Any, torch.Tensor, LabelEmbeddings]:
     """Return the tiny model's image tower, pictures and labels."""
     torch.manual_seed(1)
     texts = torch.nn.functional.normalize(torch.randn(12, 32), dim=-1)
-    return loaded(folder).network.visual, torch.randn(8, 3, 32, 32), Labels(texts, 20.0)
+    return loaded(folder).network.visual, torch.randn(8, 3, 32, 32), LabelEmbeddings(texts, 20.0)
 
 
 def with_outliers(tower: Any, gain: float) -> Any:
@@ -143,7 +147,7 @@ def with_outliers(tower: Any, gain: float) -> Any:
 def test_all_products_are_replaced_in_a_copy_where_that_is_near_enough(tiny_folder: Path) -> None:
     tower, pictures, labels = case(tiny_folder)
     before = tower(pictures)
-    proof = prove(tower, pictures, labels)
+    proof = quantize(tower, pictures, labels)
     assert (proof.n_int8, proof.n_products, proof.n_pictures) == (N_PRODUCTS, N_PRODUCTS, len(pictures))
     assert proof.cosine >= LEAST_COSINE
     assert proof.shift <= MOST_SHIFT
@@ -153,14 +157,14 @@ def test_all_products_are_replaced_in_a_copy_where_that_is_near_enough(tiny_fold
 
 
 def test_outputs_of_gelu_are_seen_to_be_skewed(tiny_folder: Path) -> None:
-    named = prove(*case(tiny_folder)).tower.named_modules()
+    named = quantize(*case(tiny_folder)).tower.named_modules()
     skewed = {name for name, module in named if isinstance(module, Int8Linear) and module.is_skewed}
     assert skewed == {f"transformer.resblocks.{block}.mlp.c_proj" for block in (0, 1)}
 
 
 def test_with_outliers_fewer_products_are_replaced_or_none(tiny_folder: Path) -> None:
     tower, pictures, labels = case(tiny_folder)
-    found = [prove(with_outliers(tower, gain), pictures, labels) for gain in (1, 24, 30, 36, 60)]
+    found = [quantize(with_outliers(tower, gain), pictures, labels) for gain in (1, 24, 30, 36, 60)]
     for proof in found:
         assert (proof.tower is not None) == (proof.cosine >= LEAST_COSINE and proof.shift <= MOST_SHIFT)
         if proof.tower is not None:
@@ -174,7 +178,7 @@ def test_with_outliers_fewer_products_are_replaced_or_none(tiny_folder: Path) ->
 def test_numbers_that_are_none_prove_nothing(tiny_folder: Path) -> None:
     tower, pictures, labels = case(tiny_folder)
     tower.proj[:] = math.nan
-    assert prove(tower, pictures, labels).tower is None
+    assert quantize(tower, pictures, labels).tower is None
 
 
 def test_int8_by_name_is_used_and_says_how_near_it_is(tiny_folder: Path) -> None:
@@ -212,8 +216,8 @@ def test_int8_by_name_gives_way_to_float32_where_it_is_not_near_enough(
 
 def test_a_tower_of_convolutions_has_no_products_and_measures_nothing(tmp_path: Path) -> None:
     folder = make_tiny_model(tmp_path / "conv", "conv")
-    assert not can_int8(loaded(folder).network.visual)
-    trials = (Trial("float32", 2), Trial("int8", 2))
+    assert not can_quantize(loaded(folder).network.visual)
+    trials = (SpeedTrial("float32", 2), SpeedTrial("int8", 2))
     facts = loaded(folder, replace(FLOAT32, trials=trials), tmp_path).facts
     assert (facts.dtype, facts.why) == ("float32", "test")
     assert not (tmp_path / "speed").exists()
@@ -223,7 +227,7 @@ def test_a_tower_of_convolutions_has_no_products_and_measures_nothing(tmp_path: 
 def test_a_trial_proves_int8_first_and_later_starts_have_what_was_chosen(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
-    trials = (Trial("float32", 2), Trial("int8", 2))
+    trials = (SpeedTrial("float32", 2), SpeedTrial("int8", 2))
     choice = replace(FLOAT32, trials=trials)
     first = loaded(tiny_folder, choice, tmp_path)
     assert first.facts.dtype in ("float32", "int8")

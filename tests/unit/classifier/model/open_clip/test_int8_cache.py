@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from services.classifier.devices.choice import Choice
-from services.classifier.model.open_clip.int8 import Int8Linear, Labels, Proof, prove
-from services.classifier.model.open_clip.int8_cache import KeptProof, Question
+from services.classifier.devices.choice import DeviceChoice
+from services.classifier.model.open_clip.int8 import Int8Linear, LabelEmbeddings, Quantization, quantize
+from services.classifier.model.open_clip.int8_cache import QuantizationCache, QuantizationSamples
 from services.classifier.model.open_clip.loading import load_model
 from services.classifier.weights.names import ModelReference
 
 MADE_BY = ("weights", "cpu", "torch")
-FLOAT32 = Choice("cpu", "float32", 2, "test")
+FLOAT32 = DeviceChoice("cpu", "float32", 2, "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class Case:
     """The tiny model's image tower, its proof in int8, the question to that, and the file where it is kept."""
 
     tower: Any  # Any: open_clip has no types
-    question: Question
-    proof: Proof
+    question: QuantizationSamples
+    proof: Quantization
     path: Path
 
-    def kept(self, *made_by: str) -> KeptProof:
-        return KeptProof(self.path, made_by or MADE_BY)
+    def kept(self, *made_by: str) -> QuantizationCache:
+        return QuantizationCache(self.path, made_by or MADE_BY)
 
-    def read(self) -> Proof | None:
+    def read(self) -> Quantization | None:
         return self.kept().read(self.tower, self.question)
 
 
@@ -47,8 +47,8 @@ def case(tiny_folder: Path, tmp_path: Path) -> Case:
     texts = torch.nn.functional.normalize(torch.randn(12, 32), dim=-1)
     made = Case(
         tower,
-        Question(pictures, ["a dog", "a street"], 20.0),
-        prove(tower, pictures, Labels(texts, 20.0)),
+        QuantizationSamples(pictures, ["a dog", "a street"], 20.0),
+        quantize(tower, pictures, LabelEmbeddings(texts, 20.0)),
         tmp_path / "speed" / "tiny.int8.npz",
     )
     made.kept().write(made.question, made.proof)
@@ -114,7 +114,9 @@ def test_another_cpu_torch_or_weights_ask_for_another_proof(case: Case, place: i
         lambda asked: replace(asked, temperature=100.0),
     ],
 )
-def test_another_question_asks_for_another_proof(case: Case, changed: Callable[[Question], Question]) -> None:
+def test_another_question_asks_for_another_proof(
+    case: Case, changed: Callable[[QuantizationSamples], QuantizationSamples]
+) -> None:
     assert case.kept().read(case.tower, changed(case.question)) is None
 
 
@@ -154,6 +156,6 @@ def test_a_file_with_other_things_in_it_is_none(
 
 def test_a_folder_that_cannot_be_made_keeps_nothing(case: Case, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    kept = KeptProof(tmp_path / "file" / "speed" / "tiny.int8.npz", MADE_BY)
+    kept = QuantizationCache(tmp_path / "file" / "speed" / "tiny.int8.npz", MADE_BY)
     kept.write(case.question, case.proof)
     assert kept.read(case.tower, case.question) is None

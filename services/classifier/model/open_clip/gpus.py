@@ -1,0 +1,113 @@
+"""What this machine offers torch: cores, GPUs and their memory; and which faults are the device's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from services.classifier.devices import nvidia
+from services.classifier.devices.choice import (
+    CudaFacts,
+    Gpu,
+    Hardware,
+    cpu_has_bf16,
+    gpu_id,
+    host_id,
+    omp_threads,
+    physical_cores,
+    usable_cores,
+    why_no_gpu,
+)
+from services.classifier.port import DeviceLost
+from shared.errors import Transient, redact
+
+NVML = "libnvidia-ml.so.1"
+
+
+def probe_hardware() -> Hardware:
+    """Return what this machine offers."""
+    gpus = _gpus()
+    return Hardware(
+        usable_cores(),
+        cpu_has_bf16(),
+        gpus,
+        "" if gpus else _why_none(),
+        physical_cores(),
+        omp_threads(os.environ),
+    )
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    """Return the visible GPUs. Nothing here makes a CUDA context: see nvidia.py."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # why there is none is said by why_no_gpu
+        if not torch.cuda.is_available():
+            return ()
+    host = host_id()
+    found = []
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        uuid = getattr(facts, "uuid", None)  # torch builds differ in what they tell
+        pci = [getattr(facts, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
+        known = [number for number in pci if number is not None]
+        name = gpu_id(host, None if uuid is None else str(uuid), known, index)
+        found.append(Gpu(index, facts.name, facts.major >= 8, name, facts.total_memory))  # 8.0: Ampere
+    free = nvidia.free_bytes(nvidia.open_library(NVML), [gpu.id for gpu in found])
+    return tuple(replace(gpu, free_bytes=n_bytes) for gpu, n_bytes in zip(found, free, strict=True))
+
+
+def _why_none() -> str:
+    if torch.version.hip is not None:
+        return "this torch is built for ROCm, and sees no GPU of its kind"
+    said = ""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # torch's gap
+    except (AssertionError, RuntimeError) as exc:
+        said = redact(" ".join(str(exc).split()))[:200]
+    facts = CudaFacts(
+        torch_cuda=torch.version.cuda,
+        driver_cuda=nvidia.driver_cuda(nvidia.open_library("libcuda.so.1")),
+        cuda_visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        nvidia_visible_devices=os.environ.get("NVIDIA_VISIBLE_DEVICES"),
+        said=said,
+    )
+    return why_no_gpu(facts)
+
+
+def gpu_memory(device: str) -> tuple[int, int] | None:
+    """Return the bytes that are free on a GPU in use, and that it has; None on a CPU, or when the GPU fails.
+
+    Any thread may ask. On a GPU that is not in use it would make a CUDA context.
+    """
+    if device == "cpu":
+        return None
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError:  # the next forward says what is wrong
+        return None
+    return int(free), int(total)
+
+
+def gpu_busy(gpu_id: str) -> float | None:
+    """Return the share of time in which a GPU computed for whomever; None without an id, or when it is not told."""
+    return nvidia.busy_share(nvidia.open_library(NVML), gpu_id) if gpu_id else None
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raise faults of the device as the port does: they are no item's, which else would go to the dead letters."""
+    try:
+        yield
+    except RuntimeError as exc:
+        said = " ".join(str(exc).split())[:200]
+        if isinstance(exc, torch.OutOfMemoryError) or "out of memory" in said:
+            raise Transient(f"the device is out of memory: {said}") from exc
+        # cuBLAS' and cuDNN's errors are plain RuntimeErrors
+        if isinstance(exc, torch.AcceleratorError) or said.startswith("CUDA error"):
+            raise DeviceLost(said) from exc
+        raise

@@ -4,54 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import FastAPI, Response
-from fastapi.responses import FileResponse
+from fastapi import FastAPI, Request, Response
 
-from shared.http_api import ApiFault
+from shared.page_files import PageFiles
 
 WEB = Path(__file__).parent / "web"
-WEB_FILES = {
-    "app.css": "text/css",
-    **dict.fromkeys(
-        (
-            "cameras.js",
-            "camera.js",
-            "api.js",
-            "dom.js",
-            "live.js",
-            "overlay.js",
-            "shapes.js",
-            "plot.js",
-            "sync.js",
-        ),
-        "text/javascript",
-    ),
-}
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-    "Cache-Control": "no-cache",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 
 
 def add_page_routes(app: FastAPI) -> None:
-    """Add `/` (all cameras), `/cameras/{id}` (one) and their files; which cameras there are the page asks the API."""
+    """Add `/` (all cameras), `/cameras/{id}` (one) and their files; the page asks the API which cameras there are."""
+    files = PageFiles(WEB, HEADERS)
+    app.mount("/web", files)
 
     @app.get("/", include_in_schema=False)
-    async def cameras() -> Response:
-        return FileResponse(WEB / "cameras.html", media_type="text/html", headers=HEADERS)
+    async def cameras(request: Request) -> Response:
+        return await files.get_response("cameras.html", request.scope)
 
     @app.get("/cameras/{camera_id}", include_in_schema=False)
-    async def camera(camera_id: str) -> Response:  # noqa: ARG001  # the page reads it from its address
-        return FileResponse(WEB / "camera.html", media_type="text/html", headers=HEADERS)
-
-    @app.get("/web/{name}", include_in_schema=False)
-    async def file(name: str) -> Response:
-        if name not in WEB_FILES:
-            raise ApiFault(404, "no such file", "a file of the page", "start at /")
-        return FileResponse(WEB / name, media_type=WEB_FILES[name], headers=HEADERS)
+    async def camera(camera_id: str, request: Request) -> Response:  # noqa: ARG001  # the page reads it from its address
+        return await files.get_response("camera.html", request.scope)

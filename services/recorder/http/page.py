@@ -6,8 +6,9 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from starlette.datastructures import MutableHeaders
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.page_files import PageFiles
 
 WEB = Path(__file__).parent / "web"
 SECURITY_HEADERS = {
@@ -24,21 +25,12 @@ SECURITY_HEADERS = {
 def add_page(app: FastAPI) -> None:
     """Serve the page at `/` and its files below `/web`; every answer gets SECURITY_HEADERS."""
     app.add_middleware(_SecurityHeaders)
-    files = _PageFiles(directory=WEB)
+    files = PageFiles(WEB)
     app.mount("/web", files)
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def index(request: Request) -> Response:
         return await files.get_response("index.html", request.scope)
-
-
-class _PageFiles(StaticFiles):
-    """Files that a browser asks for again at every load, so that a new release shows at once."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        response.headers["cache-control"] = "no-cache"
-        return response
 
 
 class _SecurityHeaders:

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import pytest
 
-from services.motion.http.page import WEB, WEB_FILES
+from services.motion.http.page import HEADERS, WEB, add_page_routes
 from services.recorder.http.page import WEB as RECORD
+from shared.http_api import make_app
 
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in WEB.iterdir() if path.is_file()}
 PAGES = {"cameras.html": "cameras.js", "camera.html": "camera.js"}
 
 
-def test_every_file_of_the_page_is_served_and_no_other() -> None:
-    assert set(TEXTS) == {*PAGES, *WEB_FILES}
+async def test_every_file_of_the_page_is_served_and_no_other() -> None:
+    app = make_app("motion")
+    add_page_routes(app)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.get("/")).text == TEXTS["cameras.html"]
+        assert (await client.get("/cameras/gate")).text == TEXTS["camera.html"]
+        for name, text in TEXTS.items():
+            answer = await client.get(f"/web/{name}")
+            assert (answer.status_code, answer.text) == (200, text)
+            assert answer.headers["cache-control"] == "no-cache"
+            assert {header: answer.headers[header] for header in HEADERS} == HEADERS
+            again = await client.get(f"/web/{name}", headers={"if-none-match": answer.headers["etag"]})
+            assert again.status_code == 304
+            kind = {"css": "text/css", "js": "text/javascript", "html": "text/html"}[name.rpartition(".")[2]]
+            assert answer.headers["content-type"] == f"{kind}; charset=utf-8"
+        for path in ("/web/", "/web/none.js", "/web/%2e%2e/page.py", "/web/..%2fpage.py"):
+            assert (await client.get(path)).status_code == 404
 
 
 def test_every_module_that_is_imported_exists() -> None:
     for name, text in TEXTS.items():
         for imported in re.findall(r'from "\./([^"]+)"', text):
-            assert imported in WEB_FILES, f"{name} imports {imported}"
+            assert imported in TEXTS, f"{name} imports {imported}"
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))

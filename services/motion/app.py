@@ -16,15 +16,18 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from services.motion.cameras.context import CameraContext
 from services.motion.cameras.presence import presence_of, urgent_state
 from services.motion.cameras.registry import CameraRegistry, enabled
 from services.motion.cameras.supervisor import STALLED_S, STOP_CAMERAS_S, CameraSupervisor
-from services.motion.http.cameras import add_routes
-from services.motion.http.live import LiveContext, add_view_routes
+from services.motion.http.cameras import CameraRoutes, add_camera_routes
+from services.motion.http.live import LiveContext, add_picture_routes
+from services.motion.http.looks import add_look_routes
 from services.motion.http.page import add_page_routes
+from services.motion.http.whep import add_whep_routes
 from services.motion.http.whip import add_whip_routes
 from services.motion.live.latest import LiveViews
 from services.motion.live.sender import IceServers, WhepSender
@@ -33,6 +36,7 @@ from services.motion.settings import MotionServiceSettings
 from services.motion.snippets.recovery import Recovery
 from services.motion.sources.probe import camera_faults
 from services.motion.sources.video import quiet_ffmpeg
+from services.motion.sources.webrtc.whip import Door
 from services.motion.spool.folder import Secret, find_secret, prepare_folder
 from services.motion.spool.outbox import Outbox
 from services.motion.spool.publisher import Publisher, owner_of
@@ -71,8 +75,7 @@ async def check(settings: MotionServiceSettings) -> Sequence[str]:
 
 async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     """Watch all cameras until `runtime.stop`, or (EXIT_WHEN_DONE) until every file is read and in Redis."""
-    quiet_ffmpeg()
-    cv2.setNumThreads(1)  # cameras are the parallelism; planes are too small to share out
+    _prepare_process()
     store = CameraFileStore(settings.cameras_file)
     version = store.read()
     folder = prepare_folder(settings.data_dir)
@@ -86,11 +89,9 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     context = CameraContext(settings, outbox, secret.value, journals, views)
     supervisor = CameraSupervisor(context, folder / "recordings", runtime, metrics)
     registry = CameraRegistry(store, supervisor, version)
-    add_routes(runtime.app, registry, supervisor.as_json, settings.api_token)
-    add_view_routes(runtime.app, LiveContext(registry, views, sender, settings.api_token))
-    add_page_routes(runtime.app)
-    add_whip_routes(runtime.app, supervisor.door_of)
-    _log_thread_bugs()
+    routes = CameraRoutes(registry, supervisor.as_json, settings.api_token)
+    live = LiveContext(registry, views, sender, settings.api_token)
+    _add_routes(runtime.app, routes, live, supervisor.door_of)
     redis = _redis(settings)
     owner = owner_of(secret.value)
     publisher = Publisher(outbox, redis, settings.backlog_max, owner, metrics)
@@ -132,6 +133,17 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         _leave_status(folder, supervisor)
         gc.freeze()  # the interpreter's last collections took 1 to 3 s of the 5 s that a stop may last
     supervisor.judge()
+
+
+def _add_routes(
+    app: FastAPI, routes: CameraRoutes, live: LiveContext, find_door: Callable[[str], Door | None]
+) -> None:
+    add_camera_routes(app, routes)
+    add_whep_routes(app, live)
+    add_picture_routes(app, live)
+    add_look_routes(app, live)
+    add_page_routes(app)
+    add_whip_routes(app, find_door)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:
@@ -225,7 +237,11 @@ def _ice(settings: MotionServiceSettings) -> IceServers:
     )
 
 
-def _log_thread_bugs() -> None:
+def _prepare_process() -> None:
+    """Quiet FFmpeg, keep OpenCV from sharing out planes that are too small for it, and log what ends a thread."""
+    quiet_ffmpeg()
+    cv2.setNumThreads(1)  # cameras are the parallelism
+
     def hook(args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None:
             log.error(

@@ -1,4 +1,4 @@
-"""The cameras by HTTP: what they do, the settings in force, and changing them for good. Writes to the camera file.
+"""The cameras by HTTP: their state, the settings in force, and changing those in the camera file.
 
     GET    /api/cameras                 state of every running camera
     GET    /api/cameras/{id}            state and settings of one, with its ETag
@@ -6,15 +6,17 @@
     PUT    /api/cameras/{id}/labels     {"labels": […], "background": […]}
     POST   /api/cameras/{id}/pause, /resume
 
-A change is validated by the camera file's own reader, written, and applied before the answer. With `If-Match` it is
-made only while the file is still the one of that ETag. Faults (shared/http_api.py): 422 the values, 412 the file is
-another one, 409 the file has faults or cannot be written, 404 no such camera; 401, 403, 415: shared/access.py.
+The camera file's own reader validates a change; it is written and applied before the answer. With `If-Match` it is
+made only while the file still has that ETag. Faults (shared/http_api.py): 422 bad values, 412 not the file that
+If-Match names, 409 a file with faults or one that cannot be written, 404 no such camera; 401, 403 and 415 as in
+shared/access.py.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -60,17 +62,27 @@ def no_camera(camera_id: str) -> ApiFault:
     )
 
 
-def add_routes(
-    app: FastAPI, registry: CameraRegistry, status: Callable[[], _JSON], token: SecretStr | None = None
-) -> None:
-    """Add the routes; `status` answers GET /api/cameras."""
+@dataclass(frozen=True, slots=True)
+class CameraRoutes:
+    """What the routes need; `status` answers GET /api/cameras."""
 
-    def allow(request: Request) -> None:
-        admit(request, token, "application/json")
+    registry: CameraRegistry
+    status: Callable[[], _JSON]
+    token: SecretStr | None = None
 
-    async def change(request: Request, camera_id: str, values: _JSON) -> Response:
+    def allow(self, request: Request) -> None:
+        admit(request, self.token, "application/json")
+
+    def answer(self, camera_id: str, version: CameraFileVersion) -> Response:
+        camera = next((camera for camera in version.cameras.cameras if camera.id == camera_id), None)
+        if camera is None:
+            raise no_camera(camera_id)
+        return JSONResponse(_one(camera, self.status()), headers={"ETag": f'"{version.revision}"'})
+
+    async def change(self, request: Request, camera_id: str, values: _JSON) -> Response:
+        """Change the camera file and return the camera as it is then; raises ApiFault."""
         try:
-            version = await registry.change(camera_id, values, _revision(request))
+            version = await self.registry.change(camera_id, values, _revision(request))
         except UnknownCamera as exc:
             raise no_camera(camera_id) from exc
         except CameraFileChanged as exc:
@@ -82,26 +94,24 @@ def add_routes(
             raise ApiFault(409, str(exc), "a file that can be written", "change its permissions") from exc
         except ConfigError as exc:
             raise ApiFault.of_lines(422, exc.faults, "settings of a camera", CHANGE) from exc
-        return answer(camera_id, version)
+        return self.answer(camera_id, version)
 
-    def answer(camera_id: str, version: CameraFileVersion) -> Response:
-        camera = next((camera for camera in version.cameras.cameras if camera.id == camera_id), None)
-        if camera is None:
-            raise no_camera(camera_id)
-        return JSONResponse(_one(camera, status()), headers={"ETag": f'"{version.revision}"'})
+
+def add_camera_routes(app: FastAPI, routes: CameraRoutes) -> None:
+    """Add the routes that are listed above."""
 
     @app.get("/api/cameras")
     async def cameras() -> _JSON:
-        return status()
+        return routes.status()
 
     @app.get("/api/cameras/{camera_id}", responses=documented(404))
     async def one(camera_id: str) -> Response:
-        return answer(camera_id, registry.version)
+        return routes.answer(camera_id, routes.registry.version)
 
     @app.patch("/api/cameras/{camera_id}", openapi_extra=_documented(CHANGEABLE), responses=CHANGE_FAULTS)
     async def patch(camera_id: str, request: Request) -> Response:
-        allow(request)
-        return await change(request, camera_id, _known(await read_json(request), CHANGEABLE))
+        routes.allow(request)
+        return await routes.change(request, camera_id, _known(await read_json(request), CHANGEABLE))
 
     @app.put(
         "/api/cameras/{camera_id}/labels",
@@ -109,27 +119,27 @@ def add_routes(
         responses=CHANGE_FAULTS,
     )
     async def labels(camera_id: str, request: Request) -> Response:
-        allow(request)
+        routes.allow(request)
         values = _known(await read_json(request), LABELS_ONLY)
         if not isinstance(values.get("labels"), list):
             raise ApiFault(422, "labels", "a list of texts", 'send them such as {"labels": ["a dog"]}')
-        return await change(request, camera_id, values)
+        return await routes.change(request, camera_id, values)
 
     @app.post("/api/cameras/{camera_id}/pause", responses=CHANGE_FAULTS)
     async def pause(camera_id: str, request: Request) -> Response:
-        allow(request)
-        return await change(request, camera_id, {"enabled": False})
+        routes.allow(request)
+        return await routes.change(request, camera_id, {"enabled": False})
 
     @app.post("/api/cameras/{camera_id}/resume", responses=CHANGE_FAULTS)
     async def resume(camera_id: str, request: Request) -> Response:
-        allow(request)
-        return await change(request, camera_id, {"enabled": True})
+        routes.allow(request)
+        return await routes.change(request, camera_id, {"enabled": True})
 
 
 def _documented(names: tuple[str, ...], required: tuple[str, ...] = ()) -> _JSON:
-    """Return OpenAPI's description of a body with these settings of a camera, null for 'as in defaults'.
+    """Return OpenAPI's description of a body with these settings of a camera; null means 'as in defaults'.
 
-    The routes read bodies themselves, with a limit and faults of their own, so that FastAPI cannot see what they want.
+    The routes read the bodies themselves, with a limit and faults of their own, so FastAPI cannot describe them.
     """
     whole = Camera.model_json_schema()
     properties = {name: _inlined(whole["properties"][name], whole.get("$defs", {})) for name in names}
@@ -148,14 +158,14 @@ def _documented(names: tuple[str, ...], required: tuple[str, ...] = ()) -> _JSON
 
 
 def _inlined(value: Any, definitions: _JSON) -> Any:  # Any: JSON
-    """Return a JSON schema with references replaced by what they name, and without defaults: absent is unchanged."""
+    """Return a JSON schema with its references resolved, and without defaults: an absent setting is left unchanged."""
     if isinstance(value, list):
         return [_inlined(item, definitions) for item in value]
     if not isinstance(value, dict):
         return value
     if "$ref" in value:
         return _inlined(definitions[value["$ref"].rsplit("/", 1)[1]], definitions)
-    # a setting may itself be called 'default': only a schema's keyword goes, which stands beside its type
+    # a setting may itself be called 'default': only the schema's keyword goes, whose value is no mapping
     return {
         key: _inlined(item, definitions)
         for key, item in value.items()
@@ -176,7 +186,7 @@ def _one(camera: Camera, status: _JSON) -> _JSON:
 
 
 def _revision(request: Request) -> str | None:
-    """Return the revision that If-Match names; None: whatever is there."""
+    """Return the revision that If-Match names; None where any will do."""
     wanted = request.headers.get("if-match")
     if wanted is None or wanted.strip() == "*":
         return None
@@ -197,7 +207,7 @@ async def read_json(request: Request) -> _JSON:
 
 
 def _known(values: _JSON, names: tuple[str, ...]) -> _JSON:
-    """Leave typing errors to the file's reader; refuse what is a camera's but not to be changed from outside."""
+    """Return `values`; refuse what a camera has but HTTP may not change. The file's reader finds what is misspelt."""
     fixed = [name for name in values if name in Camera.model_fields and name not in names]
     if fixed:
         known = f"any of {', '.join(names)}"

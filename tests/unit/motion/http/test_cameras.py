@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.motion.cameras.registry import CameraRegistry
-from services.motion.http.cameras import CHANGEABLE, add_routes
+from services.motion.http.cameras import CHANGEABLE, CameraRoutes, add_camera_routes
 from shared.access import Caller, refusal
 from shared.cameras import Camera
 from shared.cameras.store import CameraFileStore
@@ -49,7 +49,8 @@ class Rig:
         self.registry.begin()
         app = make_app("motion")
         self.app = app
-        add_routes(app, self.registry, lambda: {"cameras": []}, SecretStr(token) if token else None)
+        secret = SecretStr(token) if token else None
+        add_camera_routes(app, CameraRoutes(self.registry, lambda: {"cameras": []}, secret))
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app, client=(peer, 5000)), base_url="http://127.0.0.1:8080"
         )

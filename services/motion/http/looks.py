@@ -1,0 +1,110 @@
+"""What the detector finds in each frame, by HTTP, as server-sent events.
+
+    GET    /api/cameras/{id}/looks    boxes, contours, score; with the settings in force
+    POST   /api/cameras/{id}/trial    {"lanes": [{"threshold": 10}, …]}: the same with other settings, side by side
+
+The answer to either goes on until the viewer leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from pydantic import ValidationError
+
+from services.motion.detection import preview
+from services.motion.detection.preview import LANES_MAX, Lane, Plane
+from services.motion.events.watcher import luma_plane
+from services.motion.http.cameras import CHANGE, admit, read_json
+from services.motion.http.live import HEARTBEAT_S, LIVE_FAULTS, EndlessResponse, LiveContext
+from services.motion.live.latest import LiveFrame, ViewerSlot
+from shared.cameras import MotionSettings
+from shared.faults import list_faults
+from shared.http_api import ApiFault, documented
+
+_JSON = dict[str, Any]  # Any: JSON
+
+
+def add_look_routes(app: FastAPI, live: LiveContext) -> None:
+    """Add the routes that are listed above."""
+    token = live.token
+
+    @app.get("/api/cameras/{camera_id}/looks", responses=LIVE_FAULTS)
+    async def looks(camera_id: str, request: Request) -> Response:
+        admit(request, token, None)
+        camera = live.camera(camera_id)
+        slot, stack = live.slot(camera)
+
+        def describe(latest: LiveFrame) -> _JSON:
+            frame = latest.frame
+            settings = (live.registry.camera(camera.id) or camera).motion
+            said = preview.as_json(latest.motion, latest.scene, settings, frame.width, frame.height)
+            return {"t": round(latest.frame.t_s, 3), **said}
+
+        return EndlessResponse(stack, _events(slot, describe), "text/event-stream")
+
+    @app.post("/api/cameras/{camera_id}/trial", responses=documented(401, 403, 404, 413, 415, 422, 503))
+    async def trials(camera_id: str, request: Request) -> Response:
+        admit(request, token, "application/json")
+        camera = live.camera(camera_id)
+        wanted = _settings(camera.motion, await read_json(request))
+        slot, stack = live.slot(camera)
+        lanes: tuple[Lane, ...] = ()
+
+        def describe(latest: LiveFrame) -> _JSON:
+            nonlocal lanes
+            frame = latest.frame
+            plane = Plane(luma_plane(frame), frame.t_s, frame.width, frame.height)
+            own = Lane((live.registry.camera(camera.id) or camera).motion, latest.scene, latest.motion)
+            if not lanes:
+                lanes = tuple(replace(own, settings=settings) for settings in wanted)
+            else:
+                lanes = preview.step(lanes, plane, own)
+            said = [
+                preview.as_json(lane.motion, lane.scene, lane.settings, frame.width, frame.height)
+                for lane in lanes
+            ]
+            return {"t": round(latest.frame.t_s, 3), "lanes": said}
+
+        return EndlessResponse(stack, _events(slot, describe), "text/event-stream")
+
+
+def _settings(own: MotionSettings, body: _JSON) -> Sequence[MotionSettings]:
+    """Return the settings of each lane: the camera's own with those that were sent."""
+    lanes = body.get("lanes")
+    if not isinstance(lanes, list) or not 1 <= len(lanes) <= LANES_MAX or set(body) != {"lanes"}:
+        wanted = f'{{"lanes": […]}} with 1 to {LANES_MAX} mappings of motion settings'
+        raise ApiFault(422, "a body without lanes", wanted, CHANGE)
+    made: list[MotionSettings] = []
+    faults: list[str] = []
+    for number, lane in enumerate(lanes):
+        try:
+            made.append(MotionSettings.model_validate({**own.model_dump(), **_mapping(lane)}))
+        except ValidationError as exc:
+            faults += (f"lanes[{number}]: {fault}" for fault in list_faults(exc, MotionSettings))
+    if faults:
+        raise ApiFault.of_lines(422, faults, "motion settings", CHANGE)
+    return made
+
+
+def _mapping(lane: object) -> _JSON:
+    if not isinstance(lane, dict):
+        raise ApiFault(422, "lanes", 'mappings of motion settings, such as {"threshold": 10}', CHANGE)
+    return lane
+
+
+async def _events(slot: ViewerSlot, describe: Callable[[LiveFrame], _JSON]) -> AsyncIterator[str]:
+    """Yield what `describe` returns, in a thread, for each frame; a slow reader or thread gets the newest only."""
+    yield "retry: 2000\n\n"
+    while True:
+        latest = await slot.next(HEARTBEAT_S)
+        if latest is None:
+            yield "event: waiting\ndata: {}\n\n"
+            continue
+        said = await asyncio.to_thread(describe, latest)
+        yield f"data: {json.dumps(said, separators=(',', ':'))}\n\n"

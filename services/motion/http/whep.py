@@ -1,0 +1,47 @@
+"""Live video by HTTP: the signalling of WHEP (draft-ietf-wish-whep).
+
+    POST   /api/cameras/{id}/whep              SDP offer in; 201, answer and Location out
+    DELETE /api/cameras/{id}/whep/{session}    leave
+
+The answer is written by live/sender.py; who may watch, and how many: live.py.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+
+from services.motion.http.cameras import admit
+from services.motion.http.live import LIVE_FAULTS, NO_STORE, LiveContext, too_many_viewers
+from services.motion.http.whip import bad_offer, busy, no_session, read_sdp
+from services.motion.live.latest import TooManyViewers
+from services.motion.sources.webrtc.peer import BadDescription
+from shared.http_api import documented
+
+
+def add_whep_routes(app: FastAPI, live: LiveContext) -> None:
+    """Add the routes that are listed above."""
+    token = live.token
+
+    @app.post(
+        "/api/cameras/{camera_id}/whep", status_code=201, responses=documented(401, 403, 404, 413, 415, 503)
+    )
+    async def whep(camera_id: str, request: Request) -> Response:
+        admit(request, token, "application/sdp")
+        camera = live.camera(camera_id)
+        try:
+            answer, session = await live.sender.offer(camera.id, await read_sdp(request))
+        except BadDescription as exc:
+            raise bad_offer(exc) from exc
+        except TooManyViewers as exc:
+            raise too_many_viewers(exc) from exc
+        except TimeoutError as exc:
+            raise busy() from exc
+        headers = {"Location": f"/api/cameras/{camera.id}/whep/{session}", **NO_STORE}
+        return Response(answer, 201, headers, "application/sdp")
+
+    @app.delete("/api/cameras/{camera_id}/whep/{session}", responses=LIVE_FAULTS)
+    async def leave(camera_id: str, session: str, request: Request) -> Response:
+        admit(request, token, None)
+        if not await live.sender.leave(camera_id, session):
+            raise no_session()
+        return Response(status_code=200)

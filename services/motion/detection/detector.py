@@ -16,6 +16,7 @@ from services.motion.detection.baseline import compare, learn, start
 from services.motion.detection.blobs import MovingBlobs, find_blobs, is_displaced, scaled
 from services.motion.detection.planes import blurred, flat_share
 from services.motion.detection.values import (
+    Blob,
     Comparison,
     DetectorSettings,
     DetectorState,
@@ -58,13 +59,17 @@ def step(
     )
     motion = Motion(0.0, is_active=False, period_s=state.period_s)
     if is_active:
-        motion = replace(_motion(state, found, travelling, settings), is_sure=is_on_way and state.is_on_way)
+        numbered = replace(found, blobs=tuple(map(_numbered, found.blobs, owners)))
+        motion = replace(
+            _motion(state, numbered, travelling, settings), is_sure=is_on_way and state.is_on_way
+        )
     after = replace(
         learn(state, seen, found.light),
         drowned_s=drowned_s,
         is_active=is_active,
         is_on_way=is_on_way,
         tracks=followed,
+        next_track=max(state.next_track, *(track.number + 1 for track in owners), 0),
         flat_share=state.flat_share + (new.flat_share - state.flat_share) * min(1.0, new.dt_s / 2.0),
     )
     return after, motion
@@ -88,12 +93,17 @@ def _follow(
     frame = tracks.TrackedFrame(
         t_s=seen.t_s,
         size=(seen.plane.shape[1], seen.plane.shape[0]),
+        next_track=state.next_track,
         doubt=tuning.DOUBT if is_doubtful else 1.0,
         is_rooted=lambda i: not is_itself and is_displaced(state.mean, seen, found.blobs[i]),
         bridged_s=tracks.bridged_s(seen.t_s - state.t_s),
         period_s=state.period_s,
     )
     return tracks.follow(state.tracks, found.blobs, frame)
+
+
+def _numbered(blob: Blob, owner: Track) -> Blob:
+    return replace(blob, track=owner.number)
 
 
 def _motion(

@@ -55,6 +55,7 @@ def relearn(state: DetectorState, new: Observation, noise: float) -> DetectorSta
         noise=min(noise, state.noise * 1.5),
         is_active=state.is_active,
         tracks=state.tracks,
+        next_track=state.next_track,
         known=state.mean if is_settled else state.known,
         known_s=new.t_s if is_settled else state.known_s,
         flat_share=new.flat_share,

@@ -25,6 +25,7 @@ class TrackedFrame:
 
     t_s: float
     size: tuple[int, int]  # width and height of the plane
+    next_track: int = 0  # number of the first new track
     doubt: float = 1.0  # by how much longer a way must be than usual
     is_rooted: Callable[[int], bool] = lambda _index: False  # whether the blob of an index only sways
     bridged_s: float = 0.0  # for how long there were no frames, if that is to be bridged (see `bridged_s`)
@@ -46,13 +47,15 @@ def follow(
     lasts = [_expected(track, t_s) if frame.bridged_s or is_rare else track.positions[-1] for track in free]
     reach = 1.0 + tuning.REACH_A_SECOND * (period_s - tuning.RARE_S) if is_rare else 1.0
     owners: list[Track] = []
+    number = frame.next_track
     for index, blob in enumerate(blobs):
         position = Position(t_s, blob.x + blob.w / 2, blob.y + blob.h / 2, blob.w, blob.h)
         apart, nearest = min(
             ((_apart(last, position) / reach, i) for i, last in enumerate(lasts)), default=(2.0, 0)
         )
         if apart > 1.0:
-            owners.append(Track((position,)))
+            owners.append(Track(number, (position,)))
+            number += 1
             continue
         del lasts[nearest]
         owners.append(_continued(free.pop(nearest), position, index, frame))

@@ -31,6 +31,7 @@ class Blob:
     h: int
     weight: float = 0.0  # px of the plane that changed lately
     fill: float = 1.0  # share of the rectangle that changed
+    track: int = -1  # number of the thing that it shows, the same in each frame
 
     @property
     def area(self) -> int:
@@ -101,6 +102,7 @@ class Position:
 class Track:
     """The last positions of one thing, oldest first."""
 
+    number: int
     positions: tuple[Position, ...]
     travelled_s: float = -math.inf  # when it was last seen to have travelled
     since_s: float = math.inf  # when the way began that made it believed
@@ -131,6 +133,7 @@ class DetectorState:
     is_active: bool
     is_on_way: bool = False  # the last frame showed something that had been on its way for SURE_S
     tracks: tuple[Track, ...] = ()
+    next_track: int = 0  # number of the next new one
     known: Floats | None = None  # baseline before the scene last changed as a whole
     known_s: float = 0.0  # when that was
     flat_share: float = 0.0  # largest share of pixels of one level, in the last good frame

@@ -20,9 +20,7 @@ from services.motion.events import segmenter
 from services.motion.events.moments import (
     Choice,
     Moment,
-    Tracks,
     choose,
-    follow,
     moments_that_fit,
     quality_of,
 )
@@ -90,7 +88,6 @@ class EventWatcher:
         self._state = state
         self._scaler = Scaler()
         self._segmenter = Segmenter()
-        self._tracks = Tracks()
         self._choice: Choice[Frame] = Choice(12, FIRST_STRETCH_S)
         self._spare: Frame | None = None
         self._due_s = float("-inf")
@@ -222,7 +219,6 @@ class EventWatcher:
         self._segmenter = segmenter.after_hole(self._segmenter, next_s)
         if self._state is not None:
             self._state = detector.after_gap(self._state)
-        self._tracks = Tracks()
         self._due_s = float("-inf")
         return outputs
 
@@ -232,9 +228,8 @@ class EventWatcher:
             if self._spare is None:
                 self._spare = frame
             return
-        self._tracks, objects = follow(self._tracks, motion.boxes, frame.t_s, motion.period_s)
         quality = quality_of(motion.boxes, frame.width, frame.height)
-        self._choice = choose(self._choice, Moment(frame.t_s, quality, objects, frame))
+        self._choice = choose(self._choice, Moment(frame.t_s, quality, motion.boxes, frame))
 
     def _outputs(self, actions: tuple[segmenter.Action, ...], camera: Camera) -> list[WatcherOutput]:
         outputs: list[WatcherOutput] = []

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from services.motion.detection.values import DetectorState, Motion
-from services.motion.events.moments import FramePictures
 from services.motion.media.frame import Frame
+from services.motion.media.jpeg import FramePictures
 from shared.errors import Transient
 
 VIEWERS_MAX = 32  # of all cameras together, unless LIVE_VIEWERS_MAX says otherwise

@@ -13,7 +13,6 @@ from services.motion.events.moments import (
     LARGEST_PX,
     MOMENTS_MAX_BYTES,
     THUMBNAIL_PX,
-    FramePictures,
     Moment,
     select_crops,
     square_around,
@@ -22,6 +21,7 @@ from services.motion.events.watcher import SnippetRequest
 from services.motion.media.clips import Clip, make_clip
 from services.motion.media.decoding import decode, frame_of
 from services.motion.media.frame import Frame
+from services.motion.media.jpeg import FramePictures
 from services.motion.media.packets import Packet, StreamFacts
 from shared.clock import to_millis
 from shared.contract import (
@@ -93,20 +93,17 @@ def _moved(moment: Moment[Frame], frame: Frame) -> Moment[Frame]:
     """Return `moment` shown by `frame`, which has another size."""
     across = frame.width / moment.frame.width
     down = frame.height / moment.frame.height
-    objects = tuple(
+    blobs = tuple(
         replace(
-            tracked,
-            blob=replace(
-                tracked.blob,
-                x=round(tracked.blob.x * across),
-                y=round(tracked.blob.y * down),
-                w=max(1, round(tracked.blob.w * across)),
-                h=max(1, round(tracked.blob.h * down)),
-            ),
+            blob,
+            x=round(blob.x * across),
+            y=round(blob.y * down),
+            w=max(1, round(blob.w * across)),
+            h=max(1, round(blob.h * down)),
         )
-        for tracked in moment.objects
+        for blob in moment.blobs
     )
-    return replace(moment, objects=objects, frame=frame)
+    return replace(moment, blobs=blobs, frame=frame)
 
 
 def _media_header(request: SnippetRequest, clip: Clip, secret: bytes) -> MediaHeader:
@@ -148,7 +145,7 @@ def _pictures(request: SnippetRequest) -> tuple[list[PictureInfo], list[bytes], 
     jpegs: list[bytes] = []
     moments = request.moments
     per_moment = 2 if 3 * len(moments) <= MAX_PICTURES else 1
-    crops = select_crops([moment.objects for moment in moments], per_moment)
+    crops = select_crops([moment.blobs for moment in moments], per_moment)
     for number, (moment, boxes) in enumerate(zip(moments, crops, strict=True)):
         for info, jpeg in _of_moment(number, moment, boxes, request):
             infos.append(info)
@@ -177,7 +174,7 @@ def _of_moment(
     ]
     for blob in boxes:
         square = square_around(blob, width, height)
-        crop = pictures.crop(square, LARGEST_PX)
+        crop = pictures.crop((square.x, square.y, square.w, square.h), LARGEST_PX)
         x, y, w, h = square.x / width, square.y / height, square.w / width, square.h / height
         made.append(
             (

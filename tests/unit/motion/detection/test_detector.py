@@ -133,6 +133,9 @@ def test_two_separate_things_are_two_boxes() -> None:
     motions = look(frames)
     assert all(len(motion.boxes) == 2 for motion in motions[15:45])
     assert motions[25].boxes[0].area > motions[25].boxes[1].area
+    assert {tuple(box.track for box in motion.boxes) for motion in motions[15:45]} == {
+        tuple(box.track for box in motions[15].boxes)
+    }
 
 
 def lamp(i: int) -> Plane:

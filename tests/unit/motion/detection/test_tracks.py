@@ -22,7 +22,7 @@ def believed(boxes_at: Callable[[int], list[Blob]], n_frames: int, doubt: float 
     tracks: tuple[Track, ...] = ()
     answers = []
     for i in range(n_frames):
-        tracks, owners = follow(tracks, boxes_at(i), TrackedFrame(i / 10, SIZE, doubt))
+        tracks, owners = follow(tracks, boxes_at(i), TrackedFrame(i / 10, SIZE, doubt=doubt))
         answers.append(any(track.is_believed(i / 10) for track in owners))
     return answers
 
@@ -155,9 +155,13 @@ def test_two_things_that_go_apart_keep_their_tracks() -> None:
     tracks: tuple[Track, ...] = ()
     for i in range(10):
         boxes = [Blob(100 - 4 * i, 50, 20, 40), Blob(130 + 4 * i, 50, 20, 40)]
-        tracks, (left, right) = follow(tracks, boxes, TrackedFrame(i / 10, SIZE))
+        frame = TrackedFrame(i / 10, SIZE, next_track=2 * (i > 0))
+        tracks, (left, right) = follow(tracks, boxes, frame)
+        assert (left.number, right.number) == (0, 1)
     assert left.positions[0].x == 110
     assert right.positions[0].x == 140
+    _, (late,) = follow(tracks, [Blob(64, 50, 20, 40)], TrackedFrame(30.0, SIZE, next_track=2))
+    assert late.number == 2
 
 
 @settings(deadline=None, max_examples=60)

@@ -121,7 +121,7 @@ import av
 import numpy as np
 from services.motion.detection.values import Blob, Motion
 from services.motion.live.sender import shown
-from services.motion.events.moments import FramePictures
+from services.motion.media.jpeg import FramePictures
 from services.motion.media.frame import Frame
 from services.motion.live.latest import LiveFrame
 
@@ -137,7 +137,7 @@ for pixels in ("yuv420p", "yuv422p"):
         def keep():
             gate.wait()
             FramePictures(latest.frame).whole(960)
-            FramePictures(latest.frame).crop(Blob(10, 10, 700, 700), 384)
+            FramePictures(latest.frame).crop((10, 10, 700, 700), 384)
         threads = [threading.Thread(target=work) for work in (view, view, keep, keep)]
         for thread in threads:
             thread.start()

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from services.motion.events.moments import FramePictures
 from services.motion.events.watcher import EventWatcher
 from services.motion.media.frame import FormatReader, Frame, format_of
+from services.motion.media.jpeg import FramePictures
 from services.motion.media.packets import StreamFacts
 from services.motion.media.picture_format import (
     Colour,

@@ -13,12 +13,12 @@ import pytest
 from services.motion.detection.planes import plane_size
 from services.motion.detection.values import Blob, DetectorSettings, Motion
 from services.motion.detection.zones import mask_of, only_in
-from services.motion.events.moments import FramePictures
 from services.motion.events.watcher import luma_plane
 from services.motion.live.latest import LiveFrame
 from services.motion.live.sender import shown
 from services.motion.media.clips import Clip, make_clip
 from services.motion.media.frame import Frame
+from services.motion.media.jpeg import FramePictures
 from services.motion.media.packets import Packet, StreamFacts
 from services.motion.sources.file import open_file
 from shared.cameras import MotionSettings
@@ -160,7 +160,7 @@ def test_a_crop_shows_its_place_in_square_pixels(known: dict[str, Read], case: C
         for column in range(4):
             x = round((column + 0.5) * field_w - side / 2)
             y = round((row + 0.5) * field_h - side / 2)
-            crop = jpeg_pixels(FramePictures(frame).crop(Blob(x, y, side, side), 128).data)
+            crop = jpeg_pixels(FramePictures(frame).crop((x, y, side, side), 128).data)
             assert crop.shape[0] == pytest.approx(crop.shape[1], abs=5)  # whole samples of chroma
             inner = crop[crop.shape[0] // 4 : -crop.shape[0] // 4, crop.shape[1] // 4 : -crop.shape[1] // 4]
             assert np.abs(inner.reshape(-1, 3).mean(0) - FIELDS[row, column]).max() <= case.tolerance

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.motion.detection.values import Blob
-from services.motion.events.moments import Moment, Tracked
+from services.motion.events.moments import Moment
 from services.motion.events.segmenter import Piece
 from services.motion.events.watcher import SnippetRequest
 from services.motion.media.decoding import decode
@@ -37,8 +37,7 @@ def wanted_of(small: Stream, late_s: float = 0.0) -> SnippetRequest:
     facts, packets = small
     frames = [Frame(t_s + late_s, image) for t_s, image in decode(facts, packets)][4:12:4]
     moments = tuple(
-        Moment(frame.t_s, float(n), (Tracked(1, Blob(40, 60, 24, 24)),), frame)
-        for n, frame in enumerate(frames)
+        Moment(frame.t_s, float(n), (Blob(40, 60, 24, 24),), frame) for n, frame in enumerate(frames)
     )
     piece = Piece(
         number=0,
@@ -56,7 +55,7 @@ def test_pictures_and_boxes_are_those_of_the_large_stream(small: Stream, large: 
     request = with_pictures_of(wanted_of(small, late_s=0.03), *large)
     assert [(m.frame.image.width, m.frame.image.height) for m in request.moments] == [(640, 360)] * 2
     assert [m.frame.t_s for m in request.moments] == pytest.approx([1000.4, 1000.8])
-    assert [m.objects[0].blob for m in request.moments] == [Blob(160, 180, 96, 72)] * 2
+    assert [m.blobs[0] for m in request.moments] == [Blob(160, 180, 96, 72)] * 2
     media, snippet = make_messages(request, large[1], b"s" * 32)
     assert (media.header.width, media.header.height) == (640, 360)
     assert {(p.width, p.height) for p in snippet.header.pictures if p.kind == "frame"} == {(384, 216)}
@@ -65,7 +64,7 @@ def test_pictures_and_boxes_are_those_of_the_large_stream(small: Stream, large: 
 def test_a_moment_without_a_frame_nearby_keeps_its_small_one(small: Stream, large: Stream) -> None:
     request = with_pictures_of(wanted_of(small, late_s=60.0), *large)
     assert [m.frame.image.width for m in request.moments] == [160, 160]
-    assert [m.objects[0].blob for m in request.moments] == [Blob(40, 60, 24, 24)] * 2
+    assert [m.blobs[0] for m in request.moments] == [Blob(40, 60, 24, 24)] * 2
     assert with_pictures_of(wanted_of(small), large[0], []).facts == large[0]
 
 

@@ -5,9 +5,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 MODELS := $(VENV)/share/clipwatch/models
 ARGS   ?=
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast coverage docs lint clean requirements bench-classifier bench-motion bench-idle bench-search bench-record bench-page bench-growing bench-capture
+.PHONY: help install demo test test-all test-fast check coverage docs lint clean requirements bench-classifier bench-motion bench-idle bench-search bench-record bench-page bench-growing bench-capture
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
@@ -17,12 +18,18 @@ install: $(BIN)/.installed $(MODELS)/mini/clipwatch.json ## .venv, pinned packag
 demo: install ## play the samples as cameras and show what is found (ARGS="--once" plays them once)
 	@$(BIN)/clipwatch demo $(ARGS)
 
-test: install $(BIN)/.installed-test ## all tests against a real Redis and a real MariaDB (18 minutes on two cores)
+test: install $(BIN)/.installed-test ## tests against real servers, but for the slow ones (8 minutes on two cores)
 	@sh tests/install-servers.sh $(BIN)/python
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
-test-fast: install $(BIN)/.installed-test ## unit tests only, seconds
-	$(BIN)/python -m pytest --numprocesses 2 tests/unit tests/contract -q $(ARGS)
+test-all: install $(BIN)/.installed-test ## all tests (ARGS="-p randomly": in a random order)
+	@sh tests/install-servers.sh $(BIN)/python
+	$(PYTEST) $(ARGS)
+
+test-fast: install $(BIN)/.installed-test ## unit tests that load no model and start no server (20 seconds)
+	$(PYTEST) --fast -q $(ARGS)
+
+check: lint test-fast ## what to run before a commit
 
 coverage: install $(BIN)/.installed-test ## how much of the pure modules' branches their tests reach (95 % or more)
 	$(BIN)/coverage run -m pytest -q tests/unit/motion/detection tests/unit/motion/events tests/unit/motion/sources \

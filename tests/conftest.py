@@ -1,8 +1,9 @@
-"""Fixtures that all tests share: real servers, and a folder of the test's own."""
+"""What all tests share: markers and order, real servers, and a folder of the test's own."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,67 @@ hypothesis.settings.load_profile("clipwatch")
 _Server = TypeVar(
     "_Server", RedisServer, MariaDBServer, RtspServer, MosquittoServer, PrometheusServer, SettableClock
 )
+_TESTS = Path(__file__).parent
+# Longest first, so that no worker is left with a long test at the end; the marker of a folder's tests.
+_MARKERS = {
+    "e2e": "e2e",
+    "browser": "browser",
+    "integration": "integration",
+    "contract": "unit",
+    "unit": "unit",
+}
+
+
+# `--fast` leaves these out: they load torch, or are many seconds of video or of processes.
+_NOT_FAST = tuple(
+    _TESTS / name
+    for name in (
+        "e2e",
+        "browser",
+        "integration",
+        "unit/models",
+        "unit/classifier/model/open_clip",
+        "unit/classifier/model/test_model_settings.py",
+    )
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only tests that load no model and start no server")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --fast leave files out before they are imported."""
+    if config.getoption("fast") and collection_path in _NOT_FAST:
+        return True
+    return None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a fast run in which something loaded torch after all."""
+    if session.config.getoption("fast") and "torch" in sys.modules:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        sys.stderr.write("tests/conftest.py: torch was loaded by a fast test; add its file to _NOT_FAST\n")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their folder, put the longest first, and keep those that share a fixture on one worker."""
+    folders = list(_MARKERS)
+    for item in items:
+        item.add_marker(_MARKERS[_folder(item)])
+        if _folder(item) in ("contract", "unit") or _shares_a_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(_TESTS).as_posix()))
+    items.sort(key=lambda item: folders.index(_folder(item)))
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(_TESTS).parts[0]
+
+
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    """Whether it uses a fixture that is made once a module: two workers would make it twice."""
+    fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]  # pytest has no public way
+    return any(definitions[-1].scope in ("class", "module") for definitions in fixtures.values())
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,7 @@ def test_pedestrians_are_found_and_named(people: Answer) -> None:
     assert {label for event in people.events for label in event["accepted"]} == {"a pedestrian"}
 
 
+@pytest.mark.slow  # shorter: pedestrians are found and named
 def test_bicycle_and_car_are_found_and_named(street: Answer) -> None:
     assert street.code == 0, street.err
     assert {"a bicycle", "a car"} <= {label for event in street.events for label in event["accepted"]}
@@ -87,6 +88,7 @@ def test_nothing_but_json_on_stdout_and_nothing_half_written(people: Answer) -> 
     assert "Traceback" not in people.err
 
 
+@pytest.mark.slow  # shorter: test_motion_service.py reads a file twice
 def test_ids_are_the_same_when_it_is_analysed_again(people: Answer, people_15s: Path, tmp_path: Path) -> None:
     again = clipwatch("analyze", people_15s, *PEOPLE_WORDS, "--json", cwd=tmp_path)
     assert [(e["event_id"], len(e["snippets"])) for e in again.events] == [
@@ -94,6 +96,7 @@ def test_ids_are_the_same_when_it_is_analysed_again(people: Answer, people_15s: 
     ]
 
 
+@pytest.mark.slow  # shorter: test_analysis.py, and the JSON of a whole run above
 def test_all_shows_what_was_not_accepted(people_5s: Path, tmp_path: Path) -> None:
     words = ("--label", "a horse", "--background", "a person walking", "--background", "an empty street")
     hidden = clipwatch("analyze", people_5s, *words, "--json", "--threshold", "0.9", cwd=tmp_path)
@@ -103,6 +106,7 @@ def test_all_shows_what_was_not_accepted(people_5s: Path, tmp_path: Path) -> Non
     assert all(e["label"] is None and e["probability"] is None and e["accepted"] == [] for e in shown.events)
 
 
+@pytest.mark.slow  # shorter: test_analysis.py, and the JSON of a whole run above
 def test_without_json_there_is_a_table_for_people(people_5s: Path, tmp_path: Path) -> None:
     answer = clipwatch("analyze", people_5s, "--label", "a pedestrian", cwd=tmp_path)
     assert answer.code == 0, answer.err

@@ -67,6 +67,7 @@ def test_all_faults_come_at_once(inputs: Path) -> None:
     assert len(answer.err.splitlines()) == 4, answer.err
 
 
+@pytest.mark.slow  # shorter: test_recordings.py
 def test_a_recording_that_is_cut_off_is_analysed_as_far_as_it_goes(inputs: Path) -> None:
     whole = (SAMPLES / "people-walking.mp4").read_bytes()
     (inputs / "cut.mp4").write_bytes(whole[: len(whole) // 5])

@@ -54,6 +54,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Answer, Path]:
     return clipwatch("demo", "--once", "--data-dir", "kept", cwd=folder, limit_s=200), folder / "kept"
 
 
+@pytest.mark.slow  # shorter: test_analyze.py, and the demo that is stopped
 def test_once_records_named_events_and_ends_well(once: tuple[Answer, Path]) -> None:
     answer, data_dir = once
     assert answer.code == 0, answer.out + answer.err
@@ -69,6 +70,7 @@ def test_once_records_named_events_and_ends_well(once: tuple[Answer, Path]) -> N
     assert re.search(r"\d+ events? recorded", answer.out)
 
 
+@pytest.mark.slow  # shorter: test_analyze.py, and the demo that is stopped
 def test_every_clip_is_a_file_that_decodes(once: tuple[Answer, Path]) -> None:
     _, data_dir = once
     with sqlite3.connect(data_dir / "clipwatch.db") as db:
@@ -84,6 +86,7 @@ def test_every_clip_is_a_file_that_decodes(once: tuple[Answer, Path]) -> None:
             assert decoded_frames(data_dir / "media" / name) > 0
 
 
+@pytest.mark.slow  # shorter: test_run.py stops the same services
 def test_it_stops_at_once_leaves_nothing_and_remembers(data_dir: Path) -> None:
     demo = start_demo(data_dir)
     events = f"{demo.page}api/events?accepted_only=false"
@@ -107,6 +110,7 @@ def test_it_stops_at_once_leaves_nothing_and_remembers(data_dir: Path) -> None:
     assert processes_with(str(data_dir)) == []
 
 
+@pytest.mark.slow  # shorter: test_ports.py
 def test_two_demos_pick_different_ports_but_not_one_folder(data_dir: Path) -> None:
     first = start_demo(data_dir)
     try:

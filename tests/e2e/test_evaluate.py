@@ -62,6 +62,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow  # shorter: test_evaluation.py; naming itself is in test_analyze.py
 def test_clips_are_named_measured_and_shown(clips: Path, tmp_path: Path) -> None:
     answer = clipwatch("evaluate", clips, *WORDS, "--json", "--out", "out", cwd=tmp_path)
     assert answer.code == 0, answer.err
@@ -89,6 +90,7 @@ def test_too_few_clips_to_calibrate_on_are_told_before_anything_starts(clips: Pa
     assert not settings_file(models_dir(), "mini").exists()
 
 
+@pytest.mark.slow  # shorter: the unit tests of evaluation and temperature
 @pytest.mark.timeout(480)
 def test_enough_clips_calibrate_the_model_for_every_later_start(tmp_path: Path) -> None:
     """The words are the camera's: `--camera` takes them from the configuration."""

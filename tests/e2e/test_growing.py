@@ -21,6 +21,7 @@ def grown(told: list[Told]) -> list[Told]:
     return []
 
 
+@pytest.mark.slow  # shorter: test_watching.py in the browser
 def test_an_event_appears_with_its_first_snippet_and_grows_in_place(data_dir: Path) -> None:
     process, page = start_demo(data_dir)
     told: list[Told] = []

@@ -110,12 +110,14 @@ def undisturbed(recordings: list[Path], tmp_path_factory: pytest.TempPathFactory
     return asyncio.run(run_to_the_end(plan_for(tmp_path_factory.mktemp("calm") / "d", recordings)))
 
 
+@pytest.mark.slow  # shorter: each service is killed in its own test of tests/integration
 def test_the_undisturbed_run_records_events(undisturbed: Record) -> None:
     assert len(undisturbed.events) >= 2
     assert undisturbed.clips == len(undisturbed.snippets) >= 4
     assert all(not is_open for *_, is_open, _ in undisturbed.events)
 
 
+@pytest.mark.slow  # shorter: each service is killed in its own test of tests/integration
 @pytest.mark.parametrize("victim", ["motion", "classifier", "recorder", "redis"])
 async def test_one_killed_process_changes_nothing(
     victim: str, undisturbed: Record, recordings: list[Path], tmp_path: Path
@@ -123,6 +125,7 @@ async def test_one_killed_process_changes_nothing(
     assert await run_to_the_end(plan_for(tmp_path / "d", recordings), [victim], seed=1) == undisturbed
 
 
+@pytest.mark.slow  # shorter: each service is killed in its own test of tests/integration
 async def test_all_killed_one_after_the_other_change_nothing(
     undisturbed: Record, recordings: list[Path], tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_a_missing_camera_is_told_once_and_the_rest_goes_on(
     assert not (log.parent / "kept" / "redis").exists()
 
 
+@pytest.mark.slow  # shorter: test_motion_service.py edits the file
 def test_words_changed_in_the_file_act_with_no_restart(
     started: tuple[subprocess.Popen[bytes], Path], mariadb_url: str
 ) -> None:
@@ -90,6 +91,7 @@ def test_words_changed_in_the_file_act_with_no_restart(
     assert asked == [("a pedestrian",), ("a person",), ("an empty street",)]
 
 
+@pytest.mark.slow  # shorter: test_motion_service.py reads one and stays
 def test_recordings_that_are_read_once_leave_the_record_and_its_page_up(
     tmp_path: Path, redis_url: str
 ) -> None:

@@ -105,6 +105,7 @@ def test_snippets_become_labels_and_leave_the_stream(redis: Redis, start: Start)
     assert process.wait(timeout=30) == 0
 
 
+@pytest.mark.slow  # shorter: test_streams.py, in one process
 def test_a_poison_snippet_dies_alone(redis: Redis, start: Start) -> None:
     send(redis, 2)
     redis.xadd(SNIPPETS, {b"h": b"junk"})
@@ -142,6 +143,7 @@ def test_what_cannot_start_says_so_in_one_line(start: Start, tmp_path: Path) -> 
         assert "Traceback" not in log
 
 
+@pytest.mark.slow  # shorter: test_streams_faults.py, in one process
 def test_redis_that_restarts_is_waited_for(start: Start, own_redis: RedisServer) -> None:
     process = start(REDIS_URL=own_redis.url)
     client = Redis.from_url(own_redis.url)

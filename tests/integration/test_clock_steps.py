@@ -81,6 +81,7 @@ def wait_for_open_event(motion: Motion) -> str:
     return str(motion.cameras()["cam"]["open_event"])
 
 
+@pytest.mark.slow  # shorter: test_watcher.py keeps the wall clock of an event
 @pytest.mark.redis
 def test_events_go_on_and_end_whole_however_the_wall_clock_is_set(
     tmp_path: Path, redis_url: str, settable_clock: SettableClock, camera_url: str

@@ -45,6 +45,7 @@ def told(listener: Listener) -> list[str]:
     return [kind for kind in types if kind.startswith(("motion", "camera"))]
 
 
+@pytest.mark.slow  # shorter: test_gaps.py, in one process
 async def test_a_killed_motion_service_is_told_once_each_way_and_a_removed_camera_leaves(
     rig: Rig, video: Path, recorder: Recorder, broker: MosquittoServer
 ) -> None:

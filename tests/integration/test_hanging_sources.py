@@ -57,6 +57,7 @@ def trickler() -> Iterator[Trickler]:
     made.close()
 
 
+@pytest.mark.slow  # shorter: a silent camera in test_rtsp_sources.py
 def test_readers_that_hang_are_left_behind_and_bounded(trickler: Trickler, tmp_path: Path) -> None:
     with live_camera(tmp_path, deadline_s=0.1, url=f"http://127.0.0.1:{trickler.port}/video") as camera:
         left = camera.status.drops

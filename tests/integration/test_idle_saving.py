@@ -222,6 +222,7 @@ def side_by_side(
         yield awake, idle
 
 
+@pytest.mark.slow  # shorter: the same on recordings above
 @pytest.mark.rtsp
 @pytest.mark.timeout(240)
 def test_a_network_camera_that_sleeps_sees_what_one_that_is_awake_sees(
@@ -244,6 +245,7 @@ def test_a_network_camera_that_sleeps_sees_what_one_that_is_awake_sees(
     assert len(idle_said.header.pictures) == pytest.approx(len(awake_said.header.pictures), abs=2)
 
 
+@pytest.mark.slow  # shorter: the same on recordings above
 @pytest.mark.rtsp
 @pytest.mark.timeout(180)
 def test_a_network_camera_leaves_the_rest_of_groups_in_a_sure_event(

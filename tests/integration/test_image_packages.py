@@ -27,7 +27,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 LAST_STAGE = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
 SERVICES = ("motion", "classifier", "recorder")
-pytestmark = pytest.mark.timeout(600)  # the packages may come over a slow line
+pytestmark = [
+    pytest.mark.timeout(600),  # the packages may come over a slow line
+    pytest.mark.slow,  # shorter: import-linter's contract of the recorder, and what compose gives the services
+]
 LINKED_WITH = "torch"  # too large to be installed for a test
 MINI = Path(sys.prefix) / "share" / "clipwatch" / "models" / "mini"
 

@@ -92,9 +92,15 @@ def said(motion: Motion, text: str) -> bool:
     ("moment", "kind", "told", "told_after"),
     [
         ("start", "full", "the mark of a file cannot be written", "the mark of a file is written"),
-        ("start", "read-only", "the mark of a file cannot be written", "the mark of a file is written"),
+        pytest.param(
+            *("start", "read-only", "the mark of a file cannot be written", "the mark of a file is written"),
+            marks=pytest.mark.slow,
+        ),
         ("middle", "full", "no room: what Redis has is no longer kept", "stopped"),  # it makes room
-        ("middle", "read-only", "the outbox takes no more", "the outbox takes snippets again"),
+        pytest.param(
+            *("middle", "read-only", "the outbox takes no more", "the outbox takes snippets again"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_recording_waits_for_the_disk_and_is_read_to_its_end(
@@ -119,6 +125,7 @@ def test_a_recording_waits_for_the_disk_and_is_read_to_its_end(
     assert said(motion, told_after)
 
 
+@pytest.mark.slow  # shorter: test_journal.py
 def test_a_left_journal_on_a_full_disk_keeps_no_camera_from_running(
     rig: Rig, video: Path, small_disk: Path
 ) -> None:

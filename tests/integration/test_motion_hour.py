@@ -32,6 +32,7 @@ def resident_mib() -> float:
     return pages * resource.getpagesize() / 1024 / 1024
 
 
+@pytest.mark.slow  # shorter: the bounds of ring, tracks and outbox in the unit tests
 @pytest.mark.timeout(LIMIT_S + 60)
 def test_a_camera_that_runs_for_an_hour_grows_neither_in_memory_nor_in_threads(tmp_path: Path) -> None:
     crossing = range(30 * FPS, 38 * FPS)

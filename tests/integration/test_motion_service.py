@@ -177,6 +177,7 @@ def test_a_file_becomes_events_and_the_service_ends_by_itself(rig: Rig, video: P
     assert not list((rig.folder / "data" / "outbox").glob("*.snippet"))
 
 
+@pytest.mark.slow  # shorter: a service that stays reads a recording once
 @pytest.mark.redis
 def test_a_finished_file_is_not_read_again(rig: Rig, video: Path) -> None:
     rig.cameras(finite(video))
@@ -203,6 +204,7 @@ def test_a_service_that_stays_reads_a_recording_once_also_when_it_is_started_aga
     assert keys[1] == keys[0]
 
 
+@pytest.mark.slow  # shorter: kill -9 with an open event
 @pytest.mark.redis
 def test_kill_9_in_the_middle_of_a_file_loses_and_doubles_nothing(
     rig: Rig, video: Path, own_redis: RedisServer
@@ -279,6 +281,7 @@ def test_no_more_than_the_backlog_waits_in_redis(rig: Rig, video: Path) -> None:
     assert len(taken) >= 2
 
 
+@pytest.mark.slow  # shorter: test_recording_folders.py
 @pytest.mark.redis
 def test_bad_files_fail_alone_and_all_bad_files_fail_the_service(rig: Rig, video: Path) -> None:
     text = rig.folder / "notes.mp4"
@@ -296,6 +299,7 @@ def test_bad_files_fail_alone_and_all_bad_files_fail_the_service(rig: Rig, video
     assert "notes.mp4" in motion.log.read_text()
 
 
+@pytest.mark.slow  # shorter: test_recording_folders.py, in one process
 @pytest.mark.redis
 def test_a_folder_is_read_file_after_file_and_once(rig: Rig, video: Path) -> None:
     folder = rig.folder / "recordings"
@@ -318,6 +322,7 @@ def test_a_folder_is_read_file_after_file_and_once(rig: Rig, video: Path) -> Non
     assert keys_of(rig.redis_url) == before
 
 
+@pytest.mark.slow  # shorter: the unit tests of http/cameras.py
 @pytest.mark.redis
 def test_an_edited_camera_file_takes_effect_and_a_broken_edit_does_not(rig: Rig, video: Path) -> None:
     camera: dict[str, object] = {"url": str(video), "loop": True, "pace": "realtime"}
@@ -337,6 +342,7 @@ def test_an_edited_camera_file_takes_effect_and_a_broken_edit_does_not(rig: Rig,
     assert [key[2] for key in keys_of(rig.redis_url) if key[0] == snippet.header.event_id][-1]
 
 
+@pytest.mark.slow  # shorter: test_rtsp_sources.py, in one process
 @pytest.mark.redis
 @pytest.mark.rtsp
 def test_a_camera_that_freezes_and_dies_is_away_and_comes_back(
@@ -369,6 +375,7 @@ def test_a_camera_that_freezes_and_dies_is_away_and_comes_back(
     assert all(ends[-1] and not any(ends[:-1]) for ends in by_event.values())
 
 
+@pytest.mark.slow  # shorter: the unit tests of http/cameras.py
 @pytest.mark.redis
 def test_labels_changed_by_http_are_in_the_next_snippet_of_an_open_event_and_last(
     rig: Rig, video: Path

@@ -134,7 +134,11 @@ async def test_a_feed_does_not_read_all_that_is_dated_ahead_again_and_again(data
 
 
 @pytest.mark.parametrize(
-    ("n_before", "step_s"), [*((1, step_s) for step_s in STEPS_S), (2 * EVENTS_AT_ONCE + 10, -YEAR_S)]
+    ("n_before", "step_s"),
+    [
+        *((1, step_s) for step_s in STEPS_S),
+        pytest.param(2 * EVENTS_AT_ONCE + 10, -YEAR_S, marks=pytest.mark.slow),
+    ],
 )
 async def test_the_index_takes_every_picture_however_the_clock_is_set(
     database: Database, tmp_path: Path, n_before: int, step_s: float

@@ -123,7 +123,7 @@ async def settled(redis: Redis, limit_s: float = 60) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.slow)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/clipwatch.db"
@@ -210,6 +210,7 @@ async def test_database_that_goes_away_costs_no_message(
     assert "the database is back" in recorder.log
 
 
+@pytest.mark.slow  # shorter: a database that goes away costs no message
 async def test_stop_while_the_database_is_away_leaves_the_message(
     recorder: Recorder, redis: Redis, own_mariadb: MariaDBServer
 ) -> None:
@@ -226,6 +227,7 @@ async def test_stop_while_the_database_is_away_leaves_the_message(
     assert httpx.get(f"{recorder.url}/api/stats").json()["events"] == 1
 
 
+@pytest.mark.slow  # shorter: a stop while the database is away
 async def test_a_stop_while_another_program_holds_the_lock_is_in_time_and_charges_nothing(
     recorder: Recorder, redis: Redis
 ) -> None:
@@ -249,6 +251,7 @@ async def test_a_stop_while_another_program_holds_the_lock_is_in_time_and_charge
     assert "the drain ran out" not in recorder.log
 
 
+@pytest.mark.slow  # shorter: test_stop.py
 async def test_a_stop_at_any_moment_of_the_start_ends_with_0(recorder: Recorder, redis: Redis) -> None:
     for event in range(5):
         await send(redis, Said(event=event))
@@ -312,6 +315,7 @@ async def test_event_without_its_clip_is_recorded_all_the_same(recorder: Recorde
     assert counted == {"none": 1, "gone": 1, "broken": 1}
 
 
+@pytest.mark.slow  # shorter: many recorders agree in test_recorder_record.py
 async def test_two_recorders_share_the_work(
     recorder: Recorder, redis: Redis, mariadb_url: str, tmp_path: Path
 ) -> None:
@@ -554,6 +558,7 @@ async def test_openweather_gives_weather_and_its_key_is_in_no_log(recorder: Reco
     assert KEY not in recorder.log + metrics
 
 
+@pytest.mark.slow  # shorter: OpenWeather's, and the unit tests of weather
 async def test_weather_comes_later_and_only_where_there_is_a_place(
     recorder: Recorder, redis: Redis, meteo: Meteo
 ) -> None:

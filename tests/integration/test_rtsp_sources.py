@@ -172,6 +172,7 @@ def test_nothing_fires_before_a_returned_camera_has_a_baseline(rtsp_server: Star
     assert newest.event_started_at.timestamp() >= first_frame_s + 0.7  # WARM_UP_S, and the look that told us
 
 
+@pytest.mark.slow  # shorter: a silent camera is away
 def test_a_frozen_camera_is_away_and_does_not_hold_up_another(rtsp_server: Start, tmp_path: Path) -> None:
     frozen, healthy = rtsp_server(), rtsp_server()
     (tmp_path / "a").mkdir()
@@ -191,7 +192,7 @@ def test_a_frozen_camera_is_away_and_does_not_hold_up_another(rtsp_server: Start
         first.wait_for_state("running")
 
 
-@pytest.mark.parametrize("transport", ["tcp", "udp"])
+@pytest.mark.parametrize("transport", ["tcp", pytest.param("udp", marks=pytest.mark.slow)])
 def test_a_silent_camera_is_away_after_read_s(rtsp_server: Start, tmp_path: Path, transport: str) -> None:
     server, read_s = rtsp_server(), 5.0
     with live_camera(tmp_path, deadline_s=read_s, url=server.url(), transport=transport) as camera:

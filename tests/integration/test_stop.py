@@ -134,7 +134,9 @@ def test_a_stop_while_python_imports_ends_with_0(
     assert log.read_text() == "", "it was stopped too late to show anything"
 
 
-@pytest.mark.parametrize("further_cpu_s", [0, 3, 6])
+@pytest.mark.parametrize(
+    "further_cpu_s", [pytest.param(0, marks=pytest.mark.slow), 3, pytest.param(6, marks=pytest.mark.slow)]
+)
 def test_a_stop_while_the_model_loads_and_is_tried_ends_with_0(
     redis: Redis, start: Service, log: Path, further_cpu_s: float
 ) -> None:

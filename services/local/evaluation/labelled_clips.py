@@ -14,12 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.motion.sources.probe import VIDEO_SUFFIXES
 from shared.errors import ConfigError
 
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mkv", ".mov", ".avi", ".ts", ".mts", ".m2ts", ".webm", ".mpg", ".mpeg"),
-    *(".wmv", ".flv", ".3gp", ".h264", ".h265", ".hevc"),
-)
+CLIP_SUFFIXES = VIDEO_SUFFIXES | {
+    ".mts",
+    ".h264",
+    ".h265",
+    ".hevc",
+}  # camcorders, and streams without a container
 LISTS = ("labels.csv", "labels.tsv")
 NOTHING_WORDS = frozenset({"", "nothing", "none", "empty", "background", "-"})
 MAX_CLIPS = 100_000
@@ -51,7 +54,7 @@ def read_folder(folder: Path, labels: Sequence[str]) -> tuple[LabelledClip, ...]
     if lists:
         return _listed(folder, lists[0], labels)
     files = sorted(
-        path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
+        path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in CLIP_SUFFIXES
     )
     if not files:
         raise ConfigError(f"{folder}: holds no video files; wanted clips such as {folder.name}/a dog/1.mp4")

@@ -53,8 +53,8 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from torch.utils.flop_counter import FlopCounterMode
 
-from services.classifier.app import Classifier, ClassifierMetrics
 from services.classifier.devices.choice import DeviceChoice, Dtype, choose
+from services.classifier.metrics import ClassifierMetrics
 from services.classifier.model.open_clip.gpus import probe_hardware
 from services.classifier.model.open_clip.loading import load_model
 from services.classifier.model.open_clip.model import OpenClipModel
@@ -65,6 +65,7 @@ from services.classifier.model.speed_trial import speed_trials
 from services.classifier.port import ModelFacts
 from services.classifier.process import keep_memory, tune
 from services.classifier.settings import ClassifierSettings
+from services.classifier.snippets import Classifier
 from services.classifier.weights.names import resolve_model
 from services.local.launcher.redis_server import prepare_redis
 from shared.clock import uuid7

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from services.classifier.app import SERVICE, Engine, check, serve
+from services.classifier.app import SERVICE, check, serve
 from services.classifier.devices.choice import DeviceChoice, Gpu, Hardware
+from services.classifier.model.engine import Engine
 from services.classifier.port import DeviceLost
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights.names import ModelReference

@@ -15,7 +15,7 @@ import pytest
 import redis
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
-from services.classifier.app import ClassifierMetrics
+from services.classifier.metrics import ClassifierMetrics
 from services.motion.metrics import MotionMetrics
 from shared.contract import LABELS
 from tests.integration.test_recorder_service import Recorder

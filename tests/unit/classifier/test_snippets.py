@@ -20,9 +20,11 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from services.classifier.app import MULTIPLE, Classifier, ClassifierMetrics, chunk_sizes
+from services.classifier.metrics import ClassifierMetrics
+from services.classifier.model.batching import MULTIPLE, chunk_sizes
 from services.classifier.model.preprocess import REASONS
 from services.classifier.settings import ClassifierSettings
+from services.classifier.snippets import Classifier
 from shared.contract import CLASSIFIERS, LABELS, SNIPPETS, LabelsMessage, SnippetMessage
 from shared.streams.consumer import Consumer
 from shared.streams.outcomes import Dead, Delivery, Done, Outcome

@@ -1,4 +1,4 @@
-"""The motion service, put together: cameras in, snippets in Redis out. Everything is built here.
+"""The motion service, put together: cameras in, snippets for Redis out. Everything is built here.
 
 camera threads --> outbox on disk --> publisher --> Redis --receipts--> what is recorded leaves the disk
 """

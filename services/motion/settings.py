@@ -1,4 +1,4 @@
-"""What the motion service reads from its environment. What a camera may set stands in the camera file."""
+"""The settings of the motion service, from its environment. Settings of a camera are in the camera file."""
 
 from __future__ import annotations
 

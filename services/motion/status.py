@@ -1,4 +1,4 @@
-"""What a camera says of itself: for GET /api/cameras, the launcher's progress bar, and the metrics."""
+"""The state of a camera: for GET /api/cameras, the launcher's progress bar, and the metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ State = Literal["connecting", "running", "away", "ended", "failed"]
 
 @dataclass(slots=True)
 class CameraStatus:
-    """Written by the camera's own threads, read by anyone; every field is a single value."""
+    """Written by the camera's threads, read by any thread; every field is a single value."""
 
     id: str
     url: str
@@ -40,7 +40,7 @@ class CameraStatus:
     away_since_s: float | None = None
 
     def become(self, state: State) -> None:
-        """Change the state. What was said of the state before ends with it, once pictures come."""
+        """Change the state; once pictures come, what was said of the earlier state is cleared."""
         if state == "running" and self.state != "running":
             self.last_error = self.message = ""
         self.state = state
@@ -61,7 +61,7 @@ class CameraStatus:
 
     @property
     def decoded_share(self) -> float:
-        """Which share of the frames was decoded since the start, 0..1."""
+        """The share of frames that were decoded since the start, 0..1."""
         return 1.0 if self.n_frames == 0 else self.n_frames / (self.n_frames + self.n_skipped)
 
     def as_json(self) -> dict[str, Any]:  # Any: JSON

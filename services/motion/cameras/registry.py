@@ -1,4 +1,4 @@
-"""The camera file in force: follows it, changes it, and applies each version of it to the workers once."""
+"""Keeps to the camera file: follows it, changes it, and applies each version to the workers once."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ log = get_logger(__name__)
 
 
 class Workers(Protocol):
-    """Who runs the cameras."""
+    """What runs the cameras."""
 
     def change(self, cameras: dict[str, Camera]) -> None:
         """Run exactly these cameras, with these settings."""
 
 
 def enabled(version: CameraFileVersion) -> dict[str, Camera]:
-    """Return the cameras that are to run."""
+    """Return the cameras that shall run."""
     return {camera.id: camera for camera in version.cameras.cameras if camera.enabled}
 
 
 class CameraRegistry:
-    """Which cameras there are, and with which settings. The file is told apart by its bytes, not by its time."""
+    """Which cameras there are, with which settings. A version is known by the file's bytes, not by its time."""
 
     def __init__(self, store: CameraFileStore, workers: Workers, version: CameraFileVersion) -> None:
         self._store = store
         self._workers = workers
-        self._lock = asyncio.Lock()  # one change at a time, and none before the workers are there
+        self._lock = asyncio.Lock()  # one change at a time
         self._begun = asyncio.Event()
         self._seen: tuple[int, int, int] | None = None
-        self._told: tuple[int, int, int] | None = None  # the file whose faults were told
+        self._logged: tuple[int, int, int] | None = None  # the file whose faults were logged
         self.version = version
 
     def begin(self) -> None:
-        """The workers run: versions may be applied."""
+        """Allow versions to be applied: the workers run."""
         self._begun.set()
 
     @property
@@ -51,7 +51,7 @@ class CameraRegistry:
         return next((camera for camera in self.version.cameras.cameras if camera.id == camera_id), None)
 
     async def follow(self) -> None:
-        """Apply the file if somebody else changed it; a broken one is told once and changes nothing."""
+        """Apply the file if somebody else changed it; a broken one changes nothing and is logged once."""
         if not self._begun.is_set():
             return
         async with self._lock:
@@ -61,11 +61,11 @@ class CameraRegistry:
             try:
                 version = await asyncio.to_thread(self._store.read)
             except ConfigError as exc:
-                if stamp != self._told:
+                if stamp != self._logged:
                     log.error(
                         "the camera file has faults, the settings stay as they were", faults=redact(str(exc))
                     )
-                self._told = stamp  # read again all the same: it may be the disk's fault, and pass
+                self._logged = stamp  # it is read again all the same: the disk may be at fault
                 return
             self._seen = stamp
             await self._apply(version)
@@ -73,7 +73,7 @@ class CameraRegistry:
     async def change(
         self, camera_id: str, values: Values, if_revision: str | None = None
     ) -> CameraFileVersion:
-        """Change a camera in the file and apply it at once; raises what CameraFileStore.change raises."""
+        """Change a camera in the file and apply that at once; raises what CameraFileStore.change raises."""
         await self._begun.wait()
         async with self._lock:
             version = await asyncio.to_thread(self._store.change, camera_id, values, if_revision)

@@ -47,7 +47,7 @@ class CameraWorker:
             is_stopping=self._stop.is_set,
         )
         self._is_too_rare = False  # pictures come too rarely to tell motion
-        self._idler: Idler | None = None  # of the stream that is looked at; None: all of it is decoded
+        self._idler: Idler | None = None  # of the detector's stream; None: all of it is decoded
         self._thread = threading.Thread(target=self._run, name=f"camera {camera.id}", daemon=True)
         self._clip_facts: StreamFacts | None = (
             None  # of the clips' stream, when motion is detected in another
@@ -137,7 +137,7 @@ class CameraWorker:
         )
 
     def _peek(self, watcher: EventWatcher, frame: Frame) -> None:
-        """Look at a key frame for which the camera was not woken."""
+        """Run the detector on a key frame of an idle camera; end the idling when it shows anything."""
         if self._idler is None:
             return
         self._configure(self._idler)

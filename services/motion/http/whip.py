@@ -11,7 +11,7 @@ from services.motion.sources.webrtc.peer import MAX_SDP_BYTES, BadDescription
 from services.motion.sources.webrtc.whip import Door
 from shared.http_api import ApiFault, bounded_body, documented
 
-# a page of another origin may publish: the token is what protects, and no cookie is looked at
+# pages of other origins may publish: the token protects, and cookies are ignored
 _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "POST, DELETE, OPTIONS",
@@ -22,7 +22,7 @@ _Token = Annotated[str, Query(description="the camera's token, where no Authoriz
 
 
 def add_whip_routes(app: FastAPI, find_door: Callable[[str], Door | None]) -> None:
-    """Let publishers in; `find_door` gives the door of a camera, None when it has none."""
+    """Add the routes; `find_door` returns where a camera's publisher connects, None for a camera that has none."""
 
     def admitted(camera: str, request: Request, token: str) -> Door:
         door = find_door(camera)

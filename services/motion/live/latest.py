@@ -1,7 +1,7 @@
-"""Hands each camera's newest look to whoever watches it. Knows no WebRTC and no HTTP.
+"""Hands each camera's newest frame, with what the detector found in it, to its viewers. Knows no WebRTC and no HTTP.
 
-A camera's thread calls `show` after every look. While nobody watches that is one comparison, and nothing is kept or
-converted. Those who watch get the newest look, however slow they are; what they missed is gone.
+A camera's thread calls `show` for each frame that the detector saw. Without viewers that costs one comparison, and
+nothing is kept or converted. A viewer always gets the newest frame; a slow one misses the frames between.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from services.motion.media.jpeg import FramePictures
 from shared.errors import Transient
 
 VIEWERS_MAX = 32  # of all cameras together, unless LIVE_VIEWERS_MAX says otherwise
-PICTURE_PX = 960  # longest side of what people are shown
+PICTURE_PX = 960  # longest side of a viewer's picture
 
 
 class TooManyViewers(Transient):
-    """As many watch as may."""
+    """There are as many viewers as LIVE_VIEWERS_MAX allows."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveFrame:
-    """One look of a camera's detector: what it saw, what it said, and what it knows of the scene since."""
+    """A frame that the detector saw, what it found there, and what it knows of the scene since."""
 
     number: int
     frame: Frame
@@ -37,14 +37,14 @@ class LiveFrame:
 
 @dataclass(slots=True)
 class ViewerSlot:
-    """One who watches, in one event loop."""
+    """The place of one viewer, in one event loop."""
 
     _view: LiveView
     _loop: asyncio.AbstractEventLoop
     _came: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def next(self, within_s: float) -> LiveFrame | None:
-        """Return the newest look that this viewer has not had yet; None when none comes in time."""
+        """Return the newest frame that this viewer has not had yet; None when none comes in time."""
         try:
             async with asyncio.timeout(within_s):
                 await self._came.wait()
@@ -54,13 +54,13 @@ class ViewerSlot:
         return self._view.newest
 
     def call(self) -> None:
-        """Say that there is a new look; from any thread."""
-        with contextlib.suppress(RuntimeError):  # its loop was closed: it is about to leave
+        """Announce a new frame; from any thread."""
+        with contextlib.suppress(RuntimeError):  # its loop was closed: the viewer is about to leave
             self._loop.call_soon_threadsafe(self._came.set)
 
 
 class LiveView:
-    """The newest look of one camera, kept only while somebody watches."""
+    """The live view of one camera: its newest frame, kept only while somebody watches."""
 
     def __init__(self, views: LiveViews) -> None:
         self._views = views
@@ -75,7 +75,7 @@ class LiveView:
         return bool(self._slots)
 
     def show(self, frame: Frame, motion: Motion, scene: DetectorState | None) -> None:
-        """Show a look to those who watch; from the camera's thread."""
+        """Show a frame to the viewers; from the camera's thread."""
         if not self._slots:
             return
         with self._lock:
@@ -102,7 +102,7 @@ class LiveView:
             self._views.give_back()
 
     def jpeg(self, latest: LiveFrame) -> bytes:
-        """Return `look` as a JPEG, made once for all who watch. Takes a few ms: call it in a thread."""
+        """Return `latest` as a JPEG, made once for all viewers. Takes a few ms: call it in a thread."""
         known = self._jpeg
         if known is not None and known[0] == latest.number:
             return known[1]
@@ -114,7 +114,7 @@ class LiveView:
 
 
 class LiveViews:
-    """The views of all cameras: as many as the camera file names, and they outlive the workers behind them."""
+    """The live views of all cameras in the camera file; they outlive the cameras' workers."""
 
     def __init__(self, n_slots: int = VIEWERS_MAX) -> None:
         self.n_slots = n_slots

@@ -1,7 +1,7 @@
 """Shows cameras to browsers by WebRTC: the sending side of WHEP (draft-ietf-wish-whep), by aiortc. Knows no HTTP.
 
-A viewer is given the looks of the detector, scaled, and coded for him alone in threads of his event loop; a camera's
-clips stay as the camera coded them. Everything runs in one loop beside HTTP and the cameras, made for the first viewer.
+A viewer gets the frames that the detector saw, scaled, and encoded for that viewer alone in threads of the event loop;
+clips stay as the camera encoded them. All of it runs in one loop, which is made for the first viewer.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from services.motion.media.rendering import Renderer
 from services.motion.sources.webrtc.ice import PeerNetwork, require_candidates
 from services.motion.sources.webrtc.peer import CLOSE_S, FAULTS, NEGOTIATE_S, BadDescription, Loop, brief
 
-UNCONNECTED_S = 30.0  # a viewer that has an answer and does not connect gives its slot back
+UNCONNECTED_S = 30.0  # a viewer that does not connect this long after the answer gives its slot back
 ASK_S = 1.0
 SHORTEST_S = 0.04  # between two frames: aiortc's encoders count in steps of 1/30 s
-LONGEST_S = 3600.0  # a camera that was away longer goes on as if it had not been
+LONGEST_S = 3600.0  # a camera that was away for longer goes on as if it had not been away
 _CLOCK = Fraction(1, 90_000)
 
 
 @dataclass(frozen=True, slots=True)
 class IceServers:
-    """STUN and TURN servers for viewers that are not on this network; none: our own addresses are enough."""
+    """STUN and TURN servers, for viewers outside this network; without them viewers need a way to our own addresses."""
 
     urls: tuple[str, ...] = ()
     username: str | None = None
@@ -55,29 +55,32 @@ class IceServers:
 
 
 class LiveTrack(MediaStreamTrack):
-    """The looks of a viewer as a video track. It stands still while its camera is away."""
+    """A viewer's frames as a video track. It stands still while the camera is away."""
 
     kind = "video"
 
     def __init__(self, slot: ViewerSlot) -> None:
         super().__init__()
         self._slot = slot
-        self._taken_s: float | None = None  # when the last frame was taken, epoch seconds
+        self._taken_s: float | None = None  # capture time of the last frame, epoch seconds
         self._sent_s = 0.0  # its time in the stream
 
     async def recv(self) -> VideoFrame:
         while self.readyState == "live":
             latest = await self._slot.next(ASK_S)
-            if latest is None or not self._passes(latest.frame.t_s):
+            if latest is None or not self._is_sent(latest.frame.t_s):
                 continue
             frame = await asyncio.to_thread(shown, latest)
             frame.pts, frame.time_base = round(self._sent_s / _CLOCK), _CLOCK
             return frame
         raise MediaStreamError
 
-    def _passes(self, t_s: float) -> bool:
-        """Let a frame of `t_s` pass, unless it comes too soon after the last. Frames keep the distances that they were
-        taken at, by which a page finds what is said of each; where a camera's clock was set back, they do not."""
+    def _is_sent(self, t_s: float) -> bool:
+        """Return whether the frame of `t_s` is sent: not when it comes too soon after the last one.
+
+        Frames keep the distances of their capture times, by which the page matches boxes to frames, except where a
+        camera's clock was set back.
+        """
         step_s = 0.0 if self._taken_s is None else t_s - self._taken_s
         if self._taken_s is not None and 0 <= step_s < SHORTEST_S:
             return False
@@ -87,9 +90,9 @@ class LiveTrack(MediaStreamTrack):
 
 
 def shown(latest: LiveFrame) -> VideoFrame:
-    """Return a copy of the shown picture for an encoder: 4:2:0, even sides, at most PICTURE_PX long.
+    """Return a copy of the picture for an encoder: 4:2:0, even sides, at most PICTURE_PX long.
 
-    In BT.601, limited range: aiortc's streams say nothing of their colour, and browsers take WebRTC's for that.
+    It is in BT.601, limited range: aiortc's streams do not state their colour, and browsers assume that one for WebRTC.
     """
     frame = latest.frame
     scale = min(1.0, PICTURE_PX / max(frame.format.size))
@@ -108,7 +111,7 @@ class _Viewer:
 
 
 class WhepSender:
-    """Who watches by WebRTC. As many as LiveViews has slots."""
+    """Sends live video to its viewers: as many as LiveViews has slots."""
 
     def __init__(
         self, ice: IceServers, find_view: Callable[[str], LiveView], network: PeerNetwork | None = None
@@ -126,17 +129,20 @@ class WhepSender:
         return len(self._viewers)
 
     async def offer(self, camera: str, sdp: str) -> tuple[str, str]:
-        """Return our answer and the name of the session. Raises BadDescription, TooManyViewers, TimeoutError."""
+        """Admit a viewer; return our answer and the session's name.
+
+        Raises BadDescription, TooManyViewers, TimeoutError.
+        """
         with self._lock:
             if self._is_closed:
                 raise BadDescription("the service is being stopped")
             self._loop = self._loop or Loop("live view", self._network)
-            future = self._loop.submit(self._let_in(camera, sdp))
+            future = self._loop.submit(self._admit(camera, sdp))
         try:
             async with asyncio.timeout(NEGOTIATE_S + CLOSE_S):
                 return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            if self._is_closed:  # its loop was stopped, and with it what was asked of it
+            if self._is_closed:  # the loop was stopped, and the request with it
                 raise BadDescription("the service is being stopped") from None
             raise
 
@@ -145,21 +151,21 @@ class WhepSender:
         with self._lock:
             if self._loop is None:
                 return False
-            future: concurrent.futures.Future[bool] = self._loop.submit(self._let_out(camera, session))
+            future: concurrent.futures.Future[bool] = self._loop.submit(self._end_session(camera, session))
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Send everybody away; nobody is let in any more."""
+        """End all sessions and admit no more."""
         with self._lock:
             self._is_closed = True
             loop, self._loop = self._loop, None
         if loop is None:
             return
         with contextlib.suppress(TimeoutError):
-            loop.call(self._let_all_out(), CLOSE_S)
+            loop.call(self._end_all(), CLOSE_S)
         loop.close()
 
-    async def _let_in(self, camera: str, sdp: str) -> tuple[str, str]:
+    async def _admit(self, camera: str, sdp: str) -> tuple[str, str]:
         with contextlib.ExitStack() as stack:
             slot = stack.enter_context(self._find_view(camera).slot())
             connection = RTCPeerConnection(self._ice.configuration())
@@ -173,11 +179,11 @@ class WhepSender:
         session = secrets.token_hex(16)
         self._viewers[session] = viewer
         connection.on("connectionstatechange", lambda: _note(viewer))
-        viewer.watch = asyncio.create_task(self._see_off(session, viewer), name="viewer")
+        viewer.watch = asyncio.create_task(self._wait_for_end(session, viewer), name="viewer")
         return self._network.describe(answer), session
 
-    async def _see_off(self, session: str, viewer: _Viewer) -> None:
-        """Wait until the viewer has left, or does not come; then give its slot back."""
+    async def _wait_for_end(self, session: str, viewer: _Viewer) -> None:
+        """Wait until the viewer has left, or has not connected in time; then give its slot back."""
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(UNCONNECTED_S):
@@ -189,7 +195,7 @@ class WhepSender:
             self._viewers.pop(session, None)
             await viewer.connection.close()
 
-    async def _let_out(self, camera: str, session: str) -> bool:
+    async def _end_session(self, camera: str, session: str) -> bool:
         viewer = self._viewers.get(session)
         if viewer is None or viewer.camera != camera:
             return False
@@ -198,7 +204,7 @@ class WhepSender:
             await viewer.watch
         return True
 
-    async def _let_all_out(self) -> None:
+    async def _end_all(self) -> None:
         viewers = list(self._viewers.values())
         for viewer in viewers:
             viewer.left.set()

@@ -1,4 +1,4 @@
-"""Makes snippets of orders and puts them into the outbox: files at once, cameras in a thread of their own."""
+"""Makes the snippets of a camera and puts them into the outbox: at once for a file, in a thread for a live camera."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ log = get_logger(__name__)
 
 WAITING_JOBS = 4  # snippets of a camera that wait to be made; the detector waits when there are more
 STOPPING_S = 2.0  # a camera that stops waits this long for a place among them
-FAST_ENTRIES = 64  # a file read as fast as possible waits while this many snippets are on disk
+FAST_ENTRIES = 64  # a file that is read as fast as possible waits while this many snippets are on disk
 
 
 @dataclass(frozen=True, slots=True)
 class SnippetJob:
-    """A snippet to make; `journal` goes when it is in the outbox. `clip_facts`: of `packets`, when the frames that
-    were looked at are of a smaller stream.
+    """A snippet to make; its journal is deleted once it is in the outbox.
+
+    `clip_facts` describes `packets` when the detector's frames came from a smaller stream.
     """
 
     request: SnippetRequest
@@ -52,10 +53,10 @@ class SnippetMaker:
     _thread: threading.Thread | None = None
 
     def take(self, job: SnippetJob) -> None:
-        """Make the snippet now (lossless), or hand it to the thread; waits when too many wait there.
+        """Make the snippet now (lossless), or hand it to the thread; waits while too many wait there.
 
         The wait does not beat: the thread does, with each snippet that it makes. While the camera stops, the wait
-        ends after `stopping_s`; what was not made by then stays in its journal.
+        ends after `stopping_s`; a snippet that was not made by then stays in its journal.
         """
         if self.is_lossless:
             self._make_safely(job)
@@ -67,13 +68,13 @@ class SnippetMaker:
             stopping_since_s = stopping_since_s or time.monotonic()
             if time.monotonic() - stopping_since_s > self.stopping_s:
                 self.status.drop("not_made")
-                self._tell_loss(job, "the camera stopped before its turn came")
+                self._log_loss(job, "the camera stopped before its turn came")
                 if job.journal is not None:
                     job.journal.close()
                 return
 
     def _hand_over(self, job: SnippetJob) -> bool:
-        """Put `job` into the queue; False when there was no room for a while."""
+        """Put `job` into the queue; return False when there was no room for half a second."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._work, name=f"make {self.status.id}", daemon=True)
             self._thread.start()
@@ -100,7 +101,7 @@ class SnippetMaker:
             self.status.beat()
 
     def _make_safely(self, job: SnippetJob) -> None:
-        """Make a snippet; whatever goes wrong costs this one, is told and counted, and not the thread."""
+        """Make a snippet; a bug costs this one only, is logged and counted, and does not end the thread."""
         facts = {
             "camera": self.status.id,
             "event_id": job.request.event_id,
@@ -119,7 +120,7 @@ class SnippetMaker:
             media, snippet = make_messages(request, job.packets, self.secret)
         except Permanent as exc:
             self.status.drop("no_clip")
-            self._tell_loss(job, str(exc))
+            self._log_loss(job, str(exc))
             self._forget(job)
             return
         if not self._put(lambda: self.outbox.put(media, snippet)):
@@ -138,7 +139,7 @@ class SnippetMaker:
             took_ms=round((time.monotonic() - began) * 1000),
         )
 
-    def _tell_loss(self, job: SnippetJob, error: str) -> None:
+    def _log_loss(self, job: SnippetJob, error: str) -> None:
         log.error(
             "a snippet could not be made",
             camera=self.status.id,
@@ -149,7 +150,7 @@ class SnippetMaker:
 
     @staticmethod
     def _forget(job: SnippetJob) -> None:
-        """Delete the job's journal: its snippet is in the outbox, or was counted as lost."""
+        """Delete the job's journal: the snippet is in the outbox, or was counted as lost."""
         if job.journal is not None:
             job.journal.delete()
 
@@ -182,8 +183,10 @@ class SnippetMaker:
                 return True
 
     def wait_for_room(self) -> None:
-        """Hold a fast file back while much waits on disk. It beats: Redis may be away, and the publisher beats for
-        itself and ends the service when it fails.
+        """Hold a fast file back while much waits on disk.
+
+        It beats meanwhile, since Redis may be away; the publisher has a beat of its own, and ends the service when it
+        fails.
         """
         while not self.is_stopping() and not self.outbox.wait_until_fewer(FAST_ENTRIES, 0.5):
             self.status.beat()

@@ -1,4 +1,4 @@
-"""Makes the two messages of a snippet out of packets and chosen moments."""
+"""Makes the two messages of a snippet from its packets and the chosen moments."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from shared.contract import (
     SnippetMessage,
 )
 
-NEAR_S = 0.5  # two streams of one camera were encoded apart: their pictures of a moment arrive that far apart at most
+NEAR_S = 0.5  # a camera encodes its streams apart: their pictures of one moment differ by no more than this
 
 
 def utc_of(t_s: float) -> datetime:
@@ -43,19 +43,19 @@ def utc_of(t_s: float) -> datetime:
 
 
 def shown_at(request: SnippetRequest, t_s: float) -> datetime:
-    """Return what people are shown for `t_s` of the stream."""
+    """Return the time that people see for `t_s` of the stream."""
     return utc_of(t_s + request.wall_offset_s)
 
 
 def media_key(secret: bytes, event_id: str, snippet: int) -> str:
-    """Return 128 bits that nobody guesses without `secret`, and that a second making of the snippet gets again."""
+    """Return 128 bits that nobody can guess without `secret`; the same snippet always gets the same."""
     return hmac.new(secret, f"{event_id}|{snippet}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def make_messages(
     request: SnippetRequest, packets: Sequence[Packet], secret: bytes
 ) -> tuple[MediaMessage, SnippetMessage]:
-    """Return what the outbox takes. Raises Permanent when the packets make no clip."""
+    """Return the messages of a snippet. Raises Permanent when its packets make no clip."""
     clip = make_clip(request.facts, packets, request.piece.starts_s)
     infos, jpegs, thumbnail = _pictures(request)
     return (
@@ -67,11 +67,11 @@ def make_messages(
 def with_pictures_of(
     request: SnippetRequest, facts: StreamFacts, packets: Sequence[Packet]
 ) -> SnippetRequest:
-    """Return `wanted` with the frames of `packets` that are nearest to its moments, and the boxes scaled to them.
+    """Return `request` with the frames of `packets` that are nearest to its moments, and the boxes scaled to them.
 
-    The moments are of a smaller stream of the same camera; both streams' times are by one clock. Decodes the
-    whole snippet once. A moment that has no frame within NEAR_S keeps its small one. Of large frames only as many
-    moments are kept, the best, as MOMENTS_MAX_BYTES holds.
+    The moments come from a smaller stream of the same camera; the times of both streams are by one clock. The whole
+    snippet is decoded once. A moment without a frame within NEAR_S keeps its small frame. Of large frames only the
+    best moments are kept, as many as MOMENTS_MAX_BYTES holds.
     """
     limit = max(2, MOMENTS_MAX_BYTES // max(1, facts.width * facts.height * 3 // 2))
     best_first = sorted(request.moments, key=lambda moment: -moment.quality)[:limit]
@@ -90,7 +90,7 @@ def with_pictures_of(
 
 
 def _moved(moment: Moment[Frame], frame: Frame) -> Moment[Frame]:
-    """Return `moment` shown by `frame`, which has another size."""
+    """Return `moment` with `frame`, which has another size."""
     across = frame.width / moment.frame.width
     down = frame.height / moment.frame.height
     blobs = tuple(

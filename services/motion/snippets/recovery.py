@@ -24,8 +24,10 @@ log = get_logger(__name__)
 
 @dataclass(slots=True)
 class Recovery:
-    """The journals that were there before any camera began. One that the disk or a full outbox hinders is kept, told
-    and counted once, and tried again; none of them keeps a camera from starting.
+    """The journals that were there before any camera began.
+
+    One that cannot be recovered because of the disk or a full outbox is logged and counted once, kept, and tried again.
+    None of them keeps a camera from starting.
     """
 
     folder: Path
@@ -33,20 +35,20 @@ class Recovery:
     secret: bytes
     metrics: MotionMetrics
     _left: dict[Path, bool] = field(default_factory=dict)  # path: whether it is the last of its event
-    _told: set[Path] = field(default_factory=set)
-    is_begun: bool = False  # they were tried once
+    _logged: set[Path] = field(default_factory=set)
+    is_begun: bool = False  # each was tried once
 
     def find(self) -> int:
-        """Note which journals there are and return how many. Call it before cameras start: they begin new ones."""
+        """Note which journals there are and return how many. Call it before cameras start and begin new ones."""
         headers = find_journals(self.folder)
         last = {header.event_id: header.snippet for _, header in headers}
         self._left = {path: last[header.event_id] == header.snippet for path, header in headers}
         return len(self._left)
 
     def recover(self) -> bool:
-        """Put the snippet of every journal into the outbox; tell whether none is left."""
+        """Put the snippet of every journal into the outbox; return whether none is left."""
         for path, is_last in list(self._left.items()):
-            if self.outbox.is_refusing:  # looking at it would be in vain
+            if self.outbox.is_refusing:  # rebuilding it would be in vain
                 self._keep(path, "the outbox takes nothing")
                 continue
             work = partial(self._recover, path, is_last)
@@ -79,9 +81,9 @@ class Recovery:
         )
 
     def _keep(self, path: Path, error: str) -> None:
-        if path in self._told:
+        if path in self._logged:
             return
-        self._told.add(path)
+        self._logged.add(path)
         self.metrics.journals.labels("kept").inc()
         log.error("an interrupted event stays in its journal for now", journal=path.name, error=error)
 

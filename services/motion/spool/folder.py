@@ -13,22 +13,22 @@ from shared.logs import get_logger
 
 log = get_logger(__name__)
 
-# What passes without anybody changing a setting: no space, a disk that fails, one that was made read-only for that.
+# Faults that may pass without a changed setting: no space, or a disk that fails or is read-only because it failed.
 _PASSING = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 )
 
 
 def is_short_of_means(exc: BaseException) -> bool:
-    """Whether what an error came of is the machine's want of file descriptors or memory, and no fault of a file."""
+    """Whether an error was caused by a lack of file descriptors or memory, and not by a file."""
     cause = exc.__cause__
     return isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def prepare_folder(path: Path) -> Path:
-    """Make `path` and see whether it can be written; raise ConfigError when only a person can mend it.
+    """Make `path` and test whether it can be written; raise ConfigError when only a person can mend it.
 
-    A full disk is told and no reason not to start: cameras can be watched, and events kept once there is room.
+    A full disk is logged but does not prevent a start: cameras can be watched, and events kept once there is room.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ class Secret:
     is_kept: bool
 
     def keep(self) -> None:
-        """Write it, unless it is there; raises OSError. Until it is, this process uses it all the same."""
+        """Write it, unless it is there; raises OSError. This process uses it even while it is not written."""
         if not self.is_kept:
             write_durably(self.path, self.value)
             self.is_kept = True

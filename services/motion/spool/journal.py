@@ -1,9 +1,9 @@
-"""What is known of an open event, on disk: packets as they arrive, so that kill -9 loses no event.
+"""Writes the packets of an open event to disk as they arrive, so that kill -9 loses no event.
 
-One file a snippet that is not yet in the outbox, `<event id>.<snippet>.journal`. It is written without fsync: what
-write() took survives the death of the process, not of the machine; the outbox is the durable place. The next
-snippet's journal is begun before a snippet goes to the outbox, and the old one is deleted after. So a kill at any point
-leaves every packet in one of the two, and of the journals of an event only the last one ends it.
+Each snippet that is not yet in the outbox has a file, `<event id>.<snippet>.journal`. It is written without fsync: what
+write() took survives the death of the process, not of the machine; the outbox is the durable place. The next snippet's
+journal is begun before a snippet goes to the outbox, and the old one is deleted after that. So a kill at any point
+leaves every packet in one of the two, and only the last journal of an event ends it.
 
     magic | u32 size, u32 crc, header JSON | (u32 size, u32 crc, f64 seconds, u8 is key, packet)*
 """
@@ -37,7 +37,7 @@ _PACKET = struct.Struct(">dB")
 
 @dataclass(frozen=True, slots=True)
 class JournalHeader:
-    """Whose packets these are. `camera` is the camera's entry of the camera file as it was, its url left out."""
+    """Whose packets these are. `camera` has the settings of that time, without its url."""
 
     event_id: str
     snippet: int
@@ -45,12 +45,12 @@ class JournalHeader:
     starts_s: float
     camera: Camera
     facts: StreamFacts
-    wall_offset_s: float = 0.0  # what people are shown beyond the packets' seconds
+    wall_offset_s: float = 0.0  # added to the packets' seconds in what people see
 
 
 @dataclass(frozen=True, slots=True)
 class JournalContents:
-    """A journal that a killed process left behind, as far as it was written."""
+    """What a killed process left behind in a journal."""
 
     path: Path
     header: JournalHeader
@@ -58,7 +58,7 @@ class JournalContents:
 
 
 class Journal:
-    """An open journal file. A full disk closes it: what it holds stays until its snippet is in the outbox."""
+    """An open journal file. A full disk closes it; what it holds stays until its snippet is in the outbox."""
 
     def __init__(self, folder: Path, header: JournalHeader) -> None:
         """Create the file; raises OSError, and leaves nothing behind then."""
@@ -76,7 +76,7 @@ class Journal:
         return self._descriptor >= 0
 
     def append(self, packets: Iterable[Packet]) -> None:
-        """Write packets; raises OSError. A closed one takes nothing."""
+        """Write packets; raises OSError. A closed journal ignores them."""
         if not self.is_open:
             return
         self._write(
@@ -86,12 +86,13 @@ class Journal:
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            with contextlib.suppress(OSError):  # what is not on the disk was lost to the journal before
+            with contextlib.suppress(OSError):  # write() has already reported what the disk refused
                 os.close(descriptor)
 
     def delete(self) -> None:
-        """Close and forget it: its snippet is in the outbox. One that cannot be removed is taken up at the next start,
-        which does no harm: the outbox and the record know its snippet.
+        """Close and remove it: its snippet is in the outbox.
+
+        The next start takes up one that cannot be removed, which does no harm: outbox and record know its snippet.
         """
         self.close()
         try:
@@ -106,9 +107,9 @@ class Journal:
 
 
 def find_journals(folder: Path) -> list[tuple[Path, JournalHeader]]:
-    """Return what was left behind, by event and snippet; files without a readable header or packet are deleted.
+    """Return the journals that were left behind, by event and snippet.
 
-    One that the disk does not give is left for the next start.
+    Files without a readable header or packet are deleted; one that the disk does not give waits for the next start.
     """
     found = []
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
@@ -116,7 +117,7 @@ def find_journals(folder: Path) -> list[tuple[Path, JournalHeader]]:
             found.append((path, read_journal(path).header))
         except Permanent as exc:
             log.info("an empty journal is cleared away", reason=str(exc))
-            with contextlib.suppress(OSError):  # it is harmless, and cleared away another time
+            with contextlib.suppress(OSError):  # it is harmless, and another start clears it away
                 path.unlink(missing_ok=True)
         except OSError as exc:
             log.error("a journal cannot be read", journal=path.name, error=exc)
@@ -124,7 +125,7 @@ def find_journals(folder: Path) -> list[tuple[Path, JournalHeader]]:
 
 
 def read_journal(path: Path) -> JournalContents:
-    """Read as much as was written; raise Permanent when not even a header and a packet were."""
+    """Read as much as was written; raise Permanent when that is less than a header and a packet."""
     data = path.read_bytes()
     if not data.startswith(_MAGIC):
         raise Permanent(f"{path.name}: not a journal")

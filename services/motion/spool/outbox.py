@@ -1,7 +1,7 @@
-"""The spool between a cut snippet and its row: on disk before anything is promised, in order, bounded.
+"""Keeps each snippet on disk until it is recorded: in order, durable, and within a bound.
 
-An entry is one file with the two messages of a snippet. It is written under a temporary name, fsynced, renamed, and
-the folder is fsynced; publisher.py sends it, and it goes when its snippet is recorded (receipts.py), not before.
+An entry is one file with the two messages of a snippet, written durably (shared/files.py). publisher.py sends it;
+receipts.py frees it once its snippet is recorded, and not before.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OutboxFull(Exception):
-    """The bound is reached: wait, or count the snippet as dropped."""
+    """The bound is reached: the caller waits, or counts the snippet as dropped."""
 
 
 class BrokenEntry(Permanent):
-    """An entry that does not hold what was written: the disk lost something."""
+    """An entry that does not hold what was written: the disk damaged it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Entry:
 
 
 class Outbox:
-    """Entries in the order in which they came, of this process and of the ones before. Safe between threads.
+    """The entries of this process and of earlier ones, in order. Safe between threads.
 
-    An entry waits to be sent (`<number>.<key>.snippet`); then it is kept (`….sent`) until its snippet is recorded, so
-    that a Redis that lost it can be given it again. For want of room the kept ones go first.
+    An entry waits to be sent (`<number>.<key>.snippet`). Then it is kept (`….sent`) until its snippet is recorded, so
+    that it can be sent again when Redis loses it. When room runs out, kept entries go first.
     """
 
     def __init__(self, folder: Path, max_bytes: int, metrics: MotionMetrics | None = None) -> None:
@@ -64,7 +64,7 @@ class Outbox:
         self._entries: OrderedDict[str, Entry] = OrderedDict()  # by key, waiting to be sent
         self._kept: OrderedDict[str, Entry] = OrderedDict()  # by key, sent and not yet recorded
         self._n_bytes = self._kept_bytes = 0
-        self._refused_bytes = 0  # size of the last entry that the disk refused; 0: it took it
+        self._refused_bytes = 0  # size of the last entry that the disk refused; 0: none
         self._is_full = False
         self._is_uncovering = False
         self._on_put: Callable[[], None] = lambda: None
@@ -108,7 +108,7 @@ class Outbox:
 
     @property
     def is_refusing(self) -> bool:
-        """Whether the last entry found no room, and nothing has changed since."""
+        """Whether there was no room for the last entry, and nothing has changed since."""
         return self._is_full or self._refused_bytes > 0
 
     def on_put(self, call: Callable[[], None]) -> None:
@@ -172,11 +172,11 @@ class Outbox:
             self._metrics.outbox_uncovered.inc()
 
     def try_disk(self) -> bool:
-        """After a refusal: see whether the disk would take that entry now, and remember it; tell whether it does."""
+        """After a refusal, test whether the disk would take that entry now; return whether it would."""
         size = self._refused_bytes
         if not size:
             return True
-        probe = self._folder / "probe.tmp"  # removed at a start, should this be the end
+        probe = self._folder / "probe.tmp"  # a start removes it, should this process die here
         try:
             write_durably(probe, bytes(size))
             probe.unlink(missing_ok=True)
@@ -186,7 +186,7 @@ class Outbox:
         return True
 
     def wait_until_fewer(self, n_entries: int, timeout_s: float) -> bool:
-        """Wait until fewer than `n_entries` wait to be sent; tell whether that came true."""
+        """Wait until fewer than `n_entries` wait to be sent; return whether that came true."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._entries) < n_entries, timeout_s)
 
@@ -243,13 +243,13 @@ class Outbox:
             self._unlink(entry)
 
     def postpone(self, entry: Entry) -> None:
-        """Let an entry that the disk does not give wait behind the others."""
+        """Move an entry that cannot be read now behind the others."""
         with self._changed:
             if entry.key in self._entries:
                 self._entries.move_to_end(entry.key)
 
     def set_aside(self, entry: Entry) -> None:
-        """Keep a broken entry for a look at it, out of the way."""
+        """Move a broken entry out of the way, for somebody to examine."""
         with self._changed:
             aside = self._folder / "broken"
             self._forget(entry)
@@ -262,8 +262,10 @@ class Outbox:
                 log.warning("a broken entry cannot be set aside", entry=entry.name, error=exc)
 
     def _renamed(self, entry: Entry, suffix: str) -> Entry:
-        """Say in the file's name what the entry waits for. Not made durable, and no loss where it fails: the entry is
-        then sent once more after a restart, and Redis's mark tells what became of it.
+        """Note in the file's name what the entry waits for.
+
+        This need not be durable: where it is lost, the entry is sent once more after a restart, and its mark in Redis
+        says what became of it.
         """
         name = entry.name.rsplit(".", 1)[0] + suffix
         try:
@@ -288,7 +290,7 @@ class Outbox:
     def _unlink(self, entry: Entry) -> None:
         try:
             (self._folder / entry.name).unlink(missing_ok=True)
-        except OSError as exc:  # the next start finds it, and Redis's mark tells that it was recorded
+        except OSError as exc:  # the next start finds it, and its mark in Redis says that it was recorded
             log.warning("an outbox entry cannot be removed", entry=entry.name, error=exc)
 
     def _went(self) -> None:

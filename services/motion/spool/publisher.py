@@ -1,5 +1,7 @@
-"""Sends the outbox to Redis, oldest first. One script adds both messages of a snippet and leaves a mark for it, so that
-an entry whose answer was lost is not added twice.
+"""Sends the outbox to Redis, oldest first.
+
+One script adds both messages of a snippet and leaves a mark for it, so that a snippet is not added twice when the
+answer to the first time was lost.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from shared.streams.connection import AWAY
 log = get_logger(__name__)
 
 MARK_S = 7 * 86400  # how long Redis remembers that a snippet was added
-RECORDED = "recorded"  # what its mark says once its receipt came; before: 'snippet <entry id>'
+RECORDED = "recorded"  # the mark once its receipt came; before that: 'snippet <entry id>'
 
 # KEYS: media stream, snippets stream, mark. ARGV: backlog_max, mark_s, number of media values, them, snippet values.
-# Answers 'busy', what the mark says, or 'added'.
+# Answers 'busy', the mark, or 'added'.
 _ADD = """
 local mark = redis.call('GET', KEYS[3])
 if mark then return mark end
@@ -46,7 +48,7 @@ class Publisher:
     def __init__(
         self, outbox: Outbox, redis: Redis, backlog_max: int, owner: str, metrics: MotionMetrics | None = None
     ) -> None:
-        """`owner` tells the marks of this data directory from others that analyse the same file."""
+        """`owner` keeps the marks of this data directory apart from others that analyse the same file."""
         self._outbox = outbox
         self._backlog_max = backlog_max
         self._owner = owner
@@ -55,7 +57,7 @@ class Publisher:
         self._wake = asyncio.Event()
         self._trouble = ""
         self._trouble_since = 0.0
-        self._unreadable: set[str] = set()  # keys of entries that the disk did not give, told
+        self._unreadable: set[str] = set()  # keys of entries that the disk did not give; logged
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None] = lambda: None) -> None:
         """Send until `stop`."""
@@ -81,7 +83,7 @@ class Publisher:
         self._wake.set()
 
     async def flush(self, within_s: float) -> bool:
-        """Send what is left, for at most `within_s`; tell whether all went."""
+        """Send what is left, for at most `within_s`; return whether all was sent."""
         ends = time.monotonic() + within_s
         while time.monotonic() < ends:
             try:
@@ -120,26 +122,26 @@ class Publisher:
                 args=[self._backlog_max, MARK_S, len(media_values), *media_values, *snippet_values],
             )
         except (*AWAY, ResponseError, RedisError) as exc:
-            self._went(exc)
+            self._redis_is_away(exc)
             return "away"
-        self._returned()
-        said = cast("bytes", answer)
-        if said == b"busy":
+        self._redis_is_back()
+        mark = cast("bytes", answer)
+        if mark == b"busy":
             return "busy"
-        if said == RECORDED.encode():
+        if mark == RECORDED.encode():
             self._outbox.remove(entry)
         else:
             self._outbox.keep(entry)
         return "sent"
 
     def _cannot_read(self, entry: Entry, exc: OSError) -> None:
-        """Go on with the others: it is tried again after them, told once."""
+        """Log it once and send the others first; then it is tried again."""
         if entry.key not in self._unreadable:
             self._unreadable.add(entry.key)
             log.error("an outbox entry cannot be read, it is tried again", entry=entry.name, error=exc)
         self._outbox.postpone(entry)
 
-    def _went(self, exc: BaseException) -> None:
+    def _redis_is_away(self, exc: BaseException) -> None:
         if not self._trouble:
             self._trouble_since = time.monotonic()
             log.warning(
@@ -149,7 +151,7 @@ class Publisher:
             )
         self._trouble = str(exc)
 
-    def _returned(self) -> None:
+    def _redis_is_back(self) -> None:
         if self._trouble:
             log.info(
                 "Redis takes snippets again",
@@ -160,12 +162,12 @@ class Publisher:
 
 
 def owner_of(secret: bytes) -> str:
-    """Return a short public name of a data directory, made of its secret."""
+    """Return a short public name of a data directory, made from its secret."""
     return hashlib.sha256(b"owner" + secret).hexdigest()[:12]
 
 
 def mark_of(owner: str, key: str) -> str:
-    """Return the key under which Redis keeps what became of a snippet of the data directory `owner`."""
+    """Return the key of a snippet's mark in Redis, for the data directory `owner`."""
     return f"clipwatch:published:{owner}:{key}"
 
 

@@ -1,13 +1,13 @@
-"""Lets go of what is recorded, and gives Redis again what it lost.
+"""Frees outbox entries that were recorded, and sends again what Redis lost.
 
-Whoever settles a snippet for good leaves a receipt in receipts.v1, in the very step that settles it. An entry of the
-outbox is kept until its receipt came. Every few seconds Redis is asked for the marks of the kept entries:
+Whoever settles a snippet for good leaves a receipt in receipts.v1, in the same step. The outbox keeps an entry until
+its receipt comes. Every few seconds the marks of the kept entries are checked:
 
 - no mark: Redis was emptied or replaced, or lost its last writes. The entry is sent again.
-- a mark, but its snippet and every answer are gone, and no receipt came: it was recorded without its clip, or somebody
-  removed the stream. It is sent again, RESENDS times at most.
+- a mark, but the snippet and every answer are gone, and no receipt came: it was recorded without its clip, or somebody
+  removed the stream. The entry is sent again, RESENDS times at most.
 
-What is sent again may be classified twice; the tables' keys keep it from being recorded twice.
+A snippet that is sent again may be classified twice; the tables' keys keep it from being recorded twice.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ log = get_logger(__name__)
 
 READ_EVERY_S = 1.0
 CHECK_EVERY_S = 5.0
-PAGE = 500  # receipts read, and marks looked at, in one step
-RESENDS = 3  # of a snippet that is gone without a receipt
-RENEW_S = MARK_S / 7  # marks of what is kept longer are renewed
+PAGE = 500  # receipts read, and marks checked, in one step
+RESENDS = 3  # of a snippet that went without a receipt
+RENEW_S = MARK_S / 7  # the marks of entries that are kept longer are renewed
 
 # What became of kept snippets. KEYS: snippets, labels, receipts, marks …   Answers one word for each mark.
 _FATES = """
@@ -65,14 +65,14 @@ class Receipts:
         self._owner = owner
         self._metrics = metrics
         self._fates = redis.register_script(_FATES)
-        self._after = "0-0"  # the last receipt that was read; all that are left are read at a start
+        self._after = "0-0"  # the last receipt that was read; a start reads all of them
         self._resends: Counter[str] = Counter()
         self._renewed: dict[str, float] = {}  # keys: when their marks were last renewed, monotonic
         self._has_renewed = False
         self._is_refused = False
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None] = lambda: None) -> None:
-        """Follow until `stop`. Redis being away delays nobody: the publisher tells it."""
+        """Follow until `stop`. The publisher is the one that logs when Redis is away."""
         check_at = 0.0
         while not stop.is_set():
             try:
@@ -88,7 +88,7 @@ class Receipts:
                 await asyncio.wait_for(stop.wait(), READ_EVERY_S)
 
     async def read(self) -> None:
-        """Let go of what has a receipt; raises what the client raises."""
+        """Free the entries that have a receipt; raises what the client raises."""
         while self._outbox.n_kept:
             answer: Any = await self._redis.xread(
                 {RECEIPTS: self._after}, count=PAGE
@@ -103,7 +103,7 @@ class Receipts:
                 return
 
     async def check(self) -> None:
-        """Ask what became of the kept entries; raises what the client raises."""
+        """Check what became of the kept entries; raises what the client raises."""
         keys = self._outbox.kept_keys()
         for name in self._renewed.keys() - set(keys):
             del self._renewed[name]
@@ -130,7 +130,7 @@ class Receipts:
         return {key: fate.decode() for key, fate in zip(keys, answer, strict=True)}
 
     async def _send_gone(self, keys: Sequence[str]) -> None:
-        """Send again what is nowhere, unless its receipt is there by now: it was written before its answer went."""
+        """Send again what is nowhere, unless its receipt has come: that was written before the answer went."""
         await self.read()
         kept = set(self._outbox.kept_keys())
         left = [key for key in keys if key in kept]
@@ -149,7 +149,7 @@ class Receipts:
             self._metrics.sent_again.inc()
 
     async def _let_go(self, outcomes: dict[str, str]) -> None:
-        """Free entries; their marks say so first, for a recording that is read again after a kill."""
+        """Free entries. Their marks change first, in case a kill follows and a recording is read again."""
         if not outcomes:
             return
         async with self._redis.pipeline(transaction=False) as pipeline:
@@ -166,7 +166,7 @@ class Receipts:
         now = time.monotonic()
         first_s = (
             now if self._has_renewed else -RENEW_S
-        )  # how old those of an earlier process are is not known
+        )  # nobody knows how old the marks of an earlier process are
         self._has_renewed = True
         due = [key for key in keys if now - self._renewed.setdefault(key, first_s) > RENEW_S]
         for key in due:

@@ -1,6 +1,6 @@
-"""Marks of finite files: when their first frame was taken to be, and whether they were read to the end.
+"""Marks on disk for finite files: the time of the first frame, and whether the file was read to its end.
 
-So a restart neither reads a finished file again nor gives the events of a half-read one other ids.
+With them a restart does not read a finished file again, and gives the events of a half-read file the same ids.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.files import write_durably
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A finite file as it is known from this or an earlier run."""
+    """A finite file, and what this or an earlier run knows of it."""
 
     camera: Camera
     path: Path  # of the mark
@@ -40,7 +40,7 @@ class Recording:
         self._write(is_finished=True)
 
     def begin(self) -> None:
-        """Remember when its first frame was taken to be."""
+        """Remember the time that its first frame was given."""
         self._write(is_finished=False)
 
     def _write(self, *, is_finished: bool) -> None:
@@ -53,7 +53,7 @@ class Recording:
 
 
 def find_recording(folder: Path, camera: Camera) -> Recording:
-    """Return what is known of the file of `camera` (not looped); without `starts_at` it starts now, once."""
+    """Return what is known of the camera's file. Without `starts_at` a file starts at the time of its first run."""
     given = camera.starts_at.isoformat() if camera.starts_at else ""
     name = hashlib.sha256(f"{camera.id}|{camera.url}|{given}".encode(errors="surrogateescape")).hexdigest()[
         :32

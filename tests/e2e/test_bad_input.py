@@ -1,15 +1,40 @@
-"""Bad input: one clear line a fault on stderr, exit code 2, never a traceback, nothing on stdout."""
+"""Bad input: one clear line a fault on stderr, exit code 2, never a traceback, nothing on stdout.
+
+All but one of the commands are called in this process: each ends before it starts another.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import SAMPLES, clipwatch
+from services.local.cli import main
+from tests.e2e.conftest import SAMPLES, Answer, clipwatch
 
 pytestmark = pytest.mark.e2e
 DOG = ("--label", "a dog")
+Call = Callable[..., Answer]
+
+
+@pytest.fixture
+def call(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Answer]:
+    """Run the command line in this process and in the folder of the inputs."""
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.chdir(inputs)
+        monkeypatch.setattr(sys, "argv", ["clipwatch", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Answer(ended.value.code, out, err)
+
+    return run
 
 
 @pytest.fixture
@@ -50,8 +75,8 @@ def inputs(tmp_path: Path) -> Path:
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
 )
-def test_one_clear_line_and_exit_code_2(inputs: Path, arguments: tuple[str, ...], words: list[str]) -> None:
-    answer = clipwatch(*arguments, cwd=inputs, limit_s=60)
+def test_one_clear_line_and_exit_code_2(call: Call, arguments: tuple[str, ...], words: list[str]) -> None:
+    answer = call(*arguments)
     assert answer.code == 2, answer.err
     assert answer.out == ""
     lines = [line for line in answer.err.splitlines() if line.strip()]
@@ -59,7 +84,7 @@ def test_one_clear_line_and_exit_code_2(inputs: Path, arguments: tuple[str, ...]
     assert all(word in lines[0] for word in words), lines[0]
 
 
-def test_all_faults_come_at_once(inputs: Path) -> None:
+def test_all_faults_come_at_once_from_a_process(inputs: Path) -> None:
     answer = clipwatch(
         "analyze", "missing.mp4", "text.mp4", "--model", "no-such-model", cwd=inputs, limit_s=60
     )
@@ -88,8 +113,8 @@ def test_a_recording_that_is_cut_off_is_analysed_as_far_as_it_goes(inputs: Path)
     assert "Traceback" not in answer.err
 
 
-def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
+def test_every_command_has_help_with_an_example(call: Call) -> None:
     for command in (["demo"], ["run"], ["check"], ["analyze"], ["models", "list"], ["models", "fetch"]):
-        answer = clipwatch(*command, "--help", cwd=tmp_path, limit_s=30)
+        answer = call(*command, "--help")
         assert answer.code == 0
         assert "Example:" in answer.out

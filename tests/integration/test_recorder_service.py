@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from sqlalchemy import text
 
@@ -344,17 +345,36 @@ async def test_two_recorders_share_the_work(
 # -- HTTP
 
 
-@pytest.fixture
-async def filled(recorder: Recorder, redis: Redis) -> Recorder:
+async def fill(recorder: Recorder) -> Recorder:
+    """Start a recorder on five events."""
+    redis: Redis = Redis.from_url(recorder.redis_url)
     for event in range(5):
         await send(redis, Said(event=event, is_last=True, accepted=[("a dog", 0.9)] if event % 2 else []))
     recorder.start()
     await settled(redis)
+    await redis.aclose()
     return recorder
 
 
-async def test_clip_is_served_by_ranges(filled: Recorder) -> None:
-    with httpx.Client(base_url=filled.url) as client:
+@pytest.fixture
+async def filled(recorder: Recorder) -> Recorder:
+    return await fill(recorder)
+
+
+@pytest.fixture(scope="module")
+def filled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
+    """A recorder with a Redis of its own, for all tests that only read."""
+    server = RedisServer()
+    server.start()
+    folder = tmp_path_factory.mktemp("filled")
+    recorder = asyncio.run(fill(Recorder(folder, server.url, f"sqlite:///{folder}/clipwatch.db")))
+    yield recorder
+    recorder.kill()
+    server.close()
+
+
+def test_clip_is_served_by_ranges(filled_once: Recorder) -> None:
+    with httpx.Client(base_url=filled_once.url) as client:
         url = client.get("/api/events").json()["events"][0]["clip_url"]
         whole = client.get(url)
         assert (whole.status_code, whole.content, whole.headers["content-type"]) == (200, CLIP, "video/mp4")
@@ -376,9 +396,9 @@ async def test_clip_is_served_by_ranges(filled: Recorder) -> None:
         assert client.get(url.replace(".mp4", ".jpg")).headers["content-type"] == "image/jpeg"
 
 
-async def test_nothing_but_media_is_served_from_the_media_folder(filled: Recorder) -> None:
-    (filled.media / "secret.mp4").write_text("secret")
-    with httpx.Client(base_url=filled.url) as client:
+def test_nothing_but_media_is_served_from_the_media_folder(filled_once: Recorder) -> None:
+    (filled_once.media / "secret.mp4").write_text("secret")
+    with httpx.Client(base_url=filled_once.url) as client:
         for path in (
             "secret.mp4",
             "..%2fclipwatch.db",
@@ -392,8 +412,8 @@ async def test_nothing_but_media_is_served_from_the_media_folder(filled: Recorde
             assert set(answer.json()["error"]) == {"found", "wanted", "do"}
 
 
-async def test_events_are_paged_and_filtered(filled: Recorder) -> None:
-    with httpx.Client(base_url=filled.url) as client:
+def test_events_are_paged_and_filtered(filled_once: Recorder) -> None:
+    with httpx.Client(base_url=filled_once.url) as client:
         assert len(client.get("/api/events").json()["events"]) == 2
         first = client.get("/api/events", params={"accepted_only": "false", "limit": 3}).json()
         rest = client.get(
@@ -443,16 +463,16 @@ FAULTS = [
 ]
 
 
-async def test_faults_say_found_wanted_do(filled: Recorder) -> None:
+def test_faults_say_found_wanted_do(filled_once: Recorder) -> None:
     for path, status in FAULTS:
-        answer = httpx.get(f"{filled.url}{path}")
+        answer = httpx.get(f"{filled_once.url}{path}")
         assert answer.status_code == status, path
         if status != 200:
             assert all(answer.json()["error"][part] for part in ("found", "wanted", "do")), path
 
 
-async def test_page_and_api_description_are_served_safely(filled: Recorder) -> None:
-    with httpx.Client(base_url=filled.url) as client:
+def test_page_and_api_description_are_served_safely(filled_once: Recorder) -> None:
+    with httpx.Client(base_url=filled_once.url) as client:
         page = client.get("/")
         assert page.status_code == 200
         assert page.headers["content-type"].startswith("text/html")
@@ -505,11 +525,10 @@ async def test_stream_tells_new_events_and_changes(filled: Recorder, redis: Redi
         await listening
 
 
-async def test_too_many_pages_are_told_so(filled: Recorder) -> None:
-    assert filled.stop() == 0
-    filled.environment = {"STREAMS_MAX": "1"}
-    filled.start()
-    with contextlib.closing(filled.stream()) as first, contextlib.closing(filled.stream()) as second:
+def test_too_many_pages_are_told_so(recorder: Recorder) -> None:
+    recorder.environment = {"STREAMS_MAX": "1"}
+    recorder.start()
+    with contextlib.closing(recorder.stream()) as first, contextlib.closing(recorder.stream()) as second:
         assert next(first)[0] == "hello"
         assert next(second)[0] == "full"
 
@@ -650,5 +669,7 @@ def test_wrong_password_stops_the_start_with_one_line(
     assert ":wrong@" not in done.stderr
 
 
-async def test_group_is_the_recorders(filled: Recorder, redis: Redis) -> None:
-    assert [group["name"] for group in await redis.xinfo_groups(LABELS)] == [RECORDERS.encode()]
+def test_group_is_the_recorders(filled_once: Recorder) -> None:
+    redis: Any = SyncRedis.from_url(filled_once.redis_url)  # Any: redis-py's wide unions
+    assert [group["name"] for group in redis.xinfo_groups(LABELS)] == [RECORDERS.encode()]
+    redis.close()

@@ -5,7 +5,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 MODELS := $(VENV)/share/clipwatch/models
 ARGS   ?=
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15
+# more workers than cores: of most tests with servers and cameras the greater part is waiting
+PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder --durations=15
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all test-fast check coverage docs lint clean requirements bench-classifier bench-motion bench-idle bench-search bench-record bench-page bench-growing bench-capture
@@ -27,7 +28,7 @@ test-all: install $(BIN)/.installed-test ## all tests (ARGS="-p randomly": in a 
 	$(PYTEST) $(ARGS)
 
 test-fast: install $(BIN)/.installed-test ## unit tests that load no model and start no server (20 seconds)
-	$(PYTEST) --fast -q $(ARGS)
+	$(PYTEST) --numprocesses 2 --fast -q $(ARGS)
 
 check: lint test-fast ## what to run before a commit
 

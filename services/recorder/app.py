@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from services.recorder.gaps.tracker import GapTracker
 from services.recorder.gaps.watch import GapWatch, LiveState
@@ -20,8 +19,8 @@ from services.recorder.health.backlog import Backlog
 from services.recorder.health.pipeline import Pipeline
 from services.recorder.http.api import add_routes
 from services.recorder.http.state import ApiState
+from services.recorder.intake.housekeeping import Housekeeping
 from services.recorder.intake.intake import Intake
-from services.recorder.intake.orphans import Orphans
 from services.recorder.intake.readiness import Readiness
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
@@ -33,7 +32,6 @@ from services.recorder.record.database import Database, open_database, parse_url
 from services.recorder.record.feed import Feed
 from services.recorder.record.retention import Retention
 from services.recorder.record.totals import TotalsCheck
-from services.recorder.record.transactions import QuietEventCloser
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.index import EmbeddingIndex
 from services.recorder.search.text_requests import TextEmbedder
@@ -54,11 +52,11 @@ from shared.runtime import Runtime, connect_redis, run, wait_for_service
 from shared.streams.consumer import Consumer
 from shared.streams.receipts import receipt_of_dead
 from shared.streams.settings import ConsumerSettings
-from shared.waits import pause, unless_stopped
+from shared.waits import unless_stopped
 
 log = get_logger(__name__)
 
-HOUSEKEEPING_S = 5.0
+_Loop = Callable[[asyncio.Event, Callable[[], None]], Coroutine[Any, Any, None]]  # Any: as in _cut_off
 SEARCH_TEXT_S = 5.0  # a search waits this long for the classifier
 HINDSIGHT_TEXT_S = 20.0  # whole label sets take longer
 
@@ -197,97 +195,114 @@ def _prepare(media: MediaFolder) -> None:
 
 
 async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
-    settings, runtime = parts.settings, parts.runtime
+    """Run all tasks until a stop; one that fails ends the others, and the service."""
+    settings, stop, health = parts.settings, parts.runtime.stop, parts.runtime.health
     feed = Feed(parts.database, parts.metrics, settings.streams_max)
-    pipeline = api.pipeline = Pipeline(backlog=Backlog())
-    api.database, api.media, api.feed, api.changed = parts.database, parts.media, feed, feed.kick
+    live, pipeline = LiveState(), Pipeline(backlog=Backlog())
+    api.database, api.media, api.feed, api.pipeline = parts.database, parts.media, feed, pipeline
+    api.changed = feed.kick
     weather = _weather(parts, feed)
-    live = LiveState()
     notifiers = make_notifiers(
         parts.notify, parts.database, parts.media, parts.metrics, parts.name[-64:], live
     )
 
-    def changed() -> None:
-        feed.kick()
+    def notify() -> None:
         for notifier in notifiers:
             notifier.kick()
+
+    def changed() -> None:
+        feed.kick()
+        notify()
 
     def recorded(_event_id: str) -> None:
         changed()
         if weather:
             weather.kick()
 
-    beat = runtime.health.expect("labels", 60)
-    intake = Intake(
-        parts.redis, parts.database, parts.media, parts.metrics, runtime.stop, beat, recorded, parts.outbox
-    )
-    consumer = Consumer(
-        parts.redis,
-        _consumer_settings(settings, parts.name),
-        intake.handle,
-        StreamMetrics(),
-        receipt_of_dead,
-    )
-    intake.uncharge = consumer.uncharge
+    beat = health.expect("labels", 60)
+    intake, consumer = _intake(parts, beat, recorded)
     readiness = Readiness(
-        runtime.health, parts.redis, parts.database, parts.media, parts.metrics, consumer, intake, pipeline
+        health, parts.redis, parts.database, parts.media, parts.metrics, consumer, intake, pipeline
     )
-    tasks: dict[str, Coroutine[Any, Any, None]] = {  # Any: a coroutine neither yields nor is sent anything
-        "labels": consumer.run(runtime.stop, beat),
-        "feed": feed.run(runtime.stop, runtime.health.expect("feed", 60)),
-        "index": index.run(runtime.stop, runtime.health.expect("index", 300)),
-        "housekeeping": _keep_house(parts, changed, runtime.health.expect("housekeeping", 120)),
-        "readiness": readiness.run(runtime.stop),
-        "gaps": _gap_watch(parts, api, notifiers, live).run(runtime.stop, runtime.health.expect("gaps", 120)),
+    housekeeping = Housekeeping(
+        parts.redis, parts.database, parts.metrics, parts.outbox, settings.close_after_s, changed
+    )
+    loops: dict[str, tuple[_Loop, float]] = {  # by name: what runs, and how long it may be silent
+        "feed": (feed.run, 60),
+        "index": (index.run, 300),
+        "housekeeping": (housekeeping.run, 120),
+        "gaps": (_gap_watch(parts, api, notifiers, live, notify).run, 120),
+        "retention": (Retention(parts.database, parts.media, parts.metrics, settings.limits).run, 300),
+        "totals": (TotalsCheck(parts.database, parts.metrics).run, 300),
     }
     if weather:
-        tasks["weather"] = weather.run(runtime.stop, runtime.health.expect("weather", 120))
-    retention = Retention(parts.database, parts.media, parts.metrics, settings.limits)
-    tasks["retention"] = retention.run(runtime.stop, runtime.health.expect("retention", 300))
-    totals = TotalsCheck(parts.database, parts.metrics)
-    tasks["totals"] = totals.run(runtime.stop, runtime.health.expect("totals", 300))
-    for notifier in notifiers:
-        part = f"notify-{notifier.address.name}"
-        tasks[part] = notifier.run(runtime.stop, runtime.health.expect(part, 300))
-    async with asyncio.TaskGroup() as group:  # one that fails ends the others, and the service
-        for name, coroutine in tasks.items():
-            ends_by_itself = name == "labels" or name.startswith("notify-")  # and has to say something last
-            work = coroutine if ends_by_itself else _cut_off(coroutine, runtime.stop, settings.finish_s / 2)
-            group.create_task(work, name=name)
+        loops["weather"] = weather.run, 120
+    grace_s = settings.finish_s / 2
+    async with asyncio.TaskGroup() as group:
+        group.create_task(consumer.run(stop, beat), name="labels")
+        group.create_task(_cut_off(readiness.run(stop), stop, grace_s), name="readiness")
+        for name, (loop, silent_s) in loops.items():
+            group.create_task(_cut_off(loop(stop, health.expect(name, silent_s)), stop, grace_s), name=name)
+        for notifier in notifiers:  # not cut off: it says good-bye
+            name = f"notify-{notifier.recipient.name}"
+            group.create_task(notifier.run(stop, health.expect(name, 300)), name=name)
 
 
 async def _cut_off(
-    work: Coroutine[Any, Any, None], stop: asyncio.Event, grace_s: float
-) -> None:  # Any: as above
+    work: Coroutine[Any, Any, None],  # Any: a coroutine neither yields nor is sent anything
+    stop: asyncio.Event,
+    grace_s: float,
+) -> None:
     """Run a task, and end it `grace_s` after a stop: what it writes is whole, or not there."""
     with contextlib.suppress(Stopped):
         await unless_stopped(work, stop, grace_s=grace_s)
 
 
-def _gap_watch(parts: _Parts, api: ApiState, notifiers: Sequence[Notifier], live: LiveState) -> GapWatch:
-    pipeline = api.pipeline
+def _intake(
+    parts: _Parts, beat: Callable[[], None], recorded: Callable[[str], None]
+) -> tuple[Intake, Consumer]:
+    intake = Intake(
+        parts.redis,
+        parts.database,
+        parts.media,
+        parts.metrics,
+        parts.runtime.stop,
+        beat,
+        recorded,
+        parts.outbox,
+    )
+    settings = _consumer_settings(parts.settings, parts.name)
+    consumer = Consumer(parts.redis, settings, intake.handle, StreamMetrics(), receipt_of_dead)
+    intake.uncharge = consumer.uncharge
+    return intake, consumer
 
+
+def _gap_watch(
+    parts: _Parts,
+    api: ApiState,
+    notifiers: Sequence[Notifier],
+    live: LiveState,
+    notify: Callable[[], None],
+) -> GapWatch:
     def target_faults() -> dict[str, str | None]:
-        known = [notifier for notifier in notifiers if notifier.is_holder and notifier.fault is not None]
-        pipeline.target_faults = {one.address.name: one.fault for one in known if one.fault}
-        return {one.address.name: one.fault or None for one in known}
-
-    def changed() -> None:
-        for notifier in notifiers:
-            notifier.kick()
+        faults = {
+            one.recipient.name: one.fault for one in notifiers if one.is_holder and one.fault is not None
+        }
+        api.pipeline.target_faults = {name: fault for name, fault in faults.items() if fault}
+        return {name: fault or None for name, fault in faults.items()}
 
     after_s = parts.settings.gap_after_s
     return GapWatch(
         parts.redis,
         parts.database,
-        pipeline,
+        api.pipeline,
         parts.metrics,
         live,
         GapTracker(after_s, back_s=after_s / 2),
         parts.outbox.targets,
         target_faults,
         api.disk,
-        changed,
+        notify,
         kept_days=parts.settings.retention_days,
     )
 
@@ -319,27 +334,3 @@ def _consumer_settings(settings: RecorderSettings, name: str) -> ConsumerSetting
         max_attempts=settings.max_attempts,
         finish_s=settings.finish_s,
     )
-
-
-async def _keep_house(parts: _Parts, changed: Callable[[], None], beat: Callable[[], None]) -> None:
-    """Close events that went quiet, and remove clips that nobody will fetch, until stopped."""
-    quiet, orphans = QuietEventCloser(parts.settings.close_after_s), Orphans(parts.redis)
-    while not parts.runtime.stop.is_set():
-        try:
-            async with parts.database.writing() as connection:
-                closed = await quiet.close(connection, now_utc())
-                await parts.outbox.note(connection, closed, now_utc())
-        except Transient as exc:
-            log.debug("housekeeping waits for the database", error=exc)
-        else:
-            if closed:
-                parts.metrics.closed.inc(len(closed))
-                log.info("closed events that went quiet", events=len(closed))
-                changed()
-        with contextlib.suppress(RedisError, OSError):  # readiness says so
-            removed = await orphans.remove()
-            if removed:
-                parts.metrics.orphans.inc(removed)
-                log.warning("removed clips of dead letters from the queue", clips=removed)
-        beat()
-        await pause(HOUSEKEEPING_S, parts.runtime.stop)

@@ -396,7 +396,7 @@ async def test_a_camera_that_was_removed_between_two_runs_is_taken_back(
         speaking = asyncio.create_task(rig.speak())
         await holds_after_look(rig, partial(has_cameras, rig, len(cameras)))
         await told(rig.told[0])
-        await rig.told[0].address.channel.close()
+        await rig.told[0].recipient.channel.close()
         rig.stop.set()
         await speaking
     listener, task = await listening(broker)
@@ -425,7 +425,7 @@ async def test_a_restart_shows_no_motion_that_is_over(
     assert [said for topic, said in listener.all if topic == "clipwatch/gate/motion"] == [b"OFF"]
     rig.stop.set()
     await speaking
-    await rig.told[0].address.channel.close()
+    await rig.told[0].recipient.channel.close()
     await ended(task)
 
 
@@ -489,8 +489,8 @@ def notifiers_of(target: Target, database: Database, folder: Path) -> list[Notif
 
 def faults_of(notifier: Notifier) -> list[tuple[str, bool, bool]]:
     """Return of each problem: how bad, whether it names the target, whether it says that it refuses."""
-    pipeline = Pipeline(fault="", target_faults={notifier.address.name: notifier.fault or ""})
+    pipeline = Pipeline(fault="", target_faults={notifier.recipient.name: notifier.fault or ""})
     return [
-        (one.severity, f"'{notifier.address.name}'" in one.text, "refuse" in one.text)
+        (one.severity, f"'{notifier.recipient.name}'" in one.text, "refuse" in one.text)
         for one in problems(pipeline, None)
     ]

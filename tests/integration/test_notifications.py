@@ -349,12 +349,12 @@ async def test_a_recorder_that_lost_its_lease_and_holds_it_again_tells(
     delivery = delivery_of(target, database, tmp_path)
     await record(database, DOG, target)
     await told(delivery)
-    await delivery.address.channel.close()  # what the loop does when another recorder took the lease
-    await delivery.address.channel.close()  # and again at its stop
+    await delivery.recipient.channel.close()  # what the loop does when another recorder took the lease
+    await delivery.recipient.channel.close()  # and again at its stop
     await record(database, replace(DOG, event=1), target)
     await told(delivery)
     assert await waiting(database) == 0
-    await delivery.address.channel.close()
+    await delivery.recipient.channel.close()
 
 
 @pytest.mark.parametrize("step_s", [-3600.0, -1.0, 3600.0, 30 * 365 * 86_400.0])
@@ -527,7 +527,7 @@ async def test_home_assistant_finds_a_label_a_motion_and_a_picture_a_camera(
     await told(delivery)
     await listener.has("clipwatch/gate/motion", b"OFF")
     assert json.loads(listener.last["clipwatch/events"])["matched"]["label"] == "a dog"
-    await delivery.address.channel.close()
+    await delivery.recipient.channel.close()
     await listener.has("clipwatch/status", b"offline")
     await ended(task)
 
@@ -547,7 +547,7 @@ async def test_what_does_not_pass_the_filter_moves_only_the_motion_sensor(
     # but for the one pass over what older versions announced, which only empties
     assert not [topic for topic, payload in listener.all if "yard" in topic and payload]
     assert await waiting(database) == 0
-    await delivery.address.channel.close()
+    await delivery.recipient.channel.close()
     await ended(task)
 
 
@@ -571,7 +571,7 @@ async def test_a_broker_that_is_killed_loses_nothing_and_knows_all_again(
     assert json.loads(listener.last["clipwatch/gate/label"])["label"] == "a pedestrian"
     assert json.loads(listener.last["clipwatch/events"])["id"] == replace(DOG, event=1).event_id
     assert ("sensor", "label") in configs_of(listener, "gate")
-    await delivery.address.channel.close()
+    await delivery.recipient.channel.close()
     await ended(task)
 
 
@@ -582,7 +582,7 @@ async def test_the_broker_says_offline_for_a_recorder_that_is_gone(
     await told(delivery)
     listener, task = await listening(broker)
     await listener.has("clipwatch/status", b"online")
-    client = delivery.address.channel._client  # type: ignore[attr-defined]  # the wire is cut below the adapter
+    client = delivery.recipient.channel._client  # type: ignore[attr-defined]  # the wire is cut below the adapter
     client._client.socket().close()
     await listener.has("clipwatch/status", b"offline")
     await ended(task)
@@ -607,7 +607,7 @@ async def test_a_recorder_that_was_replaced_does_not_say_offline_for_the_other(
     await told(second)
     await listener.has("clipwatch/gate/motion", b"ON")
     assert listener.last["clipwatch/status"] == b"online"
-    await second.address.channel.close()
+    await second.recipient.channel.close()
     await listener.has("clipwatch/status", b"offline")
     await ended(task)
 
@@ -626,13 +626,13 @@ async def test_each_event_fires_once_for_each_label_and_nothing_after_a_restart(
     await told(delivery)
     await record(database, replace(DOG, snippet=2, accepted=[("a pedestrian", 0.8)]), target)
     await told(delivery)
-    await delivery.address.channel.close()
+    await delivery.recipient.channel.close()
     second = delivery_of(target, database, tmp_path)  # a restart
     await told(second)
     await record(database, replace(DOG, event=1), target)  # another event, with a label that was seen before
     await told(second)
     await listener.has("clipwatch/status", b"online")
-    await second.address.channel.close()
+    await second.recipient.channel.close()
     await listener.has("clipwatch/status", b"offline")
     fired = [json.loads(payload) for topic, payload in listener.all if topic == "clipwatch/gate/event"]
     assert [(said["label"], said["id"]) for said in fired] == [
@@ -657,7 +657,7 @@ async def test_what_was_noted_long_ago_is_recorded_and_fires_no_automation(
     listener, task = await listening(broker)
     await record(database, DOG, target, now_utc() - timedelta(minutes=11))
     await told(delivery)
-    await delivery.address.channel.close()
+    await delivery.recipient.channel.close()
     await listener.has("clipwatch/status", b"offline")
     assert json.loads(listener.last["clipwatch/events"])["id"] == DOG.event_id
     assert "clipwatch/gate/event" not in listener.last
@@ -681,7 +681,7 @@ async def test_a_picture_is_published_once_however_often_its_event_changes(
     assert topics.count("clipwatch/gate/picture") == 1
     assert topics.count("clipwatch/gate/motion") == 2  # ON and OFF
     assert topics.count("clipwatch/events") == 8
-    await delivery.address.channel.close()
+    await delivery.recipient.channel.close()
     await ended(task)
 
 
@@ -698,7 +698,7 @@ async def test_two_installations_with_the_same_names_do_not_share_entities(
         await record(place, DOG, target)
         delivery = delivery_of(target, place, tmp_path)
         await told(delivery)
-        await delivery.address.channel.close()
+        await delivery.recipient.channel.close()
     await listener.has("cabin/status", b"offline")
     states = [
         json.loads(payload)["state_topic"]
@@ -722,7 +722,7 @@ async def test_what_older_versions_announced_is_taken_back_once(
         listener, task = await listening(broker)
         delivery = delivery_of(target, database, tmp_path)
         await told(delivery)
-        await delivery.address.channel.close()
+        await delivery.recipient.channel.close()
         await listener.has("clipwatch/status", b"offline")
         await ended(task)
         emptied = [topic for topic, payload in listener.all if topic == old and not payload]
@@ -741,7 +741,7 @@ async def test_another_topic_takes_back_what_stood_under_the_old_one(
     for mqtt in (target.mqtt, target.mqtt.model_copy(update={"topic": "cabin", "discovery": "ha"})):
         delivery = delivery_of(target.model_copy(update={"mqtt": mqtt}), database, tmp_path)
         await told(delivery)
-        await delivery.address.channel.close()
+        await delivery.recipient.channel.close()
     listener, task = await listening(broker)
     await listener.has("cabin/status", b"offline")
     assert not [topic for topic in listener.last if topic.startswith(("homeassistant/", "clipwatch/gate/"))]

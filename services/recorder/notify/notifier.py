@@ -54,7 +54,7 @@ class Recipient:
 class Notifier:
     """Tells one target what happened."""
 
-    address: Recipient
+    recipient: Recipient
     database: Database
     metrics: RecorderMetrics
     holder: str
@@ -81,7 +81,7 @@ class Notifier:
 
     @property
     def lease_s(self) -> float:
-        return max(LEASE_S, 4 * self.address.timeout_s)
+        return max(LEASE_S, 4 * self.recipient.timeout_s)
 
     @property
     def is_holder(self) -> bool:
@@ -98,9 +98,9 @@ class Notifier:
             await unless_stopped(self._tell_on(stop, beat), stop, grace_s=FINISH_S)
         with contextlib.suppress(TimeoutError, Transient):
             async with asyncio.timeout(GOOD_BYE_S):
-                await self.address.channel.close()
+                await self.recipient.channel.close()
                 async with self.database.writing() as connection:
-                    await outbox.give_lease_back(connection, self.address.name, self.holder)
+                    await outbox.give_lease_back(connection, self.recipient.name, self.holder)
 
     async def _tell_on(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         while not stop.is_set():
@@ -111,7 +111,7 @@ class Notifier:
             except ChannelAway as exc:
                 wait_s = self._went(exc)
             except Transient as exc:
-                log.debug("notices wait for the database", target=self.address.name, error=exc)
+                log.debug("notices wait for the database", target=self.recipient.name, error=exc)
                 self._kick.clear()
             beat()
             # while the target does not answer, the next change is no reason to ask it
@@ -122,19 +122,19 @@ class Notifier:
         self._kick.clear()
         if not await self._hold():
             return False
-        await self.address.channel.prepare()
+        await self.recipient.channel.prepare()
         self._returned()
-        if self.address.channel.is_proven_by_prepare:
+        if self.recipient.channel.is_proven_by_prepare:
             self.fault = ""
-        await self.address.channel.refresh()
+        await self.recipient.channel.refresh()
         await self._tell_gaps(stop, beat)
         async with self.database.reading() as connection:
-            found = await outbox.find_due(connection, self.address.name, self.clock(), BATCH)
+            found = await outbox.find_due(connection, self.recipient.name, self.clock(), BATCH)
             events = await queries.find_events_by_id(connection, [due.event_id for due in found])
         for due in found:
             if stop.is_set() or not await self._hold():
                 return False
-            await self.address.channel.refresh()
+            await self.recipient.channel.refresh()
             await self._tell(due, events.get(due.event_id))
             beat()
         return len(found) == BATCH
@@ -142,23 +142,23 @@ class Notifier:
     # -- one notice
 
     async def _tell(self, due: DueNotice, event: Event | None) -> None:
-        address = self.address
-        if event is None or not address.filter.takes_camera(event.camera):
+        recipient = self.recipient
+        if event is None or not recipient.filter.takes_camera(event.camera):
             await self._settle(due)
             return
         notice = await self._notice(due, event)
-        said = address.channel.digest(notice)
+        said = recipient.channel.digest(notice)
         if said is None or said == due.said:
             await self._settle(due)
             return
         now = self.clock()
         try:
-            await address.channel.send(notice, now)
+            await recipient.channel.send(notice, now)
         except NoticeRefused as exc:
             self._refused(exc, event_id=event.id)
             async with self.database.writing() as connection:
                 until = now + timedelta(seconds=_backoff_s(due.attempts))
-                await outbox.postpone(connection, address.name, due, until)
+                await outbox.postpone(connection, recipient.name, due, until)
             return
         self._sent()
         label = notice.match.label if notice.match is not None else None
@@ -167,25 +167,25 @@ class Notifier:
     async def _notice(self, due: DueNotice, event: Event) -> Notice:
         if due.said == BEFORE:  # it changes what MQTT's retained topics say, and is no news
             return Notice(event, None, due.version, None)
-        match, cooldown_s = self.address.filter.match(event), self.address.channel.cooldown_s
+        match, cooldown_s = self.recipient.filter.match(event), self.recipient.channel.cooldown_s
         is_cooling = False
         if match is not None and cooldown_s and due.said is None:
             since = self.clock() - timedelta(seconds=cooldown_s)
             async with self.database.reading() as connection:
                 is_cooling = await outbox.is_cooling(
-                    connection, self.address.name, event.camera, match.label, since, self.clock()
+                    connection, self.recipient.name, event.camera, match.label, since, self.clock()
                 )
-        passing = self.address.filter.passing(event)
+        passing = self.recipient.filter.passing(event)
         return Notice(event, match, due.version, due.said, passing, due.noted_at, is_cooling)
 
     async def _settle(self, due: DueNotice, sent: SentNotice | None = None) -> None:
         async with self.database.writing() as connection:
-            await outbox.settle(connection, self.address.name, due, sent)
+            await outbox.settle(connection, self.recipient.name, due, sent)
 
     # -- gaps
 
     async def _tell_gaps(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
-        name = self.address.name
+        name = self.recipient.name
         async with self.database.reading() as connection:
             found = await gap_rows.find_due(connection, name, self.clock(), BATCH)
         for due in found:
@@ -197,34 +197,34 @@ class Notifier:
             self._kick.set()
 
     async def _tell_gap(self, due: DueGapNotice) -> None:
-        address, gap, now = self.address, due.gap, self.clock()
+        recipient, gap, now = self.recipient, due.gap, self.clock()
         said = gap_rows.BEGAN if gap.ended_at is None else gap_rows.ENDED
         camera = gap.key.camera
-        is_wanted = address.wants_gaps and (camera is None or address.filter.takes_camera(camera))
+        is_wanted = recipient.wants_gaps and (camera is None or recipient.filter.takes_camera(camera))
         if not is_wanted or said == due.said:
             async with self.database.writing() as connection:
-                await gap_rows.settle(connection, address.name, due, None)
+                await gap_rows.settle(connection, recipient.name, due, None)
             return
         try:
-            await address.channel.send_gap(gap, now)
+            await recipient.channel.send_gap(gap, now)
         except NoticeRefused as exc:
             self._refused(exc, gap_id=gap.id)
             async with self.database.writing() as connection:
                 until = now + timedelta(seconds=_backoff_s(due.attempts))
-                await gap_rows.postpone(connection, address.name, due, until)
+                await gap_rows.postpone(connection, recipient.name, due, until)
             return
         self._sent()
         async with self.database.writing() as connection:
-            await gap_rows.settle(connection, address.name, due, said)
+            await gap_rows.settle(connection, recipient.name, due, said)
 
     def _sent(self) -> None:
         self._n_failures, self.fault = 0, ""
-        self.metrics.notices_sent.labels(self.address.kind).inc()
+        self.metrics.notices_sent.labels(self.recipient.kind).inc()
 
     def _refused(self, exc: NoticeRefused, **facts: str) -> None:
-        self.metrics.notice_failures.labels(self.address.kind, "refused").inc()
+        self.metrics.notice_failures.labels(self.recipient.kind, "refused").inc()
         self.fault = f"it refused a notice: {exc}"
-        log.warning("a notice was refused", target=self.address.name, error=exc, **facts)
+        log.warning("a notice was refused", target=self.recipient.name, error=exc, **facts)
 
     # -- who tells
 
@@ -233,7 +233,7 @@ class Notifier:
         now_s = self.seconds()
         if now_s < self._renew_at:
             return self._is_holder
-        name, aged = self.address.name, self._aging()
+        name, aged = self.recipient.name, self._aging()
         async with self.database.writing() as connection:
             until = self.clock() + timedelta(seconds=self.lease_s)
             is_holder = await outbox.take_lease(connection, name, self.holder, until, self._is_over)
@@ -246,12 +246,12 @@ class Notifier:
                 await outbox.prune(connection, aged)
                 self._prune_at = now_s + PRUNE_EVERY_S
         if self._is_holder and not is_holder:
-            await self.address.channel.close(is_replaced=True)
+            await self.recipient.channel.close(is_replaced=True)
             self.fault = None  # the other one knows
         self._is_holder = is_holder
         self._renew_at = now_s + self.lease_s / (3 if is_holder else 15)
         if dropped:
-            self.metrics.notices_dropped.labels(self.address.kind).inc(dropped)
+            self.metrics.notices_dropped.labels(self.recipient.kind).inc(dropped)
             log.error("notices were given up", target=name, notices=dropped)
         return is_holder
 
@@ -268,18 +268,18 @@ class Notifier:
 
     def _went(self, exc: ChannelAway) -> float:
         """Return how long to wait."""
-        self.metrics.notice_failures.labels(self.address.kind, "away").inc()
+        self.metrics.notice_failures.labels(self.recipient.kind, "away").inc()
         self.fault = str(exc)
         if self._away_since is None:
             self._away_since = asyncio.get_running_loop().time()
-            log.warning("a target does not answer, notices wait", target=self.address.name, error=exc)
+            log.warning("a target does not answer, notices wait", target=self.recipient.name, error=exc)
         self._n_failures += 1
         return _backoff_s(self._n_failures - 1)
 
     def _returned(self) -> None:
         if self._away_since is not None:
             away_s = asyncio.get_running_loop().time() - self._away_since
-            log.info("a target is asked again", target=self.address.name, away_s=round(away_s, 1))
+            log.info("a target is asked again", target=self.recipient.name, away_s=round(away_s, 1))
             self._away_since = None
 
 

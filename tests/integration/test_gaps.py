@@ -178,7 +178,7 @@ async def test_a_gap_that_ends_while_its_begin_is_told_is_told_again(either_data
     async with either_database.reading() as connection:
         [again] = await rows.find_due(connection, "home", later, 9)
         assert await rows.find_due(connection, "new", later, 9) == []  # it was added since
-    assert (again.said, again.gap.ended_at is None) == ("began", False)
+    assert (again.last_sent, again.gap.ended_at is None) == ("began", False)
 
 
 async def test_a_clock_that_is_set_back_delays_no_gap(database: Database) -> None:

@@ -429,7 +429,7 @@ async def test_an_event_that_changes_while_it_is_told_is_told_again(
         await outbox.settle(connection, "hook", due, outbox.SentNotice("first", now_utc(), "gate", "a dog"))
     async with either_database.reading() as connection:
         [again] = await outbox.find_due(connection, "hook", now_utc(), 9)
-    assert (again.version, again.said) == (2, "first")
+    assert (again.version, again.last_sent) == (2, "first")
 
 
 async def test_old_rows_are_forgotten(either_database: Database, hooks: Hooks) -> None:

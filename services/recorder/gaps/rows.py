@@ -1,6 +1,6 @@
 """The rows of `gaps`, `cameras` and `gap_notices`. Knows the tables, no channel and no clock.
 
-A gap and the notes of whom to tell are written in one transaction. Several recorders see the same gap: `open_key` lets
+A gap and its notices are written in one transaction. Several recorders see the same gap: `open_key` lets
 one of them write its begin and one its end.
 """
 
@@ -40,18 +40,18 @@ class GapFilter:
 
 @dataclass(frozen=True, slots=True)
 class DueGapNotice:
-    """A gap that a target is to be told of."""
+    """A gap that began or ended, for one target."""
 
     gap: Gap
     attempts: int
-    said: str | None
+    last_sent: str | None  # BEGAN or ENDED, as the target was last sent
     noted_at: datetime
 
 
 async def write(
     connection: AsyncConnection, change: GapChange, targets: Sequence[str], now: datetime
 ) -> bool:
-    """Write a begin or an end and whom to tell; return False when another recorder did, or there is nothing to end."""
+    """Write a begin or an end, and its notices; return False when another recorder did, or there is nothing to end."""
     if change.ended_at is not None:
         return await _end(connection, change.key, change.ended_at, now)
     gap_id = uuid7(change.started_at)
@@ -84,7 +84,7 @@ async def _end(connection: AsyncConnection, key: GapKey, ended_at: datetime, now
         return False
     ended_at = max(ended_at, row.started_at)
     await connection.execute(update(gaps).where(gaps.c.id == row.id).values(ended_at=ended_at, open_key=None))
-    # only who was to be told of its begin: a target that was added since knows nothing of it
+    # only for targets that have a notice of its begin: one that was added since knows nothing of it
     await connection.execute(
         update(gap_notices).where(gap_notices.c.gap_id == row.id).values(due_at=now, noted_at=now, attempts=0)
     )
@@ -125,7 +125,7 @@ async def prune(connection: AsyncConnection, before: datetime) -> int:
     return len(found)
 
 
-# -- whom to tell
+# -- notices
 
 
 async def find_due(connection: AsyncConnection, target: str, now: datetime, limit: int) -> list[DueGapNotice]:
@@ -142,9 +142,9 @@ async def find_due(connection: AsyncConnection, target: str, now: datetime, limi
     return [DueGapNotice(_gap(row), row.attempts, row.said, row.noted_at) for row in rows]
 
 
-async def settle(connection: AsyncConnection, target: str, due: DueGapNotice, said: str | None) -> None:
-    """Close a row, unless its gap ended since it was read; None: there was nothing to tell."""
-    values: dict[str, object] = {"attempts": 0} if said is None else {"attempts": 0, "said": said}
+async def settle(connection: AsyncConnection, target: str, due: DueGapNotice, sent: str | None) -> None:
+    """Close a row, unless its gap ended since it was read; `sent` None: there was nothing to send."""
+    values: dict[str, object] = {"attempts": 0} if sent is None else {"attempts": 0, "said": sent}
     await connection.execute(update(gap_notices).where(_key(target, due)).values(values))
     seen = and_(_key(target, due), gap_notices.c.noted_at == due.noted_at)
     await connection.execute(update(gap_notices).where(seen).values(due_at=None))
@@ -173,7 +173,7 @@ def _key(target: str, due: DueGapNotice) -> Any:  # Any: SQLAlchemy's condition
 
 
 async def known_cameras(connection: AsyncConnection) -> dict[str, ConfiguredCamera]:
-    """Return the configured cameras by id, as they were last said."""
+    """Return the configured cameras by id, as motion services last named them."""
     rows = await connection.execute(select(cameras.c.id, cameras.c.name, cameras.c.owner))
     return {row.id: ConfiguredCamera(*row) for row in rows}
 
@@ -181,7 +181,7 @@ async def known_cameras(connection: AsyncConnection) -> dict[str, ConfiguredCame
 async def change_cameras(
     connection: AsyncConnection, changed: Sequence[ConfiguredCamera], removed: Sequence[str]
 ) -> None:
-    """Write what motion services said of their cameras."""
+    """Write which cameras motion services name."""
     for camera in sorted(changed, key=lambda one: one.id):
         row = {"id": camera.id, "name": camera.name, "owner": camera.owner}
         await connection.execute(insert_or_keep(connection.dialect.name, cameras, "id").values(row))

@@ -104,7 +104,7 @@ class Mqtt:
 
     def digest(self, notice: Notice) -> str | None:
         """Return the version, and of which labels `event` told: those it need not tell again."""
-        _, *fired = (notice.said or "v0").split()
+        _, *fired = (notice.last_sent or "v0").split()
         fired += [mark for mark in map(_mark, (d.label for d in notice.passing)) if mark not in fired]
         return " ".join([f"v{notice.version}", *fired[-FIRED_MAX:]])
 
@@ -152,7 +152,7 @@ class Mqtt:
 
     async def _fire(self, notice: Notice) -> None:
         """Publish each label of the event that was not published before."""
-        _, *fired = (notice.said or "v0").split()
+        _, *fired = (notice.last_sent or "v0").split()
         for detection in notice.passing:
             if _mark(detection.label) in fired:
                 continue

@@ -1,7 +1,7 @@
-"""The loop that tells one target: reads what is due, decides, sends, writes down what was sent. One task a target.
+"""Sends one target its notices: reads what is due, decides, sends, notes what was sent. One task a target.
 
-A killed recorder repeats at most the one notice that was sent and not written down yet. Only the recorder that holds
-the target's lease sends; of several on one database, another takes over when it is gone.
+A killed recorder repeats at most the one notice that was sent and not noted yet. Only the recorder that holds the
+target's lease sends; of several on one database, another takes over when it is gone.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.gaps import rows as gap_rows
 from services.recorder.gaps.rows import DueGapNotice
@@ -35,12 +37,12 @@ POLL_S = 2.0  # other recorders note changes too
 BACKOFF_S, BACKOFF_MAX_S = 2.0, 300.0
 LEASE_S = 30.0  # at least; see Notifier.lease_s
 PRUNE_EVERY_S = 3600.0
-FINISH_S, GOOD_BYE_S = 0.5, 1.0  # after a stop: for the notice in hand, and for saying so
+FINISH_S, GOOD_BYE_S = 0.5, 1.0  # after a stop: for the notice in hand, and for closing the channel
 
 
 @dataclass(slots=True)
 class Recipient:
-    """One target: who it is, what it wants, the way to it."""
+    """One target: its name, what it wants, the way to it."""
 
     name: str
     kind: str  # mqtt or webhook, for metrics
@@ -52,7 +54,7 @@ class Recipient:
 
 @dataclass(slots=True)
 class Notifier:
-    """Tells one target what happened."""
+    """Sends one target what happened."""
 
     recipient: Recipient
     database: Database
@@ -60,14 +62,12 @@ class Notifier:
     holder: str
     give_up_h: float
     clock: Callable[[], datetime] = now_utc
-    fault: str | None = field(
-        default=None, init=False
-    )  # why nothing can be told; empty: it can; None: not tried
     seconds: Callable[[], float] = time.monotonic
+    # why nothing can be sent; empty: it can; None: not tried
+    fault: str | None = field(default=None, init=False)
     _aging: CautiousClock = field(init=False)
-    _other: tuple[str, datetime, float] | None = field(
-        default=None, init=False
-    )  # a lease, and since when it is so
+    # another recorder's lease, and since when it is as it is
+    _other: tuple[str, datetime, float] | None = field(default=None, init=False)
     _kick: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _renew_at: float = field(default=0, init=False)
     _is_holder: bool = field(default=False, init=False)
@@ -85,7 +85,7 @@ class Notifier:
 
     @property
     def is_holder(self) -> bool:
-        """Whether this recorder tells the target, so that `fault` means something."""
+        """Whether this recorder sends to the target, so that `fault` means something."""
         return self._is_holder
 
     def kick(self) -> None:
@@ -93,16 +93,16 @@ class Notifier:
         self._kick.set()
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
-        """Tell until `stop`; then say good-bye and let another recorder take over."""
+        """Send until `stop`; then close the channel and let another recorder take over."""
         with contextlib.suppress(Stopped):
-            await unless_stopped(self._tell_on(stop, beat), stop, grace_s=FINISH_S)
+            await unless_stopped(self._send_on(stop, beat), stop, grace_s=FINISH_S)
         with contextlib.suppress(TimeoutError, Transient):
             async with asyncio.timeout(GOOD_BYE_S):
                 await self.recipient.channel.close()
                 async with self.database.writing() as connection:
                     await outbox.give_lease_back(connection, self.recipient.name, self.holder)
 
-    async def _tell_on(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
+    async def _send_on(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         while not stop.is_set():
             wait_s = POLL_S
             try:
@@ -114,11 +114,11 @@ class Notifier:
                 log.debug("notices wait for the database", target=self.recipient.name, error=exc)
                 self._kick.clear()
             beat()
-            # while the target does not answer, the next change is no reason to ask it
+            # while the target does not answer, the next change is no reason to try again
             await pause(wait_s, stop, *([self._kick] if self._away_since is None else []))
 
     async def round(self, stop: asyncio.Event, beat: Callable[[], None]) -> bool:
-        """Tell what is due now; return whether more may be. Raises ChannelAway, or Transient of the database."""
+        """Send what is due now; return whether more may be. Raises ChannelAway, or Transient of the database."""
         self._kick.clear()
         if not await self._hold():
             return False
@@ -127,7 +127,7 @@ class Notifier:
         if self.recipient.channel.is_proven_by_prepare:
             self.fault = ""
         await self.recipient.channel.refresh()
-        await self._tell_gaps(stop, beat)
+        await self._send_gaps(stop, beat)
         async with self.database.reading() as connection:
             found = await outbox.find_due(connection, self.recipient.name, self.clock(), BATCH)
             events = await queries.find_events_by_id(connection, [due.event_id for due in found])
@@ -135,48 +135,50 @@ class Notifier:
             if stop.is_set() or not await self._hold():
                 return False
             await self.recipient.channel.refresh()
-            await self._tell(due, events.get(due.event_id))
+            await self._send_event(due, events.get(due.event_id))
             beat()
         return len(found) == BATCH
 
-    # -- one notice
+    # -- events
 
-    async def _tell(self, due: DueNotice, event: Event | None) -> None:
+    async def _send_event(self, due: DueNotice, event: Event | None) -> None:
+        """Send what is new of an event, and settle its row."""
         recipient = self.recipient
         if event is None or not recipient.filter.takes_camera(event.camera):
             await self._settle(due)
             return
         notice = await self._notice(due, event)
-        said = recipient.channel.digest(notice)
-        if said is None or said == due.said:
+        digest = recipient.channel.digest(notice)
+        if digest is None or digest == due.last_sent:
             await self._settle(due)
             return
         now = self.clock()
-        try:
-            await recipient.channel.send(notice, now)
-        except NoticeRefused as exc:
-            self._refused(exc, event_id=event.id)
-            async with self.database.writing() as connection:
-                until = now + timedelta(seconds=_backoff_s(due.attempts))
-                await outbox.postpone(connection, recipient.name, due, until)
-            return
-        self._sent()
-        label = notice.match.label if notice.match is not None else None
-        await self._settle(due, SentNotice(said, now, event.camera, label))
+
+        def postponed(connection: AsyncConnection, until: datetime) -> Awaitable[None]:
+            return outbox.postpone(connection, recipient.name, due, until)
+
+        if await self._is_sent(
+            recipient.channel.send(notice, now), due.attempts, postponed, event_id=event.id
+        ):
+            label = notice.match.label if notice.match is not None else None
+            await self._settle(due, SentNotice(digest, now, event.camera, label))
 
     async def _notice(self, due: DueNotice, event: Event) -> Notice:
-        if due.said == BEFORE:  # it changes what MQTT's retained topics say, and is no news
+        if due.last_sent == BEFORE:  # it changes what MQTT's retained topics say, and is no news
             return Notice(event, None, due.version, None)
         match, cooldown_s = self.recipient.filter.match(event), self.recipient.channel.cooldown_s
         is_cooling = False
-        if match is not None and cooldown_s and due.said is None:
-            since = self.clock() - timedelta(seconds=cooldown_s)
+        if match is not None and cooldown_s and due.last_sent is None:
+            now = self.clock()
             async with self.database.reading() as connection:
                 is_cooling = await outbox.is_cooling(
-                    connection, self.recipient.name, event.camera, match.label, since, self.clock()
+                    connection,
+                    self.recipient.name,
+                    (event.camera, match.label),
+                    (now - timedelta(seconds=cooldown_s), now),
                 )
         passing = self.recipient.filter.passing(event)
-        return Notice(event, match, due.version, due.said, passing, due.noted_at, is_cooling)
+        return Notice(event, match, due.version, due.last_sent, passing, due.noted_at, is_cooling)
 
     async def _settle(self, due: DueNotice, sent: SentNotice | None = None) -> None:
         async with self.database.writing() as connection:
@@ -184,52 +186,65 @@ class Notifier:
 
     # -- gaps
 
-    async def _tell_gaps(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
-        name = self.recipient.name
+    async def _send_gaps(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         async with self.database.reading() as connection:
-            found = await gap_rows.find_due(connection, name, self.clock(), BATCH)
+            found = await gap_rows.find_due(connection, self.recipient.name, self.clock(), BATCH)
         for due in found:
             if stop.is_set() or not await self._hold():
                 return
-            await self._tell_gap(due)
+            await self._send_gap(due)
             beat()
         if len(found) == BATCH:
             self._kick.set()
 
-    async def _tell_gap(self, due: DueGapNotice) -> None:
-        recipient, gap, now = self.recipient, due.gap, self.clock()
-        said = gap_rows.BEGAN if gap.ended_at is None else gap_rows.ENDED
+    async def _send_gap(self, due: DueGapNotice) -> None:
+        """Send a gap's begin or end, and settle its row."""
+        recipient, gap = self.recipient, due.gap
+        state = gap_rows.BEGAN if gap.ended_at is None else gap_rows.ENDED
         camera = gap.key.camera
         is_wanted = recipient.wants_gaps and (camera is None or recipient.filter.takes_camera(camera))
-        if not is_wanted or said == due.said:
-            async with self.database.writing() as connection:
-                await gap_rows.settle(connection, recipient.name, due, None)
+        if not is_wanted or state == due.last_sent:
+            await self._settle_gap(due, None)
             return
-        try:
-            await recipient.channel.send_gap(gap, now)
-        except NoticeRefused as exc:
-            self._refused(exc, gap_id=gap.id)
-            async with self.database.writing() as connection:
-                until = now + timedelta(seconds=_backoff_s(due.attempts))
-                await gap_rows.postpone(connection, recipient.name, due, until)
-            return
-        self._sent()
-        async with self.database.writing() as connection:
-            await gap_rows.settle(connection, recipient.name, due, said)
 
-    def _sent(self) -> None:
+        def postponed(connection: AsyncConnection, until: datetime) -> Awaitable[None]:
+            return gap_rows.postpone(connection, recipient.name, due, until)
+
+        sending = recipient.channel.send_gap(gap, self.clock())
+        if await self._is_sent(sending, due.attempts, postponed, gap_id=gap.id):
+            await self._settle_gap(due, state)
+
+    async def _settle_gap(self, due: DueGapNotice, state: str | None) -> None:
+        async with self.database.writing() as connection:
+            await gap_rows.settle(connection, self.recipient.name, due, state)
+
+    # -- one notice
+
+    async def _is_sent(
+        self,
+        sending: Awaitable[None],
+        attempts: int,
+        postponed: Callable[[AsyncConnection, datetime], Awaitable[None]],
+        **facts: str,
+    ) -> bool:
+        """Send a notice; return False when it was refused, and is postponed."""
+        try:
+            await sending
+        except NoticeRefused as exc:
+            self.metrics.notice_failures.labels(self.recipient.kind, "refused").inc()
+            self.fault = f"it refused a notice: {exc}"
+            log.warning("a notice was refused", target=self.recipient.name, error=exc, **facts)
+            async with self.database.writing() as connection:
+                await postponed(connection, self.clock() + timedelta(seconds=_backoff_s(attempts)))
+            return False
         self._n_failures, self.fault = 0, ""
         self.metrics.notices_sent.labels(self.recipient.kind).inc()
+        return True
 
-    def _refused(self, exc: NoticeRefused, **facts: str) -> None:
-        self.metrics.notice_failures.labels(self.recipient.kind, "refused").inc()
-        self.fault = f"it refused a notice: {exc}"
-        log.warning("a notice was refused", target=self.recipient.name, error=exc, **facts)
-
-    # -- who tells
+    # -- the lease
 
     async def _hold(self) -> bool:
-        """Keep the lease; give up what is too old now and then. Return whether this recorder is the one."""
+        """Keep the lease, and give up what is too old now and then; return whether this recorder has the lease."""
         now_s = self.seconds()
         if now_s < self._renew_at:
             return self._is_holder
@@ -256,7 +271,7 @@ class Notifier:
         return is_holder
 
     def _is_over(self, holder: str, until: datetime) -> bool:
-        """Tell whether another's lease was given back, or was not renewed for `lease_s` of our own seconds."""
+        """Return whether another's lease was given back, or not renewed for `lease_s` of our own seconds."""
         if not holder or until <= outbox.GIVEN_BACK:
             return True
         now_s = self.seconds()
@@ -264,7 +279,7 @@ class Notifier:
             self._other = (holder, until, now_s)
         return now_s - self._other[2] > self.lease_s
 
-    # -- a target that does not answer, told once each way
+    # -- a target that does not answer: logged once each way
 
     def _went(self, exc: ChannelAway) -> float:
         """Return how long to wait."""

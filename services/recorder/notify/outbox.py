@@ -1,6 +1,6 @@
-"""The rows of `notices`: what is to be told, and what was. Knows the tables, no channel.
+"""The rows of `notices`: what is to be sent, and what was. Knows the tables, no channel.
 
-`note` runs in the transaction that changes an event: what is committed is told, and nothing else. Everything after it
+`note` runs in the transaction that changes an event: what is committed is sent, and nothing else. Everything after it
 runs in transactions of its own, so no target can hold up the record.
 """
 
@@ -22,26 +22,26 @@ from shared.clock import EPOCH
 KEPT_DAYS = 30  # how long it is known what was sent: longer than any cooldown, and than any event lasts
 PRUNED_AT_ONCE = 1000
 ROWS_AT_ONCE = 500  # SQLite takes 32,766 values a statement
-BEFORE = "before"  # in `said`: the event is older than the target, which is never told of it
+BEFORE = "before"  # in column `said`: the event is older than the target, which is sent nothing of it
 GIVEN_BACK = EPOCH  # `held_until` of a lease that nobody holds
 
 
 @dataclass(frozen=True, slots=True)
 class DueNotice:
-    """A row that is to be looked at."""
+    """A row whose event changed, for one target."""
 
     event_id: str
     version: int
     attempts: int
-    said: str | None
+    last_sent: str | None  # digest of what the target was last sent of the event; BEFORE
     noted_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class SentNotice:
-    """What a target was told of an event."""
+    """What a target was sent of an event."""
 
-    said: str
+    digest: str
     at: datetime
     camera: str
     label: str | None
@@ -49,12 +49,12 @@ class SentNotice:
 
 @dataclass(frozen=True, slots=True)
 class NoticeOutbox:
-    """Notes changes of events for every target."""
+    """Notes for every target that events changed."""
 
     targets: tuple[str, ...]
 
     async def note(self, connection: AsyncConnection, ids: Sequence[str], now: datetime) -> None:
-        """Say that these events changed; the caller's transaction holds their rows."""
+        """Note that these events changed; the caller's transaction holds their rows."""
         rows = [
             {
                 "target": target,
@@ -85,16 +85,16 @@ class NoticeOutbox:
 
 
 async def are_introduced(connection: AsyncConnection, targets: Sequence[str]) -> bool:
-    """Return whether just these targets are known."""
+    """Return whether exactly these targets are known."""
     known = (await connection.execute(select(notice_holders.c.target))).scalars()
     return set(known) == set(targets)
 
 
 async def introduce(connection: AsyncConnection, targets: Sequence[str], now: datetime) -> None:
-    """Make targets known. The events that are open now are marked as older than those that were not known yet.
+    """Make targets known. New ones are sent nothing of the events that are open now.
 
-    Call it before the first `note`: closing an event that an earlier run left open changes it, and would tell a new
-    target of it. A target that is gone from the file, and that no recorder tells any more, is new when it comes back.
+    Call it before the first `note`: closing an event that an earlier run left open changes it, which would be news to
+    a new target. A target that is gone from the file, and that no recorder serves any more, is new when it comes back.
     """
     table, dialect = notice_holders, connection.dialect.name
     gone = and_(table.c.target.not_in(targets), table.c.held_until < now)
@@ -143,35 +143,33 @@ async def find_due(connection: AsyncConnection, target: str, now: datetime, limi
 
 
 async def is_cooling(
-    connection: AsyncConnection, target: str, camera: str, label: str, since: datetime, now: datetime
+    connection: AsyncConnection, target: str, subject: tuple[str, str], within: tuple[datetime, datetime]
 ) -> bool:
-    """Return whether the target was told of this camera and label between `since` and `now`."""
-    query = (
-        select(notices.c.event_id)
-        .where(
-            notices.c.target == target,
-            notices.c.camera == camera,
-            notices.c.label == label,
-            notices.c.sent_at.between(
-                since, now
-            ),  # later than now: the clock was set back, how long ago is not known
-        )
-        .limit(1)
+    """Return whether the target was sent a notice of this camera and label within a time.
+
+    What was sent later than that time was sent before the clock was set back: how long ago is not known.
+    """
+    camera, label = subject
+    query = select(notices.c.event_id).where(
+        notices.c.target == target,
+        notices.c.camera == camera,
+        notices.c.label == label,
+        notices.c.sent_at.between(*within),
     )
-    return (await connection.execute(query)).first() is not None
+    return (await connection.execute(query.limit(1))).first() is not None
 
 
 async def settle(
     connection: AsyncConnection, target: str, due: DueNotice, sent: SentNotice | None = None
 ) -> None:
-    """Close a row, unless its event changed since it was read; None: there was nothing to tell."""
+    """Close a row, unless its event changed since it was read; `sent` None: there was nothing to send."""
     values: dict[str, object] = {
         "due_at": case((notices.c.version == due.version, None), else_=notices.c.due_at),
         "attempts": 0,
     }
-    if sent is not None and due.said != BEFORE:
-        values["said"] = sent.said
-        if due.said is None:
+    if sent is not None and due.last_sent != BEFORE:
+        values["said"] = sent.digest
+        if due.last_sent is None:
             values |= {"sent_at": sent.at, "camera": sent.camera, "label": sent.label}
     await connection.execute(update(notices).where(_key(target, due)).values(values))
 
@@ -211,7 +209,7 @@ async def take_lease(
     until: datetime,
     is_over: Callable[[str, datetime], bool],
 ) -> bool:
-    """Become or stay the one who tells `target`; return False when another recorder is.
+    """Become or stay the one who sends to `target`; return False when another recorder is.
 
     `until` has to differ from renewal to renewal; `is_over` is asked of another's lease, with its holder and `until`.
     """

@@ -1,4 +1,4 @@
-"""What a channel is, for the delivery loop; the adapters are mqtt.py and webhook.py.
+"""What a channel is, for the notifier; the adapters are mqtt.py and webhook.py.
 
 ChannelAway     (Transient)  nobody answers, or our login is refused: the whole target waits
 NoticeRefused   (Transient)  this one notice was turned down: it is tried again later, others go on
@@ -30,10 +30,12 @@ class Notice:
     event: Event
     match: Detection | None  # the label that passed the target's filter; None: none did
     version: int  # rises with the event's changes
-    said: str | None  # what the target was last told of this event, as `Channel.digest` gave it
+    last_sent: str | None  # what the target was last sent of this event, as `Channel.digest` gave it
     passing: tuple[Detection, ...] = ()  # every label that passes the filter, `match` among them
     noted_at: datetime | None = None  # when the event last changed
-    is_cooling: bool = False  # the target heard of the same camera and label less than its cooldown ago
+    is_cooling: bool = (
+        False  # the target was sent one of the same camera and label less than its cooldown ago
+    )
 
 
 class Channel(Protocol):
@@ -43,7 +45,7 @@ class Channel(Protocol):
     is_proven_by_prepare: bool  # whether `prepare` shows that the other side takes notices
 
     def digest(self, notice: Notice) -> str | None:
-        """Return what would be told, in at most 64 characters; None: nothing is to be told."""
+        """Return what stands for the notice, in at most 64 characters; None: nothing is to be sent."""
 
     async def prepare(self) -> None:
         """Be ready to send; called before each round. Raises ChannelAway."""
@@ -55,7 +57,7 @@ class Channel(Protocol):
         """Bring the state that is shown up to date; called often, costs nothing without news. Raises ChannelAway."""
 
     async def send_gap(self, gap: Gap, now: datetime) -> None:
-        """Tell that a gap began or, with its `ended_at`, ended. Raises ChannelAway or NoticeRefused."""
+        """Send that a gap began or, with its `ended_at`, ended. Raises ChannelAway or NoticeRefused."""
 
     async def close(self, is_replaced: bool = False) -> None:
-        """Say good-bye, but silently when another recorder took over; raises nothing."""
+        """Say that the recorder is gone, unless another one took over; raises nothing."""

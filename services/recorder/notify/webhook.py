@@ -44,7 +44,7 @@ class Webhook:
         event = notice.event
         if notice.match is None or (self._target.when == "end" and event.is_open):
             return None
-        if notice.is_cooling and notice.said is None:
+        if notice.is_cooling and notice.last_sent is None:
             return None
         if self._target.when != "changes":
             return self._target.when

@@ -582,7 +582,7 @@ async def test_the_broker_says_offline_for_a_recorder_that_is_gone(
     await told(delivery)
     listener, task = await listening(broker)
     await listener.has("clipwatch/status", b"online")
-    client = delivery.recipient.channel._client  # type: ignore[attr-defined]  # the wire is cut below the adapter
+    client = delivery.recipient.channel._connection._client  # type: ignore[attr-defined]  # the wire is cut below the adapter
     client._client.socket().close()
     await listener.has("clipwatch/status", b"offline")
     await ended(task)

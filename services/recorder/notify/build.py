@@ -26,13 +26,15 @@ def make_notifiers(
     live = live or LiveState()
     return [
         Notifier(
-            _address(target, file.page, database, media, live), database, metrics, holder, file.give_up_h
+            _recipient(target, file.page, database, media, live), database, metrics, holder, file.give_up_h
         )
         for target in file.targets
     ]
 
 
-def _address(target: Target, page: str, database: Database, media: MediaFolder, live: LiveState) -> Recipient:
+def _recipient(
+    target: Target, page: str, database: Database, media: MediaFolder, live: LiveState
+) -> Recipient:
     wanted = target.filter
     if target.webhook is not None:
         hook = target.webhook

@@ -1,4 +1,4 @@
-"""The notify file: who is told of what. Its model, its reader, its faults; knows no channel's protocol.
+"""The notify file: which targets get which notices. Its model, its reader, its faults; knows no channel's protocol.
 
     page: http://clipwatch.lan:8080        # address of the page, for links
     give_up_h: 24                          # a notice that nobody took for this long is dropped
@@ -90,7 +90,7 @@ class WebhookTarget(FileModel):
     @classmethod
     def _http(cls, value: SecretStr) -> SecretStr:
         if VARIABLE.search(value.get_secret_value()):
-            return value  # told as not set
+            return value  # the reader says that it is not set
         scheme, _, rest = value.get_secret_value().partition("://")
         if scheme not in ("http", "https") or not rest.strip("/"):
             raise ValueError("must be an address such as https://host/path")
@@ -109,7 +109,7 @@ _ONE_CHANNEL = "wanted one of 'mqtt:' and 'webhook:'"
 
 
 class Target(FileModel):
-    """Who is told, and of what."""
+    """One target: its channel, and which notices it gets."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     mqtt: MqttTarget | None = None

@@ -1,4 +1,4 @@
-"""PURE: whether an event is one that a target wants to hear of. Knows no channel, no database."""
+"""Whether a target wants notices of an event. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ class Filter:
     cameras: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     probability: float = 0.0  # averaged peak that the label must have reached, 0..1
-    between: tuple[time, time] | None = (
-        None  # wall clock in `zone`; the first belongs to it, the second does not
-    )
+    between: tuple[time, time] | None = None  # wall clock in `zone`; the end is excluded
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
 
     def takes_camera(self, camera: str) -> bool:

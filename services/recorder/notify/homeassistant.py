@@ -1,6 +1,6 @@
-"""PURE: what Home Assistant's MQTT discovery is told: one retained config an entity.
+"""Home Assistant's MQTT discovery: one retained config an entity. Pure.
 
-https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery. An empty config takes the entity back. Ids hold the
+https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery. An empty config withdraws the entity. Ids hold the
 installation's own id: two installations on one broker may have targets and cameras of the same names.
 """
 
@@ -24,7 +24,7 @@ EVENT_TYPE = "detection"
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What was told to a broker of a camera, or of the installation itself (`camera` empty)."""
+    """What was announced of a camera, or of the installation itself (`camera` empty)."""
 
     camera: str
     topic: str
@@ -33,7 +33,7 @@ class Announcement:
 
     @property
     def config_topics(self) -> list[str]:
-        """The topics whose emptying takes the entities back."""
+        """The topics whose removal withdraws the entities."""
         if not self.discovery:
             return []
         entities = CAMERA_ENTITIES if self.camera else INSTALLATION_ENTITIES
@@ -46,22 +46,22 @@ class Announcement:
 
 
 def announced(topic: str, discovery: str, installation: str, target: str, camera: str) -> Announcement:
-    """Return what is told of a camera, or of the installation (`camera` empty)."""
+    """Return the announcement of a camera, or of the installation (`camera` empty)."""
     node = _node(f"clipwatch_{installation}_{target}" + (f"_{camera}" if camera else ""))
     return Announcement(camera, topic, discovery, node)
 
 
 def announced_before(topic: str, discovery: str, target: str, camera: str) -> Announcement:
-    """Return what versions without an installation's id told of a camera."""
+    """Return what versions without an installation's id announced of a camera."""
     return Announcement(camera, topic, discovery, _node(f"clipwatch_{target}_{camera}"))
 
 
-def camera_configs(said: Announcement, name: str, page: str) -> list[Config]:
+def camera_configs(announcement: Announcement, name: str, page: str) -> list[Config]:
     """Return the entities of a camera; `name` is what people call it."""
-    base = f"{said.topic}/{said.camera}"
-    available = [{"topic": f"{said.topic}/status"}, {"topic": f"{base}/availability"}]
+    base = f"{announcement.topic}/{announcement.camera}"
+    available = [{"topic": f"{announcement.topic}/status"}, {"topic": f"{base}/availability"}]
     common = {"availability": available, "availability_mode": "all"} | _device(
-        said.node, name, "camera", page
+        announcement.node, name, "camera", page
     )
     fields: dict[str, dict[str, Any]] = {  # Any: JSON
         "label": {
@@ -84,12 +84,12 @@ def camera_configs(said: Announcement, name: str, page: str) -> list[Config]:
             "icon": "mdi:motion-sensor",
         },
     }
-    return _configs(said, CAMERA_ENTITIES, fields, common)
+    return _configs(announcement, CAMERA_ENTITIES, fields, common)
 
 
-def installation_configs(said: Announcement, page: str) -> list[Config]:
+def installation_configs(announcement: Announcement, page: str) -> list[Config]:
     """Return the one entity of the installation: whether something is wrong, and what."""
-    health = f"{said.topic}/health"
+    health = f"{announcement.topic}/health"
     problem = {
         "name": "Problem",
         "state_topic": health,
@@ -98,23 +98,23 @@ def installation_configs(said: Announcement, page: str) -> list[Config]:
         "device_class": "problem",
         "entity_category": "diagnostic",
     }
-    common = {"availability": [{"topic": f"{said.topic}/status"}]}
-    common |= _device(said.node, "clipwatch", "installation", page)
-    return _configs(said, INSTALLATION_ENTITIES, {"problem": problem}, common)
+    common = {"availability": [{"topic": f"{announcement.topic}/status"}]}
+    common |= _device(announcement.node, "clipwatch", "installation", page)
+    return _configs(announcement, INSTALLATION_ENTITIES, {"problem": problem}, common)
 
 
 def _configs(
-    said: Announcement,
+    announcement: Announcement,
     entities: Sequence[tuple[str, str]],
     fields: dict[str, dict[str, Any]],
     common: dict[str, Any],  # Any: JSON
 ) -> list[Config]:
-    if not said.discovery:
+    if not announcement.discovery:
         return []
     return [
         (
-            _config_topic(said.discovery, kind, said.node, part),
-            {"unique_id": f"{said.node}_{part}", **fields[part], **common},
+            _config_topic(announcement.discovery, kind, announcement.node, part),
+            {"unique_id": f"{announcement.node}_{part}", **fields[part], **common},
         )
         for kind, part in entities
     ]

@@ -16,25 +16,20 @@ published when they change, and once at each connection.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
-import logging
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
-
-import aiomqtt
-from paho.mqtt.reasoncodes import ReasonCode
 
 from services.recorder.gaps.values import Gap, LiveCamera
 from services.recorder.gaps.watch import OpenGap
 from services.recorder.notify import homeassistant
 from services.recorder.notify.file import MqttTarget
 from services.recorder.notify.homeassistant import EVENT_TYPE, Announcement
+from services.recorder.notify.mqtt_connection import MqttConnection
 from services.recorder.notify.payload import event_json, gap_json, gap_type, notice_json
 from services.recorder.notify.port import ChannelAway, Notice
 from services.recorder.record.values import Event
@@ -42,8 +37,7 @@ from services.recorder.record.values import Event
 ONLINE, OFFLINE = b"online", b"offline"
 PICTURE_MAX_BYTES = 2 * 1024 * 1024
 EVENT_MAX_AGE = timedelta(minutes=10)  # an automation is not for what happened long ago
-FIRED_MAX = 8  # labels of an event that `said` remembers, 64 characters in all
-_LOGIN = {4, 5, 134, 135}  # CONNACK: bad user name or password, not authorized; MQTT 3.1.1 and 5
+MARKS_MAX = 8  # labels of an event that the digest remembers, 64 characters in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +60,13 @@ class RecordView(Protocol):
         """Return the cameras that have events and pass the filter, configured or not."""
 
     async def announced(self) -> list[Announcement]:
-        """Return what this target was told of, and was not taken back."""
+        """Return what this target was announced, and was not withdrawn."""
 
-    async def remember(self, said: Announcement) -> None:
-        """Keep that this is told."""
+    async def remember(self, announcement: Announcement) -> None:
+        """Note that this is announced."""
 
     async def forget(self, camera: str) -> None:
-        """Keep that this was taken back."""
+        """Note that the announcement was withdrawn."""
 
     def live_cameras(self) -> Mapping[str, LiveCamera] | None:
         """Return the configured cameras that pass the filter; None: nobody says which there are."""
@@ -85,7 +79,7 @@ class RecordView(Protocol):
 
 
 class Mqtt:
-    """The adapter; implements Channel. One connection, made anew when it is lost."""
+    """The adapter; implements Channel."""
 
     cooldown_s = 0.0
     is_proven_by_prepare = True
@@ -95,46 +89,46 @@ class Mqtt:
         self._name = name
         self._page = page
         self._record = record
-        self._client: aiomqtt.Client | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._connection = MqttConnection(target, (self._topic("status"), OFFLINE))
         self._installation = ""
-        self._is_told = False  # everything was published over this connection
+        self._is_complete = False  # everything was published over this connection
         self._names: dict[str, str] = {}  # announced cameras and what they were called
-        self._retained: dict[str, bytes] = {}  # topic: digest of what was published over this connection
 
     def digest(self, notice: Notice) -> str | None:
-        """Return the version, and of which labels `event` told: those it need not tell again."""
-        _, *fired = (notice.last_sent or "v0").split()
-        fired += [mark for mark in map(_mark, (d.label for d in notice.passing)) if mark not in fired]
-        return " ".join([f"v{notice.version}", *fired[-FIRED_MAX:]])
+        """Return the version, and marks of the labels whose detections were published: they are not published again."""
+        _, *marks = (notice.last_sent or "v0").split()
+        marks += [mark for mark in map(_mark, (d.label for d in notice.passing)) if mark not in marks]
+        return " ".join([f"v{notice.version}", *marks[-MARKS_MAX:]])
 
     async def prepare(self) -> None:
-        if self._client is None or self._watch is None or self._watch.done():
-            await self._connect()
-        if self._is_told:
+        if self._connection.is_lost:
+            self._is_complete = False
+            await self._connection.connect()
+            self._names = {}
+        if self._is_complete:
             return
         self._installation = await self._record.installation()
-        await self._take_back_what_was_before()
-        said = self._said("")
-        await self._announce(said, homeassistant.installation_configs(said, self._page))
+        await self._withdraw_outdated()
+        announcement = self._announcement("")
+        await self._announce(announcement, homeassistant.installation_configs(announcement, self._page))
         for camera, name in (await self._cameras()).items():
-            await self._tell_all(camera, name)
-        await self._show()
+            await self._publish_camera(camera, name)
+        await self._publish_live_state()
         # last: all topics are right by now
-        await self._publish(self._topic("status"), ONLINE, is_retained=True)
-        self._is_told = True
+        await self._connection.publish(self._topic("status"), ONLINE, is_retained=True)
+        self._is_complete = True
 
     async def refresh(self) -> None:
         live = self._record.live_cameras()
-        if not self._is_told or live is None:
+        if not (self._is_complete and self._connection.is_open) or live is None:
             return
         for camera in [known for known in self._names if known not in live]:
-            await self._take_back(self._said(camera))
+            await self._withdraw(self._announcement(camera))
             del self._names[camera]
         for one in live.values():
             if self._names.get(one.id) != (one.name or one.id):
-                await self._tell_all(one.id, one.name or one.id)
-        await self._show()
+                await self._publish_camera(one.id, one.name or one.id)
+        await self._publish_live_state()
 
     async def send(self, notice: Notice, now: datetime) -> None:
         camera = notice.event.camera
@@ -142,34 +136,34 @@ class Mqtt:
         is_announced = live is None or camera in live  # others are recorded, but not configured (any more)
         if is_announced:
             name = live[camera].name if live is not None else ""
-            await self._tell_all(camera, name or camera)
+            await self._publish_camera(camera, name or camera)
         if notice.match is None:
             return
-        await self._publish(self._topic("events"), _json(notice_json(notice, self._page)))
+        await self._connection.publish(self._topic("events"), _json(notice_json(notice, self._page)))
         is_news = notice.noted_at is None or now - notice.noted_at <= EVENT_MAX_AGE
         if is_announced and is_news:
-            await self._fire(notice)
+            await self._publish_detections(notice)
 
-    async def _fire(self, notice: Notice) -> None:
+    async def _publish_detections(self, notice: Notice) -> None:
         """Publish each label of the event that was not published before."""
-        _, *fired = (notice.last_sent or "v0").split()
+        _, *marks = (notice.last_sent or "v0").split()
         for detection in notice.passing:
-            if _mark(detection.label) in fired:
+            if _mark(detection.label) in marks:
                 continue
             facts = event_json(notice.event, self._page)
             facts |= {"label": detection.label, "probability": detection.probability}
-            said = _json({"event_type": EVENT_TYPE, **facts})
-            await self._publish(self._topic(notice.event.camera, "event"), said)
+            payload = _json({"event_type": EVENT_TYPE, **facts})
+            await self._connection.publish(self._topic(notice.event.camera, "event"), payload)
 
     async def send_gap(self, gap: Gap, now: datetime) -> None:
-        said = {"type": gap_type(gap), "timestamp": now.isoformat(), **gap_json(gap, self._page)}
-        await self._publish(self._topic("gaps"), _json(said))
+        document = {"type": gap_type(gap), "timestamp": now.isoformat(), **gap_json(gap, self._page)}
+        await self._connection.publish(self._topic("gaps"), _json(document))
 
     async def close(self, is_replaced: bool = False) -> None:
         with contextlib.suppress(ChannelAway):
-            if self._client is not None and not is_replaced:  # the other one has said online
-                await self._publish(self._topic("status"), OFFLINE, is_retained=True)
-        await self._drop()
+            if self._connection.is_open and not is_replaced:  # the other one has announcement online
+                await self._connection.publish(self._topic("status"), OFFLINE, is_retained=True)
+        await self._connection.drop()
 
     # -- what is shown
 
@@ -180,32 +174,36 @@ class Mqtt:
             return {camera: camera for camera in await self._record.recorded_cameras()}
         return {one.id: one.name or one.id for one in live.values()}
 
-    async def _tell_all(self, camera: str, name: str) -> None:
+    async def _publish_camera(self, camera: str, name: str) -> None:
         if self._names.get(camera) != name:
-            said = self._said(camera)
-            await self._announce(said, homeassistant.camera_configs(said, name, self._page))
+            announcement = self._announcement(camera)
+            await self._announce(announcement, homeassistant.camera_configs(announcement, name, self._page))
             self._names[camera] = name
         state, live = await self._record.state(camera), self._record.live_cameras()
         now = live.get(camera) if live is not None else None
         if now is None or (now.is_moving is None and now.is_heard):
-            # of a camera that was not heard yet nothing is said: an event that the record holds open may be over
-            await self._retain(self._topic(camera, "motion"), b"ON" if state.is_moving else b"OFF")
+            # a camera that was not heard yet is left out: an event that the record holds open may be over
+            await self._connection.retain(self._topic(camera, "motion"), b"ON" if state.is_moving else b"OFF")
         if now is None:
-            await self._retain(self._topic(camera, "availability"), ONLINE)
+            await self._connection.retain(self._topic(camera, "availability"), ONLINE)
         if state.newest is not None:
-            said_of_it = _json(event_json(state.newest, self._page))
-            await self._retain(self._topic(camera, "label"), said_of_it)
+            label = _json(event_json(state.newest, self._page))
+            await self._connection.retain(self._topic(camera, "label"), label)
         if state.picture is not None:
-            await self._retain(self._topic(camera, "picture"), state.picture)
+            await self._connection.retain(self._topic(camera, "picture"), state.picture)
 
-    async def _show(self) -> None:
+    async def _publish_live_state(self) -> None:
         """Publish what is not of the record: it waits for no database."""
         for one in (self._record.live_cameras() or {}).values():
             if one.id not in self._names:
                 continue
             if one.is_moving is not None:
-                await self._retain(self._topic(one.id, "motion"), b"ON" if one.is_moving else b"OFF")
-            await self._retain(self._topic(one.id, "availability"), ONLINE if one.is_available else OFFLINE)
+                await self._connection.retain(
+                    self._topic(one.id, "motion"), b"ON" if one.is_moving else b"OFF"
+                )
+            await self._connection.retain(
+                self._topic(one.id, "availability"), ONLINE if one.is_available else OFFLINE
+            )
         gaps = [
             {
                 "kind": key.kind,
@@ -216,114 +214,50 @@ class Mqtt:
             }
             for key, reason, started_at in self._record.open_gaps()
         ]
-        said = {"version": 1, "state": "problem" if gaps else "ok", "gaps": gaps}
-        await self._retain(self._topic("health"), _json(said))
+        health = {"version": 1, "state": "problem" if gaps else "ok", "gaps": gaps}
+        await self._connection.retain(self._topic("health"), _json(health))
 
-    # -- what is announced, and taken back
+    # -- announcements, and their withdrawal
 
-    def _said(self, camera: str) -> Announcement:
+    def _announcement(self, camera: str) -> Announcement:
         target = self._target
         return homeassistant.announced(target.topic, target.discovery, self._installation, self._name, camera)
 
-    async def _announce(self, said: Announcement, configs: Sequence[homeassistant.Config]) -> None:
-        await self._record.remember(said)  # first: what is announced can always be taken back
+    async def _announce(self, announcement: Announcement, configs: Sequence[homeassistant.Config]) -> None:
+        await self._record.remember(announcement)  # first: what is announced can always be withdrawn
         for topic, config in configs:
-            await self._retain(topic, _json(config))
+            await self._connection.retain(topic, _json(config))
 
-    async def _take_back_what_was_before(self) -> None:
-        """Take back cameras that are configured no more, and what was announced under other topics or ids."""
+    async def _withdraw_outdated(self) -> None:
+        """Withdraw cameras that are configured no more, and what was announced under other topics or ids."""
         before, cameras = await self._record.announced(), await self._cameras()
-        if not any(said.camera == "" for said in before):  # the first time with this layout
+        if not any(announcement.camera == "" for announcement in before):  # the first time with this layout
             for camera in sorted({*await self._record.recorded_cameras(), *cameras}):
                 old = homeassistant.announced_before(
                     self._target.topic, self._target.discovery, self._name, camera
                 )
-                await self._empty(old.config_topics)
+                await self._remove(old.config_topics)
                 if camera not in cameras:
-                    await self._empty(old.state_topics)
-        for said in before:
-            if said != self._said(said.camera) or (said.camera and said.camera not in cameras):
-                await self._take_back(said)
+                    await self._remove(old.state_topics)
+        for one in before:
+            is_gone = one.camera and one.camera not in cameras
+            if is_gone or one != self._announcement(one.camera):
+                await self._withdraw(one)
 
-    async def _take_back(self, said: Announcement) -> None:
-        if said.camera:  # first, for whoever keeps the entity or knows no discovery
-            await self._publish(f"{said.topic}/{said.camera}/availability", OFFLINE, is_retained=True)
-        await self._empty([*said.config_topics, *said.state_topics])
-        await self._record.forget(said.camera)
+    async def _withdraw(self, announcement: Announcement) -> None:
+        if announcement.camera:  # first, for whoever keeps the entity or knows no discovery
+            await self._connection.publish(
+                f"{announcement.topic}/{announcement.camera}/availability", OFFLINE, is_retained=True
+            )
+        await self._remove([*announcement.config_topics, *announcement.state_topics])
+        await self._record.forget(announcement.camera)
 
-    async def _empty(self, topics: Sequence[str]) -> None:
+    async def _remove(self, topics: Sequence[str]) -> None:
         for topic in topics:
-            await self._publish(topic, b"", is_retained=True)
-            self._retained.pop(topic, None)
-
-    # -- the connection
-
-    async def _connect(self) -> None:
-        await self._drop()
-        client = self._new_client()
-        try:
-            async with asyncio.timeout(self._target.timeout_s):
-                await client.__aenter__()
-        except (aiomqtt.MqttError, OSError, TimeoutError) as exc:
-            raise ChannelAway(_why_not(exc)) from exc
-        self._client, self._watch = client, asyncio.create_task(_until_lost(client), name="mqtt-watch")
-        self._is_told, self._names, self._retained = False, {}, {}
-
-    def _new_client(self) -> aiomqtt.Client:
-        target = self._target
-        quiet = logging.getLogger("clipwatch.mqtt")
-        quiet.setLevel(logging.CRITICAL)  # the delivery loop says it, once each way
-        return aiomqtt.Client(
-            target.host,
-            target.port,
-            username=target.user or None,
-            password=target.password.get_secret_value() or None,
-            tls_context=ssl.create_default_context() if target.tls else None,
-            will=aiomqtt.Will(self._topic("status"), OFFLINE, qos=1, retain=True),
-            timeout=target.timeout_s,
-            keepalive=15,
-            max_queued_outgoing_messages=16,
-            max_queued_incoming_messages=1,  # nothing is subscribed
-            logger=quiet,
-        )
-
-    async def _retain(self, topic: str, payload: bytes) -> None:
-        """Publish a retained topic unless it stands there already."""
-        digest = hashlib.blake2b(payload, digest_size=16).digest()
-        if self._retained.get(topic) != digest:
-            await self._publish(topic, payload, is_retained=True)
-            self._retained[topic] = digest
-
-    async def _publish(self, topic: str, payload: bytes, is_retained: bool = False) -> None:
-        """Return once the broker has acknowledged."""
-        assert self._client is not None
-        try:
-            async with asyncio.timeout(self._target.timeout_s):
-                await self._client.publish(topic, payload, qos=1, retain=is_retained)
-        except (aiomqtt.MqttError, OSError, TimeoutError, ValueError) as exc:
-            await self._drop()
-            raise ChannelAway(f"the broker did not take it: {_text(exc)}") from exc
-
-    async def _drop(self) -> None:
-        client, self._client = self._client, None
-        watch, self._watch = self._watch, None
-        self._is_told = False
-        if watch is not None:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
-        if client is not None:
-            with contextlib.suppress(aiomqtt.MqttError, OSError, TimeoutError):
-                async with asyncio.timeout(2):
-                    await client.__aexit__(None, None, None)
+            await self._connection.remove(topic)
 
     def _topic(self, *parts: str) -> str:
         return "/".join((self._target.topic, *parts))
-
-
-async def _until_lost(client: aiomqtt.Client) -> None:
-    with contextlib.suppress(aiomqtt.MqttError):
-        async for _ in client.messages:
-            pass
 
 
 def _json(value: dict[str, Any]) -> bytes:  # Any: JSON
@@ -331,17 +265,5 @@ def _json(value: dict[str, Any]) -> bytes:  # Any: JSON
 
 
 def _mark(label: str) -> str:
-    """Return what stands for a label in `said`."""
+    """Return what stands for a label in the digest."""
     return hashlib.sha256(label.encode()).hexdigest()[:6]
-
-
-def _why_not(exc: BaseException) -> str:
-    if isinstance(exc, aiomqtt.MqttCodeError):
-        code = exc.rc.value if isinstance(exc.rc, ReasonCode) else exc.rc
-        if code in _LOGIN:
-            return f"the broker refuses our login: {_text(exc)}"
-    return f"the broker cannot be reached: {_text(exc)}"
-
-
-def _text(exc: BaseException) -> str:
-    return str(exc)[:200] or type(exc).__name__

@@ -1,4 +1,4 @@
-"""PURE: an event in JSON, as webhooks and MQTT tell it. Addresses are absolute when the page's address is known."""
+"""Events and gaps in JSON, as webhooks and MQTT send them. Addresses are absolute when the page's is known. Pure."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def notice_json(notice: Notice, page: str) -> dict[str, Any]:  # Any: JSON
 
 
 def gap_type(gap: Gap) -> str:
-    """Return the type of what is told: camera.away when it began, camera.back when it ended."""
+    """Return the type of a gap's notice: camera.away when it began, camera.back when it ended."""
     return gap.key.kind if gap.ended_at is None else gap.key.kind.partition(".")[0] + ".back"
 
 

@@ -53,15 +53,15 @@ class DatabaseRecordView:
         async with self.database.reading() as connection:
             return [Announcement(*row) for row in await connection.execute(query)]
 
-    async def remember(self, said: Announcement) -> None:
+    async def remember(self, announcement: Announcement) -> None:
         table = announcements
-        row = {"topic": said.topic, "discovery": said.discovery, "node": said.node}
-        key = {"target": self.target, "camera": said.camera}
+        row = {"topic": announcement.topic, "discovery": announcement.discovery, "node": announcement.node}
+        key = {"target": self.target, "camera": announcement.camera}
         async with self.database.writing() as connection:
             await connection.execute(
                 insert_or_keep(connection.dialect.name, table, "target").values(key | row)
             )
-            mine = (table.c.target == self.target, table.c.camera == said.camera)
+            mine = (table.c.target == self.target, table.c.camera == announcement.camera)
             await connection.execute(update(table).where(*mine).values(row))
 
     async def forget(self, camera: str) -> None:

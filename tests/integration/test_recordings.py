@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.motion.cameras.file_worker import FileWorker
-from services.motion.cameras.pace import Pace
 from services.motion.metrics import MotionMetrics
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
@@ -109,23 +107,6 @@ def test_a_walk_at_one_picture_a_second_is_an_event_with_clips_of_whole_seconds(
     (event_s,) = played.events_s()
     assert event_s == pytest.approx((15.0, 26.0), abs=1.5)
     assert played.status.message == ""
-
-
-def test_playback_waits_a_few_seconds_at_a_pause() -> None:
-    now_s = [50.0]
-
-    class Skipped(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            now_s[0] += timeout or 0.0
-            return False
-
-    pace = Pace(1000.0, 50.0, lambda: now_s[0])
-    pace.wait(1002.0, Skipped(), lambda: None)
-    assert now_s[0] == pytest.approx(52.0)
-    pace.wait(9000.0, Skipped(), lambda: None)
-    assert now_s[0] == pytest.approx(57.0)
-    pace.wait(9001.0, Skipped(), lambda: None)
-    assert now_s[0] == pytest.approx(58.0)
 
 
 def test_consecutive_clips_repeat_nothing_where_key_frames_are_rare(tmp_path: Path) -> None:

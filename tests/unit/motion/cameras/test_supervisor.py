@@ -1,9 +1,8 @@
-"""The workers of all cameras: one that is there runs."""
+"""The supervisor: every worker that it lists runs, and one that met a bug is restarted."""
 
 from __future__ import annotations
 
 import asyncio
-import resource
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,9 @@ from services.motion.cameras.worker import CameraWorker
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
 from services.motion.spool.outbox import Outbox
-from services.motion.spool.recordings import find_recording
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
 from shared.runtime import Health, Runtime
-from tests.servers import wait_until
 from tests.unit.motion.videos import scene, write_video
 
 
@@ -102,22 +99,3 @@ def test_a_camera_that_is_resumed_never_looks_like_a_file_at_its_end(tmp_path: P
     finally:
         supervisor.stop(20)
     assert seen.done == [False, False]
-
-
-def test_a_recording_waits_while_the_machine_has_no_file_descriptors(tmp_path: Path) -> None:
-    supervisor = make_supervisor(tmp_path, {})
-    url = str(write_video(tmp_path / "a.mp4", scene(20)))
-    camera = Camera.model_validate(
-        {"id": "cam", "url": url, "labels": ["a square"], "pace": "fast", "loop": False}
-    )
-    status = CameraStatus("cam", camera.url, supervisor.metrics)
-    worker = FileWorker(camera, supervisor.context, status, find_recording(tmp_path / "recordings", camera))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-    try:
-        worker.start()
-        wait_until(lambda: "Too many open files" in status.message or worker.is_done, 20, "what is said")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert worker.join(30)
-    assert (status.state, status.message, worker.is_broken) == ("ended", "", False)

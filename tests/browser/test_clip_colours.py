@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser
 
 from services.motion.media.clips import make_clip
-from tests.browser.test_asked import browser
+from tests.browser.test_search_page import browser
 from tests.unit.motion.known_pictures import FIELDS, Case, fields_of, jpeg_pixels, write_case
 from tests.unit.motion.media.test_shown_pictures import FINE, TALL, X264, X265, read
 

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from shared.contract import LABELS
 from shared.presence import CameraReport, Presence, announce
-from tests.browser.test_asked import LIMIT_MS, browser, narrow, recorder, shot
+from tests.browser.test_search_page import LIMIT_MS, browser, narrow, recorder, shot
 from tests.integration.test_recorder_service import Recorder, settled
 from tests.unit.classifier.makers import BLUE, RED, jpeg
 from tests.unit.recorder.messages import Said, append, send
@@ -130,7 +130,7 @@ async def test_the_pipeline_s_health_is_shown_as_it_changes(
 
     recorder.kill()
     await expect(lamp).to_contain_text("Recorder does not answer")
-    await expect(panel.get_by_role("alert")).to_contain_text("it is asked again")
+    await expect(panel.get_by_role("alert")).to_contain_text("the page keeps trying")
     await expect(panel.get_by_label("Cameras")).to_contain_text("yard")  # what was known stays
     await shot(page, tmp_path, "health-no-recorder")
     recorder.start()

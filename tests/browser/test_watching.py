@@ -19,8 +19,8 @@ from redis.asyncio import Redis
 from shared.clock import now_utc
 from shared.contract import LABELS
 from tests.browser.accessible import MISNAMED
-from tests.browser.test_asked import browser, narrow, recorder, shot
 from tests.browser.test_record_page import opened
+from tests.browser.test_search_page import browser, narrow, recorder, shot
 from tests.integration.test_recorder_service import Recorder, settled
 from tests.unit.classifier.makers import BLUE, RED, jpeg
 from tests.unit.motion.videos import scene, write_video
@@ -172,7 +172,7 @@ async def test_an_event_appears_and_grows_while_the_page_is_open(
 ) -> None:
     faults: list[str] = []
     page = await opened(browser, recorder, faults)
-    await expect(page.locator("#notice")).to_contain_text("Nothing was recognised yet")
+    await expect(page.locator("#notice")).to_contain_text("Nothing recognised yet")
     await shot(page, tmp_path, "empty")
     said = Said(start=now_utc() - timedelta(seconds=5), accepted=[("a dog", 0.6)])
     await record(redis_client, said, clip)

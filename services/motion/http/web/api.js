@@ -21,7 +21,7 @@ export async function ask(path, { method = "GET", json, body, headers = {}, sign
     method, signal, keepalive, headers: sent, cache: "no-store", body: json === undefined ? body : JSON.stringify(json),
   }).catch((fault) => {
     if (fault.name === "AbortError") throw fault;
-    throw new Fault(0, ["The motion service does not answer. It is asked again by itself; if this lasts, see whether it runs"]);
+    throw new Fault(0, ["The motion service does not answer. The page keeps trying; if this lasts, check that the service runs"]);
   });
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));

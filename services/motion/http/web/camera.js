@@ -155,7 +155,7 @@ async function save(event) {
     say("Saved to the camera file, in force now", "good");
   } catch (fault) {
     if (fault.status === 412) await read().catch(() => {});
-    say(fault.status === 412 ? "The file was changed meanwhile. Yours is kept here; save again to write it over." : fault.message, "bad");
+    say(fault.status === 412 ? "The file has changed meanwhile. Your values are kept here; save again to replace the others." : fault.message, "bad");
   }
   changed();
 }

@@ -29,7 +29,7 @@ function show(cameras) {
     card.state.textContent = WORDS[camera.state] ?? camera.state;
     if (camera.state !== "running" && !card.image.src) card.blank.textContent = camera.last_error ?? "No picture yet";
   }
-  if (!cameras.length) refuse(new Error("No camera is running. Cameras are written into the camera file."), run);
+  if (!cameras.length) refuse(new Error("No camera is running. Add cameras to the camera file."), run);
 }
 
 function made(camera) {

@@ -1,6 +1,6 @@
 // The page: reads the events, follows the stream of changes, and connects list, filters and detail.
 
-import { Asked } from "./asked.js";
+import { SearchPanel } from "./search.js";
 import { Detail } from "./detail.js";
 import { byId, el } from "./dom.js";
 import { bytes, count, plural, why } from "./format.js";
@@ -29,7 +29,7 @@ const stars = new Stars(kept, toast);
 const detail = new Detail(byId("detail"), closed, stars);
 const list = new EventList(byId("list"), open, stars);
 new Health(byId("pipeline"), byId("health"));
-const asked = new Asked(byId("asked"), {
+const searchPanel = new SearchPanel(byId("results"), {
   scope: () => ({ camera: filters.camera }),
   onOpen: open,
   onShown: (isShown) => document.body.classList.toggle("is-asking", isShown),
@@ -77,7 +77,7 @@ async function load({ older = false, quietly = false } = {}) {
     if (request.signal.aborted) return;
     isBroken = true;
     if (!older && !quietly) list.clear();
-    notice(el("p", {}, `The events cannot be read: ${why(fault)}. They are asked for again by themselves.`),
+    notice(el("p", {}, `The events cannot be read: ${why(fault)}. The page keeps trying.`),
       el("button", { type: "button", onclick: () => load({ older }) }, "Try again"));
     again = setTimeout(() => load({ older, quietly: true }), AGAIN_MS);
   } finally {
@@ -93,7 +93,7 @@ function emptiness() {
   } else if (filters.camera || filters.label) {
     notice(el("p", {}, "No event fits these filters."), el("button", { type: "button", onclick: clear }, "Clear filters"));
   } else if (!filters.all) {
-    notice(el("h2", {}, "Nothing was recognised yet"),
+    notice(el("h2", {}, "Nothing recognised yet"),
       el("p", {}, "Events appear here by themselves as soon as a camera sees something that you named."),
       el("button", { type: "button", onclick: () => { filters.all = true; apply(); } }, "Show events without a label"));
   } else {
@@ -153,7 +153,7 @@ function follow() {
     failures = 0;
   });
   source.addEventListener("beat", () => { heardAt = Date.now(); });
-  source.addEventListener("full", () => state("off", "Too many pages follow: reload to see news"));
+  source.addEventListener("full", () => state("off", "Too many pages are open: reload to see new events"));
   source.addEventListener("event", (message) => {
     heardAt = Date.now();
     changed(JSON.parse(message.data));
@@ -318,10 +318,10 @@ byId("filters").addEventListener("change", () => {
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   const words = byId("words").value.trim();
-  if (words) asked.search(words);
-  else asked.close();
+  if (words) searchPanel.search(words);
+  else searchPanel.close();
 });
-byId("hindsight").addEventListener("click", () => asked.askHindsight());
+byId("hindsight").addEventListener("click", () => searchPanel.askHindsight());
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("reset").addEventListener("click", clear);
 byId("more").addEventListener("click", () => load({ older: true }));

@@ -83,27 +83,27 @@ export class Health {
   body() {
     if (!this.said) {
       return [this.fault
-        ? el("p", { class: "problem bad", role: "alert" }, `Nothing can be said of the pipeline: ${this.fault}. It is asked again by itself.`)
+        ? el("p", { class: "problem bad", role: "alert" }, `The pipeline's state cannot be read: ${this.fault}. The page keeps trying.`)
         : el("p", { class: "soft" }, "Looking at cameras, services and disk …")];
     }
     const { problems, cameras, services, queues, disk } = this.said;
     return [
-      this.fault && el("p", { class: "problem bad", role: "alert" }, `No news: ${this.fault}. What follows was so before; it is asked again by itself.`),
+      this.fault && el("p", { class: "problem bad", role: "alert" }, `No news: ${this.fault}. Below is the last known state; the page keeps trying.`),
       problems.length
         ? el("ul", { class: "problems", "aria-label": "Problems" }, problems.map((one) => el("li", { class: `problem ${one.severity}` }, one.text)))
-        : el("p", { class: "fine" }, "Everything is there and keeps up."),
+        : el("p", { class: "fine" }, "Everything runs and keeps up."),
       el("div", { class: "tiles" },
         tile("Cameras", cameras.length ? cameras.map((one) => row(one.id, one.state, cameraLamp(one.state), one.message)) : [none("No camera is known.")]),
         tile("Services", [
           row("recorder", this.fault ? "no answer" : this.said.is_ready ? "ready" : "not ready", !this.fault && this.said.is_ready ? "good" : "bad"),
           ...services.map((one) => row(one.service, one.is_silent ? `silent for ${Math.round(one.age_s)} s` : "there", one.is_silent ? "bad" : "good", [one.name, one.about].filter(Boolean).join(": "))),
         ]),
-        tile("Queue", queues.length ? queues.map((one) => row(STREAMS[one.stream] ?? one.stream, `${count(one.waiting)} waiting`, one.dead ? "warn" : "good", one.dead ? `${count(one.dead)} could not be handled` : one.oldest_s >= 1 ? `oldest ${Math.round(one.oldest_s)} s` : "")) : [none("The queue was not read yet.")]),
+        tile("Queue", queues.length ? queues.map((one) => row(STREAMS[one.stream] ?? one.stream, `${count(one.waiting)} waiting`, one.dead ? "warn" : "good", one.dead ? `${count(one.dead)} could not be handled` : one.oldest_s >= 1 ? `oldest ${Math.round(one.oldest_s)} s` : "")) : [none("The queue has not been read yet.")]),
         tile("Disk", disk ? [
           row("free", bytes(disk.free_bytes), problems.some((one) => one.text.startsWith("The disk")) ? "bad" : "good", `of ${bytes(disk.total_bytes)}`),
           el("meter", { min: "0", max: String(disk.total_bytes), value: String(disk.total_bytes - disk.free_bytes), "aria-label": "Used of the clips' disk" }),
           ...lost(this.said.dropped_clips),
-        ] : [none("The disk cannot be looked at.")]),
+        ] : [none("The disk cannot be read.")]),
         tile("Latest gaps", this.gaps?.length ? this.gaps.map(gapRow) : [none(this.gaps ? "Nothing was missed." : "Not read yet.")])),
     ].filter(Boolean);
   }

@@ -1,4 +1,4 @@
-// What is asked of the whole record: search by words, and what other labels would have recorded.
+// The search of the whole record: by words, and what other labels would have recorded.
 
 import { el } from "./dom.js";
 import { count, duration, percent, plural, time, why } from "./format.js";
@@ -6,8 +6,8 @@ import { cameraName, chip } from "./list.js";
 
 const LIMIT = 24;
 
-export class Asked {
-  // `scope()` gives {camera}; `onOpen(id)` opens an event; `onShown(bool)` is told when this stands in the list's place.
+export class SearchPanel {
+  // `scope()` gives {camera}; `onOpen(id)` opens an event; `onShown(bool)` says whether the results take the place of the list.
   constructor(root, { scope, onOpen, onShown }) {
     Object.assign(this, { root, scope, onOpen, onShown });
     this.asking = null;
@@ -23,7 +23,7 @@ export class Asked {
   show(title, ...parts) {
     this.root.hidden = false;
     this.root.replaceChildren(
-      el("header", { class: "asked-head" },
+      el("header", { class: "results-head" },
         el("h2", { tabindex: "-1" }, title),
         el("button", { type: "button", class: "quiet", onclick: () => this.close() }, "Back to all events")),
       ...parts);
@@ -105,7 +105,7 @@ export class Asked {
     const form = el("form", { class: "hindsight", "aria-label": "Labels in hindsight" },
       el("label", {}, el("span", {}, "Labels, one a line"), labels),
       el("label", {}, el("span", {}, "Always in view, one a line"), background),
-      el("label", {}, el("span", {}, "Asked"), mode),
+      el("label", {}, el("span", {}, "SearchPanel"), mode),
       el("label", {}, el("span", {}, "Threshold, 0 to 1"), threshold),
       el("label", {}, el("span", {}, "Events of the"), days),
       el("button", { type: "submit", class: "primary" }, "Look back"));
@@ -137,13 +137,13 @@ export class Asked {
     const bar = el("progress", { max: "1", "aria-label": "Progress" });
     this.show("Labels in hindsight", form, el("p", { class: "said", role: "status" }, isApplied ? "Writing …" : "Looking back …"), bar);
     const ends = until ?? new Date();
-    const asked = {
+    const question = {
       labels: wish.labels, background: wish.background.length ? wish.background : null, threshold: wish.threshold, mode: wish.mode,
       camera: this.scope().camera || null, apply: isApplied, until: ends.toISOString(),
       since: new Date(ends.getTime() - wish.days * 86400000).toISOString(),
     };
     try {
-      const answer = await fetch("api/hindsight", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked), signal });
+      const answer = await fetch("api/hindsight", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(question), signal });
       if (!answer.ok) throw new Fault((await answer.json().catch(() => ({}))).error, answer.status);
       for await (const said of lines(answer.body)) {
         if (said.error) throw new Fault(said.error, 500);
@@ -157,7 +157,7 @@ export class Asked {
 
   compared(wish, result, ends) {
     const told = result.applied
-      ? `Applied: ${plural(result.written, "clip has", "clips have")} new labels. What was said before is kept in the table past_answers.`
+      ? `Applied: ${plural(result.written, "clip has", "clips have")} new labels. The old answers are kept in the table past_answers.`
       : `${count(result.changed)} of ${plural(result.events, "event")} would have other labels.`;
     const left = result.left_out ? ` ${plural(result.left_out, "clip was", "clips were")} looked at by another model: nothing changes there.` : "";
     const counts = result.labels.length > 0 && el("table", { class: "counts" },

@@ -100,8 +100,8 @@ async def test_words_are_searched_and_labels_looked_back_on_and_applied(
     await page.keyboard.type("a dog")
     async with answering(redis_client, model):
         await page.keyboard.press("Enter")
-        await expect(page.locator("#asked .card:not(.ghost)")).to_have_count(5)
-        await expect(page.locator("#asked .card").first).to_contain_text("a dog")
+        await expect(page.locator("#results .card:not(.ghost)")).to_have_count(5)
+        await expect(page.locator("#results .card").first).to_contain_text("a dog")
         await expect(page.locator("#list")).to_be_hidden()
         await shot(page, tmp_path, "search")
 
@@ -114,7 +114,7 @@ async def test_words_are_searched_and_labels_looked_back_on_and_applied(
         await page.get_by_label("Always in view").fill("nothing at all")
         await page.get_by_label("Events of the").select_option("365")
         await page.get_by_role("button", name="Look back").click()
-        await expect(page.locator(".asked .said").last).to_contain_text(
+        await expect(page.locator(".results .said").last).to_contain_text(
             "5 of 5 events would have other labels"
         )
         await expect(page.locator(".pair")).to_have_count(5)
@@ -126,7 +126,7 @@ async def test_words_are_searched_and_labels_looked_back_on_and_applied(
         await page.get_by_role("button", name="Apply to the record").click()
         await expect(page.locator(".apply")).to_contain_text("replaces the labels of 5 clips in 5 events")
         await page.get_by_role("button", name="Replace the labels").click()
-        await expect(page.locator(".asked .said").last).to_contain_text("Applied: 5 clips have new labels")
+        await expect(page.locator(".results .said").last).to_contain_text("Applied: 5 clips have new labels")
         assert await page.evaluate(MISNAMED) == []
         await page.get_by_role("button", name="Back to all events").click()
         await expect(page.locator("#list .card:not(.ghost)")).to_have_count(2)

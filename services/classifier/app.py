@@ -24,7 +24,7 @@ from services.classifier.settings import ClassifierSettings
 from services.classifier.snippets import Classifier
 from services.classifier.weights import hub
 from services.classifier.weights.names import resolve_model
-from services.classifier.words.text_requests import AnswererMetrics
+from services.classifier.words.text_requests import TextRequestMetrics
 from shared.contract import CLASSIFIERS, SNIPPETS
 from shared.errors import ConfigError, Stopped
 from shared.logs import get_logger
@@ -90,14 +90,14 @@ async def _run_loops(
     losses: list[DeviceLost] = []
     classifier.lost = partial(_lost, losses, stop)
     consumer = Consumer(redis, _consumer(settings), classifier.handle, StreamMetrics(), receipt_of_dead)
-    answerer = classifier.answerer(redis, instance, AnswererMetrics())
+    text_requests = classifier.text_request_server(redis, instance, TextRequestMetrics())
     presence = Presence(service=SERVICE, name=instance, about=about)
     runtime.health.is_ready = True
     log.info("ready")
     async with asyncio.TaskGroup() as group:  # one that fails ends the other, and the service
         group.create_task(consumer.run(stop, beat), name="snippets")
-        answering = _until_stopped(answerer.run(stop), stop, settings.finish_s)
-        group.create_task(answering, name="text requests")
+        serving = _until_stopped(text_requests.run(stop), stop, settings.finish_s)
+        group.create_task(serving, name="text requests")
         group.create_task(announce(redis, lambda: presence, stop), name="presence")
     if losses:
         raise losses[0]

@@ -19,7 +19,7 @@ from services.classifier.model.preprocess import PictureRefusal, PixelBudget, in
 from services.classifier.port import DeviceLost, Model
 from services.classifier.settings import ClassifierSettings
 from services.classifier.words.prompts import LabelBank
-from services.classifier.words.text_requests import Answerer, AnswererMetrics
+from services.classifier.words.text_requests import TextRequestMetrics, TextRequestServer
 from shared.clock import now_utc
 from shared.contract import LABELS, LabelSet, SnippetMessage
 from shared.decisions.labeller import EmbeddedSnippet, label
@@ -73,9 +73,11 @@ class Classifier:
         """Let go of the decoding threads."""
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
-    def answerer(self, redis: Redis, consumer: str, metrics: AnswererMetrics) -> Answerer:
-        """Return what answers questions for text embeddings with the same model, bank and thread."""
-        return Answerer(redis, consumer, self._model, self._bank, self._in_model_thread, metrics)
+    def text_request_server(
+        self, redis: Redis, consumer: str, metrics: TextRequestMetrics
+    ) -> TextRequestServer:
+        """Return the server of text requests, which uses the same model, bank and thread."""
+        return TextRequestServer(redis, consumer, self._model, self._bank, self._in_model_thread, metrics)
 
     async def handle(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Return one outcome for each delivery; only the broken ones are Dead."""

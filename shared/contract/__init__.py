@@ -33,7 +33,7 @@ from shared.contract.streams import (
     TEXTS_WAITING,
     answer_key,
 )
-from shared.contract.texts import TextsAnswer, TextsAnswerHeader, TextsQuestion
+from shared.contract.texts import TextsAnswer, TextsAnswerHeader, TextsRequest
 
 __all__ = [
     "ANSWER_KEPT_S",
@@ -70,6 +70,6 @@ __all__ = [
     "SnippetMessage",
     "TextsAnswer",
     "TextsAnswerHeader",
-    "TextsQuestion",
+    "TextsRequest",
     "answer_key",
 ]

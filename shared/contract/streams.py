@@ -3,16 +3,16 @@
 SNIPPETS = "snippets.v1"
 MEDIA = "media.v1"
 LABELS = "labels.v1"
-TEXTS = "texts.v1"  # questions; an answer is the one entry of the stream `answer_key(request_id)`
+TEXTS = "texts.v1"  # requests; an answer is the one entry of the stream `answer_key(request_id)`
 RECEIPTS = "receipts.v1"  # read by every motion service, without a group
 CLASSIFIERS = "classifiers"  # consumer group on SNIPPETS
 RECORDERS = "recorders"  # consumer group on LABELS
 
-TEXTS_WAITING = 64  # questions that may wait; the oldest go first, whose askers have given up by then
+TEXTS_WAITING = 64  # requests that may wait; the oldest go first, whose senders have given up by then
 RECEIPTS_KEPT = 10_000  # about 1 MB; who missed one sends its snippet again
 ANSWER_KEPT_S = 60  # an answer that nobody fetches is gone after this long
 
 
 def answer_key(request_id: str) -> str:
-    """Return the key under which the answer to a question is written."""
+    """Return the key under which the answer to a request is written."""
     return f"{TEXTS}:{request_id}"

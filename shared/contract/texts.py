@@ -17,10 +17,10 @@ from shared.contract.snippets import LabelSet
 from shared.errors import ContractError
 
 
-class TextsQuestion(MessagePart):
+class TextsRequest(MessagePart):
     """Anybody -> classifier: embed this label set as for a decision, or (without others) for a search.
 
-    A question that waited for longer than `deadline_s` is not answered: nobody listens any more.
+    A request that has waited longer than `deadline_s` is not answered: nobody listens any more.
     """
 
     version: Literal[1] = 1
@@ -34,9 +34,9 @@ class TextsQuestion(MessagePart):
         return {b"h": dump(self)}
 
     @classmethod
-    def decode(cls, fields: Mapping[bytes, bytes]) -> TextsQuestion:
-        """Raise ContractError when `fields` are not a TextsQuestion of this version."""
-        return load(TextsQuestion, fields)
+    def decode(cls, fields: Mapping[bytes, bytes]) -> TextsRequest:
+        """Raise ContractError when `fields` are not a TextsRequest of this version."""
+        return load(TextsRequest, fields)
 
 
 class TextsAnswerHeader(MessagePart):

@@ -30,7 +30,7 @@ from shared.contract import (
     SnippetMessage,
     TextsAnswer,
     TextsAnswerHeader,
-    TextsQuestion,
+    TextsRequest,
 )
 from shared.streams.dead_letters import dead_letter
 from shared.streams.outcomes import Delivery
@@ -119,8 +119,8 @@ def scored_labels() -> LabelsMessage:
     return replace(labels(), scores=scores, backgrounds=backgrounds)
 
 
-def question() -> TextsQuestion:
-    return TextsQuestion(
+def question() -> TextsRequest:
+    return TextsRequest(
         request_id="00112233445566778899aabbccddeeff",
         label_set=LabelSet(labels=("a dog", "ein Fußgänger"), background=("an empty path",)),
         with_others=True,

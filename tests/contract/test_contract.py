@@ -35,18 +35,18 @@ from shared.contract import (
     SnippetHeader,
     SnippetMessage,
     TextsAnswer,
-    TextsQuestion,
+    TextsRequest,
 )
 from shared.errors import ContractError
 from tests.contract import examples
 from tests.contract.examples import answer, at, labels, media, question, read_golden, receipt, snippet
 
-Message = SnippetMessage | MediaMessage | LabelsMessage | TextsQuestion | TextsAnswer | Receipt
+Message = SnippetMessage | MediaMessage | LabelsMessage | TextsRequest | TextsAnswer | Receipt
 KINDS: dict[str, type[Message]] = {
     SNIPPETS: SnippetMessage,
     MEDIA: MediaMessage,
     LABELS: LabelsMessage,
-    TEXTS: TextsQuestion,
+    TEXTS: TextsRequest,
     f"{TEXTS}.answer": TextsAnswer,
     RECEIPTS: Receipt,
 }

@@ -1,4 +1,4 @@
-"""Search and labels in hindsight over a real record, with the classifier's own answerer behind a real Redis."""
+"""Search and labels in hindsight over a real record; the classifier answers text requests through a real Redis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from sqlalchemy import delete, func, select, update
 
 from services.classifier.words.prompts import LabelBank
-from services.classifier.words.text_requests import Answerer, AnswererMetrics
+from services.classifier.words.text_requests import TextRequestMetrics, TextRequestServer
 from services.recorder.http.api import add_routes
 from services.recorder.http.state import ApiState
 from services.recorder.media.values import StoredMedia
@@ -53,7 +53,7 @@ LATER = NOON + timedelta(days=1)
 
 @contextlib.asynccontextmanager
 async def answering(redis: Redis, model: ColourModel) -> AsyncIterator[CollectorRegistry]:
-    """Run the classifier's answerer with a model that sees colours."""
+    """Run the classifier's server of text requests with a model that sees colours."""
 
     def now(work: Callable[[], _T]) -> Awaitable[_T]:
         done: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
@@ -61,9 +61,9 @@ async def answering(redis: Redis, model: ColourModel) -> AsyncIterator[Collector
         return done
 
     registry = CollectorRegistry()
-    answerer = Answerer(redis, "one", model, LabelBank(model, 8), now, AnswererMetrics(registry))
+    server = TextRequestServer(redis, "one", model, LabelBank(model, 8), now, TextRequestMetrics(registry))
     stop = asyncio.Event()
-    task = asyncio.create_task(answerer.run(stop))
+    task = asyncio.create_task(server.run(stop))
     try:
         yield registry
     finally:

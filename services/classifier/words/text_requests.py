@@ -1,8 +1,8 @@
-"""Answers questions for text embeddings (texts.v1) beside the snippets, between two forwards of the model.
+"""Answers requests for text embeddings (texts.v1) beside the snippets, between two forwards of the model.
 
-At most once: a question is forgotten when it is read, its asker has a deadline and may ask again. Texts are embedded
-in portions, each of which queues for the model's thread like a forward does; so a question holds a snippet up for
-one portion at a time, however long it is. Knows the model's bank of label sets, no torch.
+At most once: a request is deleted when it is read; its sender has a deadline and may ask again. Texts are embedded in
+portions, each of which queues for the model's thread as a forward does; so a request delays a snippet by one portion
+at a time, however long it is. Knows the bank of label sets, no torch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from shared.contract import (
     Column,
     TextsAnswer,
     TextsAnswerHeader,
-    TextsQuestion,
+    TextsRequest,
     answer_key,
 )
 from shared.decisions.label_texts import EmbeddedLabelSet, LabelTexts, to_answer
@@ -41,34 +41,34 @@ log = get_logger(__name__)
 PORTION = 4  # labels embedded at once; with CLIP's five templates 20 texts
 BLOCK_MS = 1000
 PAUSE_S = 2.0  # after Redis did not answer
-SEARCHES_KEPT = 256  # texts of searches that stay embedded
-ROWS_MAX = 200  # texts of one question, others included: 200 x 1024 float32 are 0.8 MB
+SEARCHES_MAX = 256  # texts of searches that stay embedded
+ROWS_MAX = 200  # texts of one request, others included: 200 x 1024 float32 are 0.8 MB
 _T = TypeVar("_T")
 
 
 class InModelThread(Protocol):
-    """Runs something where the model may be used, behind what waits there."""
+    """Runs a function in the model's thread, after what already waits there."""
 
     def __call__(self, work: Callable[[], _T]) -> Awaitable[_T]:
         """Return what `work` returns."""
         ...
 
 
-class AnswererMetrics:
-    """What the answerer counts."""
+class TextRequestMetrics:
+    """What the server of text requests counts."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self.questions = Counter(
+        self.requests = Counter(
             "clipwatch_classifier_questions_total",
             "Questions for text embeddings: answered, refused, late (nobody waits any more), failed.",
             ["outcome"],
             registry=registry,
         )
         for outcome in ("answered", "refused", "late", "failed"):
-            self.questions.labels(outcome)
+            self.requests.labels(outcome)
 
 
-class Answerer:
+class TextRequestServer:
     """One loop over texts.v1. `bank` is the classifier's own, so that both embed a label set the same, and once."""
 
     def __init__(
@@ -78,7 +78,7 @@ class Answerer:
         model: Model,
         bank: LabelBank,
         in_model_thread: InModelThread,
-        metrics: AnswererMetrics,
+        metrics: TextRequestMetrics,
     ) -> None:
         self._redis = redis
         self._consumer = consumer
@@ -86,18 +86,18 @@ class Answerer:
         self._bank = bank
         self._in_model_thread = in_model_thread
         self._metrics = metrics
-        self._searches: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._search_vectors: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._is_away = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Answer until `stop`. Redis being away is waited for: the snippets' loop says it."""
+        """Answer until `stop`. While Redis is away, wait; the snippets' loop logs it."""
         while not stop.is_set():
             try:
                 await self._next()
                 self._is_away = False
             except (RedisError, OSError) as exc:
                 if not self._is_away:
-                    log.info("questions wait for Redis", error=str(exc))
+                    log.info("text requests wait for Redis", error=str(exc))
                 self._is_away = True
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(stop.wait(), PAUSE_S)
@@ -122,56 +122,56 @@ class Answerer:
 
     async def _handle(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> None:
         try:
-            question = TextsQuestion.decode(fields)
+            request = TextsRequest.decode(fields)
         except ContractError as exc:
-            self._metrics.questions.labels("refused").inc()
-            log.warning("a question cannot be read", error=str(exc))
+            self._metrics.requests.labels("refused").inc()
+            log.warning("a text request cannot be read", error=str(exc))
             return
         seconds, micros = await self._redis.time()
         waited_s = seconds + micros / 1e6 - int(entry_id.partition(b"-")[0]) / 1e3
-        if waited_s > question.deadline_s:
-            self._metrics.questions.labels("late").inc()
+        if waited_s > request.deadline_s:
+            self._metrics.requests.labels("late").inc()
             return
-        answer, outcome = await self.answer(question)
-        key = answer_key(question.request_id)
+        answer, outcome = await self.answer(request)
+        key = answer_key(request.request_id)
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.xadd(key, dict[Any, Any](answer.encode()))  # Any: redis-py's wide unions
             pipeline.expire(key, ANSWER_KEPT_S)
             await pipeline.execute()
-        self._metrics.questions.labels(outcome).inc()
+        self._metrics.requests.labels(outcome).inc()
 
-    async def answer(self, question: TextsQuestion) -> tuple[TextsAnswer, str]:
+    async def answer(self, request: TextsRequest) -> tuple[TextsAnswer, str]:
         """Return the answer and its outcome (a label of the metric)."""
         facts = self._model.facts
-        label_set = question.label_set
-        n_rows = len(self._bank.wording(label_set)) if question.with_others else len(label_set.labels)
+        label_set = request.label_set
+        n_rows = len(self._bank.wording(label_set)) if request.with_others else len(label_set.labels)
         if n_rows > ROWS_MAX:
             fault = f"{n_rows} texts, others included; wanted {ROWS_MAX} at most; name fewer labels"
-            return TextsAnswer(TextsAnswerHeader(request_id=question.request_id, fault=fault)), "refused"
+            return TextsAnswer(TextsAnswerHeader(request_id=request.request_id, fault=fault)), "refused"
         try:
-            texts = await (self._label_set(question) if question.with_others else self._search(question))
+            texts = await (self._label_set(request) if request.with_others else self._search(request))
         except Transient as exc:  # the device has no memory now, or is lost
-            return TextsAnswer(TextsAnswerHeader(request_id=question.request_id, fault=str(exc))), "failed"
+            return TextsAnswer(TextsAnswerHeader(request_id=request.request_id, fault=str(exc))), "failed"
         embedded = EmbeddedLabelSet(facts.name, facts.temperature, facts.embedding_dim, texts)
-        return to_answer(question.request_id, embedded), "answered"
+        return to_answer(request.request_id, embedded), "answered"
 
-    async def _label_set(self, question: TextsQuestion) -> LabelTexts:
-        known = self._bank.known(question.label_set)
+    async def _label_set(self, request: TextsRequest) -> LabelTexts:
+        known = self._bank.known(request.label_set)
         if known is not None:
             return known
-        vectors = await self._embedded(self._bank.wording(question.label_set))
-        return self._bank.keep(question.label_set, vectors)
+        vectors = await self._embed(self._bank.wording(request.label_set))
+        return self._bank.keep(request.label_set, vectors)
 
-    async def _search(self, question: TextsQuestion) -> LabelTexts:
-        labels = question.label_set.labels
-        missing = tuple(text for text in dict.fromkeys(labels) if text not in self._searches)
-        found = dict(zip(missing, await self._embedded(missing), strict=True)) if missing else {}
-        rows = [found[text] if text in found else self._searches[text] for text in labels]
+    async def _search(self, request: TextsRequest) -> LabelTexts:
+        labels = request.label_set.labels
+        missing = tuple(text for text in dict.fromkeys(labels) if text not in self._search_vectors)
+        found = dict(zip(missing, await self._embed(missing), strict=True)) if missing else {}
+        rows = [found[text] if text in found else self._search_vectors[text] for text in labels]
         for text, row in zip(labels, rows, strict=True):
-            self._searches[text] = row
-            self._searches.move_to_end(text)
-        while len(self._searches) > SEARCHES_KEPT:
-            self._searches.popitem(last=False)
+            self._search_vectors[text] = row
+            self._search_vectors.move_to_end(text)
+        while len(self._search_vectors) > SEARCHES_MAX:
+            self._search_vectors.popitem(last=False)
         n = len(labels)
         return LabelTexts(
             columns=(
@@ -186,7 +186,7 @@ class Answerer:
             shown=np.zeros(0, dtype=np.bool_),
         )
 
-    async def _embedded(self, texts: tuple[str, ...]) -> NDArray[np.float32]:
+    async def _embed(self, texts: tuple[str, ...]) -> NDArray[np.float32]:
         portions = [texts[start : start + PORTION] for start in range(0, len(texts), PORTION)]
         parts = [
             await self._in_model_thread(partial(embed_labels, self._model, portion)) for portion in portions

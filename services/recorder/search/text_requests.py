@@ -15,7 +15,7 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from shared.contract import TEXTS, TEXTS_WAITING, LabelSet, TextsAnswer, TextsQuestion, answer_key
+from shared.contract import TEXTS, TEXTS_WAITING, LabelSet, TextsAnswer, TextsRequest, answer_key
 from shared.decisions.label_texts import EmbeddedLabelSet, from_answer
 from shared.errors import ContractError, Permanent, Transient, redact
 
@@ -23,7 +23,7 @@ BLOCK_S = 2.0  # well below the socket's deadline
 
 
 class NoClassifier(Transient):
-    """Nobody answers questions for text embeddings now."""
+    """No classifier answers requests for text embeddings now."""
 
 
 class TextsRefused(Permanent):
@@ -32,21 +32,21 @@ class TextsRefused(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class TextEmbedder:
-    """The way to the classifier. A question waits `deadline_s` at most."""
+    """Sends requests for text embeddings to the classifier. Each waits `deadline_s` at most."""
 
     redis: Redis
     deadline_s: float = 5.0
 
     async def ask(self, label_set: LabelSet, with_others: bool) -> EmbeddedLabelSet:
         """Return the embedded label set; `with_others`: with all that a decision needs."""
-        question = TextsQuestion(
+        request = TextsRequest(
             request_id=secrets.token_hex(16),
             label_set=label_set,
             with_others=with_others,
             deadline_s=self.deadline_s,
         )
         try:
-            fields = await self._answer(question)
+            fields = await self._answer(request)
         except (RedisError, OSError) as exc:
             raise NoClassifier(f"Redis does not answer: {redact(str(exc))[:200]}") from exc
         if fields is None:
@@ -59,10 +59,10 @@ class TextEmbedder:
             raise TextsRefused(f"the classifier's answer cannot be read: {exc}") from exc
         raise TextsRefused(answer.header.fault)
 
-    async def _answer(self, question: TextsQuestion) -> dict[bytes, bytes] | None:
-        key = answer_key(question.request_id)
+    async def _answer(self, request: TextsRequest) -> dict[bytes, bytes] | None:
+        key = answer_key(request.request_id)
         entry = await self.redis.xadd(
-            TEXTS, cast("Any", question.encode()), maxlen=TEXTS_WAITING, approximate=False
+            TEXTS, cast("Any", request.encode()), maxlen=TEXTS_WAITING, approximate=False
         )  # Any: redis-py's wide unions
         ends_at = asyncio.get_running_loop().time() + self.deadline_s
         try:

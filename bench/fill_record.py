@@ -32,7 +32,8 @@ from services.recorder.record.database import Database, open_database
 from services.recorder.record.queries import EventFilter
 from services.recorder.record.schema import day_totals
 from services.recorder.record.totals import differing, shares
-from services.recorder.search.hindsight import HindsightRequest, count_events, page_of_events
+from services.recorder.search.hindsight_rows import count_events, page_of_events
+from services.recorder.search.hindsight_values import HindsightRequest
 from tests.servers import MariaDBServer
 
 START = datetime(2024, 12, 1, tzinfo=UTC)
@@ -112,7 +113,7 @@ def questions(n: int, middle_id: str) -> dict[str, Ask]:
     def page(**wanted: Any) -> Ask:  # Any: of EventFilter
         return lambda connection: queries.find_events(connection, EventFilter(**wanted), 48)
 
-    wish = HindsightRequest(("a fox",), (), None, middle, middle + timedelta(days=7))
+    request = HindsightRequest(("a fox",), (), None, middle, middle + timedelta(days=7))
     return {
         "accepted, newest": page(),
         "accepted, from the middle": page(before=(middle, middle_id)),
@@ -130,8 +131,8 @@ def questions(n: int, middle_id: str) -> dict[str, Ask]:
         "changes": lambda connection: queries.changed_events(
             connection, START + timedelta(seconds=EVERY_S * n), "", 200
         ),
-        "hindsight, count of a week": lambda connection: count_events(connection, wish),
-        "hindsight, page of a week": lambda connection: page_of_events(connection, wish, None),
+        "hindsight, count of a week": lambda connection: count_events(connection, request),
+        "hindsight, page of a week": lambda connection: page_of_events(connection, request, None),
         "totals": queries.find_totals,
         "check of a day": lambda connection: differing(connection, middle.date()),
     }

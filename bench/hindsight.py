@@ -21,7 +21,8 @@ from sqlalchemy import insert
 
 from services.recorder.record.database import open_database
 from services.recorder.record.schema import events, frame_embeddings, snippets
-from services.recorder.search.hindsight import Hindsight, HindsightRequest
+from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.hindsight_values import HindsightRequest
 from services.recorder.search.text_requests import TextEmbedder
 from shared.clock import uuid7
 from shared.contract import Column, DecisionSettings, LabelSet

@@ -33,8 +33,9 @@ from services.recorder.record.schema import (
     snippets,
 )
 from services.recorder.record.transactions import record_snippet
-from services.recorder.search import hindsight
-from services.recorder.search.hindsight import Hindsight, HindsightRequest, Outcome
+from services.recorder.search import hindsight, hindsight_rows
+from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.hindsight_values import HindsightRequest, Outcome
 from services.recorder.search.index import EmbeddingIndex
 from services.recorder.search.text_requests import NoClassifier, TextEmbedder, TextsRefused
 from services.recorder.search.vectors import PictureFilter
@@ -116,7 +117,7 @@ class Record:
     def search(self) -> Search:
         return Search(self.texts, self.index, self.database, 60)
 
-    async def look_back(self, is_applied: bool = False, **wish: Any) -> Outcome:  # Any: of the wish
+    async def look_back(self, is_applied: bool = False, **options: Any) -> Outcome:  # Any: of the request
         wanted = {
             "labels": ("a dog",),
             "background": STREET,
@@ -125,7 +126,7 @@ class Record:
             "until": LATER,
         }
         over = Hindsight(self.texts, self.database)
-        said = [one async for one in over.run(HindsightRequest(**{**wanted, **wish}), is_applied)]
+        said = [one async for one in over.run(HindsightRequest(**{**wanted, **options}), is_applied)]
         return said[-1]
 
 
@@ -343,7 +344,7 @@ async def test_what_changed_since_it_was_read_is_left_alone(
     record: Record, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone, anew, plain = [await record.add(seen(number, [BLUE] * 3), [BLUE] * 3) for number in range(3)]
-    read = hindsight.page_of_events
+    read = hindsight_rows.page_of_events
 
     async def then_changed(*asked: Any) -> Any:  # Any: as the function it stands for
         page = await read(*asked)

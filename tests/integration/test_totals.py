@@ -25,7 +25,7 @@ from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import day_totals, events, snippets, weather_reports
 from services.recorder.record.totals import Key, TotalsCheck, TotalsShare, clip_bytes, differing, shares
 from services.recorder.record.transactions import QuietEventCloser, record_snippet
-from services.recorder.search.hindsight import _Replacement, replace_answers
+from services.recorder.search.hindsight_rows import Replacement, replace_answers
 from shared.clock import now_utc
 from tests.unit.recorder.messages import START, Said, labels_message
 
@@ -88,7 +88,7 @@ async def look_back(database: Database, said: Said) -> None:
     async with database.writing() as connection:
         labelled_at = await connection.scalar(select(snippets.c.labelled_at).where(*key))
         if labelled_at is not None:
-            one = _Replacement(snippet_rows(labels_message(said)), labelled_at)
+            one = Replacement(snippet_rows(labels_message(said)), labelled_at)
             await replace_answers(connection, {said.event_id: [one]}, LATER)
 
 

@@ -15,9 +15,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from services.recorder.http.models import ApiModel, media_url
 from services.recorder.http.search import texts_fault
 from services.recorder.http.state import ApiState, starting
-from services.recorder.search.hindsight import (
+from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.hindsight_values import (
     EventComparison,
-    Hindsight,
     HindsightRequest,
     LabelProbability,
     Outcome,
@@ -106,12 +106,12 @@ def hindsight_routes(api: ApiState) -> APIRouter:
             authorize(request, api.token, "a change of the record")
         if api.hindsight is None:
             raise starting()
-        wish = _wish(asked)
-        if faults := request_faults(wish):
+        wanted = _request_of(asked)
+        if faults := request_faults(wanted):
             raise ApiFault.of_lines(400, faults, "labels and a time", "change the request")
         if api.hindsight.gate.locked():
             raise ApiFault(409, "another look back is running", "one at a time", "wait until it has ended")
-        lines = _lines(api.hindsight, wish, asked.apply)
+        lines = _lines(api.hindsight, wanted, asked.apply)
         try:
             first = await anext(lines)
         except (NoClassifier, TextsRefused) as exc:
@@ -125,7 +125,7 @@ def hindsight_routes(api: ApiState) -> APIRouter:
     return router
 
 
-def _wish(asked: HindsightIn) -> HindsightRequest:
+def _request_of(asked: HindsightIn) -> HindsightRequest:
     return HindsightRequest(
         labels=tuple(dict.fromkeys(asked.labels)),
         background=None if asked.background is None else tuple(dict.fromkeys(asked.background)),
@@ -145,7 +145,7 @@ async def _from(first: str, lines: AsyncGenerator[str, None]) -> AsyncIterator[s
             yield line
 
 
-async def _lines(found: Hindsight, wish: HindsightRequest, is_applied: bool) -> AsyncGenerator[str, None]:
+async def _lines(found: Hindsight, wanted: HindsightRequest, is_applied: bool) -> AsyncGenerator[str, None]:
     """Yield the answer's lines. Holds the gate from the first line until it is closed: an answer that nobody
     reads, too, is closed when it is let go of, which a gate taken outside would not see.
     """
@@ -153,7 +153,7 @@ async def _lines(found: Hindsight, wish: HindsightRequest, is_applied: bool) -> 
     has_begun = False
     async with found.gate:
         try:
-            async for outcome in found.run(wish, is_applied):
+            async for outcome in found.run(wanted, is_applied):
                 has_begun = True
                 yield _line({"done": outcome.n_events, "of": outcome.n_events_all})
         except (Transient, Permanent) as exc:

@@ -8,34 +8,31 @@ what was recorded at the time. Knows no HTTP.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Row
 
 from services.recorder.record.database import Database, DatabaseBusy
-from services.recorder.record.rows import (
-    SnippetRows,
-    SnippetState,
-    accepted_column,
-    detections_of,
-    snippet_rows,
+from services.recorder.record.rows import SnippetState, accepted_column, detections_of, snippet_rows
+from services.recorder.search.hindsight_rows import (
+    EVENTS_AT_ONCE,
+    EventData,
+    Replacement,
+    count_events,
+    page_of_events,
+    replace_answers,
 )
-from services.recorder.record.schema import (
-    events,
-    frame_embeddings,
-    frame_probabilities,
-    past_answers,
-    snippets,
+from services.recorder.search.hindsight_values import (
+    EventComparison,
+    HindsightRequest,
+    LabelProbability,
+    Outcome,
 )
-from services.recorder.record.totals import add_difference, shares_of
-from services.recorder.record.transactions import derive
 from services.recorder.search.text_requests import TextEmbedder, TextsRefused
 from shared.clock import now_utc
 from shared.contract import (
@@ -50,109 +47,38 @@ from shared.contract import (
 from shared.decisions.label_texts import EmbeddedLabelSet
 from shared.decisions.labeller import EmbeddedSnippet, label
 
-EVENTS_AT_ONCE = 40
 SHOWN_MAX = 200  # events listed in an answer, newest first; counts are of all
 LABEL_SETS_MAX = 32  # different label sets when labels are added to what was asked before
 BUSY_ATTEMPTS = 8
-_ANSWER = ("model", "reason", "label_set", "decision", "accepted", "peaks", "labelled_at")
-
-
-@dataclass(frozen=True, slots=True)
-class HindsightRequest:
-    """Which events, and what is asked of them. None: as it was asked then."""
-
-    labels: tuple[str, ...]
-    background: tuple[str, ...] | None
-    threshold: float | None
-    since: datetime
-    until: datetime
-    camera: str | None = None
-    adds: bool = False  # ask for the labels beside those of then, not in their place
-
-
-@dataclass(frozen=True, slots=True)
-class LabelProbability:
-    """An accepted label with its averaged peak probability."""
-
-    label: str
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class EventComparison:
-    """An event whose labels would differ; labels best first."""
-
-    event_id: str
-    camera: str
-    started_at: datetime
-    thumbnail_name: str | None
-    recorded: tuple[LabelProbability, ...]
-    hindsight: tuple[LabelProbability, ...]
-
-
-@dataclass(slots=True)
-class Outcome:
-    """Counts over all events of the wish. `recorded` and `hindsight`: events by label."""
-
-    model: str = ""
-    n_events: int = 0
-    n_events_all: int = 0
-    n_snippets: int = 0
-    n_left_out: int = 0  # snippets whose embeddings are of another model, or missing: they keep their answer
-    n_changed: int = 0  # events whose accepted labels differ
-    n_written: int = 0  # snippets whose answer was replaced
-    recorded: Counter[str] = field(default_factory=Counter)
-    hindsight: Counter[str] = field(default_factory=Counter)
-    shown: list[EventComparison] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Replacement:
-    rows: SnippetRows
-    read_labelled_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _EventData:
-    event: Row[Any]  # Any: columns are read by name
-    snippets: tuple[Row[Any], ...]
-    pictures: Mapping[int, tuple[Row[Any], ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Hindsight:
-    """Answers wishes over one record; one at a time, which `gate` is for."""
+    """Answers requests over one record; one at a time, which `gate` is for."""
 
     texts: TextEmbedder
     database: Database
     gate: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def run(self, wish: HindsightRequest, is_applied: bool) -> AsyncIterator[Outcome]:
+    async def run(self, request: HindsightRequest, is_applied: bool) -> AsyncIterator[Outcome]:
         """Yield the outcome so far after every page of events; the last one is complete.
 
         Raises NoClassifier or TextsRefused before anything is written, DatabaseAway or DatabaseBusy at any time: each
-        event is written whole or not at all, and the same wish may be applied again.
+        event is written whole or not at all, and the same request may be applied again.
         """
         embedded: dict[LabelSet, EmbeddedLabelSet] = {}
-        if not wish.adds and wish.background is not None:
-            label_set = _limited(wish.labels, wish.background)
+        if not request.adds and request.background is not None:
+            label_set = _limited(request.labels, request.background)
             embedded[label_set] = await self.texts.ask(label_set, with_others=True)
         outcome = Outcome()
         async with self.database.reading() as connection:
-            outcome.n_events_all = await count_events(connection, wish)
+            outcome.n_events_all = await count_events(connection, request)
         before: tuple[datetime, str] | None = None
         while True:
             async with self.database.reading() as connection:
-                page = await page_of_events(connection, wish, before)
-            for label_set in {_label_set(row, wish) for data in page for row in data.snippets} - set(
-                embedded
-            ):
-                if len(embedded) >= LABEL_SETS_MAX:
-                    raise TextsRefused(
-                        f"more than {LABEL_SETS_MAX} label sets were in use then; name a camera or a shorter time"
-                    )
-                embedded[label_set] = await self.texts.ask(label_set, with_others=True)
-            replaced = await asyncio.to_thread(_decide_all, page, wish, embedded, outcome, is_applied)
+                page = await page_of_events(connection, request, before)
+            await self._embed({_label_set(row, request) for data in page for row in data.snippets}, embedded)
+            replaced = await asyncio.to_thread(_decide_all, page, request, embedded, outcome, is_applied)
             if replaced:
                 outcome.n_written += await self._write(replaced)
             yield outcome
@@ -160,7 +86,16 @@ class Hindsight:
                 return
             before = (page[-1].event.started_at, page[-1].event.id)
 
-    async def _write(self, replaced: Mapping[str, Sequence[_Replacement]]) -> int:
+    async def _embed(self, label_sets: Set[LabelSet], embedded: dict[LabelSet, EmbeddedLabelSet]) -> None:
+        """Add the label sets that are not embedded yet."""
+        for label_set in label_sets - embedded.keys():
+            if len(embedded) >= LABEL_SETS_MAX:
+                raise TextsRefused(
+                    f"more than {LABEL_SETS_MAX} label sets were in use then; name a camera or a shorter time"
+                )
+            embedded[label_set] = await self.texts.ask(label_set, with_others=True)
+
+    async def _write(self, replaced: Mapping[str, Sequence[Replacement]]) -> int:
         attempt = 0
         while True:
             try:
@@ -173,58 +108,14 @@ class Hindsight:
                 await asyncio.sleep(0.02 * attempt)
 
 
-def _events_of(wish: HindsightRequest) -> list[Any]:  # Any: SQLAlchemy's conditions
-    wanted: list[Any] = [events.c.started_at >= wish.since, events.c.started_at < wish.until]
-    if wish.camera is not None:
-        wanted.append(events.c.camera == wish.camera)
-    return wanted
-
-
-async def count_events(connection: AsyncConnection, wish: HindsightRequest) -> int:
-    """Return how many events a wish is about."""
-    query = select(func.count()).select_from(events).where(*_events_of(wish))
-    return int((await connection.execute(query)).scalar_one())
-
-
-async def page_of_events(
-    connection: AsyncConnection, wish: HindsightRequest, before: tuple[datetime, str] | None
-) -> list[_EventData]:
-    """Return the next events, newest first, with their snippets and pictures."""
-    at, key = events.c.started_at, events.c.id
-    query = select(events).where(*_events_of(wish))
-    if before is not None:
-        query = query.where(at <= before[0], or_(at < before[0], key < before[1]))
-    found = (await connection.execute(query.order_by(at.desc(), key.desc()).limit(EVENTS_AT_ONCE))).all()
-    ids = [row.id for row in found]
-    by_event: dict[str, list[Row[Any]]] = {event_id: [] for event_id in ids}
-    of_snippets = select(snippets).where(snippets.c.event_id.in_(ids))
-    for row in await connection.execute(of_snippets.order_by(snippets.c.event_id, snippets.c.snippet)):
-        by_event[row.event_id].append(row)
-    pictures: dict[str, dict[int, list[Row[Any]]]] = {event_id: {} for event_id in ids}
-    table = frame_embeddings
-    of_pictures = select(table).where(table.c.event_id.in_(ids))
-    for row in await connection.execute(
-        of_pictures.order_by(table.c.event_id, table.c.snippet, table.c.picture)
-    ):
-        pictures[row.event_id].setdefault(row.snippet, []).append(row)
-    return [
-        _EventData(
-            row,
-            tuple(by_event[row.id]),
-            {snippet: tuple(rows) for snippet, rows in pictures[row.id].items()},
-        )
-        for row in found
-    ]
-
-
-def _label_set(row: Row[Any], wish: HindsightRequest) -> LabelSet:
+def _label_set(row: Row[Any], request: HindsightRequest) -> LabelSet:
     """Return what a snippet would be asked: the new words, beside or in place of those of then."""
     then = LabelSet.model_validate_json(row.label_set)
-    labels = (*then.labels, *wish.labels) if wish.adds else wish.labels
-    if wish.background is None:
+    labels = (*then.labels, *request.labels) if request.adds else request.labels
+    if request.background is None:
         background = then.background
     else:
-        background = (*then.background, *wish.background) if wish.adds else wish.background
+        background = (*then.background, *request.background) if request.adds else request.background
     return _limited(tuple(dict.fromkeys(labels)), tuple(dict.fromkeys(background)))
 
 
@@ -240,36 +131,36 @@ def _limited(labels: tuple[str, ...], background: tuple[str, ...]) -> LabelSet:
 
 
 def _decide_all(
-    page: Sequence[_EventData],
-    wish: HindsightRequest,
+    page: Sequence[EventData],
+    request: HindsightRequest,
     embedded: Mapping[LabelSet, EmbeddedLabelSet],
     outcome: Outcome,
     is_applied: bool,
-) -> dict[str, list[_Replacement]]:
+) -> dict[str, list[Replacement]]:
     """Decide every snippet of a page anew, and count; when applied, return what replaces the answers, by event."""
-    replaced: dict[str, list[_Replacement]] = {}
+    replaced: dict[str, list[Replacement]] = {}
     for data in page:
         states: list[SnippetState] = []
         for row in data.snippets:
             outcome.n_snippets += 1
             state = SnippetState(*(getattr(row, name) for name in SnippetState.__dataclass_fields__))
-            label_set = _label_set(row, wish)
-            message = decide_again(row, data, label_set, wish.threshold, embedded[label_set])
+            label_set = _label_set(row, request)
+            message = _decide_again(row, data, label_set, request.threshold, embedded[label_set])
             outcome.model = embedded[label_set].name
             if message is None:
                 outcome.n_left_out += 1
             else:
                 state = replace(state, accepted=accepted_column(message.header))
                 if is_applied:
-                    one = _Replacement(snippet_rows(message), row.labelled_at)
+                    one = Replacement(snippet_rows(message), row.labelled_at)
                     replaced.setdefault(data.event.id, []).append(one)
             states.append(state)
         _compare(data, states, outcome)
     return replaced
 
 
-def decide_again(
-    row: Row[Any], data: _EventData, label_set: LabelSet, threshold: float | None, embedded: EmbeddedLabelSet
+def _decide_again(
+    row: Row[Any], data: EventData, label_set: LabelSet, threshold: float | None, embedded: EmbeddedLabelSet
 ) -> LabelsMessage | None:
     """Return the answer to a snippet under another label set; None when its embeddings are not the model's."""
     pictures = data.pictures.get(row.snippet, ())
@@ -312,7 +203,7 @@ def _picture(row: Row[Any]) -> PictureInfo:
     )
 
 
-def _compare(data: _EventData, states: Sequence[SnippetState], outcome: Outcome) -> None:
+def _compare(data: EventData, states: Sequence[SnippetState], outcome: Outcome) -> None:
     outcome.n_events += 1
     if not states:
         return
@@ -335,82 +226,6 @@ def _compare(data: _EventData, states: Sequence[SnippetState], outcome: Outcome)
         )
 
 
-def _labels(data: _EventData, states: Sequence[SnippetState]) -> tuple[LabelProbability, ...]:
+def _labels(data: EventData, states: Sequence[SnippetState]) -> tuple[LabelProbability, ...]:
     found = detections_of(data.event.id, data.event.camera, states)
     return tuple(LabelProbability(row["label"], row["probability"]) for row in found)
-
-
-async def replace_answers(
-    connection: AsyncConnection, replaced: Mapping[str, Sequence[_Replacement]], now: datetime
-) -> int:
-    """Write new answers of events' snippets, keep the old ones, derive the events; return how many were written.
-
-    An answer that is there already, or that changed since it was read, is left alone.
-    """
-    locked = select(events).where(events.c.id.in_(replaced)).order_by(events.c.id).with_for_update()
-    there = (await connection.execute(locked)).mappings().all()  # without those deleted meanwhile
-    ids = [event["id"] for event in there]
-    before = await shares_of(connection, ids)
-    columns = [snippets.c[name] for name in ("event_id", "snippet", *_ANSWER)]
-    of_events = select(*columns).where(snippets.c.event_id.in_(ids))
-    known = {(row.event_id, row.snippet): row for row in await connection.execute(of_events)}
-    new = [
-        (known[event_id, one.rows.snippet], one.rows)
-        for event_id, replacements in replaced.items()
-        for one in replacements
-        if _is_new(known.get((event_id, one.rows.snippet)), one)
-    ]
-    if not new:
-        return 0
-    await _write_answers(connection, new, now)
-    changed = {row.event_id for row, _ in new}
-    for event in there:
-        if event["id"] not in changed:
-            continue
-        await derive(connection, event["id"], dict(event), now)
-        if not event["is_open"]:  # closed because it went quiet: that follows from no snippet
-            await connection.execute(update(events).where(events.c.id == event["id"]).values(is_open=False))
-    await add_difference(connection, before, await shares_of(connection, ids))
-    return len(new)
-
-
-def _is_new(known: Row[Any] | None, one: _Replacement) -> bool:
-    if known is None or known.labelled_at != one.read_labelled_at:
-        return False
-    return any(getattr(known, name) != one.rows.columns[name] for name in _ANSWER if name != "labelled_at")
-
-
-async def _write_answers(
-    connection: AsyncConnection, new: Sequence[tuple[Row[Any], SnippetRows]], now: datetime
-) -> None:
-    """Put answers in the place of the rows as they are known."""
-    old = [{name: getattr(row, name) for name in ("event_id", "snippet", *_ANSWER)} for row, _ in new]
-    await connection.execute(insert(past_answers), [{**row, "replaced_at": now} for row in old])
-    keys = [{"the_event": row.event_id, "the_snippet": row.snippet} for row, _ in new]
-    answers = [
-        {name: rows.columns[name] for name in _ANSWER}
-        | {"labelled_at": max(now, row.labelled_at + timedelta(milliseconds=1))}
-        for row, rows in new
-    ]
-    await connection.execute(
-        update(snippets).where(_of_snippet(snippets)),
-        [key | answer for key, answer in zip(keys, answers, strict=True)],
-    )
-    await connection.execute(delete(frame_probabilities).where(_of_snippet(frame_probabilities)), keys)
-    probabilities = [probability for _, rows in new for probability in rows.probabilities]
-    if probabilities:
-        await connection.execute(insert(frame_probabilities), probabilities)
-
-
-def _of_snippet(table: Table) -> ColumnElement[bool]:
-    return and_(table.c.event_id == bindparam("the_event"), table.c.snippet == bindparam("the_snippet"))
-
-
-def request_faults(wish: HindsightRequest) -> list[str]:
-    """Return what is wrong with a wish beyond its types."""
-    faults = []
-    if not wish.labels:
-        faults.append("no label; name at least one, such as 'a fox'")
-    if wish.until <= wish.since:
-        faults.append("until is not after since; choose a longer time")
-    return faults

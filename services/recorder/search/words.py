@@ -77,29 +77,29 @@ class Search:
     catch_up_s: float = CATCH_UP_S
     _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
-    async def find(self, wish: SearchRequest) -> SearchResult:
+    async def find(self, request: SearchRequest) -> SearchResult:
         """Return the events that fit best; raise NoClassifier, TextsRefused, DatabaseAway or DatabaseBusy."""
         began = time.perf_counter()
-        embedded = await self.texts.ask(LabelSet(labels=(wish.query,)), with_others=False)
+        embedded = await self.texts.ask(LabelSet(labels=(request.query,)), with_others=False)
         asked = time.perf_counter()
         query = embedded.texts.embeddings[0]
         await self.index.catch_up(self.catch_up_s)  # while an index is built, search what it has
         async with self._gate:
-            hits = await self._hits(embedded.name, query, wish)
+            hits = await self._hits(embedded.name, query, request)
         extent = self.index.extent(embedded.name, len(query))
         return SearchResult(embedded.name, tuple(hits), extent, asked - began, time.perf_counter() - asked)
 
-    async def _hits(self, model: str, query: NDArray[np.float32], wish: SearchRequest) -> list[Hit]:
-        n = max(64, PICTURES_AN_EVENT * wish.limit)
+    async def _hits(self, model: str, query: NDArray[np.float32], request: SearchRequest) -> list[Hit]:
+        n = max(64, PICTURES_AN_EVENT * request.limit)
         for _ in range(ROUNDS):
-            candidates = await self.index.nearest(model, query, wish.within, n)
+            candidates = await self.index.nearest(model, query, request.within, n)
             async with self.database.reading() as connection:
                 best = await _best(connection, model, query, candidates)
-                if len(best) >= wish.limit or len(candidates) < n or n >= CANDIDATES_MAX:
-                    return await _completed(connection, best[: wish.limit])
+                if len(best) >= request.limit or len(candidates) < n or n >= CANDIDATES_MAX:
+                    return await _completed(connection, best[: request.limit])
             n = min(8 * n, CANDIDATES_MAX)
         async with self.database.reading() as connection:
-            return await _completed(connection, best[: wish.limit])
+            return await _completed(connection, best[: request.limit])
 
 
 _Scored = tuple[float, Row[*tuple[Any, ...]]]  # Any: columns are read by name

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 
 from services.recorder.http.hindsight import hindsight_routes
 from services.recorder.http.state import ApiState
-from services.recorder.search.hindsight import Hindsight, HindsightRequest, Outcome
+from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.hindsight_values import HindsightRequest, Outcome
 
 
 class Looking:

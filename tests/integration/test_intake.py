@@ -51,29 +51,22 @@ class Disk(MediaFolder):
             raise OSError(self.refuses[0], os.strerror(self.refuses[0]))
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/clipwatch.db"
-    return str(request.getfixturevalue("mariadb_url"))
-
-
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = await open_database(database_url, asyncio.Event(), 30, 30, LOCK_S)
+async def database(record_url: str) -> AsyncIterator[Database]:
+    database = await open_database(record_url, asyncio.Event(), 30, 30, LOCK_S)
     yield database
     await database.close()
 
 
 @pytest.fixture
-async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await open_database(f"sqlite:///{tmp_path}/clipwatch.db", asyncio.Event(), 30, 30, LOCK_S)
+async def sqlite(sqlite_record: str) -> AsyncIterator[Database]:
+    database = await open_database(sqlite_record, asyncio.Event(), 30, 30, LOCK_S)
     yield database
     await database.close()
 
 
 @pytest.fixture
-def locked(database_url: str, tmp_path: Path) -> Lock:
+def locked(record_url: str, tmp_path: Path) -> Lock:
     """Another program that holds what a recording needs."""
 
     @contextlib.asynccontextmanager
@@ -85,14 +78,14 @@ def locked(database_url: str, tmp_path: Path) -> Lock:
 
     @contextlib.asynccontextmanager
     async def in_mariadb() -> AsyncIterator[None]:
-        engine = make_engine(database_url)
+        engine = make_engine(record_url)
         async with engine.connect() as other:
             await other.execute(text("LOCK TABLES events READ"))
             yield
             await other.execute(text("UNLOCK TABLES"))
         await engine.dispose()
 
-    return in_sqlite if database_url.startswith("sqlite") else in_mariadb
+    return in_sqlite if record_url.startswith("sqlite") else in_mariadb
 
 
 @pytest.fixture

@@ -40,20 +40,16 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DOG = Said(accepted=[("a dog", 0.75)])
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
-async def either_database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite:///{tmp_path}/clipwatch.db"
-    if request.param == "mariadb":
-        url = request.getfixturevalue("mariadb_url").replace("mysql+aiomysql", "mysql")
-    database = await open_database(url, asyncio.Event(), connect_s=30, transaction_s=60)
+@pytest.fixture
+async def either_database(record_url: str) -> AsyncIterator[Database]:
+    database = await open_database(record_url, asyncio.Event(), connect_s=30, transaction_s=60)
     yield database
     await database.close()
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite:///{tmp_path}/clipwatch.db"
-    database = await open_database(url, asyncio.Event(), connect_s=30, transaction_s=60)
+async def database(sqlite_record: str) -> AsyncIterator[Database]:
+    database = await open_database(sqlite_record, asyncio.Event(), connect_s=30, transaction_s=60)
     yield database
     await database.close()
 

@@ -32,8 +32,8 @@ STEPS_S = [-3600.0, -30.0, 3600.0, 10 * YEAR_S, -56 * YEAR_S]
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await open_database(f"sqlite:///{tmp_path}/clipwatch.db", asyncio.Event(), 30, 60)
+async def database(sqlite_record: str) -> AsyncIterator[Database]:
+    database = await open_database(sqlite_record, asyncio.Event(), 30, 60)
     yield database
     await database.close()
 

@@ -37,25 +37,16 @@ CLOCKS = {"created_at", "updated_at", "recorded_at"}
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/clipwatch.db"
-    url: str = request.getfixturevalue("mariadb_url")
-    return url.replace("mysql+aiomysql", "mysql")
+    return str(request.getfixturevalue("mariadb_url")).replace("mysql+aiomysql", "mysql")
 
 
 @pytest.fixture
-def migrated_url(database_url: str) -> str:
-    async def migrate() -> None:
-        await (await opened(database_url)).close()
-
-    asyncio.run(migrate())
-    return database_url
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = await opened(database_url)
+async def database(record_url: str) -> AsyncIterator[Database]:
+    database = await opened(record_url)
     yield database
     await database.close()
 
@@ -93,13 +84,21 @@ async def dump(database: Database) -> dict[str, list[dict[str, Any]]]:
 # -- schema
 
 
-async def test_migrations_end_in_the_schema(database: Database) -> None:
+async def is_whole(database: Database) -> bool:
+    """Whether the tables are those of the schema."""
+
     def differences(connection: Any) -> list[Any]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, metadata))
 
     async with database.engine.connect() as connection:
-        assert await connection.run_sync(differences) == []
+        return await connection.run_sync(differences) == []
+
+
+async def test_migrations_end_in_the_schema(empty_url: str) -> None:
+    database = await opened(empty_url)
+    assert await is_whole(database)
+    await database.close()
 
 
 def newest_revision() -> str | None:
@@ -108,15 +107,15 @@ def newest_revision() -> str | None:
     return ScriptDirectory.from_config(config).get_current_head()
 
 
-async def test_recorders_that_start_together_migrate_once(database_url: str) -> None:
-    databases = await asyncio.gather(*(opened(database_url) for _ in range(5)))
+async def test_recorders_that_start_together_migrate_once(empty_url: str) -> None:
+    databases = await asyncio.gather(*(opened(empty_url) for _ in range(5)))
     async with databases[0].reading() as connection:
         found = (await connection.execute(text("SELECT version_num FROM alembic_version"))).all()
     assert found == [(newest_revision(),)]
     await asyncio.gather(*(database.close() for database in databases))
 
 
-async def test_migration_that_was_killed_half_way_is_finished(database: Database, database_url: str) -> None:
+async def test_migration_that_was_killed_half_way_is_finished(database: Database, record_url: str) -> None:
     async with database.writing() as connection:
         await connection.execute(text("DROP TABLE frame_embeddings"))
         if connection.dialect.name == "sqlite":
@@ -124,9 +123,9 @@ async def test_migration_that_was_killed_half_way_is_finished(database: Database
         else:
             await connection.execute(text("DROP INDEX ix_events_updated ON events"))
         await connection.execute(text("DELETE FROM alembic_version"))
-    again = await opened(database_url)
+    again = await opened(record_url)
     await again.close()
-    await test_migrations_end_in_the_schema(database)
+    assert await is_whole(database)
 
 
 # -- any order, any number of times
@@ -160,7 +159,7 @@ SNIPPETS = st.builds(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_order_and_any_repetition_give_the_same_rows(
-    migrated_url: str, said: list[Said], data: st.DataObject
+    record_url: str, said: list[Said], data: st.DataObject
 ) -> None:
     repeated = data.draw(st.permutations(said)) + data.draw(st.lists(st.sampled_from(said), max_size=4))
 
@@ -175,7 +174,7 @@ def test_any_order_and_any_repetition_give_the_same_rows(
         return await dump(database)
 
     async def both() -> None:
-        database = Database(make_engine(migrated_url))
+        database = Database(make_engine(record_url))
         try:
             assert await rows_after(database, repeated) == await rows_after(database, said)
         finally:
@@ -434,12 +433,12 @@ async def test_totals_cameras_and_labels(database: Database) -> None:
 # -- the record for other programs
 
 
-async def test_report_reads_without_the_service(database_url: str) -> None:
-    engine = report.open_record(database_url)
+async def test_report_reads_without_the_service(empty_url: str) -> None:
+    engine = report.open_record(empty_url)
     assert await report.recent_events(engine, 5) == []  # no recorder was here yet
     assert await report.event_records(engine) == []
     assert (await report.totals(engine)).events == 0
-    database = await opened(database_url)
+    database = await opened(empty_url)
     await filled(database)
     await database.close()
     newest = await report.recent_events(engine, 2)
@@ -456,11 +455,11 @@ async def test_report_reads_without_the_service(database_url: str) -> None:
 
 
 async def test_everything_is_reached_over_page_borders(
-    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, record_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await filled(database)
     monkeypatch.setattr(report, "_PAGE", 5)
-    engine = report.open_record(database_url)
+    engine = report.open_record(record_url)
     assert len({event.id for event in await report.event_records(engine)}) == 12
     await engine.dispose()
 

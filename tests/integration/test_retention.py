@@ -35,12 +35,9 @@ from tests.unit.recorder.messages import CLIP, START, Said, keep, labels_message
 NOW = START + timedelta(days=100)
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite:///{tmp_path}/clipwatch.db"
-    if request.param == "mariadb":
-        url = request.getfixturevalue("mariadb_url").replace("mysql+aiomysql", "mysql")
-    database = await open_database(url, asyncio.Event(), connect_s=30, transaction_s=60)
+@pytest.fixture
+async def database(record_url: str) -> AsyncIterator[Database]:
+    database = await open_database(record_url, asyncio.Event(), connect_s=30, transaction_s=60)
     yield database
     await database.close()
 

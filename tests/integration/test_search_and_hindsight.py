@@ -130,17 +130,10 @@ class Record:
         return said[-1]
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/clipwatch.db"
-    return str(request.getfixturevalue("mariadb_url"))
-
-
 @pytest.fixture
-async def record(redis_client: Redis, database_url: str, tmp_path: Path) -> AsyncIterator[Record]:
-    database = await open_database(database_url, asyncio.Event(), 30, 30)
-    index = EmbeddingIndex(tmp_path / "index", database, database_url)
+async def record(redis_client: Redis, record_url: str, tmp_path: Path) -> AsyncIterator[Record]:
+    database = await open_database(record_url, asyncio.Event(), 30, 30)
+    index = EmbeddingIndex(tmp_path / "index", database, record_url)
     stop = asyncio.Event()
     with index.opened():
         task = asyncio.create_task(index.run(stop, lambda: None))

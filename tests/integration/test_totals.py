@@ -7,7 +7,6 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -33,27 +32,11 @@ LATER = START + timedelta(days=900)  # when retention looks: everything has sett
 pytestmark = [pytest.mark.mariadb]
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/clipwatch.db"
-    return str(request.getfixturevalue("mariadb_url")).replace("mysql+aiomysql", "mysql")
-
-
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = await open_database(database_url, asyncio.Event(), connect_s=30, transaction_s=60)
+async def database(record_url: str) -> AsyncIterator[Database]:
+    database = await open_database(record_url, asyncio.Event(), connect_s=30, transaction_s=60)
     yield database
     await database.close()
-
-
-@pytest.fixture
-def migrated_url(database_url: str) -> str:
-    async def migrate() -> None:
-        await (await open_database(database_url, asyncio.Event(), 30, 60)).close()
-
-    asyncio.run(migrate())
-    return database_url
 
 
 def without_waiting_for_the_disk(database: Database) -> None:
@@ -142,10 +125,10 @@ STEPS = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_sums_are_what_counting_says_after_anything(
-    migrated_url: str, steps: Sequence[tuple[str, Said, int | None]]
+    record_url: str, steps: Sequence[tuple[str, Said, int | None]]
 ) -> None:
     async def run() -> None:
-        database = Database(make_engine(migrated_url))
+        database = Database(make_engine(record_url))
         without_waiting_for_the_disk(database)
         try:
             async with database.writing() as connection:
@@ -215,7 +198,7 @@ async def test_an_event_that_turns_out_to_begin_the_day_before_moves(database: D
 
 
 async def test_the_record_of_an_older_version_is_counted_when_tables_are_brought_up_to_date(
-    database: Database, database_url: str
+    database: Database, record_url: str
 ) -> None:
     for one in (Said(event=0, accepted=[("a dog", 0.8)]), Said(event=0, snippet=1), Said(event=1260)):
         await record(database, one, 0 if one.event else 5)
@@ -223,7 +206,7 @@ async def test_the_record_of_an_older_version_is_counted_when_tables_are_brought
     async with database.writing() as connection:
         await connection.execute(text("DROP TABLE day_totals"))
         await connection.execute(text("UPDATE alembic_version SET version_num = '0003_past_answers'"))
-    await (await open_database(database_url, asyncio.Event(), 30, 60)).close()
+    await (await open_database(record_url, asyncio.Event(), 30, 60)).close()
     assert await kept(database) == said
     assert sum(share.n_lost for share in said.values()) == 1
 

@@ -111,8 +111,11 @@ def measured(cache: Path, towers: Towers, scale: float) -> dict[str, Any]:
 def second_features(cache: Path, towers: Towers) -> tuple[torch.Tensor, torch.Tensor]:
     """Run the tower over the recording's second half."""
     _, half = recording.halves(cache)
-    sized = lambda crops: np.stack([cv2.resize(c, (224, 224), interpolation=cv2.INTER_CUBIC) for c in crops])  # noqa: E731
-    return towers.features(sized(half.people)), towers.features(sized(half.empty))
+    people, empty = (
+        np.stack([cv2.resize(crop, (224, 224), interpolation=cv2.INTER_CUBIC) for crop in crops])
+        for crops in (half.people, half.empty)
+    )
+    return towers.features(people), towers.features(empty)
 
 
 def second_half(cache: Path, towers: Towers, scale: float, word: str = "a pedestrian") -> tuple[float, float]:

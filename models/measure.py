@@ -64,7 +64,10 @@ def probabilities(
 def figures(images: torch.Tensor, samples: Samples, embed: Embed, scale: float) -> Figures:
     """Measure the bar: mean over the wordings."""
     found = [_one(images, samples, *wording, embed, scale) for wording in WORDINGS]
-    mean = lambda name: sum(getattr(f, name) for f in found) / len(found)  # noqa: E731
+
+    def mean(name: str) -> float:
+        return float(sum(getattr(f, name) for f in found) / len(found))
+
     by_label = {k: sum(f.by_label[k] for f in found) / len(found) for k in found[0].by_label}
     return Figures(mean("events"), mean("crops"), mean("events_lost"), mean("empty_crops"), by_label)
 
@@ -111,7 +114,7 @@ def by_event(
     crop: torch.Tensor, wanted: torch.Tensor, event: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Average the pictures of each event; return probabilities and truth by event."""
-    numbers, index = event.unique(return_inverse=True)
+    numbers, index = torch.unique(event, return_inverse=True)
     total = torch.zeros(len(numbers), crop.shape[1]).index_add_(0, index, crop)
     count = torch.zeros(len(numbers)).index_add_(0, index, torch.ones(len(index)))
     truth = torch.zeros(len(numbers), dtype=torch.long)

@@ -348,7 +348,7 @@ def without_ground(picture: Array) -> tuple[Array, ...]:
     cv2.setRNGSeed(0)
     cv2.grabCut(small[..., ::-1].copy(), mask, middle, *models, 4, cv2.GC_INIT_WITH_RECT)
     thing = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8) * 255
-    thing = cv2.morphologyEx(thing, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    thing = cv2.morphologyEx(thing, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))  # type: ignore[assignment]  # its stubs widen uint8
     return (trim(np.dstack([small, thing])),) if 0.08 < (thing > 0).mean() < 0.7 else ()
 
 

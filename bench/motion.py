@@ -36,7 +36,7 @@ from services.motion.detection import detector
 from services.motion.detection.planes import plane_size
 from services.motion.detection.values import DetectorSettings, DetectorState, Motion
 from services.motion.events import segmenter
-from services.motion.events.segmenter import End, Segmenter
+from services.motion.events.segmenter import EventEnd, Segmenter
 from services.motion.media.rendering import plane_view
 from shared.cameras import MotionSettings
 
@@ -161,9 +161,9 @@ class Run:
 
     def _note(self, actions: tuple[segmenter.Action, ...]) -> None:
         self._spans += [
-            Span(action.piece.event_started_s, action.piece.last_motion_s)
+            Span(action.span.event_started_s, action.span.last_motion_s)
             for action in actions
-            if isinstance(action, End)
+            if isinstance(action, EventEnd)
         ]
 
 

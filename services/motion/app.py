@@ -36,7 +36,7 @@ from services.motion.settings import MotionServiceSettings
 from services.motion.snippets.recovery import Recovery
 from services.motion.sources.probe import camera_faults
 from services.motion.sources.video import quiet_ffmpeg
-from services.motion.sources.webrtc.whip import Door
+from services.motion.sources.webrtc.whip import WhipEndpoint
 from services.motion.spool.folder import Secret, find_secret, prepare_folder
 from services.motion.spool.outbox import Outbox
 from services.motion.spool.publisher import Publisher, owner_of
@@ -91,7 +91,7 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     registry = CameraRegistry(store, supervisor, version)
     routes = CameraRoutes(registry, supervisor.as_json, settings.api_token)
     live = LiveContext(registry, views, sender, settings.api_token)
-    _add_routes(runtime.app, routes, live, supervisor.door_of)
+    _add_routes(runtime.app, routes, live, supervisor.endpoint_of)
     redis = _redis(settings)
     owner = owner_of(secret.value)
     publisher = Publisher(outbox, redis, settings.backlog_max, owner, metrics)
@@ -136,14 +136,14 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
 
 
 def _add_routes(
-    app: FastAPI, routes: CameraRoutes, live: LiveContext, find_door: Callable[[str], Door | None]
+    app: FastAPI, routes: CameraRoutes, live: LiveContext, find_endpoint: Callable[[str], WhipEndpoint | None]
 ) -> None:
     add_camera_routes(app, routes)
     add_whep_routes(app, live)
     add_picture_routes(app, live)
     add_look_routes(app, live)
     add_page_routes(app)
-    add_whip_routes(app, find_door)
+    add_whip_routes(app, find_endpoint)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:

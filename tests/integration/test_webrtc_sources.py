@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from services.motion.sources.video import SourceAway, Stream
+from services.motion.sources.video import SourceAway, SourceStream
 from services.motion.sources.webrtc.whep import open_whep
 from tests.integration.camera_rig import live_camera, n_frames_of
 from tests.integration.test_motion_service import Motion, Rig, received
@@ -290,7 +290,7 @@ def test_a_server_is_asked_by_whep_and_told_when_we_leave(
         wait_until(lambda: server.n_left == 1, 10, "that we left")
 
 
-def opened(url: str) -> Stream:
+def opened(url: str) -> SourceStream:
     return open_whep(url, 0.5, 0.5, lambda _reason: None)
 
 

@@ -19,9 +19,9 @@ from services.motion.detection.calibration import Proposal, Survey, propose
 from services.motion.events.watcher import luma_plane
 from services.motion.media.frame import Frame
 from services.motion.sources.file import open_file
-from services.motion.sources.live_source import Limits, Visit, open_live
+from services.motion.sources.live_source import ConnectionOptions, WhipIngest, open_live
 from services.motion.sources.probe import probe_source, videos_in
-from services.motion.sources.video import SourceAway, Stream, quiet_ffmpeg
+from services.motion.sources.video import SourceAway, SourceStream, quiet_ffmpeg
 from shared.cameras import Camera, kind_of, parse_cameras
 from shared.cameras.editor import UnknownCamera
 from shared.cameras.store import CameraFileStore, NotWritable
@@ -218,7 +218,7 @@ def _watch(camera: Camera, seconds: float, stop: asyncio.Event, progress: Progre
 
 def _frames(camera: Camera, stop: asyncio.Event) -> Iterator[Frame]:
     """Yield the frames of a file as fast as they can be read, or of a camera as they come."""
-    stream: Stream
+    stream: SourceStream
     if camera.is_file:
         path = Path(camera.url)
         stream = open_file(
@@ -227,9 +227,9 @@ def _frames(camera: Camera, stop: asyncio.Event) -> Iterator[Frame]:
     else:
         stream = open_live(
             camera.detect_url or camera.url,
-            Limits(OPEN_S, READ_S, camera.transport),
+            ConnectionOptions(OPEN_S, READ_S, camera.transport),
             _ignore,
-            Visit(None, lambda: not stop.is_set()),
+            WhipIngest(None, lambda: not stop.is_set()),
         )
     try:
         for read in stream.read():

@@ -16,8 +16,8 @@ from services.motion.events.watcher import EventWatcher
 from services.motion.media.frame import Frame
 from services.motion.sources.file import open_file
 from services.motion.sources.probe import probe
-from services.motion.sources.timing import HOLE_S, LONGEST_HOLE_S, Hole
-from services.motion.sources.video import Read, SourceAway, Video
+from services.motion.sources.timing import DISCONTINUITY_S, MAX_DISCONTINUITY_S, Discontinuity
+from services.motion.sources.video import FfmpegStream, ReadResult, SourceAway
 from services.motion.spool.folder import is_short_of_means
 from services.motion.spool.recordings import Recording
 from services.motion.status import CameraStatus
@@ -36,14 +36,14 @@ REPLACED_S = 5.0  # a looped file that cannot be used any more is tried again af
 class Playback:
     """One reading of a file, and how far it has come."""
 
-    video: Video
+    video: FfmpegStream
     starts_s: float  # when its first frame is taken to be, epoch seconds
     pace: Pace
     last_s: float  # the newest time that was read
     n_frames: int = 0
     watcher: EventWatcher | None = None
-    closed_s: float = 0.0  # how much the holes that were passed were shortened by
-    holes: deque[Hole] = field(default_factory=deque)  # those that no frame has passed yet
+    closed_s: float = 0.0  # by how much those that were passed were shortened
+    discontinuities: deque[Discontinuity] = field(default_factory=deque)  # those that no frame has passed yet
 
     @property
     def ends_s(self) -> float:
@@ -51,8 +51,8 @@ class Playback:
 
     @property
     def read_s(self) -> float:
-        """How many seconds of the file were read, its holes in full."""
-        return self.ends_s - self.starts_s + self.closed_s + sum(hole.closed_s for hole in self.holes)
+        """How many seconds of the file were read, its discontinuities in full."""
+        return self.ends_s - self.starts_s + self.closed_s + sum(one.closed_s for one in self.discontinuities)
 
 
 class FileWorker(CameraWorker):
@@ -179,23 +179,25 @@ class FileWorker(CameraWorker):
         return play.ends_s
 
     def _begin_playback(self, starts_s: float) -> Playback:
-        holes: deque[Hole] = deque()
+        discontinuities: deque[Discontinuity] = deque()
         video = open_file(
             self._url,
             starts_s,
             self.status.drop,
             is_hurried=self.camera.pace == "fast",
-            longest_hole_s=LONGEST_HOLE_S
+            max_discontinuity_s=MAX_DISCONTINUITY_S
             if self._recording
-            else HOLE_S,  # looped, it is as late as it is now
-            on_hole=holes.append,
+            else DISCONTINUITY_S,  # looped, it is as late as it is now
+            on_discontinuity=discontinuities.append,
         )
-        self._begin_idling(video)
+        self._begin_policy(video)
         self.status.duration_s = video.duration_s
         self._ring.clear()
-        return Playback(video, starts_s, Pace(starts_s, time.monotonic()), starts_s, holes=holes)
+        return Playback(
+            video, starts_s, Pace(starts_s, time.monotonic()), starts_s, discontinuities=discontinuities
+        )
 
-    def _take(self, read: Read, play: Playback) -> None:
+    def _take(self, read: ReadResult, play: Playback) -> None:
         """Keep a packet, and run the detector on the frames that came with it."""
         self._keep(read)
         if read.is_skipped and read.packet is not None:
@@ -207,7 +209,7 @@ class FileWorker(CameraWorker):
                 return
             if read.is_replay and play.watcher is not None and frame.t_s <= play.watcher.looked_s:
                 continue  # the detector saw it before the skipped frames, or as a key frame
-            self._pass_holes(play, frame.t_s)
+            self._pass_discontinuities(play, frame.t_s)
             if self.camera.pace == "realtime":
                 play.pace.wait(frame.t_s, self._stop, self.status.beat)
             play.last_s = max(play.last_s, frame.t_s)
@@ -218,17 +220,23 @@ class FileWorker(CameraWorker):
             else:
                 self._detect(frame, play)
 
-    def _pass_holes(self, play: Playback, t_s: float) -> None:
-        """At the first frame behind a hole, end the event and forget the packets before the hole."""
-        while play.holes and t_s >= play.holes[0].t_s - 1e-6:
-            hole = play.holes.popleft()
-            play.closed_s += hole.closed_s
-            log.debug("a hole in the recording", camera=self.camera.id, closed_s=round(hole.closed_s, 3))
+    def _pass_discontinuities(self, play: Playback, t_s: float) -> None:
+        """End the event at the first frame after a discontinuity, and forget the packets before it."""
+        while play.discontinuities and t_s >= play.discontinuities[0].t_s - 1e-6:
+            discontinuity = play.discontinuities.popleft()
+            play.closed_s += discontinuity.closed_s
+            log.debug(
+                "the recording has a discontinuity",
+                camera=self.camera.id,
+                closed_s=round(discontinuity.closed_s, 3),
+            )
             if play.watcher is None:
                 continue
-            self._execute(play.watcher.pass_hole(play.last_s, hole.t_s, self.camera), play.watcher)
+            self._execute(
+                play.watcher.pass_discontinuity(play.last_s, discontinuity.t_s, self.camera), play.watcher
+            )
             self._ring.need_from(None)
-            self._ring.drop_before(hole.t_s)
+            self._ring.drop_before(discontinuity.t_s)
 
     def _detect(self, frame: Frame, play: Playback) -> None:
         """Run the detector on a frame, if it is due."""

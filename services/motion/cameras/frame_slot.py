@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from services.motion.media.frame import Frame
-from services.motion.sources.video import Read, Stream
+from services.motion.sources.video import ReadResult, SourceStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class PendingFrame:
     """A frame on its way to the detector, and the stream that it is of."""
 
     frame: Frame
-    video: Stream
+    video: SourceStream
     is_peek: bool = False
     is_replay: bool = False
 
@@ -38,7 +38,7 @@ class FrameSlot:
             self._ready.notify_all()
             return was_free
 
-    def note(self, read: Read) -> None:
+    def note(self, read: ReadResult) -> None:
         """Note that a packet came, and whether frames did."""
         self.packet_s = time.monotonic()
         if read.frames or self.frame_s is None:

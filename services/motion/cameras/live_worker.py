@@ -16,9 +16,9 @@ from services.motion.cameras.frame_slot import FrameSlot, PendingFrame
 from services.motion.cameras.worker import CameraWorker, random_event_id
 from services.motion.events.watcher import EventWatcher
 from services.motion.media.frame import Frame
-from services.motion.sources.live_source import Limits, Visit, open_live
-from services.motion.sources.video import SourceAway, Stream, measured
-from services.motion.sources.webrtc.whip import Door
+from services.motion.sources.live_source import ConnectionOptions, WhipIngest, open_live
+from services.motion.sources.video import SourceAway, SourceStream, measured
+from services.motion.sources.webrtc.whip import WhipEndpoint
 from services.motion.status import CameraStatus
 from shared.cameras import Camera, kind_of, whip_token
 from shared.logs import get_logger
@@ -37,9 +37,9 @@ class LiveWorker(CameraWorker):
 
     def __init__(self, camera: Camera, context: CameraContext, status: CameraStatus) -> None:
         super().__init__(camera, context, status)
-        self.door: Door | None = None
+        self.endpoint: WhipEndpoint | None = None
         if kind_of(camera.url) == "whip":
-            self.door = Door(whip_token(camera.url), status.drop, context.settings.peer_network)
+            self.endpoint = WhipEndpoint(whip_token(camera.url), status.drop, context.settings.peer_network)
         self._readers: list[threading.Thread] = []
         self._looked_until_s = float("-inf")  # over all connections: a server may send what it sent before
 
@@ -47,8 +47,8 @@ class LiveWorker(CameraWorker):
         try:
             self._connect_again_and_again()
         finally:
-            if self.door is not None:
-                self.door.close()
+            if self.endpoint is not None:
+                self.endpoint.close()
 
     def _connect_again_and_again(self) -> None:
         backoff_s = RECONNECT_MIN_S
@@ -64,7 +64,7 @@ class LiveWorker(CameraWorker):
             if ran_s > 10:
                 backoff_s = RECONNECT_MIN_S
             self._wait(backoff_s * random.uniform(0.7, 1.3))  # noqa: S311  # jitter, no secret
-            if self.door is None:  # a publisher that comes again is not kept waiting
+            if self.endpoint is None:  # a publisher that comes again is not kept waiting
                 backoff_s = min(backoff_s * 2, self._context.settings.reconnect_max_s)
 
     def _session(self) -> tuple[str, float]:
@@ -126,7 +126,7 @@ class LiveWorker(CameraWorker):
             self._look(watcher, pending.frame)
 
     def _start_reader(
-        self, url: str, gone: threading.Event, use: Callable[[Stream, FrameSlot, threading.Event], None]
+        self, url: str, gone: threading.Event, use: Callable[[SourceStream, FrameSlot, threading.Event], None]
     ) -> FrameSlot:
         """Open `url` and `use` it in a thread that may hang; return the slot that it fills."""
         slot = FrameSlot()
@@ -157,19 +157,19 @@ class LiveWorker(CameraWorker):
         url: str,
         slot: FrameSlot,
         gone: threading.Event,
-        use: Callable[[Stream, FrameSlot, threading.Event], None],
+        use: Callable[[SourceStream, FrameSlot, threading.Event], None],
     ) -> None:
         """Read packets until the camera goes, in a thread that may hang."""
         settings = self._context.settings
-        video: Stream | None = None
+        video: SourceStream | None = None
 
-        def wait_for_visit() -> bool:
+        def wait_for_publisher() -> bool:
             slot.packet_s = time.monotonic()  # a publisher comes when it likes: this is no silence
             return not gone.is_set()
 
         try:
-            limits = Limits(settings.open_s, settings.read_s, self.camera.transport)
-            video = open_live(url, limits, self.status.drop, Visit(self.door, wait_for_visit))
+            limits = ConnectionOptions(settings.open_s, settings.read_s, self.camera.transport)
+            video = open_live(url, limits, self.status.drop, WhipIngest(self.endpoint, wait_for_publisher))
             use(video, slot, gone)
             slot.end("the camera ended the stream")
         except SourceAway as exc:
@@ -180,11 +180,11 @@ class LiveWorker(CameraWorker):
             if video is not None:
                 video.close()
 
-    def _read(self, video: Stream, slot: FrameSlot, gone: threading.Event) -> None:
+    def _read(self, video: SourceStream, slot: FrameSlot, gone: threading.Event) -> None:
         """Put the frames that the detector wants into `slot`; keep the packets when the clips are of this stream."""
         watch_due_s = 0.0
         is_gap = False
-        self._begin_idling(video)
+        self._begin_policy(video)
         for read in video.read():
             if gone.is_set():
                 return
@@ -211,7 +211,7 @@ class LiveWorker(CameraWorker):
                 if not slot.put(pending, REPLAY_WAIT_S if read.is_replay else 0.0):
                     self.status.drop("detector_busy")
 
-    def _read_main(self, video: Stream, slot: FrameSlot, gone: threading.Event) -> None:
+    def _read_main(self, video: SourceStream, slot: FrameSlot, gone: threading.Event) -> None:
         """Keep the packets of the clips; decode only what it takes to know their size."""
         for read in video.read():
             if gone.is_set():
@@ -243,7 +243,7 @@ class LiveWorker(CameraWorker):
         self.status.fps = 0.0
         self.status.last_frame_s = None
 
-    def _returned(self, video: Stream, first_frame_s: float) -> None:
+    def _returned(self, video: SourceStream, first_frame_s: float) -> None:
         status = self.status
         if status.away_since_s is not None:
             status.metrics.reconnects.labels(self.camera.id).inc()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from services.motion.detection.baseline import start_from
 from services.motion.detection.values import DetectorState, Gray
-from services.motion.events.watcher import Scaler
+from services.motion.events.watcher import PlaneScaler
 from services.motion.sources.file import open_file
 from services.motion.sources.video import SourceAway
 
@@ -43,7 +43,7 @@ def _planes_of(url: str, starts_s: float, plan: LookAhead, is_stopping: Callable
     video = open_file(url, starts_s, lambda _reason: None)
     video.only_keys = plan.only_keys
     video.codec_context.thread_count = 1 if plan.only_keys else 0  # nothing is left in threads at the end
-    scaler = Scaler()
+    scaler = PlaneScaler()
     planes: list[Gray] = []
     due_s = starts_s
     n_frames = 0

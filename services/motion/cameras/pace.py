@@ -14,7 +14,7 @@ LONGEST_PAUSE_S = 5.0  # more than a group of pictures of which the key frames a
 class Pace:
     """Holds a reader back to the speed of the recording.
 
-    A reader that is more than 2 s late need not catch up; at a hole it waits LONGEST_PAUSE_S at most.
+    A reader that is more than 2 s late need not catch up; at a discontinuity it waits LONGEST_PAUSE_S at most.
     """
 
     _media_s: float

@@ -13,7 +13,7 @@ from services.motion.cameras.folder_worker import FolderWorker
 from services.motion.cameras.live_worker import LiveWorker
 from services.motion.cameras.worker import CameraWorker
 from services.motion.metrics import MotionMetrics
-from services.motion.sources.webrtc.whip import Door
+from services.motion.sources.webrtc.whip import WhipEndpoint
 from services.motion.spool.recordings import Recording, find_recording
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
@@ -127,10 +127,10 @@ class CameraSupervisor:
             },
         }
 
-    def door_of(self, camera_id: str) -> Door | None:
+    def endpoint_of(self, camera_id: str) -> WhipEndpoint | None:
         """Return where this camera's publisher connects; None for a camera that has none."""
         worker = self.workers.get(camera_id)
-        return worker.door if isinstance(worker, LiveWorker) else None
+        return worker.endpoint if isinstance(worker, LiveWorker) else None
 
     def _start(self, camera: Camera) -> None:
         part = f"camera {camera.id}"

@@ -15,8 +15,8 @@ from services.motion.media.frame import Frame
 from services.motion.media.packets import Packet, StreamFacts
 from services.motion.media.ring import PacketRing
 from services.motion.snippets.maker import SnippetJob, SnippetMaker
-from services.motion.sources.idle import LONGEST_GROUP_S, Idler
-from services.motion.sources.video import Read, Stream, Video
+from services.motion.sources.idle import LONGEST_GROUP_S, DecodePolicy
+from services.motion.sources.video import FfmpegStream, ReadResult, SourceStream
 from services.motion.spool.journal import Journal, JournalHeader
 from services.motion.status import CameraStatus
 from shared.cameras import LEAST_LOOKS_HZ, Camera
@@ -47,7 +47,7 @@ class CameraWorker:
             is_stopping=self._stop.is_set,
         )
         self._is_too_rare = False  # pictures come too rarely to tell motion
-        self._idler: Idler | None = None  # of the detector's stream; None: all of it is decoded
+        self._policy: DecodePolicy | None = None  # of the detector's stream; None: all of it is decoded
         self._thread = threading.Thread(target=self._run, name=f"camera {camera.id}", daemon=True)
         self._clip_facts: StreamFacts | None = (
             None  # of the clips' stream, when motion is detected in another
@@ -63,9 +63,9 @@ class CameraWorker:
         """Use other labels, thresholds and motion settings from the next frame and snippet on."""
         self.camera = camera
         self._ring.set_keep(_keep_s(camera))
-        idler = self._idler
-        if idler is not None:
-            self._configure(idler)
+        policy = self._policy
+        if policy is not None:
+            self._configure(policy)
 
     def stop(self) -> None:
         """Ask it to end: what an open event holds goes to the outbox."""
@@ -97,7 +97,7 @@ class CameraWorker:
 
     # -- packets, frames, what the watcher asks for
 
-    def _keep(self, read: Read) -> None:
+    def _keep(self, read: ReadResult) -> None:
         if read.packet is None:
             return
         with self._lock:
@@ -109,12 +109,12 @@ class CameraWorker:
     def _look(self, watcher: EventWatcher, frame: Frame) -> None:
         must_cut = self._ring.n_bytes > 0.6 * self._context.settings.ring_max_bytes
         outputs = watcher.look(frame, self.camera, must_cut=must_cut, may_rest=not self.view.is_watched)
-        if self._idler is not None:
-            self._configure(self._idler)
-            self._idler.saw(frame.t_s, is_busy=watcher.is_busy, is_sure=watcher.is_sure)
+        if self._policy is not None:
+            self._configure(self._policy)
+            self._policy.saw(frame.t_s, is_busy=watcher.is_busy, is_sure=watcher.is_sure)
             for output in outputs:
                 if isinstance(output, EventOpened):
-                    self._idler.opened(output.event_started_s, frame.t_s)
+                    self._policy.opened(output.event_started_s, frame.t_s)
         self._execute(outputs, watcher)
         self._judge_rate(watcher.too_rare_hz)
         self.view.show(frame, watcher.motion, watcher.scene)
@@ -138,24 +138,24 @@ class CameraWorker:
 
     def _peek(self, watcher: EventWatcher, frame: Frame) -> None:
         """Run the detector on a key frame of an idle camera; end the idling when it shows anything."""
-        if self._idler is None:
+        if self._policy is None:
             return
-        self._configure(self._idler)
+        self._configure(self._policy)
         if watcher.peek(frame, self.camera):
-            self._idler.notice()
+            self._policy.notice()
 
-    def _begin_idling(self, video: Stream) -> None:
+    def _begin_policy(self, video: SourceStream) -> None:
         """Let an idler choose what is decoded, for streams of a kind that allows it."""
-        self._idler = None
-        if isinstance(video, Video):
-            self._idler = Idler(self.camera.id)
-            self._configure(self._idler)
-            video.idler = self._idler
+        self._policy = None
+        if isinstance(video, FfmpegStream):
+            self._policy = DecodePolicy(self.camera.id)
+            self._configure(self._policy)
+            video.policy = self._policy
 
-    def _configure(self, idler: Idler) -> None:
+    def _configure(self, policy: DecodePolicy) -> None:
         """Give an idler the settings of now: the user may have changed them, a viewer may have come."""
-        idler.is_on = self._may_idle
-        idler.period_s = 1 / self.camera.motion.detect_fps
+        policy.is_on = self._may_idle
+        policy.period_s = 1 / self.camera.motion.detect_fps
 
     @property
     def _may_idle(self) -> bool:
@@ -194,24 +194,24 @@ class CameraWorker:
         )
 
     def _make(self, request: SnippetRequest) -> None:
-        piece = request.piece
-        packets = tuple(self._ring.between(piece.starts_s, piece.ends_s))
+        span = request.span
+        packets = tuple(self._ring.between(span.starts_s, span.ends_s))
         journal = self._journal
-        if piece.is_last:
+        if span.is_last:
             log.info(
-                "event ended", camera=self.camera.id, event_id=request.event_id, snippets=piece.number + 1
+                "event ended", camera=self.camera.id, event_id=request.event_id, snippets=span.number + 1
             )
             self._ring.need_from(None)
             with self._lock:
                 self._journal = None
         else:
-            self._ring.need_from(piece.ends_s)
+            self._ring.need_from(span.ends_s)
             self._begin_journal(
                 JournalHeader(
                     request.event_id,
-                    piece.number + 1,
-                    piece.event_started_s,
-                    piece.ends_s,
+                    span.number + 1,
+                    span.event_started_s,
+                    span.ends_s,
                     self.camera,
                     self._clip_facts or request.facts,
                     request.wall_offset_s,

@@ -18,13 +18,13 @@ from services.motion.detection.values import DetectorSettings, DetectorState, Gr
 from services.motion.detection.zones import only_in
 from shared.cameras import MotionSettings
 
-LANES_MAX = 3
+PREVIEWS_MAX = 3
 CONTOURS_MAX = 24
 POINTS_MAX = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Plane:
+class PreviewPlane:
     """What all lanes look at: uint8[H, W] luma of plane_size, when, and the size of the frame it is of."""
 
     luma: Gray
@@ -34,7 +34,7 @@ class Plane:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class SettingsPreview:
     """Settings on trial, and what their detector knows and said last."""
 
     settings: MotionSettings
@@ -42,20 +42,22 @@ class Lane:
     motion: Motion
 
 
-def step(lanes: Sequence[Lane], plane: Plane, own: Lane) -> tuple[Lane, ...]:
+def step(
+    previews: Sequence[SettingsPreview], plane: PreviewPlane, own: SettingsPreview
+) -> tuple[SettingsPreview, ...]:
     """Let every lane look at `plane`.
 
     `own`: what the camera's own detector said of it. Lanes with its settings repeat that: it saw every look, which a
     trial on a busy machine does not.
     """
-    return tuple(own if lane.settings == own.settings else _step(lane, plane) for lane in lanes)
+    return tuple(own if one.settings == own.settings else _step(one, plane) for one in previews)
 
 
-def _step(lane: Lane, plane: Plane) -> Lane:
-    settings = DetectorSettings.of(lane.settings, plane.luma.shape[1], plane.frame_width, plane.frame_height)
-    scene, motion = detector.step(lane.scene, plane.luma, plane.t_s, settings)
-    motion = only_in(motion, lane.settings.zones, plane.frame_width, plane.frame_height)
-    return replace(lane, scene=scene, motion=motion)
+def _step(one: SettingsPreview, plane: PreviewPlane) -> SettingsPreview:
+    settings = DetectorSettings.of(one.settings, plane.luma.shape[1], plane.frame_width, plane.frame_height)
+    scene, motion = detector.step(one.scene, plane.luma, plane.t_s, settings)
+    motion = only_in(motion, one.settings.zones, plane.frame_width, plane.frame_height)
+    return replace(one, scene=scene, motion=motion)
 
 
 def as_json(

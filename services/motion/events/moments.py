@@ -38,7 +38,7 @@ class Moment(Generic[Shown]):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Generic[Shown]):
+class MomentSelection(Generic[Shown]):
     """The best moments so far, oldest first; each stands for the stretch [n * stretch_s, (n + 1) * stretch_s)."""
 
     limit: int
@@ -47,22 +47,22 @@ class Choice(Generic[Shown]):
     moments: tuple[tuple[int, Moment[Shown]], ...] = ()
 
 
-def choose(choice: Choice[Shown], moment: Moment[Shown]) -> Choice[Shown]:
+def choose(selection: MomentSelection[Shown], moment: Moment[Shown]) -> MomentSelection[Shown]:
     """Return the choice after `moment` (times ascend)."""
-    origin_s = moment.t_s if choice.origin_s is None else choice.origin_s
-    choice = replace(choice, origin_s=origin_s)
-    number = int((moment.t_s - origin_s) / choice.stretch_s)
-    kept = choice.moments
+    origin_s = moment.t_s if selection.origin_s is None else selection.origin_s
+    selection = replace(selection, origin_s=origin_s)
+    number = int((moment.t_s - origin_s) / selection.stretch_s)
+    kept = selection.moments
     if kept and kept[-1][0] == number:
         if moment.quality > kept[-1][1].quality:
             kept = (*kept[:-1], (number, moment))
     else:
         kept = (*kept, (number, moment))
-    stretch_s = choice.stretch_s
-    while len(kept) > choice.limit:
+    stretch_s = selection.stretch_s
+    while len(kept) > selection.limit:
         kept = _halved(kept)
         stretch_s *= 2
-    return replace(choice, moments=kept, stretch_s=stretch_s)
+    return replace(selection, moments=kept, stretch_s=stretch_s)
 
 
 def _halved(kept: tuple[tuple[int, Moment[Shown]], ...]) -> tuple[tuple[int, Moment[Shown]], ...]:

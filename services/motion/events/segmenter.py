@@ -42,7 +42,7 @@ class Travel:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SnippetSpan:
     """What snippet `number` shall show, in epoch seconds. Motion lies in event_started_s..last_motion_s."""
 
     number: int
@@ -55,7 +55,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class EventStart:
     """An event began at `event_started_s`; its first snippet shall begin at `starts_s`."""
 
     event_started_s: float
@@ -63,20 +63,20 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class SnippetCut:
     """A snippet is complete and the event goes on."""
 
-    piece: Piece
+    span: SnippetSpan
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EventEnd:
     """The event is over with this snippet."""
 
-    piece: Piece
+    span: SnippetSpan
 
 
-Action = Start | Cut | End
+Action = EventStart | SnippetCut | EventEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +88,14 @@ class Segmenter:
     run_peak: float = 0.0
     started_s: float | None = None
     number: int = 0
-    piece_starts_s: float = 0.0
+    span_starts_s: float = 0.0
     cut_s: float = 0.0  # where the last cut was made, or the event's start
     last_motion_s: float = 0.0
     blind_s: float = float("-inf")  # last blind frame: the quiet time begins after it
     peak: float = 0.0
     last_seen_s: float = float("-inf")
     ended_s: float = float("-inf")  # end of the event before: the next one cannot begin earlier
-    floor_s: float = float("-inf")  # end of the last hole in a recording: no clip begins earlier
+    floor_s: float = float("-inf")  # end of the last discontinuity: no clip begins earlier
 
     @property
     def is_open(self) -> bool:
@@ -147,14 +147,14 @@ def step(
     limit_s = settings.first_snippet_s if state.number == 0 else settings.longest_snippet_s
     limit_s = min(limit_s, settings.longest_snippet_s)
     length_s = t_s - state.cut_s
-    if (length_s >= limit_s or (must_cut and length_s >= SHORTEST_FORCED_S)) and t_s > state.piece_starts_s:
+    if (length_s >= limit_s or (must_cut and length_s >= SHORTEST_FORCED_S)) and t_s > state.span_starts_s:
         if t_s - started_s >= settings.longest_event_s:
             ended, actions = _end(state, t_s)
             ended, more = _idle(ended, t_s, True, score, settings, Travel())
             return ended, actions + more
-        piece = _piece(state, t_s, is_last=False)
-        return replace(state, number=state.number + 1, piece_starts_s=t_s, cut_s=t_s, peak=score), (
-            Cut(piece),
+        span = _span(state, t_s, is_last=False)
+        return replace(state, number=state.number + 1, span_starts_s=t_s, cut_s=t_s, peak=score), (
+            SnippetCut(span),
         )
     return state, ()
 
@@ -172,7 +172,7 @@ def finish(state: Segmenter, t_s: float, settings: MotionSettings) -> tuple[Segm
     return _end(state, min(max(t_s, state.last_motion_s), state.last_motion_s + settings.post_roll_s))
 
 
-def after_hole(state: Segmenter, t_s: float) -> Segmenter:
+def after_discontinuity(state: Segmenter, t_s: float) -> Segmenter:
     """Go on at `t_s`, after a time of which there are no frames: neither events nor clips reach back over it."""
     return Segmenter(last_seen_s=state.last_seen_s, ended_s=t_s, floor_s=t_s)
 
@@ -194,27 +194,27 @@ def _idle(
     starts_s = max(started_s - settings.pre_roll_s, min(state.floor_s, started_s))
     opened = Segmenter(
         started_s=started_s,
-        piece_starts_s=starts_s,
+        span_starts_s=starts_s,
         cut_s=started_s,
         last_motion_s=t_s,
         peak=peak,
         last_seen_s=t_s,
         floor_s=state.floor_s,
     )
-    return opened, (Start(started_s, starts_s),)
+    return opened, (EventStart(started_s, starts_s),)
 
 
 def _end(state: Segmenter, ends_s: float) -> tuple[Segmenter, tuple[Action, ...]]:
-    piece = _piece(state, max(ends_s, state.piece_starts_s), is_last=True)
-    ended = Segmenter(last_seen_s=state.last_seen_s, ended_s=piece.ends_s, floor_s=state.floor_s)
-    return ended, (End(piece),)
+    span = _span(state, max(ends_s, state.span_starts_s), is_last=True)
+    ended = Segmenter(last_seen_s=state.last_seen_s, ended_s=span.ends_s, floor_s=state.floor_s)
+    return ended, (EventEnd(span),)
 
 
-def _piece(state: Segmenter, ends_s: float, *, is_last: bool) -> Piece:
+def _span(state: Segmenter, ends_s: float, *, is_last: bool) -> SnippetSpan:
     assert state.started_s is not None
-    return Piece(
+    return SnippetSpan(
         number=state.number,
-        starts_s=state.piece_starts_s,
+        starts_s=state.span_starts_s,
         ends_s=ends_s,
         event_started_s=state.started_s,
         last_motion_s=state.last_motion_s,

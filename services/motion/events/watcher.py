@@ -18,13 +18,13 @@ from services.motion.detection.values import DetectorSettings, DetectorState, Gr
 from services.motion.detection.zones import only_in
 from services.motion.events import segmenter
 from services.motion.events.moments import (
-    Choice,
     Moment,
+    MomentSelection,
     choose,
     moments_that_fit,
     quality_of,
 )
-from services.motion.events.segmenter import Cut, End, Piece, Segmenter, Start
+from services.motion.events.segmenter import EventEnd, EventStart, Segmenter, SnippetCut, SnippetSpan
 from services.motion.media.frame import Frame
 from services.motion.media.packets import StreamFacts
 from services.motion.media.picture_format import PictureFormat
@@ -55,7 +55,7 @@ class SnippetRequest:
     """
 
     event_id: str
-    piece: Piece
+    span: SnippetSpan
     moments: tuple[Moment[Frame], ...]
     camera: Camera
     facts: StreamFacts
@@ -86,9 +86,9 @@ class EventWatcher:
         self._make_event_id = make_event_id
         self._warm_up_s = warm_up_s
         self._state = state
-        self._scaler = Scaler()
+        self._scaler = PlaneScaler()
         self._segmenter = Segmenter()
-        self._choice: Choice[Frame] = Choice(12, FIRST_STRETCH_S)
+        self._selection: MomentSelection[Frame] = MomentSelection(12, FIRST_STRETCH_S)
         self._spare: Frame | None = None
         self._due_s = float("-inf")
         self._ask_wall_offset_s = wall_offset_s
@@ -203,7 +203,7 @@ class EventWatcher:
     @property
     def moments(self) -> tuple[Moment[Frame], ...]:
         """The chosen moments of the open event; one without boxes when nothing was seen to move."""
-        moments = tuple(moment for _, moment in self._choice.moments)
+        moments = tuple(moment for _, moment in self._selection.moments)
         if moments or self._spare is None:
             return moments
         return (Moment(self._spare.t_s, 0.0, (), self._spare),)
@@ -213,10 +213,10 @@ class EventWatcher:
         self._segmenter, actions = segmenter.finish(self._segmenter, t_s, camera.motion)
         return self._outputs(actions, camera)
 
-    def pass_hole(self, last_s: float, next_s: float, camera: Camera) -> list[WatcherOutput]:
+    def pass_discontinuity(self, last_s: float, next_s: float, camera: Camera) -> list[WatcherOutput]:
         """End what is open at `last_s`: the recording goes on at `next_s`, and nobody knows what was between."""
         outputs = self.finish(last_s, camera)
-        self._segmenter = segmenter.after_hole(self._segmenter, next_s)
+        self._segmenter = segmenter.after_discontinuity(self._segmenter, next_s)
         if self._state is not None:
             self._state = detector.after_gap(self._state)
         self._due_s = float("-inf")
@@ -229,24 +229,24 @@ class EventWatcher:
                 self._spare = frame
             return
         quality = quality_of(motion.boxes, frame.width, frame.height)
-        self._choice = choose(self._choice, Moment(frame.t_s, quality, motion.boxes, frame))
+        self._selection = choose(self._selection, Moment(frame.t_s, quality, motion.boxes, frame))
 
     def _outputs(self, actions: tuple[segmenter.Action, ...], camera: Camera) -> list[WatcherOutput]:
         outputs: list[WatcherOutput] = []
         for action in actions:
-            if isinstance(action, Start):
+            if isinstance(action, EventStart):
                 self._wall_offset_s = self._ask_wall_offset_s()
                 self.event_id = self._make_event_id(action.event_started_s + self._wall_offset_s)
                 times = (action.event_started_s, action.starts_s, self._wall_offset_s)
                 outputs.append(EventOpened(self.event_id, *times))
-            elif isinstance(action, Cut | End):
+            elif isinstance(action, SnippetCut | EventEnd):
                 assert self.event_id is not None
                 request = SnippetRequest(
-                    self.event_id, action.piece, self.moments, camera, self._facts, self._wall_offset_s
+                    self.event_id, action.span, self.moments, camera, self._facts, self._wall_offset_s
                 )
                 outputs.append(request)
                 self._reset(camera, None)
-                if isinstance(action, End):
+                if isinstance(action, EventEnd):
                     self.event_id = None
         return outputs
 
@@ -254,7 +254,9 @@ class EventWatcher:
         limit = (
             camera.motion.pictures if frame is None else moments_that_fit(camera.motion.pictures, frame.image)
         )
-        self._choice = Choice(min(limit, self._choice.limit) if frame is None else limit, FIRST_STRETCH_S)
+        if frame is None:
+            limit = min(limit, self._selection.limit)
+        self._selection = MomentSelection(limit, FIRST_STRETCH_S)
         self._spare = None
 
 
@@ -262,7 +264,7 @@ def _is_anything(state: DetectorState, motion: Motion) -> bool:
     return motion.is_blind or any(track.positions[-1].t_s == state.t_s for track in state.tracks)
 
 
-class Scaler:
+class PlaneScaler:
     """Makes the detector's planes of a stream's frames. Not for several threads at once."""
 
     def __init__(self) -> None:
@@ -295,5 +297,5 @@ class Scaler:
 
 
 def luma_plane(frame: Frame) -> Gray:
-    """Return the plane of a single frame; see Scaler."""
-    return Scaler().luma_plane(frame)
+    """Return the plane of a single frame; see PlaneScaler."""
+    return PlaneScaler().luma_plane(frame)

@@ -18,7 +18,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
 
 from services.motion.detection import preview
-from services.motion.detection.preview import LANES_MAX, Lane, Plane
+from services.motion.detection.preview import PREVIEWS_MAX, PreviewPlane, SettingsPreview
 from services.motion.events.watcher import luma_plane
 from services.motion.http.cameras import CHANGE, admit, read_json
 from services.motion.http.live import HEARTBEAT_S, LIVE_FAULTS, EndlessResponse, LiveContext
@@ -54,20 +54,22 @@ def add_look_routes(app: FastAPI, live: LiveContext) -> None:
         camera = live.camera(camera_id)
         wanted = _settings(camera.motion, await read_json(request))
         slot, stack = live.slot(camera)
-        lanes: tuple[Lane, ...] = ()
+        previews: tuple[SettingsPreview, ...] = ()
 
         def describe(latest: LiveFrame) -> _JSON:
-            nonlocal lanes
+            nonlocal previews
             frame = latest.frame
-            plane = Plane(luma_plane(frame), frame.t_s, frame.width, frame.height)
-            own = Lane((live.registry.camera(camera.id) or camera).motion, latest.scene, latest.motion)
-            if not lanes:
-                lanes = tuple(replace(own, settings=settings) for settings in wanted)
+            plane = PreviewPlane(luma_plane(frame), frame.t_s, frame.width, frame.height)
+            own = SettingsPreview(
+                (live.registry.camera(camera.id) or camera).motion, latest.scene, latest.motion
+            )
+            if not previews:
+                previews = tuple(replace(own, settings=settings) for settings in wanted)
             else:
-                lanes = preview.step(lanes, plane, own)
+                previews = preview.step(previews, plane, own)
             said = [
-                preview.as_json(lane.motion, lane.scene, lane.settings, frame.width, frame.height)
-                for lane in lanes
+                preview.as_json(one.motion, one.scene, one.settings, frame.width, frame.height)
+                for one in previews
             ]
             return {"t": round(latest.frame.t_s, 3), "lanes": said}
 
@@ -77,8 +79,8 @@ def add_look_routes(app: FastAPI, live: LiveContext) -> None:
 def _settings(own: MotionSettings, body: _JSON) -> Sequence[MotionSettings]:
     """Return the settings of each lane: the camera's own with those that were sent."""
     lanes = body.get("lanes")
-    if not isinstance(lanes, list) or not 1 <= len(lanes) <= LANES_MAX or set(body) != {"lanes"}:
-        wanted = f'{{"lanes": […]}} with 1 to {LANES_MAX} mappings of motion settings'
+    if not isinstance(lanes, list) or not 1 <= len(lanes) <= PREVIEWS_MAX or set(body) != {"lanes"}:
+        wanted = f'{{"lanes": […]}} with 1 to {PREVIEWS_MAX} mappings of motion settings'
         raise ApiFault(422, "a body without lanes", wanted, CHANGE)
     made: list[MotionSettings] = []
     faults: list[str] = []

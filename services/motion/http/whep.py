@@ -14,7 +14,7 @@ from services.motion.http.cameras import admit
 from services.motion.http.live import LIVE_FAULTS, NO_STORE, LiveContext, too_many_viewers
 from services.motion.http.whip import bad_offer, busy, no_session, read_sdp
 from services.motion.live.latest import TooManyViewers
-from services.motion.sources.webrtc.peer import BadDescription
+from services.motion.sources.webrtc.peer import BadSessionDescription
 from shared.http_api import documented
 
 
@@ -30,7 +30,7 @@ def add_whep_routes(app: FastAPI, live: LiveContext) -> None:
         camera = live.camera(camera_id)
         try:
             answer, session = await live.sender.offer(camera.id, await read_sdp(request))
-        except BadDescription as exc:
+        except BadSessionDescription as exc:
             raise bad_offer(exc) from exc
         except TooManyViewers as exc:
             raise too_many_viewers(exc) from exc

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 
-from services.motion.sources.webrtc.peer import MAX_SDP_BYTES, BadDescription
-from services.motion.sources.webrtc.whip import Door
+from services.motion.sources.webrtc.peer import MAX_SDP_BYTES, BadSessionDescription
+from services.motion.sources.webrtc.whip import WhipEndpoint
 from shared.http_api import ApiFault, bounded_body, documented
 
 # pages of other origins may publish: the token protects, and cookies are ignored
@@ -21,12 +21,12 @@ _CORS = {
 _Token = Annotated[str, Query(description="the camera's token, where no Authorization header can be sent")]
 
 
-def add_whip_routes(app: FastAPI, find_door: Callable[[str], Door | None]) -> None:
+def add_whip_routes(app: FastAPI, find_endpoint: Callable[[str], WhipEndpoint | None]) -> None:
     """Add the routes; `find_door` returns where a camera's publisher connects, None for a camera that has none."""
 
-    def admitted(camera: str, request: Request, token: str) -> Door:
-        door = find_door(camera)
-        if door is None or not door.opens_to(_bearer(request) or token):
+    def admitted(camera: str, request: Request, token: str) -> WhipEndpoint:
+        endpoint = find_endpoint(camera)
+        if endpoint is None or not endpoint.accepts_token(_bearer(request) or token):
             # the same for a wrong token and for a camera that is not there or takes no publisher
             raise _with_cors(
                 ApiFault(
@@ -36,7 +36,7 @@ def add_whip_routes(app: FastAPI, find_door: Callable[[str], Door | None]) -> No
                     "send it as Authorization: Bearer … or ?token=…",
                 )
             )
-        return door
+        return endpoint
 
     @app.options("/whip/{camera}")
     @app.options("/whip/{camera}/{session}")
@@ -45,13 +45,13 @@ def add_whip_routes(app: FastAPI, find_door: Callable[[str], Door | None]) -> No
 
     @app.post("/whip/{camera}", status_code=201, responses=documented(401, 413, 415, 503))
     async def publish(camera: str, request: Request, token: _Token = "") -> Response:
-        door = admitted(camera, request, token)
+        endpoint = admitted(camera, request, token)
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/sdp":
             do = "send the header Content-Type: application/sdp"
             raise _with_cors(ApiFault(415, "a body of another type", "an SDP offer", do))
         try:
-            answer, session = await door.offer(await read_sdp(request))
-        except BadDescription as exc:
+            answer, session = await endpoint.offer(await read_sdp(request))
+        except BadSessionDescription as exc:
             raise _with_cors(bad_offer(exc)) from exc
         except TimeoutError as exc:
             raise _with_cors(busy()) from exc
@@ -72,7 +72,7 @@ async def read_sdp(request: Request) -> str:
     return (await bounded_body(request, MAX_SDP_BYTES)).decode(errors="replace")
 
 
-def bad_offer(exc: BadDescription) -> ApiFault:
+def bad_offer(exc: BadSessionDescription) -> ApiFault:
     """Return the fault of an offer that cannot be answered."""
     return ApiFault(400, str(exc), "an SDP offer of a video", "see the guide on cameras")
 

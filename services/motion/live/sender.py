@@ -29,7 +29,14 @@ from services.motion.live.latest import PICTURE_PX, LiveFrame, LiveView, ViewerS
 from services.motion.media.picture_format import BT601_525
 from services.motion.media.rendering import Renderer
 from services.motion.sources.webrtc.ice import PeerNetwork, require_candidates
-from services.motion.sources.webrtc.peer import CLOSE_S, FAULTS, NEGOTIATE_S, BadDescription, Loop, brief
+from services.motion.sources.webrtc.peer import (
+    CLOSE_S,
+    FAULTS,
+    NEGOTIATE_S,
+    BadSessionDescription,
+    EventLoopThread,
+    one_line,
+)
 
 UNCONNECTED_S = 30.0  # a viewer that does not connect this long after the answer gives its slot back
 ASK_S = 1.0
@@ -120,7 +127,7 @@ class WhepSender:
         self._network = network or PeerNetwork()
         self._find_view = find_view
         self._lock = threading.Lock()
-        self._loop: Loop | None = None
+        self._loop: EventLoopThread | None = None
         self._is_closed = False
         self._viewers: dict[str, _Viewer] = {}
 
@@ -135,15 +142,15 @@ class WhepSender:
         """
         with self._lock:
             if self._is_closed:
-                raise BadDescription("the service is being stopped")
-            self._loop = self._loop or Loop("live view", self._network)
+                raise BadSessionDescription("the service is being stopped")
+            self._loop = self._loop or EventLoopThread("live view", self._network)
             future = self._loop.submit(self._admit(camera, sdp))
         try:
             async with asyncio.timeout(NEGOTIATE_S + CLOSE_S):
                 return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             if self._is_closed:  # the loop was stopped, and the request with it
-                raise BadDescription("the service is being stopped") from None
+                raise BadSessionDescription("the service is being stopped") from None
             raise
 
     async def leave(self, camera: str, session: str) -> bool:
@@ -217,11 +224,11 @@ async def _answer(connection: RTCPeerConnection, sdp: str, track: LiveTrack) -> 
         if not any(
             known.kind == "video" and known.direction != "stopped" for known in connection.getTransceivers()
         ):
-            raise BadDescription("the offer cannot be answered: it takes no video")
+            raise BadSessionDescription("the offer cannot be answered: it takes no video")
         connection.addTrack(track)
         await connection.setLocalDescription(await connection.createAnswer())
     except FAULTS as exc:
-        raise BadDescription(f"the offer cannot be answered: {brief(exc)}") from exc
+        raise BadSessionDescription(f"the offer cannot be answered: {one_line(exc)}") from exc
     return require_candidates(str(connection.localDescription.sdp))
 
 

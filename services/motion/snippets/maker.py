@@ -105,7 +105,7 @@ class SnippetMaker:
         facts = {
             "camera": self.status.id,
             "event_id": job.request.event_id,
-            "snippet": job.request.piece.number,
+            "snippet": job.request.span.number,
         }
         if not contain("a snippet could not be made", lambda: self._make(job), **facts):
             self.status.drop("bug")
@@ -133,7 +133,7 @@ class SnippetMaker:
             "snippet made",
             camera=self.status.id,
             event_id=request.event_id,
-            snippet=request.piece.number,
+            snippet=request.span.number,
             pictures=len(snippet.pictures),
             clip_bytes=len(media.clip),
             took_ms=round((time.monotonic() - began) * 1000),
@@ -144,7 +144,7 @@ class SnippetMaker:
             "a snippet could not be made",
             camera=self.status.id,
             event_id=job.request.event_id,
-            snippet=job.request.piece.number,
+            snippet=job.request.span.number,
             error=error,
         )
 

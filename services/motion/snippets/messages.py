@@ -56,7 +56,7 @@ def make_messages(
     request: SnippetRequest, packets: Sequence[Packet], secret: bytes
 ) -> tuple[MediaMessage, SnippetMessage]:
     """Return the messages of a snippet. Raises Permanent when its packets make no clip."""
-    clip = make_clip(request.facts, packets, request.piece.starts_s)
+    clip = make_clip(request.facts, packets, request.span.starts_s)
     infos, jpegs, thumbnail = _pictures(request)
     return (
         MediaMessage(_media_header(request, clip, secret), clip.mp4, thumbnail),
@@ -109,28 +109,28 @@ def _moved(moment: Moment[Frame], frame: Frame) -> Moment[Frame]:
 def _media_header(request: SnippetRequest, clip: Clip, secret: bytes) -> MediaHeader:
     return MediaHeader(
         event_id=request.event_id,
-        snippet=request.piece.number,
+        snippet=request.span.number,
         camera=request.camera.id,
         started_at=shown_at(request, clip.starts_s),
         ended_at=shown_at(request, clip.ends_s),
-        media_key=media_key(secret, request.event_id, request.piece.number),
+        media_key=media_key(secret, request.event_id, request.span.number),
         width=clip.width,
         height=clip.height,
     )
 
 
 def _snippet_header(request: SnippetRequest, clip: Clip, infos: Sequence[PictureInfo]) -> SnippetHeader:
-    camera, piece = request.camera, request.piece
+    camera, span = request.camera, request.span
     return SnippetHeader(
         event_id=request.event_id,
-        snippet=piece.number,
-        is_last=piece.is_last,
+        snippet=span.number,
+        is_last=span.is_last,
         camera=camera.id,
-        event_started_at=shown_at(request, piece.event_started_s),
-        event_ended_at=shown_at(request, piece.last_motion_s),
+        event_started_at=shown_at(request, span.event_started_s),
+        event_ended_at=shown_at(request, span.last_motion_s),
         started_at=shown_at(request, clip.starts_s),
         ended_at=shown_at(request, clip.ends_s),
-        motion_peak=round(piece.motion_peak, 4),
+        motion_peak=round(span.motion_peak, 4),
         latitude=camera.latitude,
         longitude=camera.longitude,
         label_set=camera.label_set,

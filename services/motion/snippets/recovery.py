@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from services.motion.events.segmenter import Piece
+from services.motion.events.segmenter import SnippetSpan
 from services.motion.events.watcher import EventWatcher, SnippetRequest
 from services.motion.media.decoding import decode, frame_of
 from services.motion.media.packets import Packet
@@ -122,7 +122,7 @@ def rebuild(journal: JournalContents, *, is_last: bool) -> tuple[SnippetRequest,
             last_motion_s = max(last_motion_s, t_s)
             peak = max(peak, watcher.motion.score)
     newest_s = max(packet.t_s for packet in journal.packets)
-    piece = Piece(
+    span = SnippetSpan(
         number=header.snippet,
         starts_s=header.starts_s,
         ends_s=newest_s,
@@ -132,7 +132,7 @@ def rebuild(journal: JournalContents, *, is_last: bool) -> tuple[SnippetRequest,
         is_last=is_last,
     )
     request = SnippetRequest(
-        header.event_id, piece, watcher.moments, replace_url(camera), header.facts, header.wall_offset_s
+        header.event_id, span, watcher.moments, replace_url(camera), header.facts, header.wall_offset_s
     )
     return request, journal.packets
 

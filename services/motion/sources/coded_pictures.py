@@ -13,12 +13,12 @@ from av.video.frame import VideoFrame
 from services.motion.media import h264
 from services.motion.media.frame import FormatReader, Frame
 from services.motion.media.packets import CLOCK, Packet, StreamFacts
-from services.motion.sources.timing import Arrival, LiveTimes, Timed, timed
-from services.motion.sources.video import Read, SourceAway, measured
+from services.motion.sources.timing import Arrival, LiveTimes, TimedPacket, with_times
+from services.motion.sources.video import ReadResult, SourceAway, measured
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class CodedPicture:
     """One coded picture. `ticks`: its time by the sender's clock, 90 kHz, without wrap-around; None: not told."""
 
     codec: str
@@ -34,24 +34,24 @@ def is_key(codec: str, data: bytes) -> bool:
     return codec != "h264" or h264.is_key(data)
 
 
-def _arrival_of(unit: Unit) -> Arrival:
-    pts_s = None if unit.ticks is None else unit.ticks * float(CLOCK)
-    return Arrival(pts_s, unit.arrived_s, dts_s=pts_s)  # WebRTC has no frames out of order
+def _arrival_of(picture: CodedPicture) -> Arrival:
+    pts_s = None if picture.ticks is None else picture.ticks * float(CLOCK)
+    return Arrival(pts_s, picture.arrived_s, dts_s=pts_s)  # WebRTC has no frames out of order
 
 
-class UnitStream:
+class CodedPictureStream:
     """Decodes `units` as they come. `on_broken` is told when a picture is missing or does not decode."""
 
     def __init__(
         self,
-        units: Iterator[Unit],
+        pictures: Iterator[CodedPicture],
         on_drop: Callable[[str], None],
         close: Callable[[], None],
         on_broken: Callable[[], None] = lambda: None,
     ) -> None:
         self.facts = StreamFacts("", 0, 0, b"", 25.0, "")
         self.only_keys = False
-        self._units = units
+        self._pictures = pictures
         self._on_drop = on_drop
         self._close = close
         self._on_broken = on_broken
@@ -67,21 +67,21 @@ class UnitStream:
     def close(self) -> None:
         self._close()
 
-    def read(self) -> Iterator[Read]:
+    def read(self) -> Iterator[ReadResult]:
         """Yield the pictures from the first key frame on. Raises SourceAway when the stream breaks off."""
-        for each in timed(self._units, _arrival_of, lambda unit: len(unit.data), self._times):
-            unit = each.item
-            begins = is_key(unit.codec, unit.data)
-            if self._decoder is not None and unit.codec != self.facts.codec:
+        for each in with_times(self._pictures, _arrival_of, lambda picture: len(picture.data), self._times):
+            picture = each.item
+            begins = is_key(picture.codec, picture.data)
+            if self._decoder is not None and picture.codec != self.facts.codec:
                 raise SourceAway(
-                    f"the sender changed from {self.facts.codec} to {unit.codec}"
+                    f"the sender changed from {self.facts.codec} to {picture.codec}"
                 )  # no clip holds both
             if self._decoder is None:
                 if not begins:
                     self._on_drop("before_key_frame")
                     self._on_broken()
                     continue
-                self._begin(unit.codec)
+                self._begin(picture.codec)
             yield self._one(each, begins)
 
     def _begin(self, codec: str) -> None:
@@ -91,17 +91,17 @@ class UnitStream:
         self._decoder = context
         self.facts = replace(self.facts, codec=codec)
 
-    def _one(self, each: Timed[Unit], begins: bool) -> Read:
+    def _one(self, each: TimedPacket[CodedPicture], begins: bool) -> ReadResult:
         packet = Packet(each.item.data, each.t_s, begins)
         if self.only_keys and not begins:
-            return Read(packet, ())
+            return ReadResult(packet, ())
         frames = tuple(self._frame(image, packet.t_s, each.item) for image in self._decode(each.item))
-        return Read(packet, frames, is_replay=each.is_late)
+        return ReadResult(packet, frames, is_replay=each.is_late)
 
-    def _decode(self, unit: Unit) -> list[VideoFrame]:
+    def _decode(self, picture: CodedPicture) -> list[VideoFrame]:
         assert self._decoder is not None
-        raw = av.Packet(unit.data)
-        raw.pts, raw.time_base = unit.ticks, CLOCK
+        raw = av.Packet(picture.data)
+        raw.pts, raw.time_base = picture.ticks, CLOCK
         try:
             return self._decoder.decode(raw)
         except av.FFmpegError:
@@ -109,9 +109,9 @@ class UnitStream:
             self._on_broken()
             return []
 
-    def _frame(self, image: VideoFrame, packet_s: float, unit: Unit) -> Frame:
+    def _frame(self, image: VideoFrame, packet_s: float, picture: CodedPicture) -> Frame:
         assert self._decoder is not None
-        jpeg = unit.data if unit.codec == "mjpeg" else None
+        jpeg = picture.data if picture.codec == "mjpeg" else None
         known_s = self._times.of_frame(None if image.pts is None else image.pts * float(CLOCK))
         shown = self._formats.of(image, self._decoder.sample_aspect_ratio, jpeg)
         frame = Frame(packet_s if known_s is None else known_s, image, shown)

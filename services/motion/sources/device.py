@@ -9,7 +9,7 @@ import av
 
 from services.motion.media.packets import StreamFacts
 from services.motion.sources.timing import LiveTimes
-from services.motion.sources.video import SourceAway, Video, open_container, say
+from services.motion.sources.video import FfmpegStream, SourceAway, open_container, say
 from shared.clock import steady_s
 
 FORMAT = "v4l2"
@@ -26,19 +26,19 @@ def open_device(
     read_s: float,
     on_drop: Callable[[str], None],
     format_name: str = FORMAT,
-) -> Video:
+) -> FfmpegStream:
     """Open the device at `path`; raise SourceAway, one line, when it is not there, in use or no camera."""
     if not any(format_name in names.split(",") for names in av.formats_available):
         raise SourceAway(f"{path}: devices can be read on Linux only (this is {sys.platform})")
     fault: Exception | None = None
-    for wishes in _WISHES:
+    for actions in _WISHES:
         try:
-            container = open_container(path, (open_s, read_s), dict(wishes), format_name)
+            container = open_container(path, (open_s, read_s), dict(actions), format_name)
         except (av.FFmpegError, OSError, ValueError) as exc:
             fault = fault or exc
             continue
         if container.streams.video:
-            return Video(container, _times, steady_s, on_drop, is_live=True, silence_s=read_s)
+            return FfmpegStream(container, _times, steady_s, on_drop, is_live=True, silence_s=read_s)
         container.close()
     raise SourceAway(f"{path}: {say(fault) if fault else 'is no camera'}") from fault
 

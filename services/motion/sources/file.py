@@ -7,8 +7,8 @@ from collections.abc import Callable
 import av
 
 from services.motion.media.packets import StreamFacts
-from services.motion.sources.timing import LONGEST_HOLE_S, FileTimes, Hole
-from services.motion.sources.video import Video, open_recording, say
+from services.motion.sources.timing import MAX_DISCONTINUITY_S, Discontinuity, FileTimes
+from services.motion.sources.video import FfmpegStream, open_recording, say
 from shared.errors import ConfigError
 
 
@@ -18,11 +18,11 @@ def open_file(
     on_drop: Callable[[str], None],
     *,
     is_hurried: bool = False,
-    longest_hole_s: float = LONGEST_HOLE_S,
-    on_hole: Callable[[Hole], None] = lambda _hole: None,
-) -> Video:
+    max_discontinuity_s: float = MAX_DISCONTINUITY_S,
+    on_discontinuity: Callable[[Discontinuity], None] = lambda _hole: None,
+) -> FfmpegStream:
     """Open `path`; its first frame is taken to be of `starts_s`, epoch seconds. `is_hurried`: decode with all cores.
-    `longest_hole_s`, `on_hole`: what becomes of holes in it, see FileTimes.
+    `max_discontinuity_s`, `on_discontinuity`: see FileTimes.
 
     Raises ConfigError, one line, when there is no video in it.
     """
@@ -34,12 +34,12 @@ def open_file(
         container.close()
         raise ConfigError(f"{path}: has no video stream")
 
-    def tell(hole: Hole) -> None:
+    def tell(discontinuity: Discontinuity) -> None:
         video.is_interrupted = True
-        on_hole(hole)
+        on_discontinuity(discontinuity)
 
     def make_times(facts: StreamFacts) -> FileTimes:
-        return FileTimes(starts_s, 1 / facts.frame_rate, longest_hole_s, tell)
+        return FileTimes(starts_s, 1 / facts.frame_rate, max_discontinuity_s, tell)
 
-    video = Video(container, make_times, lambda: 0.0, on_drop, is_live=False, is_hurried=is_hurried)
+    video = FfmpegStream(container, make_times, lambda: 0.0, on_drop, is_live=False, is_hurried=is_hurried)
     return video

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from services.motion.sources.coded_pictures import Unit, UnitStream
+from services.motion.sources.coded_pictures import CodedPicture, CodedPictureStream
 from services.motion.sources.video import SourceAway
 from shared.clock import steady_s
 from shared.errors import redact
@@ -26,7 +26,7 @@ _JPEG = b"\xff\xd8"
 
 
 @dataclass(slots=True)
-class Multipart:
+class MultipartParser:
     """Takes the bytes of an answer and gives its JPEGs; `on_drop` is told of what is none."""
 
     on_drop: Callable[[str], None]
@@ -132,7 +132,7 @@ def _length_in(header: bytes) -> int | None:
     return None
 
 
-def open_mjpeg(url: str, open_s: float, read_s: float, on_drop: Callable[[str], None]) -> UnitStream:
+def open_mjpeg(url: str, open_s: float, read_s: float, on_drop: Callable[[str], None]) -> CodedPictureStream:
     """Ask for `url`; raise SourceAway, without credentials, when what answers sends no JPEGs in parts.
 
     The deadlines hold for each wait on the socket and for each picture. One that trickles its header is left behind
@@ -154,11 +154,13 @@ def open_mjpeg(url: str, open_s: float, read_s: float, on_drop: Callable[[str], 
     if not kind.startswith("multipart/"):
         answer.close()
         raise SourceAway(f"{redact(url)}: sends {kind}, wanted multipart/x-mixed-replace with JPEGs in it")
-    return UnitStream(_units(answer, read_s, on_drop), on_drop, answer.close)
+    return CodedPictureStream(_pictures(answer, read_s, on_drop), on_drop, answer.close)
 
 
-def _units(answer: http.client.HTTPResponse, read_s: float, on_drop: Callable[[str], None]) -> Iterator[Unit]:
-    parser = Multipart(on_drop)
+def _pictures(
+    answer: http.client.HTTPResponse, read_s: float, on_drop: Callable[[str], None]
+) -> Iterator[CodedPicture]:
+    parser = MultipartParser(on_drop)
     due_s = time.monotonic() + read_s
     while True:
         try:
@@ -174,7 +176,7 @@ def _units(answer: http.client.HTTPResponse, read_s: float, on_drop: Callable[[s
         elif time.monotonic() > due_s:  # it trickles: no wait on the socket is ever too long
             raise SourceAway("no picture in time")
         for part in parts:
-            yield Unit("mjpeg", part, None, arrived_s)
+            yield CodedPicture("mjpeg", part, None, arrived_s)
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:

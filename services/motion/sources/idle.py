@@ -3,8 +3,8 @@ clock, no decoder; times are the packets' own.
 
     awake   every packet is decoded, but pictures that no other needs and that lie between two looks
     dozing  what is left of a group when no look is wanted before the next key frame: decoded only if that is late
-    asleep  key frames only. A hint (hints.py) has the group so far decoded; a key frame that does not look like the
-            scene has the group before it decoded as well, because what is in it came while nothing was looked at
+    asleep  key frames only. A hint (packet_sizes.py) has the group so far decoded; a key frame that does not look
+            like the scene has the group before it decoded as well, because nothing of that was looked at
 
 It sleeps only where that is known to be safe: the sizes were learned and would tell, key frames come often, nothing was
 seen for a while, and no event has begun lately that the sizes did not tell of. A group in AUDITED is decoded all the
@@ -19,7 +19,7 @@ import enum
 import zlib
 from collections import deque
 
-from services.motion.sources.packet_sizes import RUN, SEPARATES, Size, Sizes
+from services.motion.sources.packet_sizes import RUN, SEPARATES, PacketSize, SizeStatistics
 
 LEARN_S = 20.0  # decoded fully after a start or a reconnect
 CALM_S = 3.0  # without anything seen, before it sleeps
@@ -40,7 +40,7 @@ SURE_S = 1.0  # an event that was sure counts as sure this long
 REGULAR, ON_TIME_S = 3, 0.05  # so many groups were equally long, to this much
 
 
-class Wish(enum.Enum):
+class DecodeAction(enum.Enum):
     """What is to be done with a packet."""
 
     DECODE = "decode"
@@ -51,7 +51,7 @@ class Wish(enum.Enum):
     REPLAY_BOTH = "replay both"  # since the one before
 
 
-class Idler:
+class DecodePolicy:
     """The state of one stream between packets."""
 
     def __init__(self, name: str, *, is_on: bool = True, period_s: float = 0.0) -> None:
@@ -59,7 +59,7 @@ class Idler:
         self.is_on = is_on
         self.period_s = period_s
         self._decoded_s: deque[float] = deque(maxlen=MOST_REORDERED)
-        self.sizes = Sizes()
+        self.sizes = SizeStatistics()
         self.is_asleep = False
         self.is_dozing = False
         self._sure_s = float("-inf")
@@ -114,7 +114,7 @@ class Idler:
 
     # -- packets
 
-    def take(self, t_s: float, size: Size, *, is_in_order: bool = False) -> Wish:
+    def take(self, t_s: float, size: PacketSize, *, is_in_order: bool = False) -> DecodeAction:
         """Say what is to be done with the packet of `t_s` (epoch seconds). `is_in_order`: the decoder gives out each
         picture at once."""
         if self._started_s is None:
@@ -135,18 +135,18 @@ class Idler:
             if size.is_key and not self._is_audited and self._may_sleep(t_s):
                 self.is_asleep = True
                 self._is_noticed = False
-                return Wish.PEEK
+                return DecodeAction.PEEK
             if is_in_order and not size.is_key and self._may_doze(t_s):
                 self.is_dozing = True
-                return Wish.SKIP
+                return DecodeAction.SKIP
             return self._awake(t_s, size)
         return self._asleep(t_s, size, surprise)
 
-    def _awake(self, t_s: float, size: Size) -> Wish:
+    def _awake(self, t_s: float, size: PacketSize) -> DecodeAction:
         if size.is_disposable and self.is_on and self._is_between_looks(t_s):
-            return Wish.LEAVE_OUT
+            return DecodeAction.LEAVE_OUT
         self._decoded_s.append(t_s)
-        return Wish.DECODE
+        return DecodeAction.DECODE
 
     def _is_between_looks(self, t_s: float) -> bool:
         """Tell whether the pictures before and after `t_s` that are decoded lie as near as two looks, or nearly."""
@@ -174,30 +174,30 @@ class Idler:
             return None
         return self._key_s + recent[-1]
 
-    def _dozing(self, t_s: float, size: Size) -> Wish:
+    def _dozing(self, t_s: float, size: PacketSize) -> DecodeAction:
         ends_s = self._group_ends_s
         if not self.is_on or size.is_key or ends_s is None or t_s > ends_s + ON_TIME_S:
             self.is_dozing = False
-            return Wish.REPLAY
-        return Wish.SKIP
+            return DecodeAction.REPLAY
+        return DecodeAction.SKIP
 
-    def _asleep(self, t_s: float, size: Size, surprise: float) -> Wish:
+    def _asleep(self, t_s: float, size: PacketSize, surprise: float) -> DecodeAction:
         if self._is_noticed:
             self._wake(t_s)
-            return Wish.REPLAY_BOTH
+            return DecodeAction.REPLAY_BOTH
         if (
             surprise >= 1.0
             or not self.is_on
             or (not size.is_key and self._group_age_s(t_s) > LONGEST_GROUP_S)
         ):
             self._wake(t_s)
-            return Wish.REPLAY
+            return DecodeAction.REPLAY
         if not size.is_key:
-            return Wish.SKIP
+            return DecodeAction.SKIP
         if self._is_audited or not self._would_tell or t_s < self._distrusted_until_s:
             self.is_asleep = False
-            return Wish.DECODE
-        return Wish.PEEK
+            return DecodeAction.DECODE
+        return DecodeAction.PEEK
 
     def _wake(self, t_s: float) -> None:
         self.is_asleep = False

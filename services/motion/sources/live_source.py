@@ -9,14 +9,14 @@ from typing import Literal
 from services.motion.sources.device import open_device
 from services.motion.sources.http_mjpeg import open_mjpeg
 from services.motion.sources.rtsp import open_camera
-from services.motion.sources.video import SourceAway, Stream
+from services.motion.sources.video import SourceAway, SourceStream
 from services.motion.sources.webrtc.whep import open_whep
-from services.motion.sources.webrtc.whip import Door
+from services.motion.sources.webrtc.whip import WhipEndpoint
 from shared.cameras import kind_of
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionOptions:
     """Deadlines in seconds, for opening and for the next packet; and how RTSP is carried."""
 
     open_s: float
@@ -25,14 +25,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class WhipIngest:
     """Where a publisher would come in, if this camera is one; `is_waiting` is asked twice a second meanwhile."""
 
-    door: Door | None
+    endpoint: WhipEndpoint | None
     is_waiting: Callable[[], bool]
 
 
-def open_live(url: str, limits: Limits, on_drop: Callable[[str], None], visit: Visit) -> Stream:
+def open_live(
+    url: str, limits: ConnectionOptions, on_drop: Callable[[str], None], visit: WhipIngest
+) -> SourceStream:
     """Open `url`; raise SourceAway, without credentials, when that fails or takes too long."""
     kind = kind_of(url)
     if kind == "http":
@@ -42,7 +44,7 @@ def open_live(url: str, limits: Limits, on_drop: Callable[[str], None], visit: V
     if kind == "device":
         return open_device(url, limits.open_s, limits.read_s, on_drop)
     if kind == "whip":
-        if visit.door is None:
+        if visit.endpoint is None:
             raise SourceAway("no publisher can come in here")
-        return visit.door.wait(visit.is_waiting, limits.read_s)
+        return visit.endpoint.wait(visit.is_waiting, limits.read_s)
     return open_camera(url, limits.open_s, limits.read_s, on_drop, limits.transport)

@@ -31,7 +31,7 @@ MOST_PLACES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class PacketSize:
     """Bytes of coded pictures in a packet, without padding. `place`: how many packets after the key frame."""
 
     n_bytes: int
@@ -41,10 +41,10 @@ class Size:
     is_fresh: bool = False  # nothing from here on needs what came before
 
 
-def size_of(data: bytes, is_key: bool, place: int, codec: str, length_size: int) -> Size:
+def size_of(data: bytes, is_key: bool, place: int, codec: str, length_size: int) -> PacketSize:
     """Measure a packet. Of H.264 only the slices count; `length_size`: of NAL lengths, 0 for start codes."""
     if codec != "h264":
-        return Size(len(data), is_key, place)
+        return PacketSize(len(data), is_key, place)
     n_bytes, is_disposable, is_fresh = 0, False, False
     for at, end in h264.nal_units(data, length_size):
         kind = h264.nal_type(data, at)
@@ -52,41 +52,41 @@ def size_of(data: bytes, is_key: bool, place: int, codec: str, length_size: int)
             n_bytes += min(end, len(data)) - at
             is_disposable = h264.is_disposable(data, at)
             is_fresh = kind == h264.IDR
-    return Size(n_bytes or len(data), is_key, place, is_disposable and not is_key, is_fresh and is_key)
+    return PacketSize(n_bytes or len(data), is_key, place, is_disposable and not is_key, is_fresh and is_key)
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
+class RunningMean:
     """A value's mean and its mean deviation; the first MEMORY values count alike, later ones fade."""
 
     mean: float = 0.0
     deviation: float = 0.0
     n: int = 0
 
-    def learn(self, value: float) -> Usual:
+    def learn(self, value: float) -> RunningMean:
         n = min(self.n + 1, MEMORY)
         mean = self.mean + (value - self.mean) / n
-        return Usual(mean, self.deviation + (abs(value - mean) - self.deviation) / n, n)
+        return RunningMean(mean, self.deviation + (abs(value - mean) - self.deviation) / n, n)
 
 
-class Sizes:
+class SizeStatistics:
     """What is known of one stream's sizes. Takes and gives values only; bounded by MOST_PLACES. One thread."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[int, bool], Usual] = {}
-        self._all = Usual()  # every size that others are decoded from
-        self._keys = Usual()
-        self._runs = Usual()  # mean excess of RUN sizes while it is calm
+        self._places: dict[tuple[int, bool], RunningMean] = {}
+        self._all = RunningMean()  # every size that others are decoded from
+        self._keys = RunningMean()
+        self._runs = RunningMean()  # mean excess of RUN sizes while it is calm
         self._run: tuple[float, ...] = ()
         self._n_learned = 0
 
-    def see(self, size: Size, *, is_calm: bool) -> float:
+    def see(self, size: PacketSize, *, is_calm: bool) -> float:
         """Return how surprising the sizes up to this one are (1: a hint) and, when `is_calm`, learn from it."""
         if size.is_key:
             self._keys = self._keys.learn(float(size.n_bytes))
             return 0.0
         key = (size.place, size.is_disposable)
-        place = self._places.get(key, Usual())
+        place = self._places.get(key, RunningMean())
         if place.n >= LEARNED_AT:
             self._run = (*self._run[1 - RUN :], (size.n_bytes - place.mean) / self._scale(place))
         together = sum(self._run) / RUN
@@ -102,10 +102,10 @@ class Sizes:
                 spread = self._runs.deviation + (abs(together) - self._runs.deviation) / min(
                     self._runs.n + 1, RUN * MEMORY
                 )
-                self._runs = Usual(0.0, spread, min(self._runs.n + 1, RUN * MEMORY))
+                self._runs = RunningMean(0.0, spread, min(self._runs.n + 1, RUN * MEMORY))
         return surprise
 
-    def _scale(self, place: Usual) -> float:
+    def _scale(self, place: RunningMean) -> float:
         """Return by what a place's excess is divided: few sizes may lie together by chance."""
         return max(place.deviation, 0.5 * self._all.deviation, LEAST_DEVIATION * self._all.mean, 1.0)
 

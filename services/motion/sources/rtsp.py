@@ -10,7 +10,7 @@ import av
 
 from services.motion.media.packets import StreamFacts
 from services.motion.sources.timing import LiveTimes
-from services.motion.sources.video import SourceAway, Video, open_container, say
+from services.motion.sources.video import FfmpegStream, SourceAway, open_container, say
 from shared.clock import steady_s
 from shared.errors import redact
 
@@ -34,7 +34,7 @@ def open_camera(
     read_s: float,
     on_drop: Callable[[str], None],
     transport: Literal["tcp", "udp"] = "tcp",
-) -> Video:
+) -> FfmpegStream:
     """Connect to the camera at `url`; raise SourceAway, without credentials, when it does not answer in time."""
     options = {**OPTIONS, "rtsp_transport": transport, **(UDP_OPTIONS if transport == "udp" else {})}
     try:
@@ -48,7 +48,7 @@ def open_camera(
     def make_times(facts: StreamFacts) -> LiveTimes:
         return LiveTimes(1 / facts.frame_rate)
 
-    return Video(container, make_times, steady_s, on_drop, is_live=True, silence_s=read_s)
+    return FfmpegStream(container, make_times, steady_s, on_drop, is_live=True, silence_s=read_s)
 
 
 def _why_not(exc: Exception, transport: Literal["tcp", "udp"]) -> str:

@@ -27,13 +27,15 @@ REMEMBERED = 1024
 SETTLE_S, HOLD_MAX_S = 0.5, 3.0
 MOST_HELD, MOST_HELD_BYTES = 1024, 32 * 1024 * 1024
 AT_ONCE_S = 0.005  # packets nearer than this came together
-HOLE_S = 10.0  # a recording without a picture for longer has a hole: what was before it is over
-LONGEST_HOLE_S = 12 * 3600.0  # of a longer one the clock jumped: a night's pause is believed, a day's is not
+DISCONTINUITY_S = 10.0  # a recording without a picture for longer is interrupted: an open event ends
+MAX_DISCONTINUITY_S = (
+    12 * 3600.0
+)  # of a longer one the clock jumped: a night's pause is believed, a day's is not
 WRAP_S = 2**33 / 90_000  # MPEG-TS counts 33 bits at 90 kHz (ISO/IEC 13818-1 §2.4.3.7)
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class Discontinuity:
     """Where a recording was interrupted: its next picture is of `t_s`. `closed_s`: what was taken out of its times."""
 
     t_s: float
@@ -44,14 +46,14 @@ class Hole:
 class FileTimes:
     """A recording: the first frame is at `starts_s`, the others where their timestamps put them.
 
-    A hole of up to `longest_hole_s` stays as it is. A longer one, and a clock that falls back, are closed: the next
-    frame is then shown `frame_s` after the last one. `on_hole` is told of each of them.
+    A discontinuity of up to `max_discontinuity_s` stays as it is. A longer one, and a clock that falls back, is closed:
+    the next frame is then shown `frame_s` after the last one. `on_discontinuity` is called for each of them.
     """
 
     starts_s: float
     frame_s: float  # usual distance of two frames, for those without a timestamp
-    longest_hole_s: float = LONGEST_HOLE_S
-    on_hole: Callable[[Hole], None] = lambda _hole: None
+    max_discontinuity_s: float = MAX_DISCONTINUITY_S
+    on_discontinuity: Callable[[Discontinuity], None] = lambda _hole: None
     _offset_s: float | None = None
     _latest_s: float = 0.0
     _clock_s: float = 0.0
@@ -94,14 +96,14 @@ class FileTimes:
         """Take the clock's next value; close a gap in it that is no time that passed."""
         assert self._offset_s is not None
         gap_s, self._clock_s = clock_s - self._clock_s, clock_s
-        if not self._started or -REORDER_S <= gap_s <= HOLE_S:
+        if not self._started or -REORDER_S <= gap_s <= DISCONTINUITY_S:
             return
         closed_s = 0.0
-        if not 0 < gap_s <= self.longest_hole_s:
+        if not 0 < gap_s <= self.max_discontinuity_s:
             closed_s = pts_s + self._offset_s - self._next_s
             self._offset_s -= closed_s
-        if abs(gap_s + WRAP_S) > HOLE_S:  # a counter that ran over is no interruption
-            self.on_hole(Hole(pts_s + self._offset_s, closed_s))
+        if abs(gap_s + WRAP_S) > DISCONTINUITY_S:  # a counter that ran over is no interruption
+            self.on_discontinuity(Discontinuity(pts_s + self._offset_s, closed_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +255,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Timed(Generic[Item]):
+class TimedPacket(Generic[Item]):
     """A packet, when it was taken, and whether it was held back at the start of its connection."""
 
     item: Item
@@ -261,12 +263,12 @@ class Timed(Generic[Item]):
     is_late: bool
 
 
-def timed(
+def with_times(
     packets: Iterator[Item],
     arrival_of: Callable[[Item], Arrival],
     n_bytes_of: Callable[[Item], int],
     times: LiveTimes,
-) -> Iterator[Timed[Item]]:
+) -> Iterator[TimedPacket[Item]]:
     """Yield a connection's packets with their times.
 
     What FFmpeg read while it looked at the stream, and what a server kept for whoever comes, arrives in a burst. When
@@ -289,12 +291,12 @@ def timed(
     yield from _released(held, times.begin(arrivals))
     for item in packets:
         now = arrival_of(item)
-        yield Timed(item, times.of_packet(now.pts_s, now.arrived_s, now.dts_s), is_late=False)
+        yield TimedPacket(item, times.of_packet(now.pts_s, now.arrived_s, now.dts_s), is_late=False)
 
 
-def _released(held: Sequence[Item], shown: Sequence[float]) -> Iterator[Timed[Item]]:
+def _released(held: Sequence[Item], shown: Sequence[float]) -> Iterator[TimedPacket[Item]]:
     for number, (item, t_s) in enumerate(zip(held, shown, strict=True), 1):
-        yield Timed(item, t_s, is_late=number < len(held))
+        yield TimedPacket(item, t_s, is_late=number < len(held))
 
 
 def has_settled(arrivals: Sequence[Arrival]) -> bool:

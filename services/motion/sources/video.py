@@ -22,9 +22,9 @@ from av.video.stream import VideoStream
 from services.motion.media import h264
 from services.motion.media.frame import FormatReader, Frame
 from services.motion.media.packets import Packet, StreamFacts
-from services.motion.sources.idle import Idler, Wish
+from services.motion.sources.idle import DecodeAction, DecodePolicy
 from services.motion.sources.packet_sizes import size_of
-from services.motion.sources.timing import Arrival, LiveTimes, Timed, timed
+from services.motion.sources.timing import Arrival, LiveTimes, TimedPacket, with_times
 from shared.errors import Transient, redact
 
 ONE_CORE_PX = 2_600_000  # of a recording at its own speed: larger frames may take one core too long
@@ -44,7 +44,7 @@ class Times(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ReadResult:
     """What one read gave: a packet (None at the end of the stream) and the frames that it completed."""
 
     packet: Packet | None
@@ -54,13 +54,13 @@ class Read:
     is_skipped: bool = False  # the packet is not decoded, not now at least
 
 
-class Stream(Protocol):
+class SourceStream(Protocol):
     """An open stream of any kind. `facts` are complete once the first frame was read."""
 
     facts: StreamFacts
     only_keys: bool  # decode key frames only: the packets are wanted, frames are not
 
-    def read(self) -> Iterator[Read]:
+    def read(self) -> Iterator[ReadResult]:
         """Yield what arrives. Raises SourceAway when the stream breaks off; returns at its end."""
         ...
 
@@ -80,7 +80,7 @@ def quiet_ffmpeg() -> None:
 def facts_of(stream: VideoStream) -> StreamFacts:
     """Return what a later decoder must know of `stream`."""
     context = stream.codec_context
-    # a hole spoils the average, so that it may be no rate at all
+    # a discontinuity spoils the average
     rates = (float(rate or 0) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate))
     frame_rate = next((rate for rate in rates if 0.1 <= rate <= 240), 25.0)
     return StreamFacts(
@@ -99,14 +99,14 @@ def measured(facts: StreamFacts, frame: Frame) -> StreamFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Raw:
+class _DemuxedPacket:
     """A packet of FFmpeg's, and when it was read, by the caller's clock."""
 
     raw: av.Packet[VideoStream]
     arrived_s: float
 
 
-class Video:
+class FfmpegStream:
     """An open stream of FFmpeg's. `read` yields until the end; errors of single packets are counted and passed over."""
 
     def __init__(
@@ -139,8 +139,8 @@ class Video:
         self._formats = FormatReader(None if said == context.sample_aspect_ratio else said)
         self._times = make_times(self.facts)
         self.only_keys = False
-        self.is_interrupted = False  # the next packet comes after a hole in the recording
-        self.idler: Idler | None = None  # says which packets are decoded; None: all
+        self.is_interrupted = False  # the next packet comes after a discontinuity
+        self.policy: DecodePolicy | None = None  # says which packets are decoded; None: all
         self._skipped: list[av.Packet[VideoStream]] = []  # since the last key frame, that one included
         self._skipped_before: list[av.Packet[VideoStream]] = []  # the group before
         self._place = 0  # packets since the last key frame
@@ -170,22 +170,24 @@ class Video:
         with contextlib.suppress(av.FFmpegError):
             self._container.close()
 
-    def read(self) -> Iterator[Read]:
+    def read(self) -> Iterator[ReadResult]:
         """Yield what arrives. Raises SourceAway when the stream breaks off; returns at its end."""
         for each in self._timed():
             for read in self._one(each.item.raw, each.t_s):
                 yield replace(read, is_replay=True) if each.is_late else read
         yield from self._rest()
 
-    def _timed(self) -> Iterator[Timed[_Raw]]:
+    def _timed(self) -> Iterator[TimedPacket[_DemuxedPacket]]:
         if isinstance(self._times, LiveTimes):
-            yield from timed(self._packets(), self._arrival_of, lambda each: each.raw.size, self._times)
+            yield from with_times(self._packets(), self._arrival_of, lambda each: each.raw.size, self._times)
             return
         for each in self._packets():
             said = self._arrival_of(each)
-            yield Timed(each, self._times.of_packet(said.pts_s, said.arrived_s, said.dts_s), is_late=False)
+            yield TimedPacket(
+                each, self._times.of_packet(said.pts_s, said.arrived_s, said.dts_s), is_late=False
+            )
 
-    def _arrival_of(self, each: _Raw) -> Arrival:
+    def _arrival_of(self, each: _DemuxedPacket) -> Arrival:
         raw, time_base = each.raw, each.raw.time_base  # a fraction: a frame is known by the very number
         stamp = raw.pts if raw.pts is not None else raw.dts
         return Arrival(
@@ -194,7 +196,7 @@ class Video:
             None if raw.dts is None else float(raw.dts * time_base),
         )
 
-    def _packets(self) -> Iterator[_Raw]:
+    def _packets(self) -> Iterator[_DemuxedPacket]:
         packets = self._container.demux(self._stream)
         n_broken = 0
         while True:
@@ -214,12 +216,12 @@ class Video:
                 break
             n_broken = 0
             arrived_s = self._now_s()
-            yield _Raw(raw, arrived_s)
+            yield _DemuxedPacket(raw, arrived_s)
             if self._is_live and arrived_s - asked_s >= self._silence_s:
                 # FFmpeg gave up waiting: this was the rest of its parser, and it would only wait as long again
                 raise SourceAway("no answer in time")
 
-    def _one(self, raw: av.Packet[VideoStream], packet_s: float) -> Iterator[Read]:
+    def _one(self, raw: av.Packet[VideoStream], packet_s: float) -> Iterator[ReadResult]:
         is_key = raw.is_keyframe
         if not self._seen_key:
             self._n_waited += 1
@@ -232,38 +234,38 @@ class Video:
         packet = Packet(bytes(raw), packet_s, is_key)
         was_interrupted, self.is_interrupted = self.is_interrupted, False
         if was_interrupted and is_key:
-            # frames of before the hole come first, while their packets are remembered
-            yield Read(None, self._drained(self._last_frame_s or packet_s))
+            # frames from before the discontinuity come first, while their packets are remembered
+            yield ReadResult(None, self._drained(self._last_frame_s or packet_s))
         if self.only_keys and not is_key:
-            yield Read(packet, ())
+            yield ReadResult(packet, ())
             return
-        wish = self._wish(packet)
-        if wish is Wish.DECODE:
-            yield Read(packet, self._decoded(raw, packet_s))
-        elif wish is Wish.LEAVE_OUT:
-            yield Read(packet, (), is_skipped=True)
-        elif wish is Wish.SKIP:
+        action = self._action(packet)
+        if action is DecodeAction.DECODE:
+            yield ReadResult(packet, self._decoded(raw, packet_s))
+        elif action is DecodeAction.LEAVE_OUT:
+            yield ReadResult(packet, (), is_skipped=True)
+        elif action is DecodeAction.SKIP:
             self._skipped.append(raw)
-            yield Read(packet, (), is_skipped=True)
-        elif wish is Wish.PEEK:
+            yield ReadResult(packet, (), is_skipped=True)
+        elif action is DecodeAction.PEEK:
             yield from self._peek(raw, packet)
         else:
-            yield from self._replay(raw, packet, both=wish is Wish.REPLAY_BOTH)
+            yield from self._replay(raw, packet, both=action is DecodeAction.REPLAY_BOTH)
 
-    def _wish(self, packet: Packet) -> Wish:
-        if self.idler is None:
-            return Wish.DECODE
+    def _action(self, packet: Packet) -> DecodeAction:
+        if self.policy is None:
+            return DecodeAction.DECODE
         self._place = 0 if packet.is_key else self._place + 1
         size = size_of(packet.data, packet.is_key, self._place, self.facts.codec, self._length_size)
         is_in_order = not (self._is_threaded or self.codec_context.has_b_frames)
-        was_dozing = self.idler.is_dozing
-        wish = self.idler.take(packet.t_s, size, is_in_order=is_in_order)
-        if wish is Wish.LEAVE_OUT and not self.facts.has_timestamps:
-            wish = Wish.DECODE  # which pictures are its neighbours is not known
-        if wish is Wish.DECODE or (was_dozing and wish is Wish.PEEK):
+        was_dozing = self.policy.is_dozing
+        action = self.policy.take(packet.t_s, size, is_in_order=is_in_order)
+        if action is DecodeAction.LEAVE_OUT and not self.facts.has_timestamps:
+            action = DecodeAction.DECODE  # which pictures are its neighbours is not known
+        if action is DecodeAction.DECODE or (was_dozing and action is DecodeAction.PEEK):
             # a key frame begins anew: nothing before it is needed
             self._skipped, self._skipped_before = [], []
-        return wish
+        return action
 
     def _decoded(self, raw: av.Packet[VideoStream], packet_s: float) -> tuple[Frame, ...]:
         try:
@@ -283,33 +285,35 @@ class Video:
         self.codec_context.flush_buffers()
         return tuple(self._frame(image, packet_s) for image in images)
 
-    def _peek(self, raw: av.Packet[VideoStream], packet: Packet) -> Iterator[Read]:
+    def _peek(self, raw: av.Packet[VideoStream], packet: Packet) -> Iterator[ReadResult]:
         if not self._skipped:  # it was awake
-            yield Read(None, self._drained(packet.t_s))
+            yield ReadResult(None, self._drained(packet.t_s))
         self._skipped_before, self._skipped = self._skipped, [raw]
         frames = self._decoded(raw, packet.t_s) + self._drained(packet.t_s)
-        yield Read(packet, frames, is_peek=True)
+        yield ReadResult(packet, frames, is_peek=True)
 
-    def _replay(self, raw: av.Packet[VideoStream], packet: Packet, *, both: bool) -> Iterator[Read]:
+    def _replay(self, raw: av.Packet[VideoStream], packet: Packet, *, both: bool) -> Iterator[ReadResult]:
         skipped = [*(self._skipped_before if both else ()), *self._skipped]
         self._skipped, self._skipped_before = [], []
         yield from self._caught_up(skipped, packet.t_s)
-        yield Read(packet, self._decoded(raw, packet.t_s), is_replay=True)
+        yield ReadResult(packet, self._decoded(raw, packet.t_s), is_replay=True)
 
-    def _caught_up(self, skipped: list[av.Packet[VideoStream]], now_s: float) -> Iterator[Read]:
+    def _caught_up(self, skipped: list[av.Packet[VideoStream]], now_s: float) -> Iterator[ReadResult]:
         for earlier in skipped:
-            yield Read(None, self._decoded(earlier, now_s), is_replay=True)
+            yield ReadResult(None, self._decoded(earlier, now_s), is_replay=True)
 
-    def _rest(self) -> Iterator[Read]:
+    def _rest(self) -> Iterator[ReadResult]:
         """Yield the frames that the decoder still holds at the end, those of packets that were to wait included."""
-        if self.idler is not None and self.idler.is_dozing:
+        if self.policy is not None and self.policy.is_dozing:
             yield from self._caught_up(self._skipped, self._last_frame_s or 0.0)
         try:
             images = self.codec_context.decode(None)
         except av.FFmpegError:
             return
         last_s = self._last_frame_s or 0.0
-        yield Read(None, tuple(self._frame(image, last_s + 1 / self.facts.frame_rate) for image in images))
+        yield ReadResult(
+            None, tuple(self._frame(image, last_s + 1 / self.facts.frame_rate) for image in images)
+        )
 
     def _frame(self, image: VideoFrame, packet_s: float, jpeg: av.Packet[Any] | None = None) -> Frame:
         time_base = image.time_base or self._stream.time_base  # None on frames that a flush gives out

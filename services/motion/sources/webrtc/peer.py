@@ -1,4 +1,4 @@
-"""The receiving end of one WebRTC connection, by aiortc: coded pictures in a bounded inbox. Knows no HTTP.
+"""The receiving end of one WebRTC connection, by aiortc: coded pictures in a bounded receive buffer. Knows no HTTP.
 
 aiortc puts every coded picture into an unbounded queue, decodes it in a thread of its own and puts the frames into
 another unbounded queue. Here the first queue is replaced by a tap before the connection starts: the coded pictures
@@ -28,7 +28,7 @@ from aiortc import (
 )
 from aiortc.exceptions import InvalidAccessError, InvalidStateError
 
-from services.motion.sources.coded_pictures import Unit, UnitStream, is_key
+from services.motion.sources.coded_pictures import CodedPicture, CodedPictureStream, is_key
 from services.motion.sources.video import SourceAway
 from services.motion.sources.webrtc.ice import PeerNetwork, require_candidates
 from shared.clock import steady_s
@@ -38,8 +38,8 @@ from shared.logs import get_logger
 log = get_logger(__name__)
 
 MAX_SDP_BYTES = 64 * 1024
-MAX_UNITS = 120  # coded pictures that wait for the reader: 4 s at 30 a second
-MAX_UNIT_BYTES = 16 * 1024 * 1024
+MAX_WAITING = 120  # coded pictures that wait for the reader: 4 s at 30 a second
+MAX_WAITING_BYTES = 16 * 1024 * 1024
 KEY_EVERY_S = 2.0  # a clip begins at a key frame
 ASK_AGAIN_S = 0.5
 NEGOTIATE_S = 10.0
@@ -63,11 +63,11 @@ FAULTS = (
 _Result = TypeVar("_Result")
 
 
-class BadDescription(Permanent):
+class BadSessionDescription(Permanent):
     """A session description that cannot be answered; the message is one line."""
 
 
-class Loop:
+class EventLoopThread:
     """An event loop in a thread of its own: one camera's packets never wait for another's, or for HTTP."""
 
     def __init__(self, name: str, network: PeerNetwork | None = None) -> None:
@@ -113,32 +113,32 @@ class Loop:
 
 
 @dataclass(slots=True)
-class Inbox:
+class ReceiveBuffer:
     """Coded pictures between the connection and the reader. When too many wait all go, up to the next key frame."""
 
     on_drop: Callable[[str], None]
     ask_for_key: Callable[[], None] = lambda: None
     ended: str | None = None
-    _units: deque[Unit] = field(default_factory=deque)
+    _pictures: deque[CodedPicture] = field(default_factory=deque)
     _n_bytes: int = 0
     _needs_key: bool = False
     _ready: threading.Condition = field(default_factory=threading.Condition)
 
-    def put(self, unit: Unit) -> None:
+    def put(self, picture: CodedPicture) -> None:
         with self._ready:
-            if self._needs_key and not is_key(unit.codec, unit.data):
+            if self._needs_key and not is_key(picture.codec, picture.data):
                 self.on_drop("webrtc_backlog")
                 return
             self._needs_key = False
-            if len(self._units) >= MAX_UNITS or self._n_bytes + len(unit.data) > MAX_UNIT_BYTES:
-                for _ in range(len(self._units) + 1):
+            if len(self._pictures) >= MAX_WAITING or self._n_bytes + len(picture.data) > MAX_WAITING_BYTES:
+                for _ in range(len(self._pictures) + 1):
                     self.on_drop("webrtc_backlog")
-                self._units.clear()
+                self._pictures.clear()
                 self._n_bytes, self._needs_key = 0, True
                 self.ask_for_key()
                 return
-            self._units.append(unit)
-            self._n_bytes += len(unit.data)
+            self._pictures.append(picture)
+            self._n_bytes += len(picture.data)
             self._ready.notify()
 
     def end(self, why: str) -> None:
@@ -146,16 +146,16 @@ class Inbox:
             self.ended = self.ended or why
             self._ready.notify()
 
-    def take(self, timeout_s: float) -> Unit | None:
+    def take(self, timeout_s: float) -> CodedPicture | None:
         """Return the oldest picture; None when none came in time."""
         with self._ready:
-            if not self._units and self.ended is None:
+            if not self._pictures and self.ended is None:
                 self._ready.wait(timeout_s)
-            if not self._units:
+            if not self._pictures:
                 return None
-            unit = self._units.popleft()
-            self._n_bytes -= len(unit.data)
-            return unit
+            picture = self._pictures.popleft()
+            self._n_bytes -= len(picture.data)
+            return picture
 
 
 class _Tap:
@@ -180,7 +180,7 @@ class Peer:
     """One connection. Everything but `stream` runs in the loop where it was made."""
 
     def __init__(self, on_drop: Callable[[str], None]) -> None:
-        self.inbox = Inbox(on_drop, self.ask_for_key)
+        self.received = ReceiveBuffer(on_drop, self.ask_for_key)
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._connection.on("connectionstatechange", self._changed)
         self._video: RTCRtpReceiver | None = None
@@ -194,7 +194,7 @@ class Peer:
             self._tap_all()
             await self._connection.setLocalDescription(await self._connection.createAnswer())
         except FAULTS as exc:
-            raise BadDescription(f"the offer cannot be answered: {brief(exc)}") from exc
+            raise BadSessionDescription(f"the offer cannot be answered: {one_line(exc)}") from exc
         return require_candidates(self._connection.localDescription.sdp)
 
     async def offer(self) -> str:
@@ -209,10 +209,10 @@ class Peer:
         try:
             await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         except FAULTS as exc:
-            raise BadDescription(f"the answer cannot be used: {brief(exc)}") from exc
+            raise BadSessionDescription(f"the answer cannot be used: {one_line(exc)}") from exc
 
     async def close(self, why: str = "closed") -> None:
-        self.inbox.end(why)
+        self.received.end(why)
         await self._connection.close()
 
     def ask_for_key(self) -> None:
@@ -222,7 +222,7 @@ class Peer:
             getattr(self._video, _LOST).set()
 
     def _tap_all(self) -> None:
-        """Divert what is received: one video to the inbox, sound and all else to nowhere."""
+        """Divert what is received: one video to the buffer, sound and all else to nowhere."""
         for transceiver in self._connection.getTransceivers():
             receiver = transceiver.receiver
             if not isinstance(getattr(receiver, _CODED, None), queue.Queue) or not hasattr(receiver, _LOST):
@@ -235,7 +235,7 @@ class Peer:
                 self._video = receiver
                 _prefer_h264(transceiver)
         if self._video is None:
-            raise BadDescription("the offer cannot be answered: it offers no video")
+            raise BadSessionDescription("the offer cannot be answered: it offers no video")
 
     def _take(self, codec: str, data: bytes, ticks: int) -> None:
         now_s = time.monotonic()
@@ -243,27 +243,27 @@ class Peer:
             self._key_s = now_s
         elif now_s - self._key_s > KEY_EVERY_S and now_s - self._asked_s > ASK_AGAIN_S:
             self.ask_for_key()
-        self.inbox.put(Unit(codec, data, ticks, steady_s()))
+        self.received.put(CodedPicture(codec, data, ticks, steady_s()))
 
     def _changed(self) -> None:
         state = self._connection.connectionState
         if state in ("failed", "closed"):
-            self.inbox.end("the connection failed" if state == "failed" else "the sender left")
+            self.received.end("the connection failed" if state == "failed" else "the sender left")
 
 
 def stream_of(
     peer: Peer, read_s: float, on_drop: Callable[[str], None], close: Callable[[], None]
-) -> UnitStream:
+) -> CodedPictureStream:
     """Return what `peer` receives as a stream; its reader raises SourceAway after `read_s` of silence."""
 
-    def units() -> Iterator[Unit]:
+    def pictures() -> Iterator[CodedPicture]:
         while True:
-            unit = peer.inbox.take(read_s)
-            if unit is None:
-                raise SourceAway(peer.inbox.ended or "no answer in time")
-            yield unit
+            picture = peer.received.take(read_s)
+            if picture is None:
+                raise SourceAway(peer.received.ended or "no answer in time")
+            yield picture
 
-    return UnitStream(units(), on_drop, close, on_broken=peer.ask_for_key)
+    return CodedPictureStream(pictures(), on_drop, close, on_broken=peer.ask_for_key)
 
 
 def _prefer_h264(transceiver: RTCRtpTransceiver) -> None:
@@ -280,5 +280,5 @@ def _ignore(codec: str, data: bytes, ticks: int) -> None:
     """Sound and further videos are not wanted, so this is no drop."""
 
 
-def brief(exc: BaseException) -> str:
+def one_line(exc: BaseException) -> str:
     return " ".join(str(exc).split())[:200] or type(exc).__name__

@@ -13,9 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
-from services.motion.sources.coded_pictures import UnitStream
+from services.motion.sources.coded_pictures import CodedPictureStream
 from services.motion.sources.video import SourceAway
-from services.motion.sources.webrtc.peer import CLOSE_S, MAX_SDP_BYTES, BadDescription, Loop, Peer, stream_of
+from services.motion.sources.webrtc.peer import (
+    CLOSE_S,
+    MAX_SDP_BYTES,
+    BadSessionDescription,
+    EventLoopThread,
+    Peer,
+    stream_of,
+)
 from shared.errors import redact
 from shared.urls import HOW_TO_QUOTE, shown_url
 
@@ -30,9 +37,9 @@ class _Answer:
     session: str
 
 
-def open_whep(url: str, open_s: float, read_s: float, on_drop: Callable[[str], None]) -> UnitStream:
+def open_whep(url: str, open_s: float, read_s: float, on_drop: Callable[[str], None]) -> CodedPictureStream:
     """Ask the server at `url` for its stream; raise SourceAway, without credentials, when it gives none in time."""
-    loop = Loop("whep")
+    loop = EventLoopThread("whep")
     session = ""
     peer: Peer | None = None
 
@@ -56,9 +63,11 @@ def open_whep(url: str, open_s: float, read_s: float, on_drop: Callable[[str], N
     except SourceAway:
         close()
         raise
-    except (OSError, ValueError, http.client.HTTPException, BadDescription) as exc:
+    except (OSError, ValueError, http.client.HTTPException, BadSessionDescription) as exc:
         close()
-        if isinstance(exc, ValueError | http.client.InvalidURL) and not isinstance(exc, BadDescription):
+        if isinstance(exc, ValueError | http.client.InvalidURL) and not isinstance(
+            exc, BadSessionDescription
+        ):
             # without its text, which may quote a piece of the password
             raise SourceAway(f"{shown_url(url)}: this address cannot be asked; {HOW_TO_QUOTE}") from None
         words = "no answer in time" if isinstance(exc, TimeoutError) else str(exc) or type(exc).__name__

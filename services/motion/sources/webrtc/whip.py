@@ -11,15 +11,22 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from services.motion.sources.coded_pictures import UnitStream
+from services.motion.sources.coded_pictures import CodedPictureStream
 from services.motion.sources.video import SourceAway
 from services.motion.sources.webrtc.ice import PeerNetwork
-from services.motion.sources.webrtc.peer import CLOSE_S, NEGOTIATE_S, BadDescription, Loop, Peer, stream_of
+from services.motion.sources.webrtc.peer import (
+    CLOSE_S,
+    NEGOTIATE_S,
+    BadSessionDescription,
+    EventLoopThread,
+    Peer,
+    stream_of,
+)
 
 ASK_S = 0.5
 
 
-class Door:
+class WhipEndpoint:
     """Lets in one publisher at a time; the newest wins, since a phone that lost its network comes again."""
 
     def __init__(
@@ -29,14 +36,14 @@ class Door:
         self._network = network or PeerNetwork()
         self._on_drop = on_drop
         self._lock = threading.Lock()
-        self._loop: Loop | None = None
+        self._loop: EventLoopThread | None = None
         self._is_closed = False
         self._newcomers: queue.Queue[Peer] = queue.Queue(1)
         self._session = ""
         self._peer: Peer | None = None
         self._busy = asyncio.Lock()
 
-    def opens_to(self, token: str) -> bool:
+    def accepts_token(self, token: str) -> bool:
         """Whether `token` is the camera's."""
         return hmac.compare_digest(token.encode(), self._token)
 
@@ -44,8 +51,8 @@ class Door:
         """Return our answer and the name of the session. Raises BadDescription; TimeoutError after NEGOTIATE_S."""
         with self._lock:
             if self._is_closed:
-                raise BadDescription("the camera is being stopped")
-            self._loop = self._loop or Loop("webrtc", self._network)
+                raise BadSessionDescription("the camera is being stopped")
+            self._loop = self._loop or EventLoopThread("webrtc", self._network)
             future = self._loop.submit(self._let_in(sdp))
         async with asyncio.timeout(NEGOTIATE_S + CLOSE_S):
             return await asyncio.wrap_future(future)
@@ -56,7 +63,7 @@ class Door:
             return False
         return await asyncio.wrap_future(self._loop.submit(self._let_out(session)))
 
-    def wait(self, is_waiting: Callable[[], bool], read_s: float) -> UnitStream:
+    def wait(self, is_waiting: Callable[[], bool], read_s: float) -> CodedPictureStream:
         """Wait, as long as `is_waiting` says so, for a publisher; return what it sends."""
         while is_waiting() and not self._is_closed:
             with contextlib.suppress(queue.Empty):

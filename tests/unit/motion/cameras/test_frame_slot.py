@@ -9,13 +9,13 @@ import av
 
 from services.motion.cameras.frame_slot import FrameSlot, PendingFrame
 from services.motion.media.frame import Frame
-from services.motion.sources.video import Stream
+from services.motion.sources.video import SourceStream
 
 SOON_S = 20
 
 
 def pending(t_s: float) -> PendingFrame:
-    return PendingFrame(Frame(t_s, av.VideoFrame(16, 16, "gray")), cast("Stream", None))
+    return PendingFrame(Frame(t_s, av.VideoFrame(16, 16, "gray")), cast("SourceStream", None))
 
 
 def test_a_new_frame_replaces_one_that_nobody_took() -> None:

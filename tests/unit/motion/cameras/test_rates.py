@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from services.motion.events.segmenter import Piece
+from services.motion.events.segmenter import SnippetSpan
 from services.motion.events.watcher import EventOpened, EventWatcher, SnippetRequest
 from services.motion.media.frame import Frame
 from services.motion.media.packets import StreamFacts
@@ -63,7 +63,7 @@ def screen(t_s: float, plane: Plane) -> None:
 
 def events(
     fps: float, changes: list[Callable[[float, Plane], None]], length_s: float = 36.0, detect_fps: float = 10
-) -> list[Piece]:
+) -> list[SnippetSpan]:
     """Return the last piece of each event of a live camera that sends `fps` pictures a second."""
     camera = Camera.model_validate(
         {"id": "cam", "url": "rtsp://127.0.0.1/none", "labels": ["x"], "motion": {"detect_fps": detect_fps}}
@@ -72,7 +72,7 @@ def events(
     random = np.random.default_rng(1)
     noise = [random.normal(0, 1.5, (HEIGHT, WIDTH)) for _ in range(5)]
     opened: list[EventOpened] = []
-    ended: list[Piece] = []
+    ended: list[SnippetSpan] = []
     for index in range(round(length_s * fps)):
         t_s = index / fps
         if not watcher.is_due(1000.0 + t_s):
@@ -86,10 +86,10 @@ def events(
         )
         opened += [output for output in outputs if isinstance(output, EventOpened)]
         ended += [
-            output.piece for output in outputs if isinstance(output, SnippetRequest) and output.piece.is_last
+            output.span for output in outputs if isinstance(output, SnippetRequest) and output.span.is_last
         ]
     ended += [
-        output.piece
+        output.span
         for output in watcher.finish(1000.0 + length_s, camera)
         if isinstance(output, SnippetRequest)
     ]
@@ -104,17 +104,17 @@ def bound_s(period_s: float) -> float:
 
 @pytest.mark.parametrize("fps", RATES)
 def test_a_walk_is_one_event_at_every_rate(fps: float) -> None:
-    (piece,) = events(fps, [walker])
+    (span,) = events(fps, [walker])
     period_s = max(1 / fps, 0.1)
-    assert piece.event_started_s - 1000 == pytest.approx(WALKS_S[0], abs=bound_s(period_s))
-    assert piece.last_motion_s - 1000 == pytest.approx(WALKS_S[1], abs=bound_s(period_s))
+    assert span.event_started_s - 1000 == pytest.approx(WALKS_S[0], abs=bound_s(period_s))
+    assert span.last_motion_s - 1000 == pytest.approx(WALKS_S[1], abs=bound_s(period_s))
 
 
 @pytest.mark.parametrize("detect_fps", [0.5, 1])
 def test_a_walk_is_one_event_however_often_it_is_looked_at(detect_fps: float) -> None:
-    (piece,) = events(30, [walker], detect_fps=detect_fps)
-    assert piece.event_started_s - 1000 == pytest.approx(WALKS_S[0], abs=bound_s(1 / detect_fps))
-    assert piece.last_motion_s - 1000 == pytest.approx(WALKS_S[1], abs=bound_s(1 / detect_fps))
+    (span,) = events(30, [walker], detect_fps=detect_fps)
+    assert span.event_started_s - 1000 == pytest.approx(WALKS_S[0], abs=bound_s(1 / detect_fps))
+    assert span.last_motion_s - 1000 == pytest.approx(WALKS_S[1], abs=bound_s(1 / detect_fps))
 
 
 def test_pictures_that_come_too_rarely_to_tell_motion_are_said() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from services.motion.detection import detector
-from services.motion.detection.preview import CONTOURS_MAX, Lane, Plane, as_json, step
+from services.motion.detection.preview import CONTOURS_MAX, PreviewPlane, SettingsPreview, as_json, step
 from services.motion.detection.values import DetectorSettings, DetectorState, Motion
 from shared.cameras import MotionSettings
 from tests.unit.motion.videos import Plane as Gray
@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 320, 240
 FPS = 10
 OWN = MotionSettings()
 STILL = Motion(0.0, is_active=False)
-NOT_ON_TRIAL = Lane(MotionSettings(threshold=33), None, STILL)
+NOT_ON_TRIAL = SettingsPreview(MotionSettings(threshold=33), None, STILL)
 
 
 def frame(x: int | None, level: int) -> Gray:
@@ -35,30 +35,32 @@ def learned() -> DetectorState:
     return state
 
 
-def after_crossing(level: int, *wanted: MotionSettings) -> tuple[tuple[Lane, ...], list[tuple[bool, ...]]]:
+def after_crossing(
+    level: int, *wanted: MotionSettings
+) -> tuple[tuple[SettingsPreview, ...], list[tuple[bool, ...]]]:
     scene = learned()
-    lanes = tuple(Lane(settings, scene, STILL) for settings in wanted)
+    previews = tuple(SettingsPreview(settings, scene, STILL) for settings in wanted)
     active = []
     for index in range(15):
-        plane = Plane(frame(20 + 10 * index, level), 2 + index / FPS, 640, 480)
-        lanes = step(lanes, plane, NOT_ON_TRIAL)
-        active.append(tuple(lane.motion.is_active for lane in lanes))
-    return lanes, active
+        plane = PreviewPlane(frame(20 + 10 * index, level), 2 + index / FPS, 640, 480)
+        previews = step(previews, plane, NOT_ON_TRIAL)
+        active.append(tuple(one.motion.is_active for one in previews))
+    return previews, active
 
 
 def test_a_faint_thing_is_found_at_10_and_not_at_75() -> None:
-    lanes, active = after_crossing(160, MotionSettings(threshold=10), MotionSettings(threshold=75))
+    previews, active = after_crossing(160, MotionSettings(threshold=10), MotionSettings(threshold=75))
     assert any(low for low, _ in active)
     assert not any(high for _, high in active)
-    low, high = (as_json(lane.motion, lane.scene, lane.settings, 640, 480) for lane in lanes)
+    low, high = (as_json(one.motion, one.scene, one.settings, 640, 480) for one in previews)
     assert low["area"] > 4 * 0.7 * 40 * 50  # 40 x 50 px of a plane half as wide as 640
     assert high["area"] == 0
     assert (high["contours"], high["boxes"]) == ([], [])
 
 
 def test_boxes_and_contours_lie_where_the_thing_is() -> None:
-    lanes, _ = after_crossing(230, OWN)
-    said = as_json(lanes[0].motion, lanes[0].scene, OWN, 640, 480)
+    previews, _ = after_crossing(230, OWN)
+    said = as_json(previews[0].motion, previews[0].scene, OWN, 640, 480)
     x, y, w, h = said["boxes"][0]
     assert abs(x + w / 2 - 180 / WIDTH) < 0.06
     assert abs(y + h / 2 - 125 / HEIGHT) < 0.06
@@ -76,9 +78,12 @@ def test_a_zone_on_trial_limits_the_lane_that_has_it() -> None:
 
 
 def test_a_lane_with_the_settings_in_force_says_what_the_camera_says() -> None:
-    own = Lane(OWN, learned(), Motion(0.7, is_active=True))
-    lanes = (Lane(OWN, learned(), STILL), Lane(MotionSettings(threshold=75), learned(), STILL))
-    in_force, other = step(lanes, Plane(frame(None, 0), 2.0, 640, 480), own)
+    own = SettingsPreview(OWN, learned(), Motion(0.7, is_active=True))
+    previews = (
+        SettingsPreview(OWN, learned(), STILL),
+        SettingsPreview(MotionSettings(threshold=75), learned(), STILL),
+    )
+    in_force, other = step(previews, PreviewPlane(frame(None, 0), 2.0, 640, 480), own)
     assert in_force is own
     assert not other.motion.is_active
 

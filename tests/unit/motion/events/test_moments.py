@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from services.motion.detection.values import Blob
 from services.motion.events.moments import (
-    Choice,
     Moment,
+    MomentSelection,
     choose,
     moments_that_fit,
     quality_of,
@@ -22,13 +22,13 @@ rows_s = st.lists(st.tuples(st.floats(0.05, 1.0), st.floats(0, 1)), min_size=1, 
 
 def chosen(rows: list[tuple[float, float]], limit: int) -> tuple[list[Moment[int]], list[Moment[int]]]:
     """Return all moments and the chosen ones."""
-    choice: Choice[int] = Choice(limit, 0.25)
+    selection: MomentSelection[int] = MomentSelection(limit, 0.25)
     t_s, moments = 1000.0, []
     for index, (gap_s, quality) in enumerate(rows):
         t_s += gap_s
         moments.append(Moment(t_s, quality, (), index))
-        choice = choose(choice, moments[-1])
-    return moments, [moment for _, moment in choice.moments]
+        selection = choose(selection, moments[-1])
+    return moments, [moment for _, moment in selection.moments]
 
 
 @settings(deadline=None)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from services.motion.events.segmenter import (
     BACKDATED_S,
     Action,
-    Cut,
-    End,
-    Piece,
+    EventEnd,
+    EventStart,
     Segmenter,
-    Start,
+    SnippetCut,
+    SnippetSpan,
     Travel,
     finish,
     step,
@@ -34,7 +34,7 @@ settings_s = st.builds(
     longest_snippet_s=st.floats(0.5, 10),
     longest_event_s=st.sampled_from([10, 12.5, 300]),
 )
-# (gap to the frame before, motion, blind): mostly regular, with holes
+# (gap to the frame before, motion, blind): mostly regular, with discontinuities
 frames_s = st.lists(
     st.tuples(
         st.sampled_from([0.04, 0.1, 0.1, 0.1, 0.5, 3.0, 20.0]),
@@ -64,13 +64,13 @@ def run(
     return actions + [(t_s, action) for action in new], moving
 
 
-def events_of(actions: list[tuple[float, Action]]) -> list[tuple[Start, list[Piece]]]:
-    events: list[tuple[Start, list[Piece]]] = []
+def events_of(actions: list[tuple[float, Action]]) -> list[tuple[EventStart, list[SnippetSpan]]]:
+    events: list[tuple[EventStart, list[SnippetSpan]]] = []
     for _, action in actions:
-        if isinstance(action, Start):
+        if isinstance(action, EventStart):
             events.append((action, []))
-        elif isinstance(action, Cut | End):
-            events[-1][1].append(action.piece)
+        elif isinstance(action, SnippetCut | EventEnd):
+            events[-1][1].append(action.span)
     return events
 
 
@@ -83,8 +83,8 @@ def steady(n_frames: int, is_active: bool = True, gap_s: float = 0.1) -> list[tu
 def test_at_most_one_event_is_open(frames: list[tuple[float, bool, bool]], settings: MotionSettings) -> None:
     is_open = False
     for _, action in run(frames, settings)[0]:
-        assert is_open != isinstance(action, Start)
-        is_open = not isinstance(action, End)
+        assert is_open != isinstance(action, EventStart)
+        is_open = not isinstance(action, EventEnd)
     assert not is_open
 
 
@@ -94,8 +94,8 @@ def test_snippets_are_numbered_and_exactly_the_last_ends_the_event(
     frames: list[tuple[float, bool, bool]], settings: MotionSettings
 ) -> None:
     for start, pieces in events_of(run(frames, settings)[0]):
-        assert [piece.number for piece in pieces] == list(range(len(pieces)))
-        assert [piece.is_last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+        assert [span.number for span in pieces] == list(range(len(pieces)))
+        assert [span.is_last for span in pieces] == [False] * (len(pieces) - 1) + [True]
         assert pieces[0].starts_s == start.starts_s == start.event_started_s - settings.pre_roll_s
         for before, after in itertools.pairwise(pieces):
             assert before.ends_s == after.starts_s
@@ -112,7 +112,7 @@ def test_every_frame_of_an_events_motion_lies_in_a_snippet(
         inside = [t for t in moving if start.event_started_s <= t <= last.last_motion_s]
         assert start.event_started_s in moving
         assert last.last_motion_s in moving
-        assert all(any(piece.starts_s <= t <= piece.ends_s for piece in pieces) for t in inside)
+        assert all(any(span.starts_s <= t <= span.ends_s for span in pieces) for t in inside)
 
 
 @ANY_TIME
@@ -136,10 +136,10 @@ def test_snippets_keep_their_bounds(frames: list[tuple[float, bool, bool]], sett
     gap_s = max((gap for gap, _, _ in frames), default=0.0)
     hold_s = max(settings.quiet_s, settings.post_roll_s)
     for _, pieces in events_of(run(frames, settings)[0]):
-        for piece in pieces:
+        for span in pieces:
             longest_s = settings.longest_snippet_s + settings.pre_roll_s + 5 * hold_s + 2 * gap_s
-            assert piece.starts_s <= piece.ends_s <= piece.starts_s + longest_s
-            assert piece.ends_s <= piece.last_motion_s + settings.post_roll_s
+            assert span.starts_s <= span.ends_s <= span.starts_s + longest_s
+            assert span.ends_s <= span.last_motion_s + settings.post_roll_s
 
 
 @ANY_TIME
@@ -148,8 +148,8 @@ def test_a_snippet_is_never_asked_for_before_its_end_has_passed(
     frames: list[tuple[float, bool, bool]], settings: MotionSettings
 ) -> None:
     for t_s, action in run(frames, settings)[0]:
-        if isinstance(action, Cut | End):
-            assert action.piece.ends_s <= max(t_s, action.piece.starts_s)
+        if isinstance(action, SnippetCut | EventEnd):
+            assert action.span.ends_s <= max(t_s, action.span.starts_s)
 
 
 def test_an_event_dates_from_the_first_frame_of_the_run_that_confirmed_it() -> None:
@@ -163,16 +163,16 @@ def test_two_frames_of_motion_are_no_event_when_three_are_wanted() -> None:
 
 def test_the_first_snippet_is_cut_early_and_later_ones_are_longer() -> None:
     ((_, pieces),) = events_of(run(steady(300), SETTINGS)[0])
-    cuts = [round(piece.ends_s - pieces[0].event_started_s, 1) for piece in pieces]
+    cuts = [round(span.ends_s - pieces[0].event_started_s, 1) for span in pieces]
     assert cuts[:3] == [3.0, 13.0, 23.0]
 
 
 def test_a_short_event_is_one_snippet_with_its_post_roll() -> None:
     ((start, pieces),) = events_of(run([*steady(15), *steady(100, is_active=False)], SETTINGS)[0])
-    (piece,) = pieces
-    assert piece.is_last
-    assert abs(piece.ends_s - (piece.last_motion_s + SETTINGS.post_roll_s)) < 1e-6
-    assert abs(piece.last_motion_s - start.event_started_s - 1.4) < 1e-6
+    (span,) = pieces
+    assert span.is_last
+    assert abs(span.ends_s - (span.last_motion_s + SETTINGS.post_roll_s)) < 1e-6
+    assert abs(span.last_motion_s - start.event_started_s - 1.4) < 1e-6
 
 
 def test_motion_that_never_stops_is_cut_into_events_that_follow_each_other() -> None:
@@ -196,15 +196,15 @@ def test_a_pause_shorter_than_the_quiet_time_does_not_end_an_event() -> None:
 def test_a_believed_way_counts_its_looks_and_dates_the_event_back_but_not_far_and_not_into_the_last() -> None:
     opened = Segmenter(last_seen_s=1000.0)
     _, (start,) = step(opened, 1000.1, True, 0.5, SETTINGS, travel=Travel(999.5, SETTINGS.min_frames))
-    assert isinstance(start, Start)
+    assert isinstance(start, EventStart)
     assert (start.event_started_s, start.starts_s) == (999.5, 999.5 - SETTINGS.pre_roll_s)
     _, (far,) = step(opened, 1000.1, True, 0.5, SETTINGS, travel=Travel(900.0, 30))
-    assert isinstance(far, Start)
+    assert isinstance(far, EventStart)
     assert far.event_started_s == 1000.1 - BACKDATED_S
     _, (after,) = step(
         Segmenter(last_seen_s=1000.0, ended_s=999.9), 1000.1, True, 0.5, SETTINGS, travel=Travel(998.0, 30)
     )
-    assert isinstance(after, Start)
+    assert isinstance(after, EventStart)
     assert after.event_started_s == 999.9
     _, none = step(opened, 1000.1, True, 0.5, SETTINGS, travel=Travel(999.9, SETTINGS.min_frames - 1))
     assert none == ()
@@ -228,5 +228,5 @@ def test_running_short_of_memory_cuts_early_but_not_at_every_frame() -> None:
     cuts = []
     for index in range(60):
         state, actions = step(state, 1000 + index / 10, True, 0.5, SETTINGS, must_cut=True)
-        cuts += [action.piece.ends_s for action in actions if isinstance(action, Cut)]
+        cuts += [action.span.ends_s for action in actions if isinstance(action, SnippetCut)]
     assert len(cuts) == 5

@@ -23,7 +23,7 @@ from services.motion.media.picture_format import (
     pixel_aspect_of,
 )
 from services.motion.media.rendering import oriented
-from services.motion.sources.coded_pictures import Unit, UnitStream
+from services.motion.sources.coded_pictures import CodedPicture, CodedPictureStream
 from tests.unit.motion.known_pictures import FIELDS, Case, fields_of, jpeg_pixels, write_case
 from tests.unit.motion.media.test_shown_pictures import X264, read
 
@@ -105,7 +105,9 @@ def test_a_camera_that_sends_jpegs_is_shown_as_their_exif_says(number: int) -> N
     turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert np.abs(fields_of(np.asarray(turned)) - FIELDS).max() < 5  # so the test's own JPEG is right
     assert exif_orientation(data) == number
-    stream = UnitStream(iter([Unit("mjpeg", data, None, 1000.0)] * 2), lambda _reason: None, lambda: None)
+    stream = CodedPictureStream(
+        iter([CodedPicture("mjpeg", data, None, 1000.0)] * 2), lambda _reason: None, lambda: None
+    )
     frames = [frame for one in stream.read() for frame in one.frames]
     pixels = jpeg_pixels(FramePictures(frames[0]).whole(640).data)
     assert pixels.shape == (80, 160, 3)

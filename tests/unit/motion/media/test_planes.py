@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from services.motion.events.watcher import Scaler
+from services.motion.events.watcher import PlaneScaler
 from services.motion.media.frame import Frame
 from services.motion.media.rendering import plane_view
 
@@ -22,7 +22,7 @@ def test_a_plane_is_the_average_of_the_frames_luma(pixels: str, size: tuple[int,
     image = av.VideoFrame.from_ndarray(np.asarray(luma, np.uint8), format="gray").reformat(
         format=pixels, src_color_range="JPEG", dst_color_range="JPEG"
     )
-    plane = Scaler().luma_plane(Frame(0.0, image))
+    plane = PlaneScaler().luma_plane(Frame(0.0, image))
     own = plane_view(image.planes[0])
     wanted = cv2.resize(own, (plane.shape[1], plane.shape[0]), interpolation=cv2.INTER_AREA)
     apart = np.abs(plane.astype(int) - wanted)
@@ -33,7 +33,7 @@ def test_a_plane_is_the_average_of_the_frames_luma(pixels: str, size: tuple[int,
 
 
 def test_one_scaler_serves_frames_of_changing_size() -> None:
-    scaler = Scaler()
+    scaler = PlaneScaler()
     for width, height in ((1920, 1080), (640, 480), (1920, 1080)):
         image = av.VideoFrame.from_ndarray(np.full((height, width), 77, np.uint8), format="gray")
         assert (scaler.luma_plane(Frame(0.0, image)) == 77).all()

@@ -99,11 +99,11 @@ CASES = [
     Case("turned PQ", "libx265", "mp4", "yuv420p10le", False, 9, 9, 16, coded=TALL, turn=90, options=X265),
     Case("odd size", "mjpeg", "avi", "yuvj420p", full=True, coded=(321, 181), shown=(321, 181), options=FINE),
 ]
-Read = tuple[StreamFacts, list[Packet], Frame]
+ReadResult = tuple[StreamFacts, list[Packet], Frame]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
-def read(path: Path) -> Read:
+def read(path: Path) -> ReadResult:
     """Return what a source gives of a file: facts, packets, the fourth frame."""
     video = open_file(str(path), 1000.0, lambda _reason: None)
     packets: list[Packet] = []
@@ -116,7 +116,7 @@ def read(path: Path) -> Read:
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Read]:
+def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReadResult]:
     folder = tmp_path_factory.mktemp("known")
     return {
         case.name: read(write_case(folder / f"{number}.{case.container}", case))
@@ -135,7 +135,7 @@ def even(size: tuple[int, int]) -> tuple[int, int]:
 
 
 @each_case
-def test_a_clip_shows_the_picture(known: dict[str, Read], case: Case) -> None:
+def test_a_clip_shows_the_picture(known: dict[str, ReadResult], case: Case) -> None:
     facts, packets, _ = known[case.name]
     clip = make_clip(facts, packets)
     assert isinstance(clip, Clip)
@@ -145,14 +145,14 @@ def test_a_clip_shows_the_picture(known: dict[str, Read], case: Case) -> None:
 
 
 @each_case
-def test_a_thumbnail_shows_the_picture(known: dict[str, Read], case: Case) -> None:
+def test_a_thumbnail_shows_the_picture(known: dict[str, ReadResult], case: Case) -> None:
     scale = min(1.0, 640 / max(case.shown))
     wanted = round(case.shown[0] * scale), round(case.shown[1] * scale)
     assert_shows(jpeg_pixels(FramePictures(known[case.name][2]).whole(640).data), case, wanted)
 
 
 @each_case
-def test_a_crop_shows_its_place_in_square_pixels(known: dict[str, Read], case: Case) -> None:
+def test_a_crop_shows_its_place_in_square_pixels(known: dict[str, ReadResult], case: Case) -> None:
     frame = known[case.name][2]
     field_w, field_h = case.shown[0] / 4, case.shown[1] / 2
     side = round(min(field_w, field_h) * 0.8)
@@ -167,7 +167,7 @@ def test_a_crop_shows_its_place_in_square_pixels(known: dict[str, Read], case: C
 
 
 @each_case
-def test_a_live_picture_shows_the_picture(known: dict[str, Read], case: Case) -> None:
+def test_a_live_picture_shows_the_picture(known: dict[str, ReadResult], case: Case) -> None:
     frame = known[case.name][2]
     made = shown(LiveFrame(1, frame, Motion(0.0, is_active=False), None))
     size = min(1.0, 960 / max(case.shown))
@@ -177,7 +177,7 @@ def test_a_live_picture_shows_the_picture(known: dict[str, Read], case: Case) ->
 
 
 @each_case
-def test_masks_and_zones_lie_on_the_shown_picture(known: dict[str, Read], case: Case) -> None:
+def test_masks_and_zones_lie_on_the_shown_picture(known: dict[str, ReadResult], case: Case) -> None:
     """The white field, lower left: what the plane holds where a mask over it lies."""
     frame = known[case.name][2]
     plane = luma_plane(frame)

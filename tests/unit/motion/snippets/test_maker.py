@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.motion.events.segmenter import Piece
+from services.motion.events.segmenter import SnippetSpan
 from services.motion.events.watcher import SnippetRequest
 from services.motion.metrics import MotionMetrics
 from services.motion.snippets.maker import WAITING_JOBS, SnippetJob, SnippetMaker
@@ -48,13 +48,13 @@ class Hanging(Outbox):
 def job(tmp_path_factory: pytest.TempPathFactory) -> SnippetJob:
     video = write_video(tmp_path_factory.mktemp("video") / "in.mp4", scene(10))
     facts, packets = read_packets(video, 1000.0)
-    piece = Piece(0, 1000.0, 1001.0, 1000.0, 1000.5, 0.5, is_last=False)
+    span = SnippetSpan(0, 1000.0, 1001.0, 1000.0, 1000.5, 0.5, is_last=False)
     camera = Camera(id="gate", url="rtsp://10.0.0.7/1", labels=("a square",))
-    return SnippetJob(SnippetRequest(EVENT, piece, (), camera, facts), tuple(packets))
+    return SnippetJob(SnippetRequest(EVENT, span, (), camera, facts), tuple(packets))
 
 
 def nth(job: SnippetJob, number: int) -> SnippetJob:
-    return replace(job, request=replace(job.request, piece=replace(job.request.piece, number=number)))
+    return replace(job, request=replace(job.request, span=replace(job.request.span, number=number)))
 
 
 def status() -> CameraStatus:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from services.motion.media.clips import make_clip
-from services.motion.sources.http_mjpeg import MAX_HEADER_BYTES, MAX_PART_BYTES, Multipart, open_mjpeg
+from services.motion.sources.http_mjpeg import MAX_HEADER_BYTES, MAX_PART_BYTES, MultipartParser, open_mjpeg
 from services.motion.sources.video import SourceAway
 
 
@@ -35,7 +35,7 @@ def part(data: bytes, length: int | None = -1, boundary: str = "--frame") -> byt
 
 def parsed(stream: bytes, step: int = 1000) -> tuple[list[bytes], Counter[str]]:
     drops: Counter[str] = Counter()
-    parser = Multipart(lambda reason: drops.update([reason]))
+    parser = MultipartParser(lambda reason: drops.update([reason]))
     found: list[bytes] = []
     for at in range(0, len(stream), step):
         found += parser.feed(stream[at : at + step])
@@ -80,7 +80,7 @@ def test_a_broken_boundary_is_passed_over() -> None:
 
 def test_a_part_without_end_is_dropped_and_memory_stays_bounded() -> None:
     drops: Counter[str] = Counter()
-    parser = Multipart(lambda reason: drops.update([reason]))
+    parser = MultipartParser(lambda reason: drops.update([reason]))
     assert parser.feed(b"--frame\r\n\r\n\xff\xd8") == []
     for _ in range(3 * MAX_PART_BYTES // 1_000_000):
         assert parser.feed(bytes(1_000_000)) == []

@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.motion.sources.idle import DISTRUST_S, DOZE_S, LEARN_S, LONGEST_GROUP_S, ON_TIME_S, Idler, Wish
-from services.motion.sources.packet_sizes import Size
+from services.motion.sources.idle import (
+    DISTRUST_S,
+    DOZE_S,
+    LEARN_S,
+    LONGEST_GROUP_S,
+    ON_TIME_S,
+    DecodeAction,
+    DecodePolicy,
+)
+from services.motion.sources.packet_sizes import PacketSize
 
 FPS = 25
 
@@ -20,7 +28,7 @@ FPS = 25
 class Camera:
     """Sends groups of packets and looks at what is decoded. `spread`: how its sizes scatter while nothing moves."""
 
-    idler: Idler
+    policy: DecodePolicy
     group: int = 50
     spread: float = 300.0
     n: int = 0
@@ -30,20 +38,20 @@ class Camera:
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(5)
 
-    def send(self, seconds: float, extra: int = 0, is_busy: bool = False) -> list[Wish]:
-        wishes = []
+    def send(self, seconds: float, extra: int = 0, is_busy: bool = False) -> list[DecodeAction]:
+        actions = []
         for _ in range(round(seconds * self.fps)):
             place, t_s = self.n % self.group, self.n / self.fps
             n_bytes = (
                 200_000 if place == 0 else max(1, round(2000 + self.spread * self._rng.normal())) + extra
             )
-            size = Size(n_bytes, is_key=place == 0, place=place, is_fresh=self.is_fresh and place == 0)
-            wish = self.idler.take(t_s, size, is_in_order=self.is_fresh)
-            wishes.append(wish)
-            if wish in (Wish.DECODE, Wish.REPLAY, Wish.REPLAY_BOTH):
-                self.idler.saw(t_s, is_busy=is_busy)
+            size = PacketSize(n_bytes, is_key=place == 0, place=place, is_fresh=self.is_fresh and place == 0)
+            action = self.policy.take(t_s, size, is_in_order=self.is_fresh)
+            actions.append(action)
+            if action in (DecodeAction.DECODE, DecodeAction.REPLAY, DecodeAction.REPLAY_BOTH):
+                self.policy.saw(t_s, is_busy=is_busy)
             self.n += 1
-        return wishes
+        return actions
 
     @property
     def t_s(self) -> float:
@@ -52,77 +60,79 @@ class Camera:
 
 def asleep() -> Camera:
     """Return a camera that has been asleep for a few groups; the next packet is a key frame."""
-    camera = Camera(Idler("cam"))
+    camera = Camera(DecodePolicy("cam"))
     camera.send(40)
-    while not camera.idler.is_asleep or camera.n % camera.group:
+    while not camera.policy.is_asleep or camera.n % camera.group:
         camera.send(1 / FPS)
         assert camera.t_s < 100
     return camera
 
 
 def test_everything_is_decoded_at_first_and_little_later() -> None:
-    camera = Camera(Idler("cam"))
-    assert set(camera.send(LEARN_S)) == {Wish.DECODE}
+    camera = Camera(DecodePolicy("cam"))
+    assert set(camera.send(LEARN_S)) == {DecodeAction.DECODE}
     later = camera.send(240)
-    assert sum(wish is Wish.SKIP for wish in later) >= 0.85 * len(later)
-    assert Wish.PEEK in later
+    assert sum(action is DecodeAction.SKIP for action in later) >= 0.85 * len(later)
+    assert DecodeAction.PEEK in later
 
 
 def test_some_groups_are_decoded_to_see_whether_the_sizes_tell() -> None:
     camera = asleep()
     later = camera.send(240)
-    assert 0.02 <= sum(wish is Wish.DECODE for wish in later) / len(later) <= 0.15
+    assert 0.02 <= sum(action is DecodeAction.DECODE for action in later) / len(later) <= 0.15
 
 
 def test_a_hint_has_the_group_so_far_decoded() -> None:
     camera = asleep()
     camera.send(0.4)
-    found = [wish for wish in camera.send(1.0, extra=2500, is_busy=True) if wish is not Wish.SKIP]
-    assert found[0] in (Wish.REPLAY, Wish.DECODE)
-    assert set(found[1:]) <= {Wish.DECODE}
-    assert not camera.idler.is_asleep
+    found = [
+        action for action in camera.send(1.0, extra=2500, is_busy=True) if action is not DecodeAction.SKIP
+    ]
+    assert found[0] in (DecodeAction.REPLAY, DecodeAction.DECODE)
+    assert set(found[1:]) <= {DecodeAction.DECODE}
+    assert not camera.policy.is_asleep
 
 
 def test_a_key_frame_that_shows_something_has_the_group_before_decoded_too() -> None:
     camera = asleep()
-    while camera.send(1 / FPS) != [Wish.PEEK]:
+    while camera.send(1 / FPS) != [DecodeAction.PEEK]:
         assert camera.t_s < 100
-    camera.idler.notice()
-    assert camera.send(1 / FPS) == [Wish.REPLAY_BOTH]
-    assert camera.send(1 / FPS) == [Wish.DECODE]
+    camera.policy.notice()
+    assert camera.send(1 / FPS) == [DecodeAction.REPLAY_BOTH]
+    assert camera.send(1 / FPS) == [DecodeAction.DECODE]
 
 
 def test_sizes_that_would_not_tell_keep_the_camera_awake() -> None:
-    assert set(Camera(Idler("cam"), spread=8000.0).send(120)) == {Wish.DECODE}
+    assert set(Camera(DecodePolicy("cam"), spread=8000.0).send(120)) == {DecodeAction.DECODE}
 
 
 def test_pictures_that_come_too_rarely_to_tell_in_time_keep_the_camera_awake() -> None:
-    assert Wish.SKIP in Camera(Idler("cam"), group=10, fps=5).send(300)
-    assert set(Camera(Idler("cam"), group=8, fps=4).send(300)) == {Wish.DECODE}
+    assert DecodeAction.SKIP in Camera(DecodePolicy("cam"), group=10, fps=5).send(300)
+    assert set(Camera(DecodePolicy("cam"), group=8, fps=4).send(300)) == {DecodeAction.DECODE}
 
 
 def test_rare_key_frames_keep_the_camera_awake() -> None:
     group = round((LONGEST_GROUP_S + 0.5) * FPS)
-    assert set(Camera(Idler("cam"), group=group).send(200)) == {Wish.DECODE}
+    assert set(Camera(DecodePolicy("cam"), group=group).send(200)) == {DecodeAction.DECODE}
 
 
 def test_switched_off_it_decodes_everything_at_once() -> None:
     camera = asleep()
     camera.send(0.2)
-    camera.idler.is_on = False
-    wishes = camera.send(30)
-    assert wishes[0] in (Wish.REPLAY, Wish.DECODE)
-    assert set(wishes[1:]) == {Wish.DECODE}
+    camera.policy.is_on = False
+    actions = camera.send(30)
+    assert actions[0] in (DecodeAction.REPLAY, DecodeAction.DECODE)
+    assert set(actions[1:]) == {DecodeAction.DECODE}
 
 
 def test_an_event_that_no_hint_told_of_ends_the_trust_for_a_while() -> None:
     camera = asleep()
-    camera.idler.opened(camera.t_s - 1.0, camera.t_s)
+    camera.policy.opened(camera.t_s - 1.0, camera.t_s)
     began_s = camera.t_s
-    assert camera.idler.n_missed == 1
-    assert set(camera.send(DISTRUST_S - 0.1)) == {Wish.DECODE}
+    assert camera.policy.n_missed == 1
+    assert set(camera.send(DISTRUST_S - 0.1)) == {DecodeAction.DECODE}
     assert camera.t_s < began_s + DISTRUST_S
-    assert any(wish is Wish.SKIP for wish in camera.send(60))
+    assert any(action is DecodeAction.SKIP for action in camera.send(60))
 
 
 def test_an_event_that_a_hint_told_of_costs_no_trust() -> None:
@@ -130,9 +140,9 @@ def test_an_event_that_a_hint_told_of_costs_no_trust() -> None:
     camera.send(0.4)
     began_s = camera.t_s
     camera.send(1.0, extra=2500, is_busy=True)
-    camera.idler.opened(began_s, camera.t_s)
-    assert camera.idler.n_missed == 0
-    assert any(wish is Wish.SKIP for wish in camera.send(30))
+    camera.policy.opened(began_s, camera.t_s)
+    assert camera.policy.n_missed == 0
+    assert any(action is DecodeAction.SKIP for action in camera.send(30))
 
 
 @settings(max_examples=60, deadline=None)
@@ -147,19 +157,19 @@ def test_what_was_skipped_is_decoded_before_anything_that_needs_it(steps: list[t
     has_gap = True
     for what, n_packets in steps:
         if what == "noticed":
-            camera.idler.notice()
+            camera.policy.notice()
         if what == "missed":
-            camera.idler.opened(camera.t_s - 1, camera.t_s)
+            camera.policy.opened(camera.t_s - 1, camera.t_s)
         for _ in range(n_packets):
             is_key = camera.n % camera.group == 0
-            (wish,) = camera.send(1 / FPS, extra=2500 if what == "moves" else 0, is_busy=what == "moves")
-            if wish is Wish.DECODE:
+            (action,) = camera.send(1 / FPS, extra=2500 if what == "moves" else 0, is_busy=what == "moves")
+            if action is DecodeAction.DECODE:
                 assert is_key or not has_gap
                 has_gap = False
-            elif wish in (Wish.REPLAY, Wish.REPLAY_BOTH):
+            elif action in (DecodeAction.REPLAY, DecodeAction.REPLAY_BOTH):
                 has_gap = False
             else:
-                assert is_key is (wish is Wish.PEEK)
+                assert is_key is (action is DecodeAction.PEEK)
                 has_gap = True
 
 
@@ -186,14 +196,14 @@ def stream(pattern: list[tuple[int, bool]], fps: float) -> list[tuple[float, boo
 @settings(max_examples=80, deadline=None)
 @given(st.sampled_from(sorted(PATTERNS)), st.floats(8, 60), st.floats(2, 25))
 def test_what_is_left_out_leaves_every_look_its_picture(name: str, fps: float, detect_fps: float) -> None:
-    idler = Idler("cam", period_s=1 / detect_fps)
+    policy = DecodePolicy("cam", period_s=1 / detect_fps)
     packets = stream(PATTERNS[name], fps)
-    wishes = [
-        (t_s, is_disposable, idler.take(t_s, Size(2000, False, place, is_disposable)))
+    actions = [
+        (t_s, is_disposable, policy.take(t_s, PacketSize(2000, False, place, is_disposable)))
         for place, (t_s, is_disposable) in enumerate(packets, 1)
     ]
-    assert all(wish is Wish.DECODE for _, is_disposable, wish in wishes if not is_disposable)
-    decoded_s = sorted(t_s for t_s, _, wish in wishes if wish is Wish.DECODE)
+    assert all(action is DecodeAction.DECODE for _, is_disposable, action in actions if not is_disposable)
+    decoded_s = sorted(t_s for t_s, _, action in actions if action is DecodeAction.DECODE)
     longest_s = max(later - earlier for earlier, later in itertools.pairwise(decoded_s))
     assert longest_s <= max(1.25 / detect_fps, 1 / fps) + 1e-6
 
@@ -203,15 +213,15 @@ def test_what_is_left_out_leaves_every_look_its_picture(name: str, fps: float, d
     [("two B in each other", 0.5), ("three B", 0.5), ("one B", 0.5), ("two layers of P", 0.5)],
 )
 def test_at_25_frames_a_second_half_of_them_are_left_out(name: str, share: float) -> None:
-    idler = Idler("cam", period_s=0.1)
-    wishes = [
-        idler.take(t_s, Size(2000, False, place, is_disposable))
+    policy = DecodePolicy("cam", period_s=0.1)
+    actions = [
+        policy.take(t_s, PacketSize(2000, False, place, is_disposable))
         for place, (t_s, is_disposable) in enumerate(stream(PATTERNS[name], FPS), 1)
     ]
-    assert wishes.count(Wish.LEAVE_OUT) / len(wishes) == pytest.approx(share, abs=0.02)
-    idler = Idler("cam", period_s=0.1, is_on=False)
-    wishes = [idler.take(t_s, Size(2000, False, 1, True)) for t_s, _ in stream(PATTERNS[name], FPS)]
-    assert set(wishes) == {Wish.DECODE}
+    assert actions.count(DecodeAction.LEAVE_OUT) / len(actions) == pytest.approx(share, abs=0.02)
+    policy = DecodePolicy("cam", period_s=0.1, is_on=False)
+    actions = [policy.take(t_s, PacketSize(2000, False, 1, True)) for t_s, _ in stream(PATTERNS[name], FPS)]
+    assert set(actions) == {DecodeAction.DECODE}
 
 
 PERIOD_S = 0.1
@@ -221,45 +231,45 @@ PERIOD_S = 0.1
 class Busy:
     """A camera whose pictures come in order, looked at as the service does: half as often while an event is sure."""
 
-    idler: Idler = dataclasses.field(default_factory=lambda: Idler("cam", period_s=PERIOD_S))
+    policy: DecodePolicy = dataclasses.field(default_factory=lambda: DecodePolicy("cam", period_s=PERIOD_S))
     is_fresh: bool = True
     is_in_order: bool = True
     is_sure: bool = True
     t_s: float = 0.0
     looked_s: list[float] = dataclasses.field(default_factory=list)
 
-    def send_group(self, n_packets: int = 50, from_place: int = 0) -> list[Wish]:
+    def send_group(self, n_packets: int = 50, from_place: int = 0) -> list[DecodeAction]:
         return [self.send(place) for place in range(from_place, n_packets)]
 
-    def send(self, place: int) -> Wish:
-        size = Size(2000, place == 0, place, is_fresh=self.is_fresh and place == 0)
-        wish = self.idler.take(self.t_s, size, is_in_order=self.is_in_order)
+    def send(self, place: int) -> DecodeAction:
+        size = PacketSize(2000, place == 0, place, is_fresh=self.is_fresh and place == 0)
+        action = self.policy.take(self.t_s, size, is_in_order=self.is_in_order)
         period_s = PERIOD_S * (1 + self.is_sure)
         is_due = not self.looked_s or self.t_s >= self.looked_s[-1] + period_s - 1e-6
-        if wish is not Wish.SKIP and is_due:
-            self.idler.saw(self.t_s, is_busy=True, is_sure=self.is_sure)
+        if action is not DecodeAction.SKIP and is_due:
+            self.policy.saw(self.t_s, is_busy=True, is_sure=self.is_sure)
             self.looked_s.append(self.t_s)
         self.t_s += 1 / FPS
-        return wish
+        return action
 
 
 def test_in_a_sure_event_the_rest_of_a_group_is_left() -> None:
     camera = Busy()
-    known = [wish for _ in range(3) for wish in camera.send_group()]
-    assert set(known) == {Wish.DECODE}
+    known = [action for _ in range(3) for action in camera.send_group()]
+    assert set(known) == {DecodeAction.DECODE}
     for _ in range(20):
-        wishes = camera.send_group()
-        n_decoded = wishes.index(Wish.SKIP)
-        assert 0.69 <= n_decoded / len(wishes) <= 0.84
-        assert set(wishes[:n_decoded]) == {Wish.DECODE}
-        assert set(wishes[n_decoded:]) == {Wish.SKIP}
+        actions = camera.send_group()
+        n_decoded = actions.index(DecodeAction.SKIP)
+        assert 0.69 <= n_decoded / len(actions) <= 0.84
+        assert set(actions[:n_decoded]) == {DecodeAction.DECODE}
+        assert set(actions[n_decoded:]) == {DecodeAction.SKIP}
     assert max(later - earlier for earlier, later in itertools.pairwise(camera.looked_s)) <= DOZE_S + 1e-6
 
 
 def test_without_one_a_group_is_left_only_after_its_last_look() -> None:
     camera = Busy(is_sure=False)
-    wishes = [wish for _ in range(24) for wish in camera.send_group()]
-    assert 0 < wishes.count(Wish.SKIP) / len(wishes) <= 0.04
+    actions = [action for _ in range(24) for action in camera.send_group()]
+    assert 0 < actions.count(DecodeAction.SKIP) / len(actions) <= 0.04
     apart_s = max(later - earlier for earlier, later in itertools.pairwise(camera.looked_s))
     assert apart_s <= PERIOD_S + 1 / FPS + 1e-6
 
@@ -271,8 +281,8 @@ def test_an_event_counts_as_sure_for_a_second_after_it_was(n_sure: int, n_left: 
         camera.send_group()
     camera.send_group(n_sure)
     camera.is_sure = False
-    wishes = camera.send_group(from_place=n_sure)
-    assert n_left <= wishes.count(Wish.SKIP) <= n_left + 5
+    actions = camera.send_group(from_place=n_sure)
+    assert n_left <= actions.count(DecodeAction.SKIP) <= n_left + 5
 
 
 @pytest.mark.parametrize("n_packets", [51, 60, 100, 500])
@@ -281,30 +291,30 @@ def test_what_was_left_is_decoded_when_the_key_frame_is_late(n_packets: int) -> 
     for _ in range(6):
         camera.send_group()
     ends_s = camera.t_s + 2.0
-    wishes = camera.send_group(n_packets)
-    began = wishes.index(Wish.SKIP)
-    if Wish.REPLAY in wishes:
-        caught_up = wishes.index(Wish.REPLAY)
-        assert set(wishes[began:caught_up]) == {Wish.SKIP}
-        assert set(wishes[caught_up + 1 :]) <= {Wish.DECODE}
+    actions = camera.send_group(n_packets)
+    began = actions.index(DecodeAction.SKIP)
+    if DecodeAction.REPLAY in actions:
+        caught_up = actions.index(DecodeAction.REPLAY)
+        assert set(actions[began:caught_up]) == {DecodeAction.SKIP}
+        assert set(actions[caught_up + 1 :]) <= {DecodeAction.DECODE}
         replayed_s = camera.t_s - (n_packets - caught_up) / FPS
         assert ends_s < replayed_s <= ends_s + ON_TIME_S + 1 / FPS + 1e-6
     else:
         assert n_packets / FPS <= 2.0 + ON_TIME_S + 1e-6
     again = camera.send_group()
-    assert again.count(Wish.SKIP) == 0 or n_packets == 51
+    assert again.count(DecodeAction.SKIP) == 0 or n_packets == 51
 
 
 def test_a_key_frame_that_needs_what_came_before_has_it_decoded() -> None:
     camera = Busy()
     for _ in range(6):
         camera.send_group()
-    assert camera.idler.is_dozing
+    assert camera.policy.is_dozing
     camera.is_fresh = False
-    wishes = camera.send_group()
-    assert wishes[0] is Wish.REPLAY
-    assert set(wishes[1:]) == {Wish.DECODE}
-    assert set(camera.send_group()) == {Wish.DECODE}
+    actions = camera.send_group()
+    assert actions[0] is DecodeAction.REPLAY
+    assert set(actions[1:]) == {DecodeAction.DECODE}
+    assert set(camera.send_group()) == {DecodeAction.DECODE}
 
 
 def test_a_viewer_has_what_was_left_decoded_at_once() -> None:
@@ -312,20 +322,20 @@ def test_a_viewer_has_what_was_left_decoded_at_once() -> None:
     for _ in range(6):
         camera.send_group()
     camera.send_group(45)
-    assert camera.idler.is_dozing
-    camera.idler.is_on = False
-    wishes = camera.send_group(from_place=45)
-    assert wishes == [Wish.REPLAY, *[Wish.DECODE] * 4]
+    assert camera.policy.is_dozing
+    camera.policy.is_on = False
+    actions = camera.send_group(from_place=45)
+    assert actions == [DecodeAction.REPLAY, *[DecodeAction.DECODE] * 4]
 
 
 def test_a_camera_that_dozes_falls_asleep_as_one_that_does_not() -> None:
     """Between 10 looks a second at 25 frames something is left of most groups."""
-    camera = Camera(Idler("cam", period_s=PERIOD_S), is_fresh=True)
-    wishes = camera.send(LEARN_S + 10)
-    assert Wish.SKIP in wishes[: round(LEARN_S * FPS)]
-    assert Wish.PEEK in wishes
-    assert camera.idler.is_asleep
-    assert wishes[-100:].count(Wish.SKIP) >= 90
+    camera = Camera(DecodePolicy("cam", period_s=PERIOD_S), is_fresh=True)
+    actions = camera.send(LEARN_S + 10)
+    assert DecodeAction.SKIP in actions[: round(LEARN_S * FPS)]
+    assert DecodeAction.PEEK in actions
+    assert camera.policy.is_asleep
+    assert actions[-100:].count(DecodeAction.SKIP) >= 90
 
 
 @pytest.mark.parametrize("what", ["reordered", "groups of many lengths", "nobody looks"])
@@ -334,5 +344,5 @@ def test_it_does_not_doze(what: str) -> None:
     for number in range(20):
         if what == "nobody looks":
             camera.looked_s = [camera.t_s + 1e6]
-        wishes = camera.send_group(50 + (number * 7 % 20 if what == "groups of many lengths" else 0))
-        assert set(wishes) == {Wish.DECODE}
+        actions = camera.send_group(50 + (number * 7 % 20 if what == "groups of many lengths" else 0))
+        assert set(actions) == {DecodeAction.DECODE}

@@ -5,33 +5,33 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.motion.sources.packet_sizes import SEPARATES, Size, Sizes, size_of
+from services.motion.sources.packet_sizes import SEPARATES, PacketSize, SizeStatistics, size_of
 
 GROUP = 50
 
 
 def seen(
-    sizes: Sizes, n_groups: int, usual: float, spread: float, extra: int = 0, key: int = 200_000
+    sizes: SizeStatistics, n_groups: int, usual: float, spread: float, extra: int = 0, key: int = 200_000
 ) -> list[float]:
     """Show groups of a quiet scene (`extra` bytes more in each picture of it); return the surprises."""
     rng = np.random.default_rng(n_groups)
     found = []
     for _ in range(n_groups):
-        sizes.see(Size(key, is_key=True, place=0), is_calm=False)
+        sizes.see(PacketSize(key, is_key=True, place=0), is_calm=False)
         for place in range(1, GROUP):
             n_bytes = max(1, round(usual * (1 + 3 * (place == 1)) + spread * rng.normal())) + extra
-            found.append(sizes.see(Size(n_bytes, is_key=False, place=place), is_calm=extra == 0))
+            found.append(sizes.see(PacketSize(n_bytes, is_key=False, place=place), is_calm=extra == 0))
     return found
 
 
 def test_nothing_is_said_before_the_usual_sizes_are_known() -> None:
-    sizes = Sizes()
+    sizes = SizeStatistics()
     assert seen(sizes, 2, 2000, 300) == [0.0] * 98
     assert sizes.separation == 0.0
 
 
 def test_a_thing_of_a_hundredth_of_the_picture_is_a_hint_within_half_a_second() -> None:
-    sizes = Sizes()
+    sizes = SizeStatistics()
     seen(sizes, 15, 2000, 400)
     assert sizes.separation >= SEPARATES
     assert max(seen(sizes, 20, 2000, 400)) < 1.0
@@ -40,13 +40,13 @@ def test_a_thing_of_a_hundredth_of_the_picture_is_a_hint_within_half_a_second() 
 
 
 def test_sizes_that_scatter_as_much_as_a_thing_costs_are_not_trusted() -> None:
-    sizes = Sizes()
+    sizes = SizeStatistics()
     seen(sizes, 15, 20_000, 4000)
     assert 0.0 < sizes.separation < SEPARATES
 
 
 def test_equal_sizes_are_no_proof_of_exactness() -> None:
-    sizes = Sizes()
+    sizes = SizeStatistics()
     seen(sizes, 15, 20_000, 0)
     assert sizes.separation < 40
 
@@ -58,7 +58,7 @@ def test_filler_and_parameter_sets_do_not_count(length_size: int) -> None:
         data = b"".join(len(unit).to_bytes(4) + unit for unit in units)
     else:
         data = b"".join(b"\x00\x00\x01" + unit for unit in units)
-    assert size_of(data, False, 3, "h264", length_size) == Size(
+    assert size_of(data, False, 3, "h264", length_size) == PacketSize(
         100, is_key=False, place=3, is_disposable=False
     )
 

@@ -14,11 +14,11 @@ from services.motion.sources.timing import (
     LIVE_JUMP_S,
     SETTLE_S,
     Arrival,
+    Discontinuity,
     FileTimes,
-    Hole,
     LiveTimes,
-    Timed,
-    timed,
+    TimedPacket,
+    with_times,
 )
 from services.motion.sources.video import SourceAway
 
@@ -49,39 +49,43 @@ def test_a_files_clock_that_falls_back_goes_on_where_it_was() -> None:
     assert shown == pytest.approx([0, 0.1, 0.2, 0.3], abs=1e-5)
 
 
-def times_of(stamps: list[float], longest_hole_s: float = 43_200.0) -> tuple[list[float], list[Hole]]:
-    """Return the shown times of a file's stamps from its start, and the holes that were told."""
-    holes: list[Hole] = []
-    times = FileTimes(NOW, 0.1, longest_hole_s, holes.append)
+def times_of(
+    stamps: list[float], max_discontinuity_s: float = 43_200.0
+) -> tuple[list[float], list[Discontinuity]]:
+    """Return the shown times of a file's stamps from its start, and the discontinuities that were reported."""
+    discontinuities: list[Discontinuity] = []
+    times = FileTimes(NOW, 0.1, max_discontinuity_s, discontinuities.append)
     shown = [times.of_packet(stamp, 0) - NOW for stamp in stamps]
-    return shown, [Hole(hole.t_s - NOW, hole.closed_s) for hole in holes]
+    return shown, [Discontinuity(one.t_s - NOW, one.closed_s) for one in discontinuities]
 
 
 @pytest.mark.parametrize("gap_s", [60.0, 7200.0, 43_000.0])
 def test_a_pause_in_a_file_stays_as_long_as_it_was(gap_s: float) -> None:
-    shown, holes = times_of([5.0, 5.1, 5.1 + gap_s, 5.2 + gap_s])
+    shown, discontinuities = times_of([5.0, 5.1, 5.1 + gap_s, 5.2 + gap_s])
     assert shown == pytest.approx([0, 0.1, 0.1 + gap_s, 0.2 + gap_s], abs=1e-5)
-    assert [(hole.t_s, hole.closed_s) for hole in holes] == [pytest.approx((0.1 + gap_s, 0.0), abs=1e-5)]
+    assert [(one.t_s, one.closed_s) for one in discontinuities] == [
+        pytest.approx((0.1 + gap_s, 0.0), abs=1e-5)
+    ]
 
 
 @pytest.mark.parametrize("jump_s", [72_000.0, 93_600.0, 1e9, -3600.0])
 def test_a_files_clock_that_jumps_is_closed_up_and_told(jump_s: float) -> None:
-    shown, holes = times_of([5.0, 5.1, 5.2 + jump_s, 5.3 + jump_s])
+    shown, discontinuities = times_of([5.0, 5.1, 5.2 + jump_s, 5.3 + jump_s])
     assert shown == pytest.approx([0, 0.1, 0.2, 0.3], abs=1e-5)
-    assert [hole.t_s for hole in holes] == [pytest.approx(0.2, abs=1e-5)]
-    assert holes[0].closed_s == pytest.approx(jump_s, abs=1e-5)
+    assert [one.t_s for one in discontinuities] == [pytest.approx(0.2, abs=1e-5)]
+    assert discontinuities[0].closed_s == pytest.approx(jump_s, abs=1e-5)
 
 
 def test_several_jumps_to_and_fro_are_closed_up_one_by_one() -> None:
-    shown, holes = times_of([0.0, 9e4, 9e4 + 0.1, 10.0, 10.1, 2e5, 2e5 + 0.1])
+    shown, discontinuities = times_of([0.0, 9e4, 9e4 + 0.1, 10.0, 10.1, 2e5, 2e5 + 0.1])
     assert shown == pytest.approx([i / 10 for i in range(7)], abs=1e-5)
-    assert len(holes) == 3
+    assert len(discontinuities) == 3
 
 
 def test_whoever_plays_a_file_as_a_camera_has_every_hole_closed() -> None:
-    shown, holes = times_of([0.0, 0.1, 60.1, 60.2], longest_hole_s=10.0)
+    shown, discontinuities = times_of([0.0, 0.1, 60.1, 60.2], max_discontinuity_s=10.0)
     assert shown == pytest.approx([0.0, 0.1, 0.2, 0.3], abs=1e-5)
-    assert len(holes) == 1
+    assert len(discontinuities) == 1
 
 
 def test_frames_that_a_decoder_still_holds_at_a_jump_keep_their_times() -> None:
@@ -171,12 +175,12 @@ def test_a_live_clock_that_stands_still_is_replaced_by_the_arrival() -> None:
 
 
 def test_a_files_clock_of_33_bits_wraps_without_a_gap() -> None:
-    holes: list[Hole] = []
-    times = FileTimes(NOW, 0.04, on_hole=holes.append)
+    discontinuities: list[Discontinuity] = []
+    times = FileTimes(NOW, 0.04, on_discontinuity=discontinuities.append)
     ticks = [(2**33 - 5 * 3600 + index * 3600) % 2**33 for index in range(10)]
     shown = [times.of_packet(tick / 90_000, 0) - NOW for tick in ticks]
     assert shown == pytest.approx([index * 0.04 for index in range(10)], abs=1e-4)
-    assert not holes  # it is no interruption: an event goes on
+    assert not discontinuities  # it is no interruption: an event goes on
 
 
 @settings(deadline=None)
@@ -232,15 +236,15 @@ def test_a_camera_that_stood_still_is_followed_again_after_a_second() -> None:
     assert shown[280:] == pytest.approx(arrived[280:], abs=0.05)
 
 
-def connection(rows: list[Arrival], fault: Exception | None = None) -> list[Timed[Arrival]]:
+def connection(rows: list[Arrival], fault: Exception | None = None) -> list[TimedPacket[Arrival]]:
     def packets() -> Iterator[Arrival]:
         yield from rows
         if fault is not None:
             raise fault
 
-    found: list[Timed[Arrival]] = []
+    found: list[TimedPacket[Arrival]] = []
     try:
-        found.extend(timed(packets(), lambda one: one, lambda _: 1000, LiveTimes(0.04)))
+        found.extend(with_times(packets(), lambda one: one, lambda _: 1000, LiveTimes(0.04)))
     except SourceAway:
         assert fault is not None
     return found

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.webrtc.ice import PeerNetwork, describe, outward_addresses, require_candidates
-from services.motion.sources.webrtc.peer import Loop
+from services.motion.sources.webrtc.peer import EventLoopThread
 
 SDP = "\r\n".join(
     (
@@ -77,7 +77,7 @@ def test_sockets_are_bound_to_the_ports_that_were_set_until_none_is_left(free_po
             transport.close()
         return ports
 
-    loop = Loop("ports", PeerNetwork(ports=free_ports))
+    loop = EventLoopThread("ports", PeerNetwork(ports=free_ports))
     try:
         assert sorted(loop.call(bind(3), 10)) == sorted(free_ports)
         with pytest.raises(OSError, match="no port of WEBRTC_PORTS is left"):
@@ -106,7 +106,7 @@ def test_a_connection_takes_its_ports_from_those_that_were_set() -> None:
 
     ports = range(52000, 52050)
     for network in (PeerNetwork(ports), PeerNetwork(ports, ("192.0.2.10",))):
-        loop = Loop("ports", network)
+        loop = EventLoopThread("ports", network)
         try:
             found = loop.call(candidates(), 20)
         finally:

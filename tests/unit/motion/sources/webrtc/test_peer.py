@@ -12,24 +12,24 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.motion.sources.coded_pictures import Unit, is_key
+from services.motion.sources.coded_pictures import CodedPicture, is_key
 from services.motion.sources.video import SourceAway
 from services.motion.sources.webrtc.peer import (
-    MAX_UNIT_BYTES,
-    MAX_UNITS,
-    BadDescription,
-    Inbox,
-    Loop,
+    MAX_WAITING,
+    MAX_WAITING_BYTES,
+    BadSessionDescription,
+    EventLoopThread,
     Peer,
+    ReceiveBuffer,
     stream_of,
 )
-from services.motion.sources.webrtc.whip import Door
+from services.motion.sources.webrtc.whip import WhipEndpoint
 
 KEY, DELTA = b"\x00\x00\x00\x01\x65key", b"\x00\x00\x00\x01\x41delta"
 
 
-def unit(data: bytes, ticks: int = 0) -> Unit:
-    return Unit("h264", data, ticks, 1_800_000_000.0)
+def picture(data: bytes, ticks: int = 0) -> CodedPicture:
+    return CodedPicture("h264", data, ticks, 1_800_000_000.0)
 
 
 def test_the_names_of_aiortc_that_we_rely_on_are_there() -> None:
@@ -68,43 +68,45 @@ def test_key_frames_are_told_from_others(codec: str, data: bytes, wanted: bool) 
 def test_an_inbox_that_nobody_empties_stays_bounded_and_begins_again_at_a_key_frame() -> None:
     drops: Counter[str] = Counter()
     asked: list[bool] = []
-    inbox = Inbox(lambda reason: drops.update([reason]), lambda: asked.append(True))
-    inbox.put(unit(KEY))
-    for n in range(MAX_UNITS + 30):
-        inbox.put(unit(DELTA, n))
-    assert inbox.take(0) is None
-    assert drops == {"webrtc_backlog": MAX_UNITS + 31}
+    received = ReceiveBuffer(lambda reason: drops.update([reason]), lambda: asked.append(True))
+    received.put(picture(KEY))
+    for n in range(MAX_WAITING + 30):
+        received.put(picture(DELTA, n))
+    assert received.take(0) is None
+    assert drops == {"webrtc_backlog": MAX_WAITING + 31}
     assert asked == [True]
-    inbox.put(unit(KEY, 7))
-    inbox.put(unit(DELTA, 8))
-    taken = [inbox.take(0), inbox.take(0), inbox.take(0)]
+    received.put(picture(KEY, 7))
+    received.put(picture(DELTA, 8))
+    taken = [received.take(0), received.take(0), received.take(0)]
     assert [one.ticks if one else None for one in taken] == [7, 8, None]
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, MAX_UNIT_BYTES), st.booleans()), max_size=200))
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, MAX_WAITING_BYTES), st.booleans()), max_size=200))
 def test_an_inbox_never_holds_more_than_its_bounds(steps: list[tuple[bool, int, bool]]) -> None:
     drops: Counter[str] = Counter()
-    inbox = Inbox(lambda reason: drops.update([reason]))
+    received = ReceiveBuffer(lambda reason: drops.update([reason]))
     n_put = n_taken = 0
-    blob = memoryview(bytes(MAX_UNIT_BYTES))
+    blob = memoryview(bytes(MAX_WAITING_BYTES))
     for begins, size, takes in steps:
-        inbox.put(
-            Unit("h264", (KEY if begins else DELTA) + bytes(blob[: size if size < 4096 else 0]), 0, 0.0)
+        received.put(
+            CodedPicture(
+                "h264", (KEY if begins else DELTA) + bytes(blob[: size if size < 4096 else 0]), 0, 0.0
+            )
         )
         n_put += 1
-        if takes and inbox.take(0) is not None:
+        if takes and received.take(0) is not None:
             n_taken += 1
     n_left = 0
-    while inbox.take(0) is not None:
+    while received.take(0) is not None:
         n_left += 1
-    assert n_left <= MAX_UNITS
+    assert n_left <= MAX_WAITING
     assert n_put == n_taken + n_left + drops["webrtc_backlog"]
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    made = Loop("test")
+def loop() -> Iterator[EventLoopThread]:
+    made = EventLoopThread("test")
     yield made
     made.close()
 
@@ -122,7 +124,7 @@ def loop() -> Iterator[Loop]:
         "a=ice-ufrag\r\nm=\r\n",
     ],
 )
-def test_an_offer_that_is_none_is_refused_in_one_line(loop: Loop, sdp: str) -> None:
+def test_an_offer_that_is_none_is_refused_in_one_line(loop: EventLoopThread, sdp: str) -> None:
     async def attempt() -> None:
         peer = Peer(lambda _reason: None)
         try:
@@ -130,13 +132,13 @@ def test_an_offer_that_is_none_is_refused_in_one_line(loop: Loop, sdp: str) -> N
         finally:
             await peer.close()
 
-    with pytest.raises(BadDescription) as caught:
+    with pytest.raises(BadSessionDescription) as caught:
         loop.call(attempt(), 10)
     assert "\n" not in str(caught.value)
     assert "the offer cannot be answered: " in str(caught.value)
 
 
-def test_a_stream_without_pictures_is_away_after_its_deadline(loop: Loop) -> None:
+def test_a_stream_without_pictures_is_away_after_its_deadline(loop: EventLoopThread) -> None:
     async def make() -> Peer:
         return Peer(lambda _reason: None)
 
@@ -150,9 +152,11 @@ def test_a_stream_without_pictures_is_away_after_its_deadline(loop: Loop) -> Non
 
 
 def test_a_door_opens_to_its_token_only() -> None:
-    door = Door("0123456789abcdef", lambda _reason: None)
-    assert door.opens_to("0123456789abcdef")
-    assert not any(door.opens_to(token) for token in ("", "0123456789abcdeF", "0123456789abcdef0", "ü"))
-    door.close()
+    endpoint = WhipEndpoint("0123456789abcdef", lambda _reason: None)
+    assert endpoint.accepts_token("0123456789abcdef")
+    assert not any(
+        endpoint.accepts_token(token) for token in ("", "0123456789abcdeF", "0123456789abcdef0", "ü")
+    )
+    endpoint.close()
     with pytest.raises(SourceAway):
-        door.wait(lambda: True, 1)
+        endpoint.wait(lambda: True, 1)

@@ -28,7 +28,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench import dashboards
 from services.recorder.record import queries
-from services.recorder.record.database import Database, open_database
+from services.recorder.record.bootstrap import open_database
+from services.recorder.record.database import Database
 from services.recorder.record.queries import EventFilter
 from services.recorder.record.schema import day_totals
 from services.recorder.record.totals import differing, shares

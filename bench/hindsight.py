@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import insert
 
-from services.recorder.record.database import open_database
+from services.recorder.record.bootstrap import open_database
 from services.recorder.record.schema import events, frame_embeddings, snippets
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.hindsight_values import HindsightRequest

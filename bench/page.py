@@ -21,7 +21,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 from bench.fill_record import count, fill
-from services.recorder.record.database import open_database
+from services.recorder.record.bootstrap import open_database
 from tests.integration.test_recorder_service import Recorder
 from tests.programs import find_chromium
 from tests.servers import MariaDBServer, RedisServer

@@ -24,7 +24,7 @@ from services.local.launcher.redis_server import find_redis_server
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.probe import camera_faults
 from services.recorder.notify.file import load_notify
-from services.recorder.record.database import parse_url
+from services.recorder.record.database_url import parse_url
 from services.recorder.settings import RecorderSettings
 from shared.cameras import CameraFile, parse_cameras
 from shared.errors import ConfigError

@@ -28,7 +28,9 @@ from services.recorder.notify.build import make_notifiers
 from services.recorder.notify.file import NotifyFile, load_notify
 from services.recorder.notify.notifier import Notifier
 from services.recorder.notify.outbox import NoticeOutbox, are_introduced, introduce
-from services.recorder.record.database import Database, open_database, parse_url
+from services.recorder.record.bootstrap import open_database
+from services.recorder.record.database import Database
+from services.recorder.record.database_url import parse_url
 from services.recorder.record.feed import Feed
 from services.recorder.record.retention import Retention
 from services.recorder.record.totals import TotalsCheck

@@ -15,7 +15,9 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.recorder.record.database import Database, TablesMissing, make_engine
+from services.recorder.record.database import Database
+from services.recorder.record.database_errors import TablesMissing
+from services.recorder.record.engines import make_engine
 from services.recorder.record.queries import (
     EventFilter,
     Totals,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.recorder.record.database import open_database
+from services.recorder.record.bootstrap import open_database
 from tests.servers import MariaDBServer
 
 

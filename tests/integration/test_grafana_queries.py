@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import create_engine, insert, make_url
 
 from services.recorder.record import schema
-from services.recorder.record.database import open_database
+from services.recorder.record.bootstrap import open_database
 from shared.clock import uuid7
 from tests.grafana import (
     Query,

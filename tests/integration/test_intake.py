@@ -21,7 +21,10 @@ from services.recorder.intake.intake import Intake
 from services.recorder.intake.readiness import try_recording
 from services.recorder.media.files import INCOMING, MediaFolder
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.record.database import Database, DatabaseBusy, make_engine, open_database
+from services.recorder.record.bootstrap import open_database
+from services.recorder.record.database import Database
+from services.recorder.record.database_errors import DatabaseBusy
+from services.recorder.record.engines import make_engine
 from services.recorder.record.schema import snippets
 from shared.contract import LABELS, MEDIA, RECORDERS, LabelsMessage
 from shared.streams.consumer import Consumer

@@ -40,7 +40,7 @@ from sqlalchemy.types import TypeEngine
 from services.recorder.media.values import StoredMedia
 from services.recorder.record import database as database_module
 from services.recorder.record import queries
-from services.recorder.record.database import open_database
+from services.recorder.record.bootstrap import open_database
 from services.recorder.record.queries import EventFilter
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import metadata

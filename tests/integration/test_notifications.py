@@ -27,7 +27,8 @@ from services.recorder.notify.notifier import Notifier
 from services.recorder.notify.outbox import NoticeOutbox
 from services.recorder.notify.port import ChannelAway
 from services.recorder.notify.webhook import signature
-from services.recorder.record.database import Database, open_database
+from services.recorder.record.bootstrap import open_database
+from services.recorder.record.database import Database
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import notices
 from services.recorder.record.transactions import QuietEventCloser, record_snippet

@@ -25,7 +25,8 @@ from services.recorder import report
 from services.recorder.intake.intake import Intake
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.record.database import Database, open_database
+from services.recorder.record.bootstrap import open_database
+from services.recorder.record.database import Database
 from shared.contract import (
     CLASSIFIERS,
     LABELS,

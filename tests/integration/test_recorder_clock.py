@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from services.recorder.media.files import MediaFolder
 from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.record.database import Database, open_database
+from services.recorder.record.bootstrap import open_database
+from services.recorder.record.database import Database
 from services.recorder.record.feed import BATCH, Feed
 from services.recorder.record.retention import HOLD_S, Retention, RetentionLimits
 from services.recorder.record.rows import snippet_rows

@@ -24,7 +24,10 @@ from services.recorder import report
 from services.recorder.media.values import StoredMedia
 from services.recorder.record import database as database_module
 from services.recorder.record import queries
-from services.recorder.record.database import Database, DatabaseBusy, make_engine, open_database
+from services.recorder.record.bootstrap import open_database
+from services.recorder.record.database import Database
+from services.recorder.record.database_errors import DatabaseBusy
+from services.recorder.record.engines import make_engine
 from services.recorder.record.queries import EventFilter
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import day_totals, events, frame_embeddings, metadata, weather_reports

@@ -24,7 +24,8 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from services.recorder import report
-from services.recorder.record.database import Database, make_engine
+from services.recorder.record.database import Database
+from services.recorder.record.engines import make_engine
 from shared.clock import now_utc
 from shared.contract import LABELS, MEDIA, RECORDERS
 from tests.servers import HOST, MariaDBServer, RedisServer, free_port, spawn, wait_until

@@ -18,7 +18,8 @@ from services.recorder.http.api import add_routes
 from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.record.database import Database, open_database
+from services.recorder.record.bootstrap import open_database
+from services.recorder.record.database import Database
 from services.recorder.record.retention import (
     Retention,
     RetentionLimits,

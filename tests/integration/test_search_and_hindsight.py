@@ -22,7 +22,8 @@ from services.classifier.words.text_requests import TextRequestMetrics, TextRequ
 from services.recorder.http.api import add_routes
 from services.recorder.http.state import ApiState
 from services.recorder.media.values import StoredMedia
-from services.recorder.record.database import Database, open_database
+from services.recorder.record.bootstrap import open_database
+from services.recorder.record.database import Database
 from services.recorder.record.queries import find_event, find_frames
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import (

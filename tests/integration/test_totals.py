@@ -18,7 +18,10 @@ from sqlalchemy import event as sa_event
 from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record import queries
-from services.recorder.record.database import Database, DatabaseBusy, make_engine, open_database
+from services.recorder.record.bootstrap import open_database
+from services.recorder.record.database import Database
+from services.recorder.record.database_errors import DatabaseBusy
+from services.recorder.record.engines import make_engine
 from services.recorder.record.retention import remove_events, set_protected
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import day_totals, events, snippets, weather_reports

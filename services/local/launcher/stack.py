@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from services.local.launcher.ports import claimed_port, free_port
 from services.local.launcher.processes import Child, ChildGaveUp, ChildSpec, LineSink, stop_children
 from services.local.launcher.redis_server import EmbeddedRedis, prepare_redis
-from services.recorder.record.database import sqlite_address
+from services.recorder.record.database_url import sqlite_address
 from shared.contract import LABELS, MEDIA, SNIPPETS
 from shared.errors import ClipwatchError, ConfigError, redact
 from shared.redis_client import make_redis

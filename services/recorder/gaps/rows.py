@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.gaps.tracker import GapChange
 from services.recorder.gaps.values import ConfiguredCamera, Gap, GapKey
-from services.recorder.record.database import insert_or_keep
 from services.recorder.record.due import is_due
+from services.recorder.record.engines import insert_or_keep
 from services.recorder.record.schema import cameras, gap_notices, gaps
 from shared.clock import uuid7
 

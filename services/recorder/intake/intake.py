@@ -22,7 +22,8 @@ from services.recorder.media.files import MediaFolder, MediaRefused, StagedMedia
 from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.outbox import NoticeOutbox
-from services.recorder.record.database import Database, DatabaseAway, DatabaseBusy, RowConflict
+from services.recorder.record.database import Database
+from services.recorder.record.database_errors import DatabaseAway, DatabaseBusy, RowConflict
 from services.recorder.record.rows import SnippetRows, snippet_rows
 from services.recorder.record.transactions import RecordedSnippet, is_named_by_another, record_snippet
 from shared.clock import duration_s, now_utc

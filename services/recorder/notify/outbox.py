@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, and_, case, delete, select, update
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.recorder.record.database import insert_or_keep
 from services.recorder.record.due import is_due
+from services.recorder.record.engines import insert_or_keep
 from services.recorder.record.schema import events, notice_holders, notices
 from shared.clock import EPOCH
 

@@ -16,7 +16,8 @@ from services.recorder.notify.filters import Filter
 from services.recorder.notify.homeassistant import Announcement
 from services.recorder.notify.mqtt import PICTURE_MAX_BYTES, CameraState
 from services.recorder.record import queries
-from services.recorder.record.database import Database, insert_or_keep
+from services.recorder.record.database import Database
+from services.recorder.record.engines import insert_or_keep
 from services.recorder.record.queries import EventFilter
 from services.recorder.record.schema import announcements, installation
 

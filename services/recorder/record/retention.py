@@ -20,7 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.record.database import Database, insert_or_keep
+from services.recorder.record.database import Database
+from services.recorder.record.engines import insert_or_keep
 from services.recorder.record.schema import detections, events, removals, snippets
 from services.recorder.record.totals import add_difference, clip_bytes, shares_of
 from services.recorder.record.transactions import rising

@@ -1,7 +1,8 @@
 """The tables, column by column, with units. Knows no query; migrations/ brings a database to this state.
 
-Times are UTC, to the millisecond. Texts compare by code point (utf8mb4_bin), as SQLite does. What was said of a
-snippet stands in `snippets` and the frame tables; `events` and `detections` follow from it (derivation.py).
+Times are UTC, to the millisecond. Texts compare by code point (utf8mb4_bin), as SQLite does. What the
+classifier said of a snippet stands in `snippets` and the frame tables; `events` and `detections` follow from it
+(rows.py).
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from sqlalchemy import ColumnElement, Date, Integer, and_, delete, func, select,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.record.database import Database, insert_or_keep
+from services.recorder.record.database import Database
+from services.recorder.record.engines import insert_or_keep
 from services.recorder.record.schema import day_totals, events, snippets
 from shared.errors import Transient
 from shared.logs import get_logger

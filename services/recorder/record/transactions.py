@@ -15,7 +15,7 @@ from sqlalchemy import Table, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.media.values import StoredMedia
-from services.recorder.record.database import insert_or_keep
+from services.recorder.record.engines import insert_or_keep
 from services.recorder.record.rows import (
     Row,
     SnippetRows,

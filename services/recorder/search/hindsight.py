@@ -17,7 +17,8 @@ import numpy as np
 from pydantic import ValidationError
 from sqlalchemy import Row
 
-from services.recorder.record.database import Database, DatabaseBusy
+from services.recorder.record.database import Database
+from services.recorder.record.database_errors import DatabaseBusy
 from services.recorder.record.rows import SnippetState, accepted_column, detections_of, snippet_rows
 from services.recorder.search.hindsight_rows import (
     EVENTS_AT_ONCE,

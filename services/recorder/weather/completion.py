@@ -17,7 +17,8 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.record.database import Database, insert_or_keep
+from services.recorder.record.database import Database
+from services.recorder.record.engines import insert_or_keep
 from services.recorder.record.schema import events, weather_reports
 from services.recorder.record.transactions import rising
 from services.recorder.weather.port import (

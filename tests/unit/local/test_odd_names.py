@@ -22,7 +22,8 @@ from services.motion.sources.file import open_file
 from services.motion.sources.probe import probe, probe_source
 from services.motion.spool.recordings import find_recording
 from services.recorder.notify.file import load_notify
-from services.recorder.record.database import open_database, sqlite_address
+from services.recorder.record.bootstrap import open_database
+from services.recorder.record.database_url import sqlite_address
 from shared.cameras import kind_of, load_cameras, parse_cameras
 from shared.errors import ConfigError, redact
 from shared.settings import load_settings

@@ -14,7 +14,7 @@ from services.motion.sources.http_mjpeg import open_mjpeg
 from services.motion.sources.video import SourceAway
 from services.motion.sources.webrtc.whep import open_whep
 from services.recorder.notify.file import WebhookTarget, load_notify
-from services.recorder.record.database import parse_url, sqlite_address
+from services.recorder.record.database_url import parse_url, sqlite_address
 from services.recorder.settings import RecorderSettings
 from shared.cameras import parse_cameras
 from shared.errors import ConfigError

@@ -9,7 +9,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from services.recorder.record import database
-from services.recorder.record.database import make_engine, parse_url
+from services.recorder.record.database_url import parse_url
+from services.recorder.record.engines import make_engine
 from shared.errors import ConfigError
 
 

@@ -1,0 +1,91 @@
+"""Engines for MySQL, MariaDB and SQLite, and what their dialects say differently. Knows no table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiomysql
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.schema import Table
+from sqlalchemy.sql.dml import Insert
+
+from services.recorder.record.database_url import parse_url
+
+LOCK_WAIT_S = 10.0  # how long a writer waits for another, on every database
+_BUSY_TIMEOUT_MS = 200  # of that, what SQLite's thread waits at once: it cannot be interrupted meanwhile
+
+
+def make_engine(given: str, lock_wait_s: float = LOCK_WAIT_S) -> AsyncEngine:
+    """Return an engine for DATABASE_URL; nothing is connected yet. Close it with `await engine.dispose()`."""
+    url = parse_url(given)
+    if url.get_backend_name() == "sqlite":
+        return _sqlite_engine(url)
+    return create_async_engine(
+        url,
+        pool_size=5,
+        max_overflow=5,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        pool_recycle=1800,  # well below wait_timeout (28800 s by default)
+        # READ COMMITTED: no gap locks, so that recorders which write different events do not deadlock
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "async_creator_fn": _connect_mysql,
+            "charset": "utf8mb4",
+            "connect_timeout": 5,
+            # strict: a value that does not fit is an error, never cut in silence
+            # the server's own limits on waiting for a lock are 50 s for rows and a day or more for tables
+            "init_command": f"SET time_zone = '+00:00', innodb_lock_wait_timeout = {lock_wait_s:.0f}, "
+            f"lock_wait_timeout = {lock_wait_s:.0f}, "
+            "sql_mode = CONCAT_WS(',', NULLIF(@@sql_mode, ''), 'STRICT_ALL_TABLES')",
+        },
+    )
+
+
+async def _connect_mysql(**arguments: Any) -> Any:  # Any: aiomysql has no types
+    """Connect, and let bytes be written as hexadecimal literals.
+
+    aiomysql 0.3.2 escapes bytes with a function that PyMySQL took away in 1.2: every BLOB ended in a TypeError. A
+    literal x'…' needs no escaping, in no SQL mode.
+    """
+    connection = await aiomysql.connect(**arguments)
+    escape = connection.escape
+    connection.escape = lambda value: f"x'{value.hex()}'" if isinstance(value, bytes) else escape(value)
+    return connection
+
+
+def _sqlite_engine(url: URL) -> AsyncEngine:
+    engine = create_async_engine(url, pool_size=5, max_overflow=5, pool_timeout=10)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # BEGIN is ours, see below
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout = {_BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
+            "synchronous = FULL",  # the message is deleted from Redis after the commit: it has to be on the disk
+            "foreign_keys = ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begun(connection: Connection) -> None:
+        if not connection.get_execution_options().get(
+            "is_writing", False
+        ):  # writers take their lock themselves
+            connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def insert_or_keep(dialect: str, table: Table, key: str) -> Insert:
+    """Return an INSERT that leaves a row which is there already as it is (and locks it, on MySQL and MariaDB)."""
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return mysql.insert(table).on_duplicate_key_update({key: table.c[key]})

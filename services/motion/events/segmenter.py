@@ -159,6 +159,22 @@ def step(
     return state, ()
 
 
+def resumed(event_started_s: float, number: int, starts_s: float) -> Segmenter:
+    """Return the state of an event that another process opened, at the beginning of its snippet `number`."""
+    return Segmenter(
+        started_s=event_started_s,
+        number=number,
+        span_starts_s=starts_s,
+        cut_s=starts_s,
+        last_motion_s=event_started_s,
+    )
+
+
+def prolong(state: Segmenter, t_s: float, score: float) -> Segmenter:
+    """Take a frame with motion of an event that surely goes on."""
+    return replace(state, last_motion_s=max(state.last_motion_s, t_s), peak=max(state.peak, score))
+
+
 def may_rest(state: Segmenter, t_s: float, is_sure: bool) -> bool:
     """Tell whether the look after the one at `t_s` may be left out: the event is old enough to be believed, and what
     made it was on its way in this look and the one before (`is_sure`): it goes on for longer than two looks take."""

@@ -125,9 +125,7 @@ class EventWatcher:
 
         `may_rest`: every second look may be left out while an event surely goes on.
         """
-        period_s = 1 / camera.motion.detect_fps
-        is_late = frame.t_s - self._due_s >= period_s  # nothing came for a while: that is not made up for
-        self._due_s = (frame.t_s if is_late else self._due_s) + period_s
+        self._schedule(frame.t_s, camera)
         settings = camera.motion
         self._state, self.motion = self._step(frame, camera)
         if self._is_rested:
@@ -146,7 +144,7 @@ class EventWatcher:
         self.is_sure = segmenter.may_rest(self._segmenter, frame.t_s, self.motion.is_sure)
         self._is_rested = may_rest and self.is_sure and self._state.period_s <= REST_PERIOD_S
         if self._is_rested:
-            self._due_s += period_s
+            self._due_s += 1 / camera.motion.detect_fps
         outputs = self._outputs(actions, camera)
         if not self._segmenter.is_watching:
             self._reset(camera, frame)
@@ -179,6 +177,12 @@ class EventWatcher:
         """When the newest frame was taken that was learned of."""
         return float("-inf") if self._state is None else self._state.t_s
 
+    def _schedule(self, t_s: float, camera: Camera) -> None:
+        """Set when the look after the one at `t_s` is due."""
+        period_s = 1 / camera.motion.detect_fps
+        is_late = t_s - self._due_s >= period_s  # nothing came for a while: that is not made up for
+        self._due_s = (t_s if is_late else self._due_s) + period_s
+
     def _step(self, frame: Frame, camera: Camera) -> tuple[DetectorState, Motion]:
         plane = self._scaler.luma_plane(frame)
         width, height = frame.format.size
@@ -186,19 +190,24 @@ class EventWatcher:
         state, motion = detector.step(self._state, plane, frame.t_s, settings)
         return state, only_in(motion, camera.motion.zones, width, height)
 
-    def observe(self, frame: Frame, camera: Camera, *, is_of_event: bool) -> None:
-        """Look at a frame of an event that is known to be open (a journal's), in place of `look`.
+    def resume(self, opened: EventOpened, number: int, snippet_starts_s: float) -> None:
+        """Go on with an event that another process opened, from its snippet `number` on; see `observe`."""
+        self.event_id, self._wall_offset_s = opened.event_id, opened.wall_offset_s
+        self._segmenter = segmenter.resumed(opened.event_started_s, number, snippet_starts_s)
 
-        Pictures are chosen as there; what is not `is_of_event` teaches only what the scene is like.
+    def observe(self, frame: Frame, camera: Camera, *, is_of_event: bool) -> None:
+        """Look at a frame of a resumed event, which is known to go on, in place of `look`.
+
+        A frame that is not `is_of_event` lies before the event: it teaches only what the scene is like.
         """
         if self._state is None:
             self._reset(camera, frame)
-        self._due_s = (
-            max(self._due_s, frame.t_s - 1 / camera.motion.detect_fps) + 1 / camera.motion.detect_fps
-        )
+        self._schedule(frame.t_s, camera)
         self._state, self.motion = self._step(frame, camera)
         if is_of_event:
             self._remember(frame)
+            if self.motion.boxes:
+                self._segmenter = segmenter.prolong(self._segmenter, frame.t_s, self.motion.score)
 
     @property
     def moments(self) -> tuple[Moment[Frame], ...]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from services.motion.events.segmenter import SnippetSpan
-from services.motion.events.watcher import EventWatcher, SnippetRequest
+from services.motion.events.watcher import EventOpened, EventWatcher, SnippetRequest
 from services.motion.media.decoding import decode, frame_of
 from services.motion.media.packets import Packet
 from services.motion.metrics import MotionMetrics
 from services.motion.snippets.messages import make_messages
 from services.motion.spool.journal import JournalContents, find_journals, read_journal
 from services.motion.spool.outbox import Outbox, OutboxFull
-from shared.cameras import Camera
 from shared.errors import Permanent
 from shared.logs import get_logger
 from shared.runtime import contain
@@ -104,39 +102,18 @@ def _remove(path: Path) -> None:
 
 
 def rebuild(journal: JournalContents, *, is_last: bool) -> tuple[SnippetRequest, tuple[Packet, ...]]:
-    """Look at a journal as its camera would have; return its snippet and the packets that it is made of.
+    """Run a camera's watcher over a journal; return the snippet, and the packets that it is made of.
 
     The camera is as it was when the journal was begun: its labels, masks and zones.
     """
-    header = journal.header
-    camera = header.camera
+    header, camera = journal.header, journal.header.camera
+    opened = EventOpened(header.event_id, header.event_started_s, header.starts_s, header.wall_offset_s)
     watcher = EventWatcher(header.facts, lambda _started_s: header.event_id)
+    watcher.resume(opened, header.snippet, header.starts_s)
     begins_s = max(header.starts_s, header.event_started_s)
-    last_motion_s = header.event_started_s
-    peak = 0.0
     for t_s, image in decode(header.facts, journal.packets):
-        if not watcher.is_due(t_s):
-            continue
-        watcher.observe(frame_of(header.facts, t_s, image), camera, is_of_event=t_s >= begins_s)
-        if watcher.motion.boxes and t_s >= begins_s:
-            last_motion_s = max(last_motion_s, t_s)
-            peak = max(peak, watcher.motion.score)
-    newest_s = max(packet.t_s for packet in journal.packets)
-    span = SnippetSpan(
-        number=header.snippet,
-        starts_s=header.starts_s,
-        ends_s=newest_s,
-        event_started_s=header.event_started_s,
-        last_motion_s=min(last_motion_s, newest_s),
-        motion_peak=peak,
-        is_last=is_last,
-    )
-    request = SnippetRequest(
-        header.event_id, span, watcher.moments, replace_url(camera), header.facts, header.wall_offset_s
-    )
-    return request, journal.packets
-
-
-def replace_url(camera: Camera) -> Camera:
-    """Return `camera` without its address, which a snippet does not need."""
-    return camera.model_copy(update={"url": "journal"})
+        if watcher.is_due(t_s):
+            watcher.observe(frame_of(header.facts, t_s, image), camera, is_of_event=t_s >= begins_s)
+    (request,) = watcher.finish(max(packet.t_s for packet in journal.packets), camera)
+    assert isinstance(request, SnippetRequest)
+    return replace(request, span=replace(request.span, is_last=is_last)), journal.packets

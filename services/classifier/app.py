@@ -111,7 +111,7 @@ async def _until_stopped(work: Awaitable[None], stop: asyncio.Event, grace_s: fl
 
 @contextlib.contextmanager
 def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
-    """A thread that nobody waits for at the end: a forward or a model that loads cannot be interrupted."""
+    """Give one thread; the end does not wait for it, since neither a forward nor loading can be interrupted."""
     executor = ThreadPoolExecutor(1, thread_name_prefix=name)
     try:
         yield executor
@@ -120,7 +120,7 @@ def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
 
 
 def _lost(losses: list[DeviceLost], stop: asyncio.Event, loss: DeviceLost) -> None:
-    """End the service: a new process may find the device again, or another one; here every snippet would fail."""
+    """Stop the service: here every snippet would fail; a new process may find the device again, or another one."""
     if not losses:
         log.error("the device is lost, stopping", error=str(loss))
         losses.append(loss)
@@ -128,7 +128,7 @@ def _lost(losses: list[DeviceLost], stop: asyncio.Event, loss: DeviceLost) -> No
 
 
 def open_clip() -> Engine:
-    """Return the engine of production."""
+    """Return the engine that production uses."""
     from services.classifier.model.open_clip import engine  # torch: seconds, so only here
 
     return engine

@@ -1,7 +1,7 @@
 """`python -m services.classifier.embed_labels FILE`: embeds one label set (JSON on stdin) as the service would.
 
 Writes an .npz file: the arrays of LabelTexts, and what is known of the model as JSON. For programs that
-have the pictures' embeddings from the labels messages, and want to try other temperatures on them.
+have the pictures' embeddings from the labels messages and try other temperatures on them.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 def fetch(name: str, settings: ClassifierSettings) -> None:
-    """Bring a model here, and print what was verified; of a folder without a list of checksums, write the list."""
+    """Fetch a model and print what was verified; write the list of checksums for a folder that has none."""
     reference = resolve_model(name, settings.models_dir)
     warn_of_licence(reference)
     if reference.folder is not None and integrity.read_sums(reference.folder) is None:
@@ -65,7 +65,7 @@ def fetch(name: str, settings: ClassifierSettings) -> None:
 
 
 def verify(names: Sequence[str], models_dir: Path) -> None:
-    """Hash all files again, and print what was found; raise ConfigError with every fault of every model."""
+    """Hash all files again and print the result; raise ConfigError with every fault of every model."""
     faults: list[str] = []
     record = ChecksumRecord(models_dir)
     for name in names or (*local_models(models_dir), *hub.present(models_dir)):
@@ -92,7 +92,7 @@ def check(
 
 
 def describe(checked: ChecksumResult) -> str:
-    """Say in words what was compared."""
+    """Return what was compared, in words."""
     size = f"{checked.n_files} files, {checked.n_bytes / 1e6:.1f} MB"
     if checked.is_verified:
         return f"{size}: every checksum is right"
@@ -135,7 +135,7 @@ def licence_for(name: str, models_dir: Path) -> Licence | None:
 
 
 def warn_of_licence(reference: ModelReference) -> None:
-    """Say loudly that weights may not be used commercially."""
+    """Warn if the weights may not be used commercially."""
     licence = None if reference.folder else licence_of(repository(reference)[0])
     if licence is not None and licence.is_restricted:
         print(

@@ -47,7 +47,7 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class CudaFacts:
-    """What is known of a process that sees no GPU. Variables of the environment are None where they are not set."""
+    """What is known about why a process sees no GPU. Environment variables that are not set are None."""
 
     torch_cuda: str | None  # the CUDA version that torch was built for, '13.0'; None: built without
     driver_cuda: tuple[int, int] | None  # the newest CUDA version that the driver speaks; None: no driver
@@ -58,7 +58,7 @@ class CudaFacts:
 
 @dataclass(frozen=True, slots=True)
 class SpeedTrial:
-    """One pair that may be the fastest; see speed_trial.py."""
+    """A number format and a number of threads that may be the fastest pair; see speed_trial.py."""
 
     dtype: Dtype
     threads: int
@@ -69,7 +69,7 @@ class SpeedTrial:
 
 @dataclass(frozen=True, slots=True)
 class DeviceChoice:
-    """What was chosen; `why` is for the log."""
+    """Device, number format and threads; `why` is for the log."""
 
     device: str  # cpu, cuda:0, …
     dtype: Dtype
@@ -78,7 +78,7 @@ class DeviceChoice:
     is_compiled: bool = False  # by torch.compile, at the first forward
     trials: tuple[
         SpeedTrial, ...
-    ] = ()  # what may be faster, this choice first; measured when the model is loaded
+    ] = ()  # pairs that may be faster, this choice first; measured when the model is loaded
 
 
 def choose(device: str, dtype: str, threads: int, hardware: Hardware) -> DeviceChoice:
@@ -91,7 +91,7 @@ def choose(device: str, dtype: str, threads: int, hardware: Hardware) -> DeviceC
 
 
 def candidates(device: str, hardware: Hardware) -> tuple[Gpu, ...]:
-    """Return the GPUs that DEVICE allows, best first; none: the CPU. Raise ConfigError when it is not there."""
+    """Return the GPUs that DEVICE allows, best first; none: the CPU. Raise ConfigError if it is missing."""
     if device == "cpu" or (device == "auto" and not hardware.gpus):
         return ()
     allowed = [gpu for gpu in hardware.gpus if device in ("auto", "cuda", f"cuda:{gpu.index}")]
@@ -105,9 +105,9 @@ def candidates(device: str, hardware: Hardware) -> tuple[Gpu, ...]:
 
 
 def pick(gpu_ids: Sequence[str], replicas: Mapping[str, int]) -> str:
-    """Return the id of the least used GPU, of those the first; `replicas` counts the processes on each.
+    """Return the id of the least used GPU, the first of several; `replicas` counts the processes on each.
 
-    The script CLAIM of leases.py does the same inside of Redis; a test compares the two.
+    The script CLAIM of leases.py does the same inside Redis; a test compares the two.
     """
     return min(gpu_ids, key=lambda gpu_id: replicas.get(gpu_id, 0))
 
@@ -134,7 +134,7 @@ def choose_format(gpu: Gpu | None, dtype: str, threads: int, hardware: Hardware)
 
 
 def gpu_id(host: str, uuid: str | None, pci: Sequence[int], index: int) -> str:
-    """Return a name for a GPU on which containers with other numberings, and other hosts, agree. Has no space.
+    """Return a name without spaces for a GPU, the same in containers that number GPUs differently.
 
     The UUID is unique in the world; the PCI address (domain, bus, device) on its host; the index only among processes
     that see the same GPUs, and is the last resort.
@@ -147,7 +147,7 @@ def gpu_id(host: str, uuid: str | None, pci: Sequence[int], index: int) -> str:
 
 
 def why_no_gpu(facts: CudaFacts) -> str:
-    """Say why no GPU is visible, and what to do: the first of the known causes that fits."""
+    """Return the first known cause that fits for seeing no GPU, and what to do about it."""
     if facts.torch_cuda is None:
         return "this torch is built for CPUs only: install the build that requirements/classifier.txt pins"
     container, visible = facts.nvidia_visible_devices, facts.cuda_visible_devices
@@ -208,13 +208,13 @@ def physical_cores(siblings: Path = Path("/sys/devices/system/cpu")) -> int:
 
 
 def omp_threads(environment: Mapping[str, str]) -> int:
-    """Return the user's own OMP_NUM_THREADS, of which the first level counts; 0: none, or no number."""
+    """Return the first level of the user's own OMP_NUM_THREADS; 0 if it is not set, or no number."""
     first = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isascii() and first.isdigit() else 0
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return what a measurement on this CPU holds for: its model and stepping, and what it can compute."""
+    """Return this CPU's model and stepping, which a measurement holds for."""
     names = ("model name", "cpu family", "model", "stepping", "CPU part")
     found: dict[str, str] = {}
     with contextlib.suppress(OSError), cpuinfo.open(encoding="utf-8", errors="replace") as lines:

@@ -1,4 +1,4 @@
-"""Leases on GPUs, kept in Redis: replicas that see several GPUs spread over them. Knows no model, message or CUDA.
+"""Leases on GPUs in Redis: replicas that see several GPUs spread over them. Knows no model, message or CUDA.
 
 Docker gives every replica of a service the same GPUs; which of them each uses has to be agreed between them. A lease
 says 'a process runs on this GPU' for `ttl_s`, and is renewed while the process lives: whoever starts takes the GPU
@@ -98,7 +98,7 @@ _LEAVE_S = 2.0  # at the stop: for a renewal under way, and again for giving the
 
 @dataclass(frozen=True, slots=True)
 class LeaseSettings:
-    """`holder` is for whoever looks into Redis: host and process. `ttl_s`: what is left of a killed process."""
+    """`holder` names host and process, for whoever looks into Redis. After `ttl_s` a killed process's lease ends."""
 
     holder: str
     ttl_s: float = 30.0
@@ -129,10 +129,10 @@ async def hold_gpu(
     `report` is told the number of replicas on the GPU. When renewing fails for another reason than Redis being away
     (a key of another type, a command that is not allowed, a bug), `stop` is set and the error raised at the end.
     """
-    keeper = _Keeper(redis, settings, report)
-    lease = await keeper.claim(gpus)
+    holder = _LeaseHolder(redis, settings, report)
+    lease = await holder.claim(gpus)
     ended = asyncio.Event()
-    task = asyncio.create_task(keeper.renew(lease, ended), name="gpu lease")
+    task = asyncio.create_task(holder.renew(lease, ended), name="gpu lease")
 
     def look(done: asyncio.Task[None]) -> None:
         if not done.cancelled() and done.exception() is not None:
@@ -147,12 +147,12 @@ async def hold_gpu(
         ended.set()
         await asyncio.wait({task}, timeout=_LEAVE_S)
         task.cancel()
-        await keeper.release(lease)
+        await holder.release(lease)
     if task.done() and not task.cancelled():
         task.result()
 
 
-class _Keeper:
+class _LeaseHolder:
     """One process's lease: claim, renew, release."""
 
     def __init__(self, redis: Redis, settings: LeaseSettings, report: Callable[[int], None]) -> None:

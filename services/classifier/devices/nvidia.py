@@ -1,4 +1,4 @@
-"""What NVIDIA's driver tells without a CUDA context. Knows ctypes, and nothing of torch.
+"""Asks NVIDIA's driver for GPU memory and load without a CUDA context. Knows ctypes, no torch.
 
 torch.cuda.mem_get_info makes a context on every GPU that it is asked about, some hundred MB each, which stay for the
 life of the process. NVML, which comes with the driver, answers without; so does the driver's version.
@@ -45,22 +45,22 @@ def driver_cuda(libcuda: Any) -> tuple[int, int] | None:
 
 
 def free_bytes(nvml: Any, gpu_ids: list[str]) -> list[int | None]:
-    """Return the free memory of the GPUs with these ids (GPU-…, MIG-…); None where NVML does not tell."""
-    with _opened(nvml) as library:
-        found = [_told(library, "nvmlDeviceGetMemoryInfo", gpu_id, _Memory()) for gpu_id in gpu_ids]
+    """Return the free memory of the GPUs with these ids (GPU-…, MIG-…); None where NVML does not say."""
+    with _initialised(nvml) as library:
+        found = [_ask(library, "nvmlDeviceGetMemoryInfo", gpu_id, _Memory()) for gpu_id in gpu_ids]
     return [None if memory is None else int(memory.free) for memory in found]
 
 
 def busy_share(nvml: Any, gpu_id: str) -> float | None:
-    """Return the share of time, 0 to 1, in which a GPU computed for whomever; None where NVML does not tell."""
-    with _opened(nvml) as library:
-        rates = _told(library, "nvmlDeviceGetUtilizationRates", gpu_id, _Rates())
+    """Return the share of time, 0 to 1, in which a GPU computed for whomever; None where NVML does not say."""
+    with _initialised(nvml) as library:
+        rates = _ask(library, "nvmlDeviceGetUtilizationRates", gpu_id, _Rates())
     return None if rates is None else float(rates.gpu) / 100
 
 
 @contextmanager
-def _opened(nvml: Any) -> Iterator[Any]:
-    """Give an NVML that was started, None where it cannot be."""
+def _initialised(nvml: Any) -> Iterator[Any]:
+    """Give an initialised NVML; None where it cannot be initialised."""
     if nvml is None or nvml.nvmlInit_v2() != _OK:
         yield None
         return
@@ -70,7 +70,7 @@ def _opened(nvml: Any) -> Iterator[Any]:
         nvml.nvmlShutdown()
 
 
-def _told(nvml: Any, question: str, gpu_id: str, answer: _Answer) -> _Answer | None:
+def _ask(nvml: Any, question: str, gpu_id: str, answer: _Answer) -> _Answer | None:
     """Return the answer to a question about a GPU; None when there is none."""
     if nvml is None:
         return None

@@ -1,4 +1,4 @@
-"""Batches in parts that fit into the device's memory. Knows numpy, and not which device or model it is."""
+"""Splits batches into parts that fit into the device's memory. Knows numpy, but neither device nor model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 class MemoryBatches:
-    """Runs forwards; one that runs out of memory is halved, and so are all after it: the size that fits is kept.
+    """Runs forwards, and halves the batch when one runs out of memory; later batches keep the size that fits.
 
     It does not grow again: another process on the GPU comes and goes, and each try that fails costs a forward. A
     restart begins with whole batches.

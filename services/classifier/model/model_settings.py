@@ -1,4 +1,4 @@
-"""What is known of a model beside its weights, in a small JSON file: today the temperature that labelled clips suggest.
+"""A model's settings beside its weights, in a small JSON file: today the temperature fitted to labelled clips.
 
 The file lies beside the models, not inside a model's folder: that folder is checked by its checksums, and may be made
 anew. Written by `clipwatch evaluate --calibrate`, read at every start. Knows no torch and no weights.
@@ -23,7 +23,7 @@ KEPT_OLD = 20  # earlier temperatures that are kept, the newest last
 
 
 def settings_file(models_dir: Path, name: str) -> Path:
-    """Return where the settings of the model called `name` lie: its name with every odd character made '-'."""
+    """Return the settings file of the model called `name`, in which every odd character becomes '-'."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
     return models_dir / FOLDER / f"{plain}.json"
 
@@ -45,7 +45,7 @@ def calibrated_temperature(models_dir: Path, name: str) -> float | None:
 def write_temperature(
     models_dir: Path, name: str, temperature: float, facts: Mapping[str, Any], at: datetime
 ) -> Path:
-    """Write the fitted temperature with what it was fitted on; what stood there before is kept as `earlier`.
+    """Write the fitted temperature and what it was fitted on; earlier ones are kept under `earlier`.
 
     Raises ConfigError when it cannot be written. `facts` are JSON values (hence Any).
     """

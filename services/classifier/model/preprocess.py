@@ -1,4 +1,4 @@
-"""JPEG bytes to the model's input. Knows pictures and budgets; no model but the `resize` it is given, no Redis.
+"""JPEG bytes to the model's input. Knows pictures and budgets; the model only as a `resize` function, no Redis.
 
 A JPEG is looked at before it is decoded: kind, size and number of scans from its header cost microseconds, so a
 picture bomb (huge dimensions in a small file, hundreds of progressive scans) is refused within its budget.
@@ -77,7 +77,7 @@ def _header(jpeg: bytes, max_pixels: int) -> int | PictureRefusal:
 
 
 def load_picture(jpeg: bytes, size: int, resize: Resize) -> NDArray[np.uint8] | PictureRefusal:
-    """Decode one inspected JPEG and return uint8[size,size,3], RGB; Refused when its data are broken."""
+    """Decode one inspected JPEG and return uint8[size,size,3], RGB; PictureRefusal when its data are broken."""
     try:
         return resize(decode(jpeg, size))
     except ValueError as exc:
@@ -104,7 +104,7 @@ def decode(jpeg: bytes, size: int) -> NDArray[np.uint8]:
 
 
 def _from_cmyk(inks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return RGB of CMYK as JPEG files hold it: inverted, as Adobe writes it."""
+    """Return RGB for a JPEG file's CMYK, which is inverted, as Adobe writes it."""
     black = inks[..., 3].astype(np.uint16)
     rgb = np.empty((*inks.shape[:2], 3), dtype=np.uint8)
     for channel in range(3):  # one by one: all at once took 22 bytes a pixel on top, this takes 7

@@ -1,7 +1,8 @@
-"""Which number format and threads a model runs fastest with on this CPU: measured once, and kept. Knows no torch.
+"""Measures once which number format and threads a model runs fastest with on this CPU. Knows no torch.
 
-A rule (devices.settle_on) says what should be fastest; where more than one pair may win, each runs some forwards of the
-loaded model at the start. What won is kept beside the models, per CPU, torch and model: a later start measures nothing.
+A rule (choice.choose_format) says what should be fastest; where more than one pair may win, each runs some forwards of
+the loaded model at the start. The winner is written beside the models, per CPU, torch and model: a later start
+measures nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CLEARLY = {"float32": 0.9, "bfloat16": 0.9, "float16": 0.9, "int8": 0.85}  # of 
 
 @dataclass(frozen=True, slots=True)
 class TrialSetup:
-    """What a measurement holds for; another CPU, core count, torch, model or pairs to try ask for a new one."""
+    """What a measurement holds for: another CPU, core count, torch or model needs a new one."""
 
     cpu: str
     cores: int
@@ -37,7 +38,7 @@ class TrialSetup:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What is to be used, and why, for the log."""
+    """The pair to use, and why, for the log."""
 
     trial: SpeedTrial
     why: str
@@ -46,7 +47,7 @@ class TrialResult:
 def speed_trials(
     choice: DeviceChoice, dtype: str, threads: int, hardware: Hardware
 ) -> tuple[SpeedTrial, ...]:
-    """Return what may be fastest under DTYPE and THREADS, what the rule chose first; one alone needs no measuring.
+    """Return the pairs that may be fastest under DTYPE and THREADS, the rule's choice first; one alone needs no trial.
 
     bfloat16 without the instructions for it is emulated and cannot win (135 ms against 68 ms in float32 for ViT-B-32).
     Threads: every core that may be used, or one for each physical core, whose two halves share its multipliers.
@@ -100,7 +101,7 @@ def fastest(trials: Sequence[SpeedTrial], seconds: dict[SpeedTrial, float]) -> T
 
 
 class SpeedCache:
-    """The file with what was found on one machine for one model. A folder that cannot be written keeps nothing."""
+    """The file with one model's result on one machine. In a folder that cannot be written nothing is remembered."""
 
     def __init__(self, models_dir: Path, machine: TrialSetup) -> None:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", machine.model).strip("-.") or "model"

@@ -1,4 +1,4 @@
-"""The temperature that labelled pictures suggest. PURE: numpy in, numbers out; no model, no message, no file.
+"""Fits the softmax temperature to labelled pictures. PURE: numpy in, numbers out; no model, no message, no file.
 
 Temperature scaling (Guo et al. 2017, *On Calibration of Modern Neural Networks*, 4.2): one number multiplies all
 cosines, chosen so that the probabilities of the true answers are as high as they can be (lowest mean negative log).

@@ -1,4 +1,4 @@
-"""Families of models: what their pixels and words must look like, and their weights' licences. Never imports torch.
+"""Families of models: their mean and std, their tokenizers, and their weights' licences. Never imports torch.
 
 open_clip fills in CLIP's mean and std where a folder's config names none, and takes CLIP's tokenizer where none is
 named. For a SigLIP model both are wrong, and nothing fails: the labels are only worse.
@@ -18,7 +18,7 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """What is taken from RGB in 0..1, and what that is divided by."""
+    """Mean and standard deviation that normalise RGB in 0..1."""
 
     mean: Triple
     std: Triple
@@ -41,7 +41,7 @@ PIXELS_ARE_MEANT = "preprocess_is_meant"  # in clipwatch.json: the config's mean
 
 @dataclass(frozen=True, slots=True)
 class Licence:
-    """Of weights. Where `is_restricted`, commercial use is forbidden or needs a look at the text."""
+    """A licence of weights. `is_restricted`: commercial use is forbidden, or the text says under what conditions."""
 
     name: str
     is_restricted: bool = False
@@ -63,7 +63,7 @@ _LICENCES: tuple[tuple[str, Licence], ...] = (
 
 
 def family_of(model_config: Mapping[str, Any]) -> tuple[str, Pixels] | None:  # Any: JSON
-    """Return the family of an open_clip `model_cfg`, where its tower tells it, and its pixels."""
+    """Return family and pixels of an open_clip `model_cfg`; None if its tower does not tell."""
     tower = str(model_config.get("vision_cfg", {}).get("timm_model_name", ""))
     for part, family, pixels in _TOWERS:
         if part in tower:

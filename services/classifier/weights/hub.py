@@ -1,6 +1,6 @@
 """Weights on the Hugging Face hub: which repositories a model needs, and whether they are on this machine.
 
-Reads the hub's cache as it is laid out on disk; asks the network for nothing but whether it is there. No torch.
+Reads the hub's cache as it is laid out on disk; asks the network only whether it is there. No torch.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def cache_of(models_dir: Path | None) -> Path:
 
 
 def is_here(reference: ModelReference, models_dir: Path) -> bool:
-    """Tell whether the cache has a model's weights. That they are whole is integrity.py's to find out."""
+    """Tell whether the cache has a model's weights; integrity.py checks that they are whole."""
     return any(path.name in _weight_names(reference) for path in snapshot(models_dir, reference))
 
 

@@ -51,7 +51,7 @@ class GoldenEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class ChecksumResult:
-    """What was looked at. `weights` is one checksum over all files that hold weights."""
+    """What was checked. `weights` is one checksum over all files that hold weights."""
 
     weights: str
     n_files: int
@@ -161,7 +161,7 @@ def check_folder(name: str, folder: Path, record: ChecksumRecord, again: bool = 
 def check_cache(
     name: str, files: Sequence[Path], record: ChecksumRecord, again: bool = False
 ) -> ChecksumResult:
-    """Compare files of the hub's cache with what their blobs are called; raise ConfigError, all faults at once.
+    """Compare files of the hub's cache with their blobs' names; raise ConfigError, all faults at once.
 
     Where the cache holds copies instead of links there is no such name, and the first checksum is all there is.
     """

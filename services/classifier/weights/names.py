@@ -117,7 +117,7 @@ def pretrained_tags() -> Mapping[str, tuple[str, ...]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _PretrainedTag:
     """What open_clip's table says of one tag."""
 
     is_quick: bool  # trained with QuickGELU, and listed as a -quickgelu variant as well
@@ -136,10 +136,10 @@ def _repositories() -> Mapping[tuple[str, str], str]:
 
 
 @cache
-def _listed() -> Mapping[str, Mapping[str, _Entry]]:
+def _listed() -> Mapping[str, Mapping[str, _PretrainedTag]]:
     tree = ast.parse((_package() / "pretrained.py").read_text(encoding="utf-8"))
-    groups: dict[str, dict[str, _Entry]] = {}
-    table: dict[str, dict[str, _Entry]] = {}
+    groups: dict[str, dict[str, _PretrainedTag]] = {}
+    table: dict[str, dict[str, _PretrainedTag]] = {}
     for node in tree.body:
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
             continue
@@ -213,7 +213,7 @@ def _unknown(name: str, models_dir: Path) -> str:
 
 
 def how_to_get(name: str, programs: Path | None = None) -> str:
-    """Say how to get a model's files; a container has no command line: this interpreter's folder of programs tells."""
+    """Say how to get a model's files: by the command line if it is installed here; a container has none."""
     has_command = ((programs or Path(sys.executable).parent) / "clipwatch").exists()
     if name == "mini":
         return "make it with `make install`" if has_command else "build the image with WITH_MINI=1"
@@ -222,7 +222,7 @@ def how_to_get(name: str, programs: Path | None = None) -> str:
     return "restart the classifier, which fetches it (docs/guide/compose.md: Without internet for the model)"
 
 
-def _tags(call: ast.Call) -> dict[str, _Entry]:
+def _tags(call: ast.Call) -> dict[str, _PretrainedTag]:
     """Return the entries of `dict(tag=_pcfg(hf_hub='…', …), …)`."""
     return {
         keyword.arg: _entry(keyword.value)
@@ -231,10 +231,10 @@ def _tags(call: ast.Call) -> dict[str, _Entry]:
     }
 
 
-def _entry(call: ast.Call) -> _Entry:
+def _entry(call: ast.Call) -> _PretrainedTag:
     options = {option.arg: option.value for option in call.keywords}
     hub = options.get("hf_hub")
-    return _Entry("quick_gelu" in options, str(hub.value) if isinstance(hub, ast.Constant) else "")
+    return _PretrainedTag("quick_gelu" in options, str(hub.value) if isinstance(hub, ast.Constant) else "")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Words to text embeddings: templates, the bank of distractors, and the embedded label sets that were used last.
+"""Turns words into text embeddings: templates, the distractors, and the label sets that were used last.
 
 Knows the model's port, not torch; the caller runs it where the model may be used.
 """
@@ -134,7 +134,7 @@ def embed_labels(model: Model, texts: tuple[str, ...]) -> NDArray[np.float32]:
 
 
 def templates_for(reference: ModelReference) -> tuple[str, ...]:
-    """Return the templates of a model that brings none: several for CLIP's kin, the bare text for a folder's model."""
+    """Return the templates of a model that brings none: several for CLIP's like, the bare text for a folder's model."""
     return ("{}",) if reference.kind == "folder" else CLIP_TEMPLATES
 
 

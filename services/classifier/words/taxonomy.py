@@ -1,8 +1,8 @@
-"""Which words are a kind of which: a small hand-written order of things that cameras see. PURE data and two questions.
+"""Which words are a kind of which: a small hand-written taxonomy of what cameras see. PURE.
 
 It answers whether a distractor would compete with a user's label for the same thing ('a dog' against 'a puppy'), and
-whether one label is true whenever another is ('a vehicle' and 'a red car'). A word that is
-not listed stands for itself.
+whether one label is true whenever another is ('a vehicle' and 'a red car'). A word that is not listed stands for
+itself.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _alike(one: str, other: str) -> bool:
 
 
 def is_rival(label: str, other: str) -> bool:
-    """Tell whether seeing `other` speaks against `label`: not when `label` is true of it as well, or is like it."""
+    """Tell whether seeing `other` speaks against `label`: not if `label` is true of it as well, or alike."""
     return not (covers(label, other) or _alike(label, other))
 
 

@@ -69,7 +69,7 @@ class TextRequestMetrics:
 
 
 class TextRequestServer:
-    """One loop over texts.v1. `bank` is the classifier's own, so that both embed a label set the same, and once."""
+    """One loop over texts.v1. Shares the classifier's `bank`, so that a label set is embedded once, and alike."""
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from services.local.commands.command_line import (
 )
 
 
+# One function because its parameters are the command's options, as typer reads them.
 def evaluate(
     folder: Annotated[
         Path,

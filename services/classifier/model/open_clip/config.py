@@ -60,7 +60,7 @@ def _listed(reference: ModelReference) -> list[dict[str, Any]]:  # Any: open_cli
 
 
 def moved_text_config(reference: ModelReference) -> dict[str, Any]:  # Any: open_clip's own settings
-    """Point a text tower that was looked up by the folder's old path at where the folder is now."""
+    """Point a text tower that is named by the folder's old path at the folder's present one."""
     if reference.folder is None:
         return {}
     config = read_json(reference.folder / CONFIG_FILE)

@@ -1,7 +1,7 @@
-"""Parts of a batch side by side, each on threads of its own. Knows torch, and no model.
+"""Splits a batch over CPU streams, each with threads of its own. Knows torch, no model.
 
-Threads that share one operation wait for each other at its end, some hundred times a forward, and those for whom the
-operation has no work wait all along; a picture needs nothing of its neighbour.
+Threads that share one operation wait for each other at its end, some hundred times a forward, and idle where an
+operation has too little work for all of them. Pictures do not depend on each other, so streams never wait.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 class CpuStreams:
-    """Runs forwards on `threads` threads; for one calling thread at a time."""
+    """Runs forwards on `threads` threads. One thread may call it at a time."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, "lane") if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads, "stream") if threads > 1 else None
 
     def run(self, forward: Forward, batch: torch.Tensor) -> torch.Tensor:
         """Return what `forward` gives for N pictures, as one tensor; what one part raises is raised.

@@ -25,7 +25,7 @@ def load(
     cache_dir: Path | None = None,
     temperature: float | None = None,
 ) -> OpenClipModel:
-    """Choose device, number format and threads (`wanted`: DEVICE, DTYPE, THREADS), load, and say what was chosen."""
+    """Choose device, number format and threads (`wanted`: DEVICE, DTYPE, THREADS), load, and log the choice."""
     hardware = probe_hardware()
     choice = choose(*wanted, hardware)
     choice = replace(choice, trials=speed_trials(choice, *wanted[1:], hardware))
@@ -38,7 +38,7 @@ def load_chosen(
     cache_dir: Path | None = None,
     temperature: float | None = None,
 ) -> OpenClipModel:
-    """Load, and say what was chosen; raise ConfigError also when the GPU has no room for it."""
+    """Load the model and log the choice; raise ConfigError also when the GPU has no room for it."""
     if temperature is None and cache_dir is not None:
         temperature = calibrated_temperature(cache_dir, reference.name)
     try:

@@ -1,4 +1,4 @@
-"""Brings a model's files into the hub's cache, and compares their checksums before anything is read from them."""
+"""Fetches a model's files into the hub's cache, and compares their checksums before anything is read from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = get_logger(__name__)
 
 
 def verify_files(reference: ModelReference, cache_dir: Path | None, record: ChecksumRecord) -> ChecksumResult:
-    """Bring the files here if need be, and compare their checksums before anything is read from them."""
+    """Fetch the files if need be, and compare their checksums before anything is read from them."""
     if reference.folder is not None:
         checked = integrity.check_folder(reference.name, reference.folder, record)
     else:
@@ -33,7 +33,7 @@ def verify_files(reference: ModelReference, cache_dir: Path | None, record: Chec
 
 
 def bring(reference: ModelReference, cache_dir: Path | None) -> None:
-    """Have a hub model's files in the cache: without a question to the hub when they are; else ConfigError, soon."""
+    """Get a hub model's files into the cache, asking the hub only if they are not there; else raise ConfigError."""
     try:
         with offline():
             _download(reference, cache_dir)
@@ -83,7 +83,7 @@ def source_of(reference: ModelReference, cache_dir: Path | None) -> tuple[str, s
 
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
-    """Keep the hub's library from the network meanwhile: with files in the cache it needs none."""
+    """Keep the hub's library off the network for the block: it needs none when the files are in the cache."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE

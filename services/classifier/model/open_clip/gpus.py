@@ -80,7 +80,7 @@ def _why_none() -> str:
 
 
 def gpu_memory(device: str) -> tuple[int, int] | None:
-    """Return the bytes that are free on a GPU in use, and that it has; None on a CPU, or when the GPU fails.
+    """Return the free and the total bytes of a GPU in use; None on a CPU, or when the GPU fails.
 
     Any thread may ask. On a GPU that is not in use it would make a CUDA context.
     """
@@ -94,13 +94,13 @@ def gpu_memory(device: str) -> tuple[int, int] | None:
 
 
 def gpu_busy(gpu_id: str) -> float | None:
-    """Return the share of time in which a GPU computed for whomever; None without an id, or when it is not told."""
+    """Return the share of time in which a GPU computed for any process; None without an id or an answer."""
     return nvidia.busy_share(nvidia.open_library(NVML), gpu_id) if gpu_id else None
 
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Raise faults of the device as the port does: they are no item's, which else would go to the dead letters."""
+    """Raise the device's faults as the port's errors; else the snippet would become a dead letter."""
     try:
         yield
     except RuntimeError as exc:

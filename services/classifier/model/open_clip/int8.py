@@ -1,4 +1,4 @@
-"""An image tower's matrix products in int8: what is replaced, and how far its answers move. Knows torch, no model.
+"""Quantizes an image tower: matrix products in int8 where its answers hardly move. Knows torch, no model.
 
 Replaced are products with fixed weights: linear layers, attention's own included. Norms, softmax, GELU and convolutions
 stay in float32. Trained transformers have a few large channels and a few large tokens (Dettmers et al. 2022, LLM.int8;
@@ -6,7 +6,7 @@ Xiao et al. 2023, SmoothQuant), which a single scale would pay for with everybod
 
 - a scale for each token, found at each call, and one for each output of the weights;
 - columns are smoothed: half of what is large in the inputs is multiplied into the weights;
-- products that lose most stay in float32, as many as it takes, or nothing is replaced at all: see prove().
+- products that lose most stay in float32, as many as it takes, or nothing is replaced at all: see quantize().
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _TINY = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class LayerInputs:
-    """What a layer was seen to be given: the largest magnitude of each column, float32[K], and whether it is skewed."""
+    """The inputs that a layer got: the largest magnitude of each column, float32[K], and whether they are skewed."""
 
     largest: torch.Tensor
     is_skewed: bool
@@ -94,7 +94,7 @@ class Int8Linear(torch.nn.Module):
 
 
 class SplitAttention(torch.nn.Module):
-    """torch's MultiheadAttention of a sequence with itself, its two products being layers of their own."""
+    """torch's MultiheadAttention of a sequence with itself, with its two products as layers of their own."""
 
     def __init__(self, attention: torch.nn.MultiheadAttention) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class SplitAttention(torch.nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class LabelEmbeddings:
-    """What probabilities are taken of: float32[K,D] of unit length, and what multiplies cosines before the softmax."""
+    """Embedded labels, float32[K,D] of unit length, and the temperature that multiplies cosines before the softmax."""
 
     texts: torch.Tensor
     temperature: float
@@ -132,7 +132,7 @@ class LabelEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class QuantizationRecipe:
-    """What a proved tower is made of again, and checked on.
+    """What a later start needs to make the same int8 tower again, and to check it.
 
     `inputs` are those of the layers in int8, by name; `features` what float32 gave for every CHECKED_EVERY-th picture,
     float32[n,D].
@@ -144,7 +144,7 @@ class QuantizationRecipe:
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """What prove() found. `tower` answers within what was asked, or is None."""
+    """The result of quantize(). `tower` is None if its answers moved too far."""
 
     tower: Any  # Any: open_clip has no types
     cosine: float  # the lowest of a picture
@@ -171,17 +171,17 @@ NO_PRODUCTS = Quantization(None, math.nan, math.nan, 0, 0, 0)
 def quantize(
     tower: Any, pictures: torch.Tensor, labels: LabelEmbeddings
 ) -> Quantization:  # Any: open_clip has no types
-    """Return a copy of a float32 tower with as many int8 products as stay near enough on real pictures.
+    """Return a copy of a float32 tower with as many int8 products as keep its answers near enough on real pictures.
 
     `pictures` is float32[N,3,S,S], normalised. Columns are measured on every second one; all are judged. First all
     products are replaced, then without those that lose most: SHARES.
     """
     before = tower(pictures)
-    tower = _opened(tower, pictures)
+    tower = _with_split_attention(tower, pictures)
     seen = _seen_inputs(tower, pictures[::2])
     layers = {name: Int8Linear(tower.get_submodule(name), inputs) for name, inputs in seen.items()}
     by_loss: list[str] = []
-    proof = NO_PRODUCTS
+    quantization = NO_PRODUCTS
     originals = {name: tower.get_submodule(name) for name in layers}
     for share in SHARES if layers else ():
         if share < 1 and not by_loss:
@@ -192,22 +192,22 @@ def quantize(
         cosine, shift = distance(before, tower(pictures), labels)
         is_near = cosine >= LEAST_COSINE and shift <= MOST_SHIFT  # of what is no number neither is true
         recipe = QuantizationRecipe({name: seen[name] for name in chosen}, before[::CHECKED_EVERY].clone())
-        proof = Quantization(
+        quantization = Quantization(
             tower if is_near else None, cosine, shift, len(chosen), len(layers), len(pictures), recipe
         )
         if is_near:
             break
         for name in chosen:
             tower.set_submodule(name, originals[name])
-    return proof
+    return quantization
 
 
 @torch.inference_mode()
 def requantize(
     tower: Any, pictures: torch.Tensor, recipe: QuantizationRecipe
 ) -> Any:  # Any: open_clip has no types
-    """Return the copy that prove() once made of this tower for these pictures; None if the recipe is not of these."""
-    tower = _opened(tower, pictures)
+    """Return the tower that quantize() once made for these pictures; None if the recipe does not fit them."""
+    tower = _with_split_attention(tower, pictures)
     originals = _linear_layers(tower)
     for name, inputs in recipe.inputs.items():
         original = originals.get(name)
@@ -232,7 +232,7 @@ def distance(before: torch.Tensor, after: torch.Tensor, labels: LabelEmbeddings)
 
 
 def can_quantize(tower: Any) -> bool:
-    """Tell whether this machine multiplies int8 rightly, and the tower has a product to replace; does not run it."""
+    """Tell whether this machine multiplies int8 exactly and the tower has a product to replace."""
     has_products = any(
         isinstance(module, torch.nn.MultiheadAttention)
         or (isinstance(module, torch.nn.Linear) and ".attn" in name)
@@ -244,7 +244,7 @@ def can_quantize(tower: Any) -> bool:
 @cache
 @torch.inference_mode()
 def is_exact() -> bool:
-    """Tell whether this chip and this torch multiply int8 as they should: both differ in what saturates where."""
+    """Tell whether this chip and this torch multiply int8 exactly: some saturate."""
     layer = torch.nn.Linear(256, 32, bias=False)
     weight = torch.tensor([[127.0, 0.0], [64.0, 63.0], [1.0, -126.0], [-63.0, -64.0]]).repeat(8, 128)
     layer.weight = torch.nn.Parameter(weight, requires_grad=False)
@@ -259,7 +259,7 @@ def is_exact() -> bool:
 
 
 def _seen_inputs(tower: Any, pictures: torch.Tensor) -> dict[str, LayerInputs]:  # Any: open_clip has no types
-    """Run a tower; return what each linear layer that is worth an int8 twin is given, by its name."""
+    """Run a tower; return the inputs of each linear layer that is worth an int8 twin, by its name."""
     found: dict[str, LayerInputs] = {}
 
     def see(name: str, _layer: Any, inputs: torch.Tensor, _output: torch.Tensor) -> None:
@@ -269,7 +269,7 @@ def _seen_inputs(tower: Any, pictures: torch.Tensor) -> dict[str, LayerInputs]: 
         spread = (rows.amax(1) - rows.amin(1)) / (2 * rows.abs().amax(1)).clamp_min(_TINY)
         found[name] = LayerInputs(rows.abs().amax(0), float(spread.mean()) < SKEWED)
 
-    with _seen(_linear_layers(tower), see):
+    with _hooked(_linear_layers(tower), see):
         tower(pictures)
     return found
 
@@ -281,7 +281,7 @@ def _losses(tower: Any, layers: Mapping[str, Int8Linear], pictures: torch.Tensor
     def see(name: str, _layer: Any, inputs: torch.Tensor, output: torch.Tensor) -> None:
         losses[name] = float((layers[name](inputs) - output).norm() / output.norm())
 
-    with _seen({name: tower.get_submodule(name) for name in layers}, see):
+    with _hooked({name: tower.get_submodule(name) for name in layers}, see):
         tower(pictures)
     return losses
 
@@ -301,7 +301,7 @@ def _linear_layers(tower: Any) -> dict[str, torch.nn.Linear]:
     }
 
 
-def _opened(tower: Any, pictures: torch.Tensor) -> Any:  # Any: open_clip has no types
+def _with_split_attention(tower: Any, pictures: torch.Tensor) -> Any:  # Any: open_clip has no types
     """Return a copy without torch's attentions of a sequence with itself, which are seen by running it."""
     tower = copy.deepcopy(tower)
     seen: dict[str, bool] = {}
@@ -329,7 +329,7 @@ def _opened(tower: Any, pictures: torch.Tensor) -> Any:  # Any: open_clip has no
 
 
 @contextmanager
-def _seen(
+def _hooked(
     layers: Mapping[str, torch.nn.Module], see: Callable[[str, Any, torch.Tensor, torch.Tensor], None]
 ) -> Iterator[None]:
     """Call `see` with name, layer, input and output whenever one of the layers has run."""

@@ -1,4 +1,4 @@
-"""What int8.prove() found, kept beside the speed file: a later start makes the layers again and checks a few pictures.
+"""Remembers a quantization beside the speed file: a later start makes the layers again and checks a few pictures.
 
 Knows int8.py, and no model.
 """
@@ -29,7 +29,7 @@ _UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZi
 
 @dataclass(frozen=True, slots=True)
 class QuantizationSamples:
-    """What prove() is asked about: pictures as it takes them, and what is embedded for its labels."""
+    """What a quantization is judged by: pictures, and words whose embeddings are the labels."""
 
     pictures: torch.Tensor
     words: Sequence[str]
@@ -37,7 +37,7 @@ class QuantizationSamples:
 
 
 class QuantizationCache:
-    """The file with one proof, be it a refusal. A folder that cannot be written keeps nothing.
+    """The file with one quantization, be it a refusal. In a folder that cannot be written nothing is remembered.
 
     It holds for weights (a checksum of their files), a CPU, torch and the source of int8.py: `made_by`.
     """
@@ -47,37 +47,37 @@ class QuantizationCache:
         self._made_by = [*made_by, hash_file(Path(int8.__file__))]
 
     def read(
-        self, tower: Any, question: QuantizationSamples
+        self, tower: Any, samples: QuantizationSamples
     ) -> Quantization | None:  # Any: open_clip has no types
-        """Return the proof of this float32 tower; None where there is none for this question, or it does not hold."""
+        """Return the quantization of this float32 tower; None if none fits these samples, or holds."""
         try:
             with np.load(self._path, allow_pickle=False) as found:
                 about = json.loads(str(found["about"]))
-                if about["question"] != self._checksum(question):
+                if about["question"] != self._checksum(samples):
                     return None
                 inputs = {
                     name: LayerInputs(torch.from_numpy(found[f"{number}"]), bool(is_skewed))
                     for number, (name, is_skewed) in enumerate(about["layers"])
                 }
                 recipe = QuantizationRecipe(inputs, torch.from_numpy(found["features"]))
-            proof = Quantization(None, **about["found"], recipe=recipe)
+            quantization = Quantization(None, **about["found"], recipe=recipe)
             is_near = bool(about["is_near"])
-        except _UNREADABLE:  # none yet, or broken: it is proved again, and written anew
+        except _UNREADABLE:  # none yet, or broken: quantize again, and write it anew
             return None
         if not is_near:
-            return proof
-        made = requantize(tower, question.pictures, recipe)
-        return None if made is None else replace(proof, tower=made)
+            return quantization
+        made = requantize(tower, samples.pictures, recipe)
+        return None if made is None else replace(quantization, tower=made)
 
-    def write(self, question: QuantizationSamples, proof: Quantization) -> None:
+    def write(self, samples: QuantizationSamples, quantization: Quantization) -> None:
         """Write the file."""
-        recipe = proof.recipe
+        recipe = quantization.recipe
         if recipe is None:
             return
         about = {
-            "question": self._checksum(question),
-            "is_near": proof.tower is not None,
-            "found": {name: getattr(proof, name) for name in _FOUND},
+            "question": self._checksum(samples),
+            "is_near": quantization.tower is not None,
+            "found": {name: getattr(quantization, name) for name in _FOUND},
             "layers": [(name, inputs.is_skewed) for name, inputs in recipe.inputs.items()],
         }
         arrays: dict[str, Any] = {  # Any: numpy takes them for its other parameters
@@ -85,12 +85,12 @@ class QuantizationCache:
         }
         packed = io.BytesIO()
         np.savez(packed, about=json.dumps(about), features=recipe.features.numpy(), **arrays)
-        with contextlib.suppress(OSError):  # proving again at the next start is all it costs
+        with contextlib.suppress(OSError):  # quantizing again at the next start is all it costs
             write_durably(self._path, packed.getvalue())
 
-    def _checksum(self, question: QuantizationSamples) -> str:
-        """Return what differs when another answer may be right."""
-        beside = [self._made_by, list(question.words), question.temperature]
+    def _checksum(self, samples: QuantizationSamples) -> str:
+        """Return a digest that changes when another result may be right."""
+        beside = [self._made_by, list(samples.words), samples.temperature]
         digest = hashlib.sha256(json.dumps(beside).encode())
-        digest.update(question.pictures.contiguous().numpy().tobytes())
+        digest.update(samples.pictures.contiguous().numpy().tobytes())
         return digest.hexdigest()

@@ -28,7 +28,7 @@ DTYPES = {
 
 
 class OpenClipModel:
-    """A loaded open_clip model in evaluation mode; see the port in model.py."""
+    """A loaded open_clip model in evaluation mode; see the port in port.py."""
 
     def __init__(
         self, network: Any, tokenizer: Any, facts: ModelFacts
@@ -91,12 +91,12 @@ class OpenClipModel:
         return self._encoded(batch)
 
     def compile_tower(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Have the image tower compiled when it is first asked, which takes a minute or more; see _encoded()."""
+        """Compile the image tower at its first call, which takes a minute or more; see _encoded()."""
         self._encode = torch.compile(self.network.encode_image, dynamic=True, backend=backend)
         self._is_compiled = True
 
     def _encoded(self, batch: torch.Tensor) -> torch.Tensor:
-        """Run the image tower; when what was compiled fails where the plain one works, go on with that for good."""
+        """Run the image tower; if the compiled one fails where the plain one works, use the plain one from then on."""
         if not self._is_compiled:
             return self._encode(batch)
         try:

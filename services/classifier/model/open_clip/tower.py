@@ -1,4 +1,4 @@
-"""Makes a network ready to be asked: number format, memory order, batch norms folded into convolutions."""
+"""Prepares a network for inference: number format, memory order, batch norms folded into convolutions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDED_COSINE = (
 
 
 def prepare_network(network: Any, dtype: Dtype) -> None:  # Any: open_clip has no types
-    """Make a network ready to be asked: no dropout, no gradients, number format and memory order of its image tower."""
+    """Prepare a network for inference: no dropout, no gradients, number format and memory order of its image tower."""
     network.eval()
     network.requires_grad_(False)
     fold_norms(network.visual)

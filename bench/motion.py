@@ -142,17 +142,9 @@ class Run:
         motion = self._method.look(luma, t_s)
         self.cpu_s += time.thread_time() - began_s
         self.n_frames += 1
-        self._segmenter, actions = segmenter.step(
-            self._segmenter,
-            t_s,
-            motion.is_active,
-            motion.score,
-            self._settings,
-            is_blind=motion.is_blind,
-            travel=segmenter.Travel(motion.since_s, motion.n_frames),
-        )
+        self._segmenter, actions = segmenter.step(self._segmenter, t_s, motion, self._settings)
         self._note(actions)
-        self._rests = segmenter.may_rest(self._segmenter, t_s, motion.is_sure)
+        self._rests = segmenter.may_skip(self._segmenter, t_s, motion.is_sure)
 
     def finish(self, t_s: float) -> list[Span]:
         self._segmenter, actions = segmenter.finish(self._segmenter, t_s, self._settings)

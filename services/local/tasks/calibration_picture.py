@@ -86,8 +86,8 @@ def _movement(image: Picture, survey: Survey, height: int) -> Image.Image:
     canvas = np.repeat((0.55 * gray + 60)[..., None], 3, axis=2)
     if survey.travelled is not None:
         total = np.sum(survey.changed, axis=0)
-        n_looks = max(1, sum(survey.n_looks))
-        often = np.clip(np.sqrt(total / n_looks) * 2.0, 0, 0.85)
+        n_frames = max(1, sum(survey.n_frames))
+        often = np.clip(np.sqrt(total / n_frames) * 2.0, 0, 0.85)
         never_stops = restless(survey)
         red = np.zeros_like(often) if never_stops is None else never_stops.astype(np.float32) * 0.8
         for strength, colour in ((often, MOVING), (red, MASK)):

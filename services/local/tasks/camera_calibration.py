@@ -16,7 +16,7 @@ from services.local.tasks.calibration_picture import draw
 from services.local.tasks.camera_labels import Unset
 from services.motion.detection import calibration
 from services.motion.detection.calibration import Proposal, Survey, propose
-from services.motion.events.watcher import luma_plane
+from services.motion.detection.scaling import luma_plane
 from services.motion.media.frame import Frame
 from services.motion.sources.file import open_file
 from services.motion.sources.live_source import ConnectionOptions, WhipIngest, open_live
@@ -201,7 +201,7 @@ def _watch(camera: Camera, seconds: float, stop: asyncio.Event, progress: Progre
             due_s = max(due_s, frame.t_s) + 1 / camera.motion.detect_fps
             survey = survey or Survey(camera.motion, frame.t_s, seconds)
             last = frame
-            survey = calibration.look(survey, luma_plane(frame), frame.t_s, frame.format.size)
+            survey = calibration.observe(survey, luma_plane(frame), frame.t_s, frame.format.size)
             progress("watching", min(1.0, (frame.t_s - survey.began_s) / seconds))
             if frame.t_s - survey.began_s >= seconds or stop.is_set():
                 break

@@ -207,7 +207,7 @@ class FileWorker(CameraWorker):
         for frame in read.frames:
             if self._stop.is_set():
                 return
-            if read.is_replay and play.watcher is not None and frame.t_s <= play.watcher.looked_s:
+            if read.is_replay and play.watcher is not None and frame.t_s <= play.watcher.detected_s:
                 continue  # the detector saw it before the skipped frames, or as a key frame
             self._pass_discontinuities(play, frame.t_s)
             if self.camera.pace == "realtime":

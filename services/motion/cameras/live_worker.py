@@ -41,7 +41,7 @@ class LiveWorker(CameraWorker):
         if kind_of(camera.url) == "whip":
             self.endpoint = WhipEndpoint(whip_token(camera.url), status.drop, context.settings.peer_network)
         self._readers: list[threading.Thread] = []
-        self._looked_until_s = float("-inf")  # over all connections: a server may send what it sent before
+        self._detected_until_s = float("-inf")  # over all connections: a server may send what it sent before
 
     def _work(self) -> None:
         try:
@@ -100,7 +100,7 @@ class LiveWorker(CameraWorker):
             return "stopped", 0.0
         finally:
             gone.set()
-            self._looked_until_s = max(self._looked_until_s, last_s or 0.0)
+            self._detected_until_s = max(self._detected_until_s, last_s or 0.0)
             self._finish(watcher, last_s or 0.0)
 
     def _watcher_of(self, pending: PendingFrame, watcher: EventWatcher | None) -> EventWatcher:
@@ -119,8 +119,8 @@ class LiveWorker(CameraWorker):
     def _detect(self, pending: PendingFrame, watcher: EventWatcher) -> None:
         """Run the detector on a frame, unless it comes too soon or was seen before."""
         t_s = pending.frame.t_s
-        is_known = pending.is_replay and t_s <= max(watcher.looked_s, self._looked_until_s)
-        if pending.is_peek and watcher.looked_s > float("-inf"):
+        is_known = pending.is_replay and t_s <= max(watcher.detected_s, self._detected_until_s)
+        if pending.is_peek and watcher.detected_s > float("-inf"):
             self._peek(watcher, pending.frame)
         elif watcher.is_due(t_s) and not is_known:
             self._look(watcher, pending.frame)

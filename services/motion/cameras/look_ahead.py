@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.motion.detection.baseline import start_from
+from services.motion.detection.scaling import PlaneScaler
 from services.motion.detection.values import DetectorState, Gray
-from services.motion.events.watcher import PlaneScaler
 from services.motion.sources.file import open_file
 from services.motion.sources.video import SourceAway
 

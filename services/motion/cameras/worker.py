@@ -15,7 +15,7 @@ from services.motion.media.frame import Frame
 from services.motion.media.packets import Packet, StreamFacts
 from services.motion.media.ring import PacketRing
 from services.motion.snippets.maker import SnippetJob, SnippetMaker
-from services.motion.sources.idle import LONGEST_GROUP_S, DecodePolicy
+from services.motion.sources.decode_policy import LONGEST_GROUP_S, DecodePolicy
 from services.motion.sources.video import FfmpegStream, ReadResult, SourceStream
 from services.motion.spool.journal import Journal, JournalHeader
 from services.motion.status import CameraStatus
@@ -108,13 +108,13 @@ class CameraWorker:
 
     def _look(self, watcher: EventWatcher, frame: Frame) -> None:
         must_cut = self._ring.n_bytes > 0.6 * self._context.settings.ring_max_bytes
-        outputs = watcher.look(frame, self.camera, must_cut=must_cut, may_rest=not self.view.is_watched)
+        outputs = watcher.detect(frame, self.camera, must_cut=must_cut, may_skip=not self.view.is_watched)
         if self._policy is not None:
             self._configure(self._policy)
-            self._policy.saw(frame.t_s, is_busy=watcher.is_busy, is_sure=watcher.is_sure)
+            self._policy.note_frame(frame.t_s, is_busy=watcher.is_busy, is_sure=watcher.is_sure)
             for output in outputs:
                 if isinstance(output, EventOpened):
-                    self._policy.opened(output.event_started_s, frame.t_s)
+                    self._policy.note_event(output.event_started_s, frame.t_s)
         self._execute(outputs, watcher)
         self._judge_rate(watcher.too_rare_hz)
         self.view.show(frame, watcher.motion, watcher.scene)
@@ -142,7 +142,7 @@ class CameraWorker:
             return
         self._configure(self._policy)
         if watcher.peek(frame, self.camera):
-            self._policy.notice()
+            self._policy.note_change()
 
     def _begin_policy(self, video: SourceStream) -> None:
         """Let an idler choose what is decoded, for streams of a kind that allows it."""

@@ -23,7 +23,7 @@ from shared.cameras import MotionSettings, Point
 
 PARTS = 12  # the time is divided into so many
 RESTLESS_PARTS = 0.75  # share of the parts in which a pixel must have changed to count as restless
-RESTLESS_LOOKS = 0.05  # share of a part's looks in which it must have
+RESTLESS_FRAMES = 0.05  # share of a part's looks in which it must have
 TRAVELLED = 0.25  # a pixel that changed more often than that because something travelled is no nuisance
 SMALLEST_MASK = 0.0008  # share of the picture: smaller is left to the detector, which learns it
 LARGEST_MASKS = 0.4  # if more than that is restless, the camera moves, and masks are no cure
@@ -33,7 +33,7 @@ STILL_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class ReachSample:
     """One look: how far it reaches in grey levels, whether something travelled, and the areas of what did (640 px)."""
 
     t_s: float
@@ -52,8 +52,8 @@ class Survey:
     scene: DetectorState | None = None
     changed: tuple[Floats, ...] = ()  # of each part of the time
     travelled: Floats | None = None
-    n_looks: tuple[int, ...] = (0,) * PARTS
-    reaches: tuple[Reach, ...] = field(default=())
+    n_frames: tuple[int, ...] = (0,) * PARTS
+    reaches: tuple[ReachSample, ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Proposal:
     auto_levels: float  # where 'auto' lies on a quiet pixel
 
 
-def look(survey: Survey, luma: Gray, t_s: float, frame_size: tuple[int, int]) -> Survey:
+def observe(survey: Survey, luma: Gray, t_s: float, frame_size: tuple[int, int]) -> Survey:
     """Take a plane of plane_size into account, taken at `t_s`."""
     settings = DetectorSettings.of(survey.settings, luma.shape[1], *frame_size)
     scene, motion = detector.step(survey.scene, luma, t_s, settings)
@@ -86,7 +86,7 @@ def look(survey: Survey, luma: Gray, t_s: float, frame_size: tuple[int, int]) ->
             left, top = int(box.x * scale), int(box.y * scale)
             ways[top : int((box.y + box.h) * scale) + 1, left : int((box.x + box.w) * scale) + 1] = 1
     per_px = (AREA_WIDTH_PX / luma.shape[1]) ** 2
-    reach = Reach(
+    reach = ReachSample(
         t_s,
         _reach(scene, settings),
         motion.is_active,
@@ -97,7 +97,7 @@ def look(survey: Survey, luma: Gray, t_s: float, frame_size: tuple[int, int]) ->
         scene=scene,
         changed=(*changed[:part], changed[part] + moving, *changed[part + 1 :]),
         travelled=travelled + ways * moving,
-        n_looks=(*survey.n_looks[:part], survey.n_looks[part] + 1, *survey.n_looks[part + 1 :]),
+        n_frames=(*survey.n_frames[:part], survey.n_frames[part] + 1, *survey.n_frames[part + 1 :]),
         reaches=(*survey.reaches, reach),
     )
 
@@ -127,8 +127,8 @@ def restless(survey: Survey) -> npt.NDArray[np.bool_] | None:
     if survey.travelled is None:
         return None
     parts = [
-        changed >= max(1.0, RESTLESS_LOOKS * n)
-        for changed, n in zip(survey.changed, survey.n_looks, strict=True)
+        changed >= max(1.0, RESTLESS_FRAMES * n)
+        for changed, n in zip(survey.changed, survey.n_frames, strict=True)
         if n
     ]
     often = np.mean(parts, axis=0) >= RESTLESS_PARTS

@@ -124,7 +124,7 @@ def _motion(
     )
 
 
-def after_gap(state: DetectorState) -> DetectorState:
+def after_discontinuity(state: DetectorState) -> DetectorState:
     """Keep what is known of the scene, forget what was on its way: a time passed of which there are no frames."""
     return replace(state, tracks=(), is_active=False, is_on_way=False)
 

@@ -1,4 +1,4 @@
-"""Cuts a row of motion answers into events and snippets. Pure: no clock, no I/O, no pictures.
+"""Makes events and snippets of what the detector says of each frame. Pure: no clock, no I/O, no pictures.
 
     motion      ....mmmmmmmmmmmmmmmmmmmmmmmmmm.......
     event           [----------------------]            first to last frame with motion
@@ -14,31 +14,20 @@ of `longest_event_s` ends at a frame with motion, with which the next one may be
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
+from services.motion.detection.values import Motion
 from shared.cameras import MotionSettings
 
-# Quiet times that blind frames may delay an event's end: a strobe must not keep it open for ever.
-BLIND_HOLDS = 3
-# A stream too fat for its ring must not become a snippet a frame.
-SHORTEST_FORCED_S = 1.0
-# In an event this old, a sure look says all that the next one could.
-SETTLED_S = 3.0
-# The ring of packets holds 5 s more than the pre-roll.
-BACKDATED_S = 2.0
-# Where looks are rare, an event begins as many looks back as it took to believe it, and outlasts a look that missed it.
-BACKDATED_LOOKS, LONGEST_BACKDATED_S = 3.0, 4.5
-HOLD_LOOKS = 2.5
-
-
-@dataclass(frozen=True, slots=True)
-class Travel:
-    """How long what moves had been followed when it was believed to move: since when, in how many looks."""
-
-    since_s: float = math.inf
-    n_looks: int = 0
-    period_s: float = 0.0  # the usual time between two looks
+BLIND_HOLDS = (
+    3  # quiet times that blind frames may delay an event's end: a strobe must not keep it open for ever
+)
+SHORTEST_FORCED_S = 1.0  # a stream too fat for its ring must not become a snippet a frame
+SETTLED_S = 3.0  # in an event this old, a sure frame says all that the next one could
+BACKDATED_S = 2.0  # the ring of packets holds 5 s more than the pre-roll
+# where frames are rare, an event begins as many frames back as it took to believe it, and outlasts one that missed it
+BACKDATED_FRAMES, LONGEST_BACKDATED_S = 3.0, 4.5
+HOLD_FRAMES = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,55 +97,41 @@ class Segmenter:
 
 
 def step(
-    state: Segmenter,
-    t_s: float,
-    is_active: bool,
-    score: float,
-    settings: MotionSettings,
-    *,
-    is_blind: bool = False,
-    must_cut: bool = False,
-    travel: Travel | None = None,
+    state: Segmenter, t_s: float, motion: Motion, settings: MotionSettings, *, must_cut: bool = False
 ) -> tuple[Segmenter, tuple[Action, ...]]:
-    """Take the frame at `t_s` (epoch seconds, ascending) and return the new state and what is to be done.
+    """Take the motion of the frame at `t_s` (epoch seconds, ascending); return the new state and what is to be done.
 
-    A blind frame (the scene changed as a whole, nothing can be said) never opens an event, and the quiet time that
-    ends one begins after it.
-    `travel`: what moves was followed before it was believed; its frames count as a run of motion.
-    `must_cut` asks for a cut at the next frame with motion (memory runs short), SHORTEST_FORCED_S after the last one.
+    A blind frame never opens an event, and the quiet time that ends one begins after it. The frames in which what
+    moves was followed before it was believed count as a run of motion. `must_cut` asks for a cut at the next frame
+    with motion (memory runs short), SHORTEST_FORCED_S after the last one.
     """
     t_s = max(t_s, state.last_seen_s)
-    travel = travel or Travel()
     state = replace(state, last_seen_s=t_s)
     if state.started_s is None:
-        return _idle(state, t_s, is_active and not is_blind, score, settings, travel)
-    hold_s = max(settings.quiet_s, settings.post_roll_s, HOLD_LOOKS * travel.period_s)
+        return _idle(state, t_s, motion, settings)
+    hold_s = max(settings.quiet_s, settings.post_roll_s, HOLD_FRAMES * motion.period_s)
     quiet_from_s = max(state.last_motion_s, min(state.blind_s, state.last_motion_s + BLIND_HOLDS * hold_s))
     if t_s - quiet_from_s >= hold_s:
         ended, actions = _end(state, state.last_motion_s + settings.post_roll_s)
-        ended, more = _idle(
-            replace(ended, last_seen_s=t_s), t_s, is_active and not is_blind, score, settings, travel
-        )
-        return ended, actions + more
-    if is_blind:
+        after, more = _idle(replace(ended, last_seen_s=t_s), t_s, motion, settings)
+        return after, actions + more
+    if motion.is_blind:
         return replace(state, blind_s=t_s), ()
-    if not is_active:
+    if not motion.is_active:
         return state, ()
     started_s = state.started_s
-    state = replace(state, last_motion_s=t_s, peak=max(state.peak, score))
+    state = replace(state, last_motion_s=t_s, peak=max(state.peak, motion.score))
     limit_s = settings.first_snippet_s if state.number == 0 else settings.longest_snippet_s
-    limit_s = min(limit_s, settings.longest_snippet_s)
     length_s = t_s - state.cut_s
-    if (length_s >= limit_s or (must_cut and length_s >= SHORTEST_FORCED_S)) and t_s > state.span_starts_s:
-        if t_s - started_s >= settings.longest_event_s:
-            ended, actions = _end(state, t_s)
-            ended, more = _idle(ended, t_s, True, score, settings, Travel())
-            return ended, actions + more
-        span = _span(state, t_s, is_last=False)
-        return replace(state, number=state.number + 1, span_starts_s=t_s, cut_s=t_s, peak=score), (
-            SnippetCut(span),
-        )
-    return state, ()
+    is_due = length_s >= min(limit_s, settings.longest_snippet_s)
+    if not (is_due or (must_cut and length_s >= SHORTEST_FORCED_S)) or t_s <= state.span_starts_s:
+        return state, ()
+    if t_s - started_s >= settings.longest_event_s:
+        ended, actions = _end(state, t_s)
+        after, more = _idle(ended, t_s, replace(motion, n_frames=0), settings)  # what was before is told
+        return after, actions + more
+    cut = SnippetCut(_span(state, t_s, is_last=False))
+    return replace(state, number=state.number + 1, span_starts_s=t_s, cut_s=t_s, peak=motion.score), (cut,)
 
 
 def resumed(event_started_s: float, number: int, starts_s: float) -> Segmenter:
@@ -175,9 +150,12 @@ def prolong(state: Segmenter, t_s: float, score: float) -> Segmenter:
     return replace(state, last_motion_s=max(state.last_motion_s, t_s), peak=max(state.peak, score))
 
 
-def may_rest(state: Segmenter, t_s: float, is_sure: bool) -> bool:
-    """Tell whether the look after the one at `t_s` may be left out: the event is old enough to be believed, and what
-    made it was on its way in this look and the one before (`is_sure`): it goes on for longer than two looks take."""
+def may_skip(state: Segmenter, t_s: float, is_sure: bool) -> bool:
+    """Tell whether the frame after the one at `t_s` may be left out.
+
+    The event is old enough to be believed, and what made it was on its way in this frame and the one before
+    (`is_sure`), so it goes on for longer than two frames take.
+    """
     return is_sure and state.started_s is not None and t_s - state.started_s > SETTLED_S
 
 
@@ -194,17 +172,17 @@ def after_discontinuity(state: Segmenter, t_s: float) -> Segmenter:
 
 
 def _idle(
-    state: Segmenter, t_s: float, is_active: bool, score: float, settings: MotionSettings, travel: Travel
+    state: Segmenter, t_s: float, motion: Motion, settings: MotionSettings
 ) -> tuple[Segmenter, tuple[Action, ...]]:
-    if not is_active:
+    if not motion.is_active or motion.is_blind:
         return replace(state, run=0, run_peak=0.0), ()
     started_s = t_s if state.run == 0 else state.run_started_s
-    peak = max(state.run_peak, score)
+    peak = max(state.run_peak, motion.score)
     run = state.run + 1
-    if travel.n_looks > run:
-        run = travel.n_looks
-        back_s = max(BACKDATED_S, min(BACKDATED_LOOKS * travel.period_s, LONGEST_BACKDATED_S))
-        started_s = min(started_s, max(travel.since_s, t_s - back_s, state.ended_s))
+    if motion.n_frames > run:
+        run = motion.n_frames
+        back_s = max(BACKDATED_S, min(BACKDATED_FRAMES * motion.period_s, LONGEST_BACKDATED_S))
+        started_s = min(started_s, max(motion.since_s, t_s - back_s, state.ended_s))
     if run < settings.min_frames:
         return replace(state, run=run, run_started_s=started_s, run_peak=peak), ()
     starts_s = max(started_s - settings.pre_roll_s, min(state.floor_s, started_s))

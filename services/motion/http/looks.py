@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from services.motion.detection import preview
 from services.motion.detection.preview import PREVIEWS_MAX, PreviewPlane, SettingsPreview
-from services.motion.events.watcher import luma_plane
+from services.motion.detection.scaling import luma_plane
 from services.motion.http.cameras import CHANGE, admit, read_json
 from services.motion.http.live import HEARTBEAT_S, LIVE_FAULTS, EndlessResponse, LiveContext
 from services.motion.live.latest import LiveFrame, ViewerSlot

@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from services.motion.media import h264
 from services.motion.media.frame import FormatReader, Frame
 from services.motion.media.packets import Packet, StreamFacts
-from services.motion.sources.idle import DecodeAction, DecodePolicy
+from services.motion.sources.decode_policy import DecodeAction, DecodePolicy
 from services.motion.sources.packet_sizes import size_of
 from services.motion.sources.timing import Arrival, LiveTimes, TimedPacket, with_times
 from shared.errors import Transient, redact
@@ -259,7 +259,7 @@ class FfmpegStream:
         size = size_of(packet.data, packet.is_key, self._place, self.facts.codec, self._length_size)
         is_in_order = not (self._is_threaded or self.codec_context.has_b_frames)
         was_dozing = self.policy.is_dozing
-        action = self.policy.take(packet.t_s, size, is_in_order=is_in_order)
+        action = self.policy.decide(packet.t_s, size, is_in_order=is_in_order)
         if action is DecodeAction.LEAVE_OUT and not self.facts.has_timestamps:
             action = DecodeAction.DECODE  # which pictures are its neighbours is not known
         if action is DecodeAction.DECODE or (was_dozing and action is DecodeAction.PEEK):

@@ -81,8 +81,8 @@ def events(
         for change in changes:
             change(t_s, plane)
         plane = (plane + noise[int(random.integers(5))]).clip(0, 255).astype(np.uint8)
-        outputs = watcher.look(
-            Frame(1000.0 + t_s, av.VideoFrame.from_ndarray(plane, format="gray")), camera, may_rest=True
+        outputs = watcher.detect(
+            Frame(1000.0 + t_s, av.VideoFrame.from_ndarray(plane, format="gray")), camera, may_skip=True
         )
         opened += [output for output in outputs if isinstance(output, EventOpened)]
         ended += [
@@ -128,7 +128,7 @@ def rare_hz_after(fps: float) -> float | None:
     watcher = EventWatcher(StreamFacts("h264", WIDTH, HEIGHT, b"", 25, "gray"), str)
     image = av.VideoFrame.from_ndarray(ground(), format="gray")
     for index in range(8):
-        watcher.look(Frame(1000 + index / fps, image), camera)
+        watcher.detect(Frame(1000 + index / fps, image), camera)
     return watcher.too_rare_hz
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.motion.detection.calibration import Survey, look, propose, still_levels
+from services.motion.detection.calibration import Survey, observe, propose, still_levels
 from services.motion.detection.zones import raster_of
 from shared.cameras import MotionSettings
 from tests.unit.motion.videos import Plane
@@ -28,7 +28,7 @@ def surveyed(with_flag: bool = False, with_walker: bool = False, **own: object) 
         if with_walker and index >= 80:
             x = (index - 80) * 4 % (WIDTH - 24)
             plane[150:200, x : x + 24] = 235
-        survey = look(survey, np.clip(plane, 0, 255).astype(np.uint8), index / FPS, (640, 480))
+        survey = observe(survey, np.clip(plane, 0, 255).astype(np.uint8), index / FPS, (640, 480))
     return survey
 
 
@@ -74,7 +74,7 @@ def test_only_what_changed_within_a_look_counts_for_it() -> None:
         plane = ground().copy()
         if index == 45:
             plane[100:140, 100:140] = 250
-        survey = look(survey, plane, index / FPS, (640, 480))
+        survey = observe(survey, plane, index / FPS, (640, 480))
     n_changed = np.sum(survey.changed, axis=0)[105:135, 105:135]
     assert n_changed.min() >= 1
     assert n_changed.max() <= 3  # the look itself, and the one that is compared with it

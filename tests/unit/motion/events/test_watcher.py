@@ -32,13 +32,13 @@ def frames(length_s: float) -> list[Frame]:
     return made
 
 
-def looks_of(*, may_rest: bool) -> list[float]:
+def looks_of(*, may_skip: bool) -> list[float]:
     """Return when a watch looked, seconds from the beginning."""
     watcher = EventWatcher(FACTS, lambda _t_s: "event")
     looked = []
     for frame in frames(25.0):
         if watcher.is_due(frame.t_s):
-            watcher.look(frame, CAMERA, may_rest=may_rest)
+            watcher.detect(frame, CAMERA, may_skip=may_skip)
             looked.append(frame.t_s - 1000.0)
     return looked
 
@@ -48,7 +48,7 @@ def per_second(looked: list[float], starts_s: float, ends_s: float) -> float:
 
 
 def test_while_an_event_surely_goes_on_every_second_look_is_left_out() -> None:
-    looked = looks_of(may_rest=True)
+    looked = looks_of(may_skip=True)
     fps = CAMERA.motion.detect_fps
     assert abs(per_second(looked, 0.0, 7.0) - fps) <= 0.5  # nothing, and its first seconds
     assert abs(per_second(looked, 10.0, 16.0) - fps / 2) <= 0.5
@@ -56,7 +56,7 @@ def test_while_an_event_surely_goes_on_every_second_look_is_left_out() -> None:
 
 
 def test_whoever_watches_sees_every_look() -> None:
-    looked = looks_of(may_rest=False)
+    looked = looks_of(may_skip=False)
     assert abs(per_second(looked, 10.0, 16.0) - CAMERA.motion.detect_fps) <= 0.5
 
 
@@ -66,7 +66,7 @@ def test_looks_that_were_not_possible_are_not_made_up_for() -> None:
     for frame in frames(3.0):
         t_s = frame.t_s - 1000.0
         if not 1.0 < t_s < 1.6 and watcher.is_due(frame.t_s):
-            watcher.look(frame, CAMERA)
+            watcher.detect(frame, CAMERA)
             looked.append(t_s)
     after = [t_s for t_s in looked if t_s > 1.59]
     assert abs(after[0] - 1.6) < 1e-6
@@ -84,7 +84,7 @@ def test_an_event_keeps_the_wall_clock_that_it_began_with() -> None:
     watcher = EventWatcher(FACTS, event_id, wall_offset_s=lambda: next(offsets))
     outputs: list[WatcherOutput] = []
     for frame in frames(14.0):
-        outputs += watcher.look(frame, CAMERA)
+        outputs += watcher.detect(frame, CAMERA)
     outputs += watcher.finish(1014.0, CAMERA)
     assert len(outputs) >= 3  # it is opened, and has two snippets or more
     assert {output.wall_offset_s for output in outputs} == {100.0}

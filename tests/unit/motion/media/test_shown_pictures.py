@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from services.motion.detection.planes import plane_size
+from services.motion.detection.scaling import luma_plane
 from services.motion.detection.values import Blob, DetectorSettings, Motion
 from services.motion.detection.zones import mask_of, only_in
-from services.motion.events.watcher import luma_plane
 from services.motion.live.latest import LiveFrame
 from services.motion.live.sender import shown
 from services.motion.media.clips import Clip, make_clip

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.motion.sources.idle import (
+from services.motion.sources.decode_policy import (
     DISTRUST_S,
     DOZE_S,
     LEARN_S,
@@ -46,10 +46,10 @@ class Camera:
                 200_000 if place == 0 else max(1, round(2000 + self.spread * self._rng.normal())) + extra
             )
             size = PacketSize(n_bytes, is_key=place == 0, place=place, is_fresh=self.is_fresh and place == 0)
-            action = self.policy.take(t_s, size, is_in_order=self.is_fresh)
+            action = self.policy.decide(t_s, size, is_in_order=self.is_fresh)
             actions.append(action)
             if action in (DecodeAction.DECODE, DecodeAction.REPLAY, DecodeAction.REPLAY_BOTH):
-                self.policy.saw(t_s, is_busy=is_busy)
+                self.policy.note_frame(t_s, is_busy=is_busy)
             self.n += 1
         return actions
 
@@ -97,7 +97,7 @@ def test_a_key_frame_that_shows_something_has_the_group_before_decoded_too() -> 
     camera = asleep()
     while camera.send(1 / FPS) != [DecodeAction.PEEK]:
         assert camera.t_s < 100
-    camera.policy.notice()
+    camera.policy.note_change()
     assert camera.send(1 / FPS) == [DecodeAction.REPLAY_BOTH]
     assert camera.send(1 / FPS) == [DecodeAction.DECODE]
 
@@ -127,7 +127,7 @@ def test_switched_off_it_decodes_everything_at_once() -> None:
 
 def test_an_event_that_no_hint_told_of_ends_the_trust_for_a_while() -> None:
     camera = asleep()
-    camera.policy.opened(camera.t_s - 1.0, camera.t_s)
+    camera.policy.note_event(camera.t_s - 1.0, camera.t_s)
     began_s = camera.t_s
     assert camera.policy.n_missed == 1
     assert set(camera.send(DISTRUST_S - 0.1)) == {DecodeAction.DECODE}
@@ -140,7 +140,7 @@ def test_an_event_that_a_hint_told_of_costs_no_trust() -> None:
     camera.send(0.4)
     began_s = camera.t_s
     camera.send(1.0, extra=2500, is_busy=True)
-    camera.policy.opened(began_s, camera.t_s)
+    camera.policy.note_event(began_s, camera.t_s)
     assert camera.policy.n_missed == 0
     assert any(action is DecodeAction.SKIP for action in camera.send(30))
 
@@ -157,9 +157,9 @@ def test_what_was_skipped_is_decoded_before_anything_that_needs_it(steps: list[t
     has_gap = True
     for what, n_packets in steps:
         if what == "noticed":
-            camera.policy.notice()
+            camera.policy.note_change()
         if what == "missed":
-            camera.policy.opened(camera.t_s - 1, camera.t_s)
+            camera.policy.note_event(camera.t_s - 1, camera.t_s)
         for _ in range(n_packets):
             is_key = camera.n % camera.group == 0
             (action,) = camera.send(1 / FPS, extra=2500 if what == "moves" else 0, is_busy=what == "moves")
@@ -199,7 +199,7 @@ def test_what_is_left_out_leaves_every_look_its_picture(name: str, fps: float, d
     policy = DecodePolicy("cam", period_s=1 / detect_fps)
     packets = stream(PATTERNS[name], fps)
     actions = [
-        (t_s, is_disposable, policy.take(t_s, PacketSize(2000, False, place, is_disposable)))
+        (t_s, is_disposable, policy.decide(t_s, PacketSize(2000, False, place, is_disposable)))
         for place, (t_s, is_disposable) in enumerate(packets, 1)
     ]
     assert all(action is DecodeAction.DECODE for _, is_disposable, action in actions if not is_disposable)
@@ -215,12 +215,12 @@ def test_what_is_left_out_leaves_every_look_its_picture(name: str, fps: float, d
 def test_at_25_frames_a_second_half_of_them_are_left_out(name: str, share: float) -> None:
     policy = DecodePolicy("cam", period_s=0.1)
     actions = [
-        policy.take(t_s, PacketSize(2000, False, place, is_disposable))
+        policy.decide(t_s, PacketSize(2000, False, place, is_disposable))
         for place, (t_s, is_disposable) in enumerate(stream(PATTERNS[name], FPS), 1)
     ]
     assert actions.count(DecodeAction.LEAVE_OUT) / len(actions) == pytest.approx(share, abs=0.02)
     policy = DecodePolicy("cam", period_s=0.1, is_on=False)
-    actions = [policy.take(t_s, PacketSize(2000, False, 1, True)) for t_s, _ in stream(PATTERNS[name], FPS)]
+    actions = [policy.decide(t_s, PacketSize(2000, False, 1, True)) for t_s, _ in stream(PATTERNS[name], FPS)]
     assert set(actions) == {DecodeAction.DECODE}
 
 
@@ -236,19 +236,19 @@ class Busy:
     is_in_order: bool = True
     is_sure: bool = True
     t_s: float = 0.0
-    looked_s: list[float] = dataclasses.field(default_factory=list)
+    detected_s: list[float] = dataclasses.field(default_factory=list)
 
     def send_group(self, n_packets: int = 50, from_place: int = 0) -> list[DecodeAction]:
         return [self.send(place) for place in range(from_place, n_packets)]
 
     def send(self, place: int) -> DecodeAction:
         size = PacketSize(2000, place == 0, place, is_fresh=self.is_fresh and place == 0)
-        action = self.policy.take(self.t_s, size, is_in_order=self.is_in_order)
+        action = self.policy.decide(self.t_s, size, is_in_order=self.is_in_order)
         period_s = PERIOD_S * (1 + self.is_sure)
-        is_due = not self.looked_s or self.t_s >= self.looked_s[-1] + period_s - 1e-6
+        is_due = not self.detected_s or self.t_s >= self.detected_s[-1] + period_s - 1e-6
         if action is not DecodeAction.SKIP and is_due:
-            self.policy.saw(self.t_s, is_busy=True, is_sure=self.is_sure)
-            self.looked_s.append(self.t_s)
+            self.policy.note_frame(self.t_s, is_busy=True, is_sure=self.is_sure)
+            self.detected_s.append(self.t_s)
         self.t_s += 1 / FPS
         return action
 
@@ -263,14 +263,14 @@ def test_in_a_sure_event_the_rest_of_a_group_is_left() -> None:
         assert 0.69 <= n_decoded / len(actions) <= 0.84
         assert set(actions[:n_decoded]) == {DecodeAction.DECODE}
         assert set(actions[n_decoded:]) == {DecodeAction.SKIP}
-    assert max(later - earlier for earlier, later in itertools.pairwise(camera.looked_s)) <= DOZE_S + 1e-6
+    assert max(later - earlier for earlier, later in itertools.pairwise(camera.detected_s)) <= DOZE_S + 1e-6
 
 
 def test_without_one_a_group_is_left_only_after_its_last_look() -> None:
     camera = Busy(is_sure=False)
     actions = [action for _ in range(24) for action in camera.send_group()]
     assert 0 < actions.count(DecodeAction.SKIP) / len(actions) <= 0.04
-    apart_s = max(later - earlier for earlier, later in itertools.pairwise(camera.looked_s))
+    apart_s = max(later - earlier for earlier, later in itertools.pairwise(camera.detected_s))
     assert apart_s <= PERIOD_S + 1 / FPS + 1e-6
 
 
@@ -343,6 +343,6 @@ def test_it_does_not_doze(what: str) -> None:
     camera = Busy(is_in_order=what != "reordered")
     for number in range(20):
         if what == "nobody looks":
-            camera.looked_s = [camera.t_s + 1e6]
+            camera.detected_s = [camera.t_s + 1e6]
         actions = camera.send_group(50 + (number * 7 % 20 if what == "groups of many lengths" else 0))
         assert set(actions) == {DecodeAction.DECODE}

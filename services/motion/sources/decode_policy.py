@@ -10,7 +10,7 @@ It sleeps only where that is known to be safe: the sizes were learned and would 
 seen for a while, and no event has begun lately that the sizes did not tell of. A group in AUDITED is decoded all the
 same, to see whether they tell. It dozes where key frames come at equal distances and need nothing of what was before
 them; while an event is sure, a group's last look may lie further before its end than two looks do from each other.
-A reader calls `take`, who looks at the frames calls the others: single values pass.
+A reader calls `decide`, who looks at the frames calls the others: single values pass.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class DecodePolicy:
         self._hints_s: deque[float] = deque(maxlen=MOST_HINTS)
         self._packets_s: deque[float] = deque(maxlen=RUN)
         self._woke_s = float("-inf")
-        self._looked_s = float("-inf")
+        self._detected_s = float("-inf")
         self._busy_s = float("-inf")
         self._is_noticed = False
         self._distrusted_until_s = float("-inf")
@@ -80,20 +80,20 @@ class DecodePolicy:
 
     # -- what was seen in the frames
 
-    def saw(self, t_s: float, *, is_busy: bool, is_sure: bool = False) -> None:
+    def note_frame(self, t_s: float, *, is_busy: bool, is_sure: bool = False) -> None:
         """A frame of `t_s` was looked at; `is_busy`: there was something in it, or an event is open; `is_sure`: an
         event is, and will be at the next look."""
         if is_sure:
             self._sure_s = t_s
-        self._looked_s = t_s
+        self._detected_s = t_s
         if is_busy:
             self._busy_s = t_s
 
-    def notice(self) -> None:
+    def note_change(self) -> None:
         """A key frame does not look like the scene."""
         self._is_noticed = True
 
-    def opened(self, started_s: float, t_s: float) -> None:
+    def note_event(self, started_s: float, t_s: float) -> None:
         """An event that began at `started_s` was believed at `t_s`."""
         if not self.sizes.is_learned:
             return
@@ -114,7 +114,7 @@ class DecodePolicy:
 
     # -- packets
 
-    def take(self, t_s: float, size: PacketSize, *, is_in_order: bool = False) -> DecodeAction:
+    def decide(self, t_s: float, size: PacketSize, *, is_in_order: bool = False) -> DecodeAction:
         """Say what is to be done with the packet of `t_s` (epoch seconds). `is_in_order`: the decoder gives out each
         picture at once."""
         if self._started_s is None:
@@ -162,9 +162,9 @@ class DecodePolicy:
         if not self.is_on or ends_s is None or t_s >= ends_s or not self._is_key_fresh:
             return False
         apart_s = self.period_s
-        if self._looked_s - self._sure_s <= SURE_S:
+        if self._detected_s - self._sure_s <= SURE_S:
             apart_s = max(apart_s, min(DOZE_S, DOZE_SHARE * self._groups_s[-1]))
-        return ends_s - self._looked_s <= apart_s
+        return ends_s - self._detected_s <= apart_s
 
     @property
     def _group_ends_s(self) -> float | None:
@@ -211,7 +211,7 @@ class DecodePolicy:
         """Whether the packet of `t_s` shows how sizes are while nothing moves."""
         if self.is_asleep:
             return not self._hints_s or t_s - self._hints_s[-1] > 1.0
-        return self._looked_s > float("-inf") and t_s - self._busy_s > 1.5
+        return self._detected_s > float("-inf") and t_s - self._busy_s > 1.5
 
     @property
     def _is_audited(self) -> bool:
@@ -229,7 +229,7 @@ class DecodePolicy:
             and len(self._groups_s) >= 2
             and max(self._groups_s) <= LONGEST_GROUP_S
             and t_s - max(self._busy_s, self._woke_s) >= CALM_S
-            and t_s - self._looked_s <= LATE_S
+            and t_s - self._detected_s <= LATE_S
             and t_s >= self._distrusted_until_s
             and max(self._packets_s) - min(self._packets_s) <= RUN_S
             and self._would_tell

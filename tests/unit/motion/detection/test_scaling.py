@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from services.motion.events.watcher import PlaneScaler
+from services.motion.detection.scaling import PlaneScaler
 from services.motion.media.frame import Frame
 from services.motion.media.rendering import plane_view
 

@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from services.motion.metrics import MotionMetrics
 from services.motion.spool.outbox import Outbox
 from services.motion.spool.publisher import Publisher
-from services.motion.spool.receipts import Receipts
+from services.motion.spool.receipts import ReceiptReader
 from shared.contract import CLASSIFIERS, LABELS, RECORDERS, SNIPPETS, LabelsMessage, SnippetMessage
 from shared.streams.consumer import Consumer
 from shared.streams.outcomes import Delivery, Done, Outcome, Output
@@ -50,7 +50,7 @@ async def measure(redis: Redis, folder: Path, *, has_receipts: bool) -> Cost:
     metrics = MotionMetrics(CollectorRegistry())
     outbox = Outbox(folder, 1 << 30, metrics)
     publisher = Publisher(outbox, redis, N_SNIPPETS + 1, "bench", metrics)
-    receipts = Receipts(outbox, redis, "bench", metrics)
+    receipts = ReceiptReader(outbox, redis, "bench", metrics)
     await redis.flushall()
     started, cpu_s, redis_s, size = time.perf_counter(), time.process_time(), *await _of_redis(redis)
     for number in range(N_SNIPPETS):

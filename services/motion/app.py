@@ -33,14 +33,14 @@ from services.motion.live.latest import LiveViews
 from services.motion.live.sender import IceServers, WhepSender
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
-from services.motion.snippets.recovery import Recovery
+from services.motion.snippets.recovery import JournalRecovery
 from services.motion.sources.probe import camera_faults
 from services.motion.sources.video import quiet_ffmpeg
 from services.motion.sources.webrtc.whip import WhipEndpoint
-from services.motion.spool.folder import Secret, find_secret, prepare_folder
+from services.motion.spool.folder import DirectorySecret, find_secret, prepare_folder
 from services.motion.spool.outbox import Outbox
 from services.motion.spool.publisher import Publisher, owner_of
-from services.motion.spool.receipts import Receipts
+from services.motion.spool.receipts import ReceiptReader
 from shared.cameras.store import CameraFileStore
 from shared.errors import ConfigError
 from shared.files import write_durably
@@ -83,7 +83,7 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     metrics = MotionMetrics()
     outbox = Outbox(folder / "outbox", settings.outbox_max_bytes, metrics)
     journals = folder / "journal"
-    recovery = Recovery(journals, outbox, secret.value, metrics)
+    recovery = JournalRecovery(journals, outbox, secret.value, metrics)
     views = LiveViews(settings.live_viewers_max)
     sender = WhepSender(_ice(settings), views.of, settings.peer_network)
     context = CameraContext(settings, outbox, secret.value, journals, views)
@@ -95,7 +95,7 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     redis = _redis(settings)
     owner = owner_of(secret.value)
     publisher = Publisher(outbox, redis, settings.backlog_max, owner, metrics)
-    receipts = Receipts(outbox, redis, owner, metrics)
+    receipts = ReceiptReader(outbox, redis, owner, metrics)
     expect = runtime.health.expect
     ends = asyncio.Event()  # of what goes on until the cameras have stopped
     disk = _watch_disk(outbox, recovery, secret, runtime.stop, expect("disk", STALLED_S))
@@ -130,9 +130,9 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         if not await publisher.flush(min(2.0, settings.drain_s / 2)):
             log.warning("snippets stay on disk for the next start", entries=outbox.n_entries)
         await redis.aclose()
-        _leave_status(folder, supervisor)
+        _write_status(folder, supervisor)
         gc.freeze()  # the interpreter's last collections took 1 to 3 s of the 5 s that a stop may last
-    supervisor.judge()
+    supervisor.raise_if_unusable()
 
 
 def _add_routes(
@@ -187,7 +187,11 @@ async def _until_done(
 
 
 async def _watch_disk(
-    outbox: Outbox, recovery: Recovery, secret: Secret, stop: asyncio.Event, beat: Callable[[], None]
+    outbox: Outbox,
+    recovery: JournalRecovery,
+    secret: DirectorySecret,
+    stop: asyncio.Event,
+    beat: Callable[[], None],
 ) -> None:
     """After a refusal of the disk, see when it takes files again; then write what had to wait."""
     while not stop.is_set():
@@ -202,7 +206,7 @@ async def _watch_disk(
             await asyncio.to_thread(secret.keep)
 
 
-def _leave_status(folder: Path, supervisor: CameraSupervisor) -> None:
+def _write_status(folder: Path, supervisor: CameraSupervisor) -> None:
     try:
         write_durably(folder / "status.json", json.dumps(supervisor.as_json()).encode())
     except OSError as exc:

@@ -17,7 +17,7 @@ from services.motion.cameras.context import CameraContext
 from services.motion.cameras.live_worker import LiveWorker
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
-from services.motion.spool.outbox import Entry, Outbox
+from services.motion.spool.outbox import Outbox, OutboxEntry
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
 from shared.contract import MediaMessage, SnippetMessage
@@ -51,7 +51,7 @@ class CameraRig:
     def snippets(self) -> list[tuple[MediaMessage, SnippetMessage]]:
         """Return what is in the outbox, oldest first."""
         paths = sorted((self.folder / "outbox").glob("*.snippet"))
-        read = [self.outbox.read(Entry(path.name, path.stat().st_size)) for path in paths]
+        read = [self.outbox.read(OutboxEntry(path.name, path.stat().st_size)) for path in paths]
         return [(MediaMessage.decode(media), SnippetMessage.decode(snippet)) for media, snippet in read]
 
     def told(self, level: str) -> list[str]:

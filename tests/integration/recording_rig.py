@@ -16,7 +16,7 @@ from services.motion.cameras.context import CameraContext
 from services.motion.cameras.file_worker import FileWorker
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
-from services.motion.spool.outbox import Entry, Outbox
+from services.motion.spool.outbox import Outbox, OutboxEntry
 from services.motion.spool.recordings import find_recording
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
@@ -62,7 +62,7 @@ def clips_in(folder: Path, starts_s: float) -> list[PlayedClip]:
     """Return what is in the outbox, oldest first."""
     outbox = Outbox(folder / "outbox", 512 * MIB, MotionMetrics(CollectorRegistry()))
     paths = sorted((folder / "outbox").glob("*.snippet"))
-    return [_clip(outbox.read(Entry(path.name, path.stat().st_size)), starts_s) for path in paths]
+    return [_clip(outbox.read(OutboxEntry(path.name, path.stat().st_size)), starts_s) for path in paths]
 
 
 def play(folder: Path, path: Path, **fields: Any) -> Played:  # Any: YAML values

@@ -16,7 +16,7 @@ from services.motion.cameras.file_worker import FileWorker
 from services.motion.cameras.pace import Pace
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
-from services.motion.spool.outbox import Entry, Outbox
+from services.motion.spool.outbox import Outbox, OutboxEntry
 from services.motion.spool.recordings import find_recording
 from services.motion.status import CameraStatus
 from shared.cameras import Camera
@@ -108,7 +108,7 @@ def play(folder: Path, video: Path, idle: str, pace: str = "fast") -> Played:
     assert worker.join(240)
     assert status.state == "ended"
     paths = sorted((folder / "outbox").glob("*.snippet"))
-    messages = [outbox.read(Entry(path.name, path.stat().st_size))[1] for path in paths]
+    messages = [outbox.read(OutboxEntry(path.name, path.stat().st_size))[1] for path in paths]
     headers = [SnippetMessage.decode(message).header for message in messages]
     return Played(status, headers, recording.starts_s)
 

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from services.motion.metrics import MotionMetrics
 from services.motion.spool.outbox import Outbox
 from services.motion.spool.publisher import Publisher, mark_of
-from services.motion.spool.receipts import RESENDS, Receipts
+from services.motion.spool.receipts import RESENDS, ReceiptReader
 from services.recorder import report
 from services.recorder.intake.intake import Intake
 from services.recorder.media.files import MediaFolder
@@ -62,7 +62,7 @@ class Chain:
     redis: Redis
     outbox: Outbox
     publisher: Publisher
-    receipts: Receipts
+    receipts: ReceiptReader
     metrics: MotionMetrics
     database: Database
     intake: Intake
@@ -151,7 +151,7 @@ async def made(tmp_path: Path, redis: Redis) -> AsyncIterator[Chain]:
     said = RecorderMetrics(CollectorRegistry())
     intake = Intake(redis, database, media, said, asyncio.Event(), lambda: None, lambda _: None)
     publisher = Publisher(outbox, redis, 1000, OWNER, metrics)
-    receipts = Receipts(outbox, redis, OWNER, metrics)
+    receipts = ReceiptReader(outbox, redis, OWNER, metrics)
     yield Chain(redis, outbox, publisher, receipts, metrics, database, intake, url)
     await database.close()
 
@@ -244,7 +244,7 @@ async def test_a_restart_of_motion_knows_what_is_not_recorded(chain: Chain, tmp_
     chain.outbox = Outbox(tmp_path / "outbox", 1 << 26, chain.metrics)
     assert chain.outbox.n_kept == len(ALL)
     chain.publisher = Publisher(chain.outbox, chain.redis, 1000, OWNER)
-    chain.receipts = Receipts(chain.outbox, chain.redis, OWNER, chain.metrics)
+    chain.receipts = ReceiptReader(chain.outbox, chain.redis, OWNER, chain.metrics)
     await chain.settle()
     assert await chain.recorded() == WHOLE
     assert chain.outbox.n_kept == 0
@@ -255,7 +255,7 @@ async def test_receipts_that_came_while_motion_was_away_are_read_at_its_start(ch
     await chain.publish()
     await chain.classify()
     await chain.record()
-    receipts = Receipts(chain.outbox, chain.redis, OWNER, chain.metrics)
+    receipts = ReceiptReader(chain.outbox, chain.redis, OWNER, chain.metrics)
     await receipts.read()
     assert chain.outbox.n_kept == 0
 

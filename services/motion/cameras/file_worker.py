@@ -65,7 +65,7 @@ class FileWorker(CameraWorker):
         self._recording = recording
         self._url = camera.url
 
-    def _work(self) -> None:
+    def _run_camera(self) -> None:
         self.status.is_file = True
         if self._recording is not None and self._recording.is_finished:
             self.status.message = "was read to its end before"
@@ -81,7 +81,7 @@ class FileWorker(CameraWorker):
         n_plays = 0
         starts_s = recording.starts_s if recording else steady_s()
         if recording:
-            self._mark(recording.begin)
+            self._write_mark(recording.begin)
         while not self._stop.is_set():
             try:
                 ends_s = self._play(starts_s)
@@ -98,7 +98,7 @@ class FileWorker(CameraWorker):
                 break
             n_plays += 1
             if recording is not None:
-                self._mark(recording.finish)
+                self._write_mark(recording.finish)
                 log.info("file read to its end", camera=self.camera.id, message=self.status.message or None)
             if not repeats:
                 return True
@@ -128,7 +128,7 @@ class FileWorker(CameraWorker):
             return True
         return False
 
-    def _mark(self, write: Callable[[], None]) -> None:
+    def _write_mark(self, write: Callable[[], None]) -> None:
         """Write a mark of the recording; wait while the disk refuses it. After a stop meanwhile the file is read again,
         with the same ids.
         """
@@ -168,14 +168,14 @@ class FileWorker(CameraWorker):
             self.status.last_error = str(exc)
         finally:
             if self._stop.is_set() and self._recording is not None:
-                self._abandon()
+                self._forget_event()
             else:
                 self._finish(play.watcher, play.ends_s)
             video.close()
         if play.n_frames == 0 and not self._stop.is_set():
             raise ConfigError(f"{self._url}: no frame of it can be decoded")
         if not self._stop.is_set():
-            self._judge_end(play.read_s, video.duration_s)
+            self._report_end(play.read_s, video.duration_s)
         return play.ends_s
 
     def _begin_playback(self, starts_s: float) -> Playback:
@@ -232,7 +232,7 @@ class FileWorker(CameraWorker):
             )
             if play.watcher is None:
                 continue
-            self._execute(
+            self._handle(
                 play.watcher.pass_discontinuity(play.last_s, discontinuity.t_s, self.camera), play.watcher
             )
             self._ring.need_from(None)
@@ -276,12 +276,12 @@ class FileWorker(CameraWorker):
         """A recording keeps its own times; one that is looped plays now."""
         return 0.0 if self._recording is not None else self._wall.offset_s()
 
-    def _abandon(self) -> None:
+    def _forget_event(self) -> None:
         """Forget the open event of a finite file: the file is read again from its start."""
         self._ring.need_from(None)
         self.status.open_event = None
 
-    def _judge_end(self, read_s: float, claimed_s: float | None) -> None:
+    def _report_end(self, read_s: float, claimed_s: float | None) -> None:
         if claimed_s is None or read_s >= claimed_s - max(TRUNCATED_S, 0.02 * claimed_s):
             return
         self.status.is_truncated = True

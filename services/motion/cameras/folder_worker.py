@@ -48,13 +48,13 @@ class FolderWorker(FileWorker):
         self._why_bad = ""
         self._is_readable = True
 
-    def _work(self) -> None:
+    def _run_camera(self) -> None:
         self.status.is_file = True
         while not self._stop.is_set():
             n_read = self._read_folder()
             if self._stop.is_set():
                 return
-            self._conclude()
+            self._report_folder()
             if not self._is_followed:
                 return
             if not n_read:
@@ -92,7 +92,7 @@ class FolderWorker(FileWorker):
         if self._stop.is_set() or identity_of(path) is None:
             return is_read  # gone meanwhile: that is no fault of the file
         if is_read and self._recording is not None and self._is_followed and identity_of(path) != before:
-            self._mark(self._recording.begin)  # it has grown: it is read again once it is whole
+            self._write_mark(self._recording.begin)  # it has grown: it is read again once it is whole
         self._files.note(path, "read" if is_read or is_known else "bad")
         if self._next_at is not None:
             self._next_at += timedelta(seconds=_length_s(path))
@@ -109,7 +109,7 @@ class FolderWorker(FileWorker):
         self.status.last_error = self.status.message = message
         self.status.become("failed")
 
-    def _conclude(self) -> None:
+    def _report_folder(self) -> None:
         """Report the state of the folder, now that all that can be read was read."""
         files, url = self._files, self.camera.url
         if not files.n_files:

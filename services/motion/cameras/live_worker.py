@@ -43,14 +43,14 @@ class LiveWorker(CameraWorker):
         self._readers: list[threading.Thread] = []
         self._detected_until_s = float("-inf")  # over all connections: a server may send what it sent before
 
-    def _work(self) -> None:
+    def _run_camera(self) -> None:
         try:
-            self._connect_again_and_again()
+            self._keep_connected()
         finally:
             if self.endpoint is not None:
                 self.endpoint.close()
 
-    def _connect_again_and_again(self) -> None:
+    def _keep_connected(self) -> None:
         backoff_s = RECONNECT_MIN_S
         while not self._stop.is_set():
             while sum(reader.is_alive() for reader in self._readers) >= MOST_LEFT_BEHIND:
@@ -60,7 +60,7 @@ class LiveWorker(CameraWorker):
             why, ran_s = self._session()
             if self._stop.is_set():
                 break
-            self._went(why)
+            self._note_away(why)
             if ran_s > 10:
                 backoff_s = RECONNECT_MIN_S
             self._wait(backoff_s * random.uniform(0.7, 1.3))  # noqa: S311  # jitter, no secret
@@ -94,7 +94,7 @@ class LiveWorker(CameraWorker):
                 last_s = pending.frame.t_s
                 if began_s is None:
                     began_s = time.monotonic()
-                    self._returned(pending.video, last_s)
+                    self._note_back(pending.video, last_s)
                 watcher = self._watcher_of(pending, watcher)
                 self._detect(pending, watcher)
             return "stopped", 0.0
@@ -234,7 +234,7 @@ class LiveWorker(CameraWorker):
             status.fps += 0.05 * (fps - status.fps)
         status.last_frame_s = frame.t_s
 
-    def _went(self, why: str) -> None:
+    def _note_away(self, why: str) -> None:
         self.status.last_error = why
         if self.status.away_since_s is None:
             self.status.away_since_s = time.monotonic()
@@ -243,7 +243,7 @@ class LiveWorker(CameraWorker):
         self.status.fps = 0.0
         self.status.last_frame_s = None
 
-    def _returned(self, video: SourceStream, first_frame_s: float) -> None:
+    def _note_back(self, video: SourceStream, first_frame_s: float) -> None:
         status = self.status
         if status.away_since_s is not None:
             status.metrics.reconnects.labels(self.camera.id).inc()

@@ -105,7 +105,7 @@ class CameraSupervisor:
     def _has_ended(self, worker: CameraWorker) -> bool:
         return worker.is_done and not (worker.is_broken and self._may_restart(worker))
 
-    def judge(self) -> None:
+    def raise_if_unusable(self) -> None:
         """At the end: raise Permanent when no camera could be used."""
         if self.runtime.stop.is_set():
             return

@@ -83,7 +83,7 @@ class CameraWorker:
     def _run(self) -> None:
         self.is_broken = True
         try:
-            self._work()
+            self._run_camera()
             self.is_broken = False
         finally:
             if self.is_broken:
@@ -92,7 +92,7 @@ class CameraWorker:
             self._maker.close(5.0)
             self.on_end()
 
-    def _work(self) -> None:
+    def _run_camera(self) -> None:
         raise NotImplementedError
 
     # -- packets, frames, what the watcher asks for
@@ -115,11 +115,11 @@ class CameraWorker:
             for output in outputs:
                 if isinstance(output, EventOpened):
                     self._policy.note_event(output.event_started_s, frame.t_s)
-        self._execute(outputs, watcher)
-        self._judge_rate(watcher.too_rare_hz)
+        self._handle(outputs, watcher)
+        self._report_rate(watcher.too_rare_hz)
         self.view.show(frame, watcher.motion, watcher.scene)
 
-    def _judge_rate(self, too_rare_hz: float | None) -> None:
+    def _report_rate(self, too_rare_hz: float | None) -> None:
         """Report once that pictures come too rarely to tell motion, and once that they come often enough again."""
         if (too_rare_hz is not None) == self._is_too_rare:
             return
@@ -164,19 +164,19 @@ class CameraWorker:
 
     def _finish(self, watcher: EventWatcher | None, t_s: float) -> None:
         if watcher is not None:
-            self._execute(watcher.finish(t_s, self.camera), watcher)
+            self._handle(watcher.finish(t_s, self.camera), watcher)
         self._ring.need_from(None)
         self.status.open_event = None
 
-    def _execute(self, outputs: list[WatcherOutput], watcher: EventWatcher) -> None:
+    def _handle(self, outputs: list[WatcherOutput], watcher: EventWatcher) -> None:
         for output in outputs:
             if isinstance(output, EventOpened):
-                self._open(output, watcher)
+                self._begin_event(output, watcher)
             else:
-                self._make(output)
+                self._request_snippet(output)
         self.status.open_event = watcher.event_id
 
-    def _open(self, opened: EventOpened, watcher: EventWatcher) -> None:
+    def _begin_event(self, opened: EventOpened, watcher: EventWatcher) -> None:
         self.status.n_events += 1
         self.status.metrics.events.labels(self.status.id).inc()
         log.info("event started", camera=self.camera.id, event_id=opened.event_id)
@@ -193,7 +193,7 @@ class CameraWorker:
             )
         )
 
-    def _make(self, request: SnippetRequest) -> None:
+    def _request_snippet(self, request: SnippetRequest) -> None:
         span = request.span
         packets = tuple(self._ring.between(span.starts_s, span.ends_s))
         journal = self._journal

@@ -75,7 +75,7 @@ CROWD_SIZES = 3.0  # and be this many times larger than four in five patches; sn
 INTERVALS = 8  # so many are remembered, the shortest counts: frames left out on purpose do not
 SHORTEST_PERIOD_S = 0.01  # shorter ones are two frames of one moment
 LONGEST_PERIOD_S = (
-    2.2  # motion can be told from 0.5 frames a second on (tests/unit/motion/cameras/test_rates.py)
+    2.2  # motion can be told from 0.5 frames a second on (tests/unit/motion/events/test_rates.py)
 )
 
 # -- Tracks (bench)

@@ -77,7 +77,9 @@ class CameraRoutes:
         camera = next((camera for camera in version.cameras.cameras if camera.id == camera_id), None)
         if camera is None:
             raise no_camera(camera_id)
-        return JSONResponse(_one(camera, self.status()), headers={"ETag": f'"{version.revision}"'})
+        return JSONResponse(
+            _state_and_settings(camera, self.status()), headers={"ETag": f'"{version.revision}"'}
+        )
 
     async def change(self, request: Request, camera_id: str, values: _JSON) -> Response:
         """Change the camera file and return the camera as it is then; raises ApiFault."""
@@ -111,7 +113,7 @@ def add_camera_routes(app: FastAPI, routes: CameraRoutes) -> None:
     @app.patch("/api/cameras/{camera_id}", openapi_extra=_documented(CHANGEABLE), responses=CHANGE_FAULTS)
     async def patch(camera_id: str, request: Request) -> Response:
         routes.allow(request)
-        return await routes.change(request, camera_id, _known(await read_json(request), CHANGEABLE))
+        return await routes.change(request, camera_id, _checked(await read_json(request), CHANGEABLE))
 
     @app.put(
         "/api/cameras/{camera_id}/labels",
@@ -120,7 +122,7 @@ def add_camera_routes(app: FastAPI, routes: CameraRoutes) -> None:
     )
     async def labels(camera_id: str, request: Request) -> Response:
         routes.allow(request)
-        values = _known(await read_json(request), LABELS_ONLY)
+        values = _checked(await read_json(request), LABELS_ONLY)
         if not isinstance(values.get("labels"), list):
             raise ApiFault(422, "labels", "a list of texts", 'send them such as {"labels": ["a dog"]}')
         return await routes.change(request, camera_id, values)
@@ -173,7 +175,7 @@ def _inlined(value: Any, definitions: _JSON) -> Any:  # Any: JSON
     }
 
 
-def _one(camera: Camera, status: _JSON) -> _JSON:
+def _state_and_settings(camera: Camera, status: _JSON) -> _JSON:
     state = next((state for state in status["cameras"] if state["id"] == camera.id), None)
     settings = camera.model_dump(mode="json", include=set(CHANGEABLE))
     return {
@@ -206,7 +208,7 @@ async def read_json(request: Request) -> _JSON:
     return found
 
 
-def _known(values: _JSON, names: tuple[str, ...]) -> _JSON:
+def _checked(values: _JSON, names: tuple[str, ...]) -> _JSON:
     """Return `values`; refuse what a camera has but HTTP may not change. The file's reader finds what is misspelt."""
     fixed = [name for name in values if name in Camera.model_fields and name not in names]
     if fixed:

@@ -77,7 +77,7 @@ class LiveTrack(MediaStreamTrack):
             latest = await self._slot.next(ASK_S)
             if latest is None or not self._is_sent(latest.frame.t_s):
                 continue
-            frame = await asyncio.to_thread(shown, latest)
+            frame = await asyncio.to_thread(viewer_picture, latest)
             frame.pts, frame.time_base = round(self._sent_s / _CLOCK), _CLOCK
             return frame
         raise MediaStreamError
@@ -96,7 +96,7 @@ class LiveTrack(MediaStreamTrack):
         return True
 
 
-def shown(latest: LiveFrame) -> VideoFrame:
+def viewer_picture(latest: LiveFrame) -> VideoFrame:
     """Return a copy of the picture for an encoder: 4:2:0, even sides, at most PICTURE_PX long.
 
     It is in BT.601, limited range: aiortc's streams do not state their colour, and browsers assume that one for WebRTC.
@@ -185,7 +185,7 @@ class WhepSender:
             viewer = _Viewer(camera, connection, stack.pop_all())
         session = secrets.token_hex(16)
         self._viewers[session] = viewer
-        connection.on("connectionstatechange", lambda: _note(viewer))
+        connection.on("connectionstatechange", lambda: _end_if_disconnected(viewer))
         viewer.watch = asyncio.create_task(self._wait_for_end(session, viewer), name="viewer")
         return self._network.describe(answer), session
 
@@ -232,6 +232,6 @@ async def _answer(connection: RTCPeerConnection, sdp: str, track: LiveTrack) -> 
     return require_candidates(str(connection.localDescription.sdp))
 
 
-def _note(viewer: _Viewer) -> None:
+def _end_if_disconnected(viewer: _Viewer) -> None:
     if viewer.connection.connectionState in ("failed", "closed"):
         viewer.left.set()

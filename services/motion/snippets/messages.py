@@ -83,13 +83,13 @@ def with_pictures_of(
             if abs(t_s - moment.t_s) < (NEAR_S if best is None else abs(best.t_s - moment.t_s)):
                 nearest[index] = frame_of(facts, t_s, image)
     moments = tuple(
-        moment if frame is None else _moved(moment, frame)
+        moment if frame is None else _rescaled(moment, frame)
         for moment, frame in zip(kept, nearest, strict=True)
     )
     return replace(request, facts=facts, moments=moments)
 
 
-def _moved(moment: Moment[Frame], frame: Frame) -> Moment[Frame]:
+def _rescaled(moment: Moment[Frame], frame: Frame) -> Moment[Frame]:
     """Return `moment` with `frame`, which has another size."""
     across = frame.width / moment.frame.width
     down = frame.height / moment.frame.height

@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Recovery:
+class JournalRecovery:
     """The journals that were there before any camera began.
 
     One that cannot be recovered because of the disk or a full outbox is logged and counted once, kept, and tried again.

@@ -43,7 +43,7 @@ def prepare_folder(path: Path) -> Path:
 
 
 @dataclass(slots=True)
-class Secret:
+class DirectorySecret:
     """The secret of a data directory; made once, readable by the owner only."""
 
     path: Path
@@ -57,7 +57,7 @@ class Secret:
             self.is_kept = True
 
 
-def find_secret(folder: Path) -> Secret:
+def find_secret(folder: Path) -> DirectorySecret:
     """Return the secret of this data directory, a new one where there is none."""
     path = folder / "secret"
     try:
@@ -68,10 +68,10 @@ def find_secret(folder: Path) -> Secret:
         if exc.errno not in _PASSING:
             raise ConfigError(f"DATA_DIR={folder}: {path.name} cannot be read: {exc.strerror}") from exc
         log.warning("the secret of the data directory cannot be read now", error=exc)
-        return Secret(path, secrets.token_bytes(32), is_kept=True)  # the one on the disk stays
+        return DirectorySecret(path, secrets.token_bytes(32), is_kept=True)  # the one on the disk stays
     if len(known) >= 32:
-        return Secret(path, known, is_kept=True)
-    secret = Secret(path, secrets.token_bytes(32), is_kept=False)
+        return DirectorySecret(path, known, is_kept=True)
+    secret = DirectorySecret(path, secrets.token_bytes(32), is_kept=False)
     try:
         secret.keep()
     except OSError as exc:

@@ -37,7 +37,7 @@ class BrokenEntry(Permanent):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OutboxEntry:
     """A snippet on disk; the name is its file's."""
 
     name: str
@@ -61,8 +61,8 @@ class Outbox:
         self._max_bytes = max_bytes
         self._metrics = metrics
         self._changed = threading.Condition()
-        self._entries: OrderedDict[str, Entry] = OrderedDict()  # by key, waiting to be sent
-        self._kept: OrderedDict[str, Entry] = OrderedDict()  # by key, sent and not yet recorded
+        self._entries: OrderedDict[str, OutboxEntry] = OrderedDict()  # by key, waiting to be sent
+        self._kept: OrderedDict[str, OutboxEntry] = OrderedDict()  # by key, sent and not yet recorded
         self._n_bytes = self._kept_bytes = 0
         self._refused_bytes = 0  # size of the last entry that the disk refused; 0: none
         self._is_full = False
@@ -81,7 +81,7 @@ class Outbox:
             left.unlink(missing_ok=True)
         for suffix, entries in ((_SUFFIX, self._entries), (_SENT_SUFFIX, self._kept)):
             for path in sorted(self._folder.glob(f"*{suffix}")):
-                entry = Entry(path.name, path.stat().st_size)
+                entry = OutboxEntry(path.name, path.stat().st_size)
                 entries[entry.key] = entry
                 self._next = max(self._next, int(path.name.split(".", 1)[0]) + 1)
         self._n_bytes = sum(entry.n_bytes for entry in self._entries.values())
@@ -127,7 +127,7 @@ class Outbox:
             if key in self._entries or key in self._kept:
                 return False
             self._make_room(len(content))
-            entry = Entry(f"{self._next:016d}.{key}{_SUFFIX}", len(content))
+            entry = OutboxEntry(f"{self._next:016d}.{key}{_SUFFIX}", len(content))
             self._write(entry, content)
             self._next += 1
             self._entries[key] = entry
@@ -139,27 +139,27 @@ class Outbox:
     def _make_room(self, n_bytes: int) -> None:
         is_short = self._n_bytes + self._kept_bytes + n_bytes > self._max_bytes
         while self._kept and self._n_bytes + self._kept_bytes + n_bytes > self._max_bytes:
-            self._uncover_oldest()
+            self._free_oldest()
         self._is_uncovering = is_short and self._is_uncovering
         self._is_full = bool(self._entries) and self._n_bytes + n_bytes > self._max_bytes
         if self._is_full:
             raise OutboxFull
 
-    def _write(self, entry: Entry, content: bytes) -> None:
+    def _write(self, entry: OutboxEntry, content: bytes) -> None:
         """Write an entry; on a full disk, what Redis has already makes room for it."""
         while True:
             try:
                 write_durably(self._folder / entry.name, content)
             except OSError as exc:
                 if exc.errno in _NO_SPACE and self._kept:
-                    self._uncover_oldest()
+                    self._free_oldest()
                     continue
                 self._refused_bytes = max(len(content), 1)
                 raise
             self._refused_bytes = 0
             return
 
-    def _uncover_oldest(self) -> None:
+    def _free_oldest(self) -> None:
         if not self._is_uncovering:
             log.warning(
                 "no room: what Redis has is no longer kept until it is recorded",
@@ -195,16 +195,16 @@ class Outbox:
         with self._changed:
             self._changed.wait(timeout_s)
 
-    def first(self) -> Entry | None:
+    def first(self) -> OutboxEntry | None:
         """Return the entry that has waited longest to be sent."""
         with self._changed:
             return next(iter(self._entries.values()), None)
 
-    def read(self, entry: Entry) -> tuple[Fields, Fields]:
+    def read(self, entry: OutboxEntry) -> tuple[Fields, Fields]:
         """Return the fields of the media and of the snippet message; raise BrokenEntry or OSError."""
         return _unpack((self._folder / entry.name).read_bytes())
 
-    def keep(self, entry: Entry) -> None:
+    def keep(self, entry: OutboxEntry) -> None:
         """Note that Redis has `entry`: it is kept until `free` or `send_again`."""
         with self._changed:
             if self._entries.pop(entry.key, None) is None:
@@ -212,7 +212,7 @@ class Outbox:
             self._n_bytes -= entry.n_bytes
             self._kept[entry.key] = self._renamed(entry, _SENT_SUFFIX)
             self._kept_bytes += entry.n_bytes
-            self._went()
+            self._note_removed()
 
     def send_again(self, key: str) -> None:
         """Let a kept entry wait to be sent once more: Redis lost it."""
@@ -236,19 +236,19 @@ class Outbox:
         with self._changed:
             self._free(key)
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: OutboxEntry) -> None:
         """Remove an entry that waits: it was sent and recorded before."""
         with self._changed:
             self._forget(entry)
             self._unlink(entry)
 
-    def postpone(self, entry: Entry) -> None:
+    def postpone(self, entry: OutboxEntry) -> None:
         """Move an entry that cannot be read now behind the others."""
         with self._changed:
             if entry.key in self._entries:
                 self._entries.move_to_end(entry.key)
 
-    def set_aside(self, entry: Entry) -> None:
+    def set_aside(self, entry: OutboxEntry) -> None:
         """Move a broken entry out of the way, for somebody to examine."""
         with self._changed:
             aside = self._folder / "broken"
@@ -261,7 +261,7 @@ class Outbox:
             except OSError as exc:
                 log.warning("a broken entry cannot be set aside", entry=entry.name, error=exc)
 
-    def _renamed(self, entry: Entry, suffix: str) -> Entry:
+    def _renamed(self, entry: OutboxEntry, suffix: str) -> OutboxEntry:
         """Note in the file's name what the entry waits for.
 
         This need not be durable: where it is lost, the entry is sent once more after a restart, and its mark in Redis
@@ -273,27 +273,27 @@ class Outbox:
         except OSError as exc:
             log.warning("an outbox entry cannot be renamed", entry=entry.name, error=exc)
             return entry
-        return Entry(name, entry.n_bytes)
+        return OutboxEntry(name, entry.n_bytes)
 
     def _free(self, key: str) -> None:
         entry = self._kept.pop(key, None)
         if entry is not None:
             self._kept_bytes -= entry.n_bytes
             self._unlink(entry)
-            self._went()
+            self._note_removed()
 
-    def _forget(self, entry: Entry) -> None:
+    def _forget(self, entry: OutboxEntry) -> None:
         if self._entries.pop(entry.key, None) is not None:
             self._n_bytes -= entry.n_bytes
-        self._went()
+        self._note_removed()
 
-    def _unlink(self, entry: Entry) -> None:
+    def _unlink(self, entry: OutboxEntry) -> None:
         try:
             (self._folder / entry.name).unlink(missing_ok=True)
         except OSError as exc:  # the next start finds it, and its mark in Redis says that it was recorded
             log.warning("an outbox entry cannot be removed", entry=entry.name, error=exc)
 
-    def _went(self) -> None:
+    def _note_removed(self) -> None:
         self._is_full = False
         self._measure()
         self._changed.notify_all()

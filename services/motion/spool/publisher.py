@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from services.motion.metrics import MotionMetrics
-from services.motion.spool.outbox import BrokenEntry, Entry, Outbox
+from services.motion.spool.outbox import BrokenEntry, Outbox, OutboxEntry
 from shared.contract import MEDIA, SNIPPETS
 from shared.errors import redact
 from shared.logs import get_logger
@@ -134,7 +134,7 @@ class Publisher:
             self._outbox.keep(entry)
         return "sent"
 
-    def _cannot_read(self, entry: Entry, exc: OSError) -> None:
+    def _cannot_read(self, entry: OutboxEntry, exc: OSError) -> None:
         """Log it once and send the others first; then it is tried again."""
         if entry.key not in self._unreadable:
             self._unreadable.add(entry.key)

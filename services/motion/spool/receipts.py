@@ -56,7 +56,7 @@ return fates
 """
 
 
-class Receipts:
+class ReceiptReader:
     """Follows receipts.v1 for one outbox."""
 
     def __init__(self, outbox: Outbox, redis: Redis, owner: str, metrics: MotionMetrics) -> None:
@@ -96,7 +96,7 @@ class Receipts:
             entries = answer[0][1] if answer else []
             kept = set(self._outbox.kept_keys())
             found = {key: outcome for key, outcome in map(_read, entries) if key in kept}
-            await self._let_go(found)
+            await self._free(found)
             if entries:
                 self._after = entries[-1][0].decode()
             if len(entries) < PAGE:
@@ -112,7 +112,7 @@ class Receipts:
         for first in range(0, len(keys), PAGE):
             page = keys[first : first + PAGE]
             fates = await self._ask(page)
-            await self._let_go({key: RECORDED for key in page if fates[key] in ("recorded", "settled")})
+            await self._free({key: RECORDED for key in page if fates[key] in ("recorded", "settled")})
             lost = [key for key in page if fates[key] == "lost"]
             await asyncio.to_thread(self._send_again, lost)
             n_lost += len(lost)
@@ -135,7 +135,7 @@ class Receipts:
         kept = set(self._outbox.kept_keys())
         left = [key for key in keys if key in kept]
         again = [key for key in left if self._resends[key] < RESENDS]
-        await self._let_go({key: "unanswered" for key in left if key not in again})
+        await self._free({key: "unanswered" for key in left if key not in again})
         if not again:
             return
         self._resends.update(again)
@@ -148,7 +148,7 @@ class Receipts:
             self._outbox.send_again(key)
             self._metrics.sent_again.inc()
 
-    async def _let_go(self, outcomes: dict[str, str]) -> None:
+    async def _free(self, outcomes: dict[str, str]) -> None:
         """Free entries. Their marks change first, in case a kill follows and a recording is read again."""
         if not outcomes:
             return

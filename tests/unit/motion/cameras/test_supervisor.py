@@ -61,7 +61,7 @@ def test_a_worker_that_outlives_its_join_does_not_take_the_watchdog_of_its_succe
 class Broken(FileWorker):
     """A recording that meets a bug."""
 
-    def _work(self) -> None:
+    def _run_camera(self) -> None:
         raise ZeroDivisionError("a bug")
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from services.motion.detection.values import Motion
 from services.motion.live.latest import PICTURE_PX, LiveFrame, LiveViews, TooManyViewers
-from services.motion.live.sender import SHORTEST_S, LiveTrack, shown
+from services.motion.live.sender import SHORTEST_S, LiveTrack, viewer_picture
 from services.motion.media.frame import Frame
 
 STILL = Motion(0.0, is_active=False)
@@ -78,7 +78,7 @@ async def test_a_jpeg_is_made_once_for_all_and_is_no_larger_than_people_are_show
 @pytest.mark.parametrize(("size", "wanted"), [((320, 240), (320, 240)), ((1922, 1082), (960, 540))])
 def test_an_encoder_is_given_a_frame_of_its_own(size: tuple[int, int], wanted: tuple[int, int]) -> None:
     latest = LiveFrame(1, frame(1, *size), STILL, None)
-    copy = shown(latest)
+    copy = viewer_picture(latest)
     assert copy is not latest.frame.image
     assert (copy.width, copy.height, copy.format.name) == (*wanted, "yuv420p")
     assert int(copy.to_ndarray()[10, 10]) == pytest.approx(
@@ -120,7 +120,7 @@ import threading
 import av
 import numpy as np
 from services.motion.detection.values import Blob, Motion
-from services.motion.live.sender import shown
+from services.motion.live.sender import viewer_picture
 from services.motion.media.jpeg import FramePictures
 from services.motion.media.frame import Frame
 from services.motion.live.latest import LiveFrame
@@ -133,7 +133,7 @@ for pixels in ("yuv420p", "yuv422p"):
         gate = threading.Barrier(4)
         def view():
             gate.wait()
-            shown(latest)
+            viewer_picture(latest)
         def keep():
             gate.wait()
             FramePictures(latest.frame).whole(960)

@@ -15,7 +15,7 @@ from services.motion.detection.scaling import luma_plane
 from services.motion.detection.values import Blob, DetectorSettings, Motion
 from services.motion.detection.zones import mask_of, only_in
 from services.motion.live.latest import LiveFrame
-from services.motion.live.sender import shown
+from services.motion.live.sender import viewer_picture
 from services.motion.media.clips import Clip, make_clip
 from services.motion.media.frame import Frame
 from services.motion.media.jpeg import FramePictures
@@ -169,7 +169,7 @@ def test_a_crop_shows_its_place_in_square_pixels(known: dict[str, ReadResult], c
 @each_case
 def test_a_live_picture_shows_the_picture(known: dict[str, ReadResult], case: Case) -> None:
     frame = known[case.name][2]
-    made = shown(LiveFrame(1, frame, Motion(0.0, is_active=False), None))
+    made = viewer_picture(LiveFrame(1, frame, Motion(0.0, is_active=False), None))
     size = min(1.0, 960 / max(case.shown))
     wanted = (int(round(case.shown[0] * size) & ~1), int(round(case.shown[1] * size) & ~1))
     made.colorspace, made.color_range = 6, 1  # what a browser takes WebRTC's pictures for

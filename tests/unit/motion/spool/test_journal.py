@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from services.motion.media.picture_format import Colour
 from services.motion.metrics import MotionMetrics
-from services.motion.snippets.recovery import Recovery
+from services.motion.snippets.recovery import JournalRecovery
 from services.motion.spool.journal import Journal, JournalHeader, find_journals, read_journal
 from services.motion.spool.outbox import Outbox, OutboxFull
 from shared.cameras import Camera
@@ -51,7 +51,7 @@ def write_journal(
 
 def recovered(folder: Path, tmp_path: Path) -> list[tuple[MediaMessage, SnippetMessage]]:
     outbox = Outbox(tmp_path / "outbox", 10**8)
-    recovery = Recovery(folder, outbox, b"s" * 32, MotionMetrics(CollectorRegistry()))
+    recovery = JournalRecovery(folder, outbox, b"s" * 32, MotionMetrics(CollectorRegistry()))
     recovery.find()
     assert recovery.recover()
     found = []
@@ -196,7 +196,7 @@ def test_a_journal_that_the_disk_hinders_is_kept_and_taken_up_later(
     metrics = MotionMetrics(CollectorRegistry())
     outbox = Refusing(tmp_path / "outbox", 10**8)
     outbox.error = error
-    recovery = Recovery(journals, outbox, b"s" * 32, metrics)
+    recovery = JournalRecovery(journals, outbox, b"s" * 32, metrics)
     assert recovery.find() == 1
     assert not recovery.recover()
     assert not recovery.recover()
@@ -217,7 +217,7 @@ def test_a_journal_that_meets_a_bug_is_set_aside_and_the_others_are_taken_up(
     metrics = MotionMetrics(CollectorRegistry())
     outbox = Refusing(tmp_path / "outbox", 10**8)
     outbox.error = ZeroDivisionError("a bug")
-    recovery = Recovery(journals, outbox, b"s" * 32, metrics)
+    recovery = JournalRecovery(journals, outbox, b"s" * 32, metrics)
     recovery.find()
     assert recovery.recover()
     assert [path.suffix for path in journals.iterdir()] == [".broken"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from services.motion.metrics import MotionMetrics
-from services.motion.spool.outbox import BrokenEntry, Entry, Outbox, OutboxFull
+from services.motion.spool.outbox import BrokenEntry, Outbox, OutboxEntry, OutboxFull
 from shared.clock import uuid7
 from shared.contract import LabelSet, MediaHeader, MediaMessage, PictureInfo, SnippetHeader, SnippetMessage
 
@@ -127,14 +127,14 @@ def test_a_waiting_thread_is_woken_when_an_entry_goes(tmp_path: Path) -> None:
     outbox.put(*messages(0))
     assert not outbox.wait_until_fewer(1, 0.01)
     entry = outbox.first()
-    assert isinstance(entry, Entry)
+    assert isinstance(entry, OutboxEntry)
     remover = threading.Thread(target=outbox.remove, args=(entry,))
     remover.start()
     assert outbox.wait_until_fewer(1, 10)
     remover.join()
 
 
-def kept(outbox: Outbox) -> Entry:
+def kept(outbox: Outbox) -> OutboxEntry:
     """Let the oldest entry be sent."""
     entry = outbox.first()
     assert entry is not None

@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 
 from shared.errors import redact
 from shared.logs import get_logger
+from shared.waits import pause
 
 log = get_logger(__name__)
 
@@ -108,8 +109,7 @@ async def announce(
             except (RedisError, OSError) as exc:
                 log.debug("presence could not be told", error=exc)
                 due_s, marked = now_s + RETRY_S, found  # whoever looks finds it then
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOOK_S)
+        await pause(LOOK_S, stop)
     if field:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(1):
@@ -127,8 +127,7 @@ async def follow_changes(redis: Redis, stop: asyncio.Event, wake: Callable[[], N
                         wake()
         except (RedisError, OSError) as exc:
             log.debug("changes of presence cannot be followed", error=exc)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), RETRY_S)
+            await pause(RETRY_S, stop)
 
 
 async def list_processes(redis: Redis) -> list[ProcessPresence]:

@@ -26,6 +26,7 @@ from shared.clock import CautiousClock, now_utc
 from shared.errors import Transient, redact
 from shared.logs import get_logger
 from shared.presence import ProcessPresence, follow_changes, list_processes
+from shared.waits import pause
 
 log = get_logger(__name__)
 
@@ -83,18 +84,10 @@ class GapWatch:
                 except Transient as exc:
                     log.debug("gaps wait for the database", error=exc)
                 beat()
-                await self._pause(stop)
+                await pause(LOOK_S, stop, self._wake)
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-
-    async def _pause(self, stop: asyncio.Event) -> None:
-        waits = [asyncio.ensure_future(event.wait()) for event in (stop, self._wake)]
-        try:
-            await asyncio.wait(waits, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
 
     async def look(self) -> None:
         """Look once. Raises Transient of the database; what could not be written is written with the next look."""

@@ -29,6 +29,7 @@ from shared.clock import CautiousClock, now_utc
 from shared.contract import CameraId, LabelText
 from shared.errors import Transient
 from shared.logs import get_logger
+from shared.waits import pause
 
 log = get_logger(__name__)
 
@@ -218,10 +219,7 @@ class Retention:
             except OSError as exc:
                 log.warning("retention cannot use the media folder", error=exc)
             beat()
-            try:
-                await asyncio.wait_for(stop.wait(), PASS_EVERY_S)
-            except TimeoutError:
-                continue
+            await pause(PASS_EVERY_S, stop)
 
     async def make_pass(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         """Finish what a killed pass left, then remove what is too old, then what is too much."""

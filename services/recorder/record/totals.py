@@ -22,6 +22,7 @@ from services.recorder.record.engines import insert_or_keep
 from services.recorder.record.schema import day_totals, events, snippets
 from shared.errors import Transient
 from shared.logs import get_logger
+from shared.waits import pause
 
 log = get_logger(__name__)
 
@@ -194,10 +195,7 @@ class TotalsCheck:
             except Transient as exc:
                 log.debug("the check of the totals waits for the database", error=exc)
             beat()
-            try:
-                await asyncio.wait_for(stop.wait(), CHECK_EVERY_S)
-            except TimeoutError:
-                continue
+            await pause(CHECK_EVERY_S, stop)
 
     async def check_next(self) -> date | None:
         """Check the next day; return it, or None at the end of the record."""

@@ -1,7 +1,7 @@
-"""Gives events their weather after they were recorded. Nothing here can delay or lose an event.
+"""Adds the weather to events after they were recorded. Nothing here can delay or lose an event.
 
-The rows themselves are the list of what is to do: an event that has a place and no weather. So a restart goes on
-where it was, and an outage of the provider is made up for later, up to `max_age_h` back.
+The work list is the record itself: events that have a place and no weather. So a restart goes on where it was, and an
+outage of the provider is made up for later, up to `max_age_h` back.
 """
 
 from __future__ import annotations
@@ -33,24 +33,23 @@ from services.recorder.weather.words import words_of
 from shared.clock import epoch_ms, now_utc
 from shared.errors import Permanent, Transient
 from shared.logs import get_logger
+from shared.waits import pause
 
 log = get_logger(__name__)
 
 ROUND_S = 30.0  # looked for at least this often; at once after an event was recorded
 RECENT = timedelta(hours=1)  # younger events get the current conditions, older ones their hour's
-NEAR = timedelta(
-    minutes=30
-)  # a report this near in time is as good as a new one: hourly values are that coarse
+NEAR = timedelta(minutes=30)  # a report this near in time is as good as a new one: values are hourly
 PAGE = 200  # events read at once
 PAGES = 25  # read in one round at most
 REQUESTS = 20  # to the provider in one round at most
-BACKOFF_S, BACKOFF_MAX_S = 5.0, 900.0  # after a failure, per question; doubles
-REFUSED_S = 6 * 3600.0  # a question that was refused, or that has no data, is asked again after this long
-MEMORY = 1000  # places and questions remembered
+BACKOFF_S, BACKOFF_MAX_S = 5.0, 900.0  # after a failure, per request; doubles
+REFUSED_S = 6 * 3600.0  # a request that was refused, or that has no data, is asked again after this long
+MEMORY = 1000  # places and requests remembered
 
 
 @dataclass(frozen=True, slots=True)
-class WeatherQuery:
+class WeatherRequest:
     """What is asked of the provider: a place now (`hour` 0), or at an hour since 1970."""
 
     place: Place
@@ -84,7 +83,7 @@ class WeatherCompletion:
     changed: Callable[[], None]
     clock: Callable[[], datetime] = now_utc
     _kick: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    _waits: OrderedDict[WeatherQuery, _Wait] = field(default_factory=OrderedDict, init=False)
+    _waits: OrderedDict[WeatherRequest, _Wait] = field(default_factory=OrderedDict, init=False)
     _newest: OrderedDict[Place, tuple[int, datetime, datetime]] = field(
         default_factory=OrderedDict, init=False
     )
@@ -109,13 +108,7 @@ class WeatherCompletion:
         now = time.monotonic()
         due_s = min((wait.until - now for wait in self._waits.values() if wait.until > now), default=ROUND_S)
         due_s = max(due_s, self._limited_until - now)
-        kicked, stopped = asyncio.ensure_future(self._kick.wait()), asyncio.ensure_future(stop.wait())
-        try:
-            timeout = min(max(due_s, 0.5), ROUND_S)
-            await asyncio.wait({kicked, stopped}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            kicked.cancel()
-            stopped.cancel()
+        await pause(min(max(due_s, 0.5), ROUND_S), self._kick, stop)
         self._kick.clear()
 
     async def complete(self, stop: asyncio.Event, beat: Callable[[], None] = lambda: None) -> int:
@@ -124,13 +117,13 @@ class WeatherCompletion:
         before: tuple[datetime, str] | None = None
         for _ in range(PAGES):
             page = await self._lacking(before)
-            for question, group in self._grouped(page).items():
+            for request, group in self._grouped(page).items():
                 if stop.is_set() or requests >= REQUESTS:
                     return completed
-                report_id = await self._known(question, group)
-                if report_id is None and self._is_due(question):
+                report_id = await self._known(request, group)
+                if report_id is None and self._is_due(request):
                     requests += 1
-                    report_id = await self._ask(question, group)
+                    report_id = await self._ask(request, group)
                 if report_id is not None:
                     completed += await self._attach(report_id, [event.id for event in group])
                 beat()
@@ -164,32 +157,32 @@ class WeatherCompletion:
             for row in found
         ]
 
-    def _grouped(self, page: Sequence[EventWithoutWeather]) -> dict[WeatherQuery, list[EventWithoutWeather]]:
-        now, groups = self.clock(), dict[WeatherQuery, list[EventWithoutWeather]]()
+    def _grouped(self, page: Sequence[EventWithoutWeather]) -> dict[WeatherRequest, list[EventWithoutWeather]]:
+        now, groups = self.clock(), dict[WeatherRequest, list[EventWithoutWeather]]()
         for event in page:
             is_recent = now - event.started_at < RECENT
             hour = 0 if is_recent else (epoch_ms(event.started_at) + 1_800_000) // 3_600_000
-            groups.setdefault(WeatherQuery(event.place, hour), []).append(event)
+            groups.setdefault(WeatherRequest(event.place, hour), []).append(event)
         return groups
 
     # -- answers
 
-    async def _known(self, question: WeatherQuery, group: Sequence[EventWithoutWeather]) -> int | None:
+    async def _known(self, request: WeatherRequest, group: Sequence[EventWithoutWeather]) -> int | None:
         """Return a report that fits all of the group: the place's newest while it is fresh, or one near in time."""
         now = self.clock()
-        newest = self._newest.get(question.place)
+        newest = self._newest.get(request.place)
         fresh = timedelta(seconds=self.cache_s)
-        if question.hour == 0 and newest and abs(now - newest[1]) < fresh:  # ahead: the clock was set back
+        if request.hour == 0 and newest and abs(now - newest[1]) < fresh:  # ahead: the clock was set back
             return newest[0]
         table = weather_reports
         first, last = min(e.started_at for e in group), max(e.started_at for e in group)
         query = select(table.c.id, table.c.observed_at, table.c.fetched_at).where(
             table.c.provider == self.provider.name,
-            table.c.latitude == question.place.latitude,
-            table.c.longitude == question.place.longitude,
+            table.c.latitude == request.place.latitude,
+            table.c.longitude == request.place.longitude,
             table.c.observed_at.between(last - NEAR, first + NEAR),
         )
-        if question.hour == 0:
+        if request.hour == 0:
             query = query.where(table.c.fetched_at.between(now - fresh, now + fresh))
         async with self.database.reading() as connection:
             found = (
@@ -197,20 +190,20 @@ class WeatherCompletion:
             ).one_or_none()
         if found is None:
             return None
-        if question.hour == 0:
-            self._remember(question.place, found.id, found.fetched_at, found.observed_at)
+        if request.hour == 0:
+            self._remember(request.place, found.id, found.fetched_at, found.observed_at)
         return int(found.id)
 
-    def _is_due(self, question: WeatherQuery) -> bool:
-        wait, now = self._waits.get(question), time.monotonic()
+    def _is_due(self, request: WeatherRequest) -> bool:
+        wait, now = self._waits.get(request), time.monotonic()
         return now >= self._limited_until and (wait is None or now >= wait.until)
 
-    async def _ask(self, question: WeatherQuery, group: Sequence[EventWithoutWeather]) -> int | None:
+    async def _ask(self, request: WeatherRequest, group: Sequence[EventWithoutWeather]) -> int | None:
         try:
-            if question.hour == 0:
-                report: Report | None = await self.provider.current(question.place)
+            if request.hour == 0:
+                report: Report | None = await self.provider.current(request.place)
             else:
-                report = await self.provider.at(question.place, group[0].started_at)
+                report = await self.provider.at(request.place, group[0].started_at)
         except WeatherLimited as exc:
             self._limited_until = time.monotonic() + exc.retry_s
             self._went(exc)
@@ -218,33 +211,33 @@ class WeatherCompletion:
         except WeatherAway as exc:
             self._limited_until = time.monotonic() + BACKOFF_S  # the next place would only wait as long
             self._went(exc)
-            self._postpone(question)
+            self._postpone(request)
             return None
         except WeatherRefused as exc:
-            log.warning("the weather provider refused a question", error=exc, hour=question.hour)
-            self._postpone(question, REFUSED_S)
+            log.warning("the weather provider refused a request", error=exc, hour=request.hour)
+            self._postpone(request, REFUSED_S)
             return None
         self._returned()
         if report is None:
-            self._postpone(question, REFUSED_S)
+            self._postpone(request, REFUSED_S)
             return None
-        self._waits.pop(question, None)
-        return await self._keep(question, report)
+        self._waits.pop(request, None)
+        return await self._keep(request, report)
 
-    async def _keep(self, question: WeatherQuery, report: Report) -> int:
+    async def _keep(self, request: WeatherRequest, report: Report) -> int:
         fetched_at = self.clock()
         values = {
             **asdict(report),
             "provider": self.provider.name,
-            "latitude": question.place.latitude,
-            "longitude": question.place.longitude,
+            "latitude": request.place.latitude,
+            "longitude": request.place.longitude,
             "fetched_at": fetched_at,
             "words": words_of(report.wmo_code),
         }
         async with self.database.writing() as connection:
             report_id = await _kept_report(connection, values)
-        if question.hour == 0:
-            self._remember(question.place, report_id, fetched_at, report.observed_at)
+        if request.hour == 0:
+            self._remember(request.place, report_id, fetched_at, report.observed_at)
         return report_id
 
     def _remember(self, place: Place, report_id: int, fetched_at: datetime, observed_at: datetime) -> None:
@@ -274,11 +267,11 @@ class WeatherCompletion:
 
     # -- failures
 
-    def _postpone(self, question: WeatherQuery, for_s: float | None = None) -> None:
-        wait = self._waits.pop(question, _Wait())
+    def _postpone(self, request: WeatherRequest, for_s: float | None = None) -> None:
+        wait = self._waits.pop(request, _Wait())
         wait.until = time.monotonic() + (for_s or wait.backoff_s)
         wait.backoff_s = min(wait.backoff_s * 2, BACKOFF_MAX_S)
-        self._waits[question] = wait
+        self._waits[request] = wait
         while len(self._waits) > MEMORY:
             self._waits.popitem(last=False)
 

@@ -30,7 +30,7 @@ class ConfigError(ClipwatchError):
 
 
 class Stopped(ClipwatchError):
-    """The process was told to stop while it still waited for something: nothing is wrong."""
+    """A stop came while the process still waited for something: nothing is wrong."""
 
 
 class Transient(ClipwatchError):

@@ -21,7 +21,7 @@ _Type = Any
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
-    """One field's fault; `value` is what was found, None when showing it would not help or would tell a secret."""
+    """One field's fault; `value` is what was found, None when showing it would not help or would show a secret."""
 
     path: tuple[str, ...]
     value: str | None

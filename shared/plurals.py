@@ -1,4 +1,4 @@
-"""PURE: numbers with their nouns, as a person says them."""
+"""Numbers with their nouns, as a person says them. Pure."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Who is there: each service says so in one hash of Redis every few seconds, and what it looks after.
+"""Which services are there, and their cameras: each service writes itself into one hash of Redis every few seconds.
 
     presence.v1   field '<service> <name>' -> '<milliseconds since 1970, Redis's clock> <Presence as JSON>'
     presence.v1   (channel) the field, published when what `mark` returns has changed: `follow_changes` wakes on it
 
-What people look at and what others are told of follow it; the record of events does not. A published change that is
-lost costs its promptness only: the hash holds the whole state. What is away stays in the hash as long as FORGET_S, so
-that a page can say who fell silent, and since when.
+Pages and notifications follow it; the record of events does not. A published change that is lost costs promptness only:
+the hash holds the whole state. A service that is away stays in the hash for FORGET_S, so that a page can say who fell
+silent, and since when.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ log = get_logger(__name__)
 
 KEY = "presence.v1"
 EVERY_S = 5.0
-LOOK_S = 0.2  # how often a process looks whether something changed that is to be told at once
+LOOK_S = 0.2  # how often a process looks for changes that are published at once
 RETRY_S = 1.0
-SILENT_S = 20.0  # after this long without a word a service is taken for gone
+SILENT_S = 20.0  # a service that wrote nothing for this long counts as gone
 FORGET_S = 3600.0
 CAMERAS_MAX = 500
 Service = Literal["motion", "classifier"]
@@ -75,11 +75,11 @@ class Presence(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ProcessPresence:
-    """A process, and the seconds since it last said something."""
+    """A process, and the seconds since it last wrote its presence."""
 
     presence: Presence
     age_s: float  # by Redis's wall clock, which may be set
-    said_ms: int = 0  # another one: another word
+    said_ms: int = 0  # when it was written; another number: written anew
 
     @property
     def is_silent(self) -> bool:
@@ -92,9 +92,10 @@ async def announce(
     stop: asyncio.Event,
     mark: Callable[[], object] = lambda: None,
 ) -> None:
-    """Say who is there until `stop`, then leave. Redis being away delays nobody and is told elsewhere.
+    """Write this process's presence until `stop`, then remove it.
 
-    Said every EVERY_S, and within LOOK_S when `mark` returns something else than before.
+    Written every EVERY_S, and within LOOK_S when `mark` returns something else than before. A Redis that is away delays
+    nobody, and is logged elsewhere.
     """
     script = redis.register_script(_SAY)
     field, marked, due_s = "", None, 0.0
@@ -117,7 +118,7 @@ async def announce(
 
 
 async def follow_changes(redis: Redis, stop: asyncio.Event, wake: Callable[[], None]) -> None:
-    """Call `wake` at each published change, until `stop`; whoever waits looks now and then all the same."""
+    """Call `wake` at each published change, until `stop`. Changes may be lost: look now and then all the same."""
     while not stop.is_set():
         try:
             async with redis.pubsub(ignore_subscribe_messages=True) as channel:

@@ -1,4 +1,4 @@
-"""Makes clients of the Redis that REDIS_URL names; its faults are told without a piece of the password."""
+"""Makes clients of the Redis that REDIS_URL names; its faults show no piece of the password."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def run(
 
 
 def contain(what: str, work: Callable[[], object], **facts: object) -> bool:
-    """Run `work` and tell whether it went well; what it raises is a bug: it is logged, and ends no thread."""
+    """Run `work`; return whether it went well. What it raises is a bug: it is logged, and ends no thread."""
     try:
         work()
     except Exception as exc:
@@ -157,7 +157,7 @@ def _run(
             return EXIT_STOPPED
         try:
             return asyncio.run(_serve(service, settings, main))
-        except ConfigError as exc:  # the first that was met; what else is wrong is told with it
+        except ConfigError as exc:  # the first that was met; what else is wrong is shown with it
             return _refused(service, [*exc.faults, *asyncio.run(_checked(settings, check))])
     except KeyboardInterrupt:  # before the handlers were there, or in a check
         return EXIT_STOPPED

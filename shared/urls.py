@@ -1,4 +1,4 @@
-"""PURE: URLs that may carry a login: filling in `${NAME}`, finding what would be read wrongly, showing the rest.
+"""URLs that may carry a login: fills in `${NAME}`, finds what would be misread, shows them without passwords. Pure.
 
 Nothing here quotes a piece of a URL that cannot be read: such a piece may be half of a password.
 """

@@ -173,7 +173,7 @@ async def _introduce_targets(
 
 
 def _database_name(settings: RecorderSettings) -> str:
-    """Return what tells one database from another, without its password."""
+    """Return a name for the database, without its password: the index belongs to it."""
     url = parse_url(settings.database_address)
     return f"{url.get_backend_name()}://{url.host or ''}:{url.port or ''}/{url.database or ''}"
 

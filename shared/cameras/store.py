@@ -27,11 +27,11 @@ _IN_PLACE = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class BrokenFile(ConfigError):
-    """The file as it lies there has faults: nobody can tell what a change of it would mean."""
+    """The file has faults already: what a change would mean is not known."""
 
 
 class CameraFileChanged(ClipwatchError):
-    """The file is another one than the editor has seen."""
+    """The file is not at the revision that the change was made for."""
 
 
 class NotWritable(ClipwatchError):
@@ -109,9 +109,7 @@ class CameraFileStore:
     def _locked(self) -> Iterator[None]:
         """One at a time in this process, and by flock(2) on the folder among processes (`clipwatch labels`)."""
         with self._lock, contextlib.ExitStack() as stack:
-            with contextlib.suppress(
-                OSError
-            ):  # a folder on a file system without locks: the revision still tells
+            with contextlib.suppress(OSError):  # a file system without locks: the revision still protects
                 folder = os.open(self.path.resolve().parent, os.O_RDONLY)
                 stack.callback(os.close, folder)
                 fcntl.flock(folder, fcntl.LOCK_EX)

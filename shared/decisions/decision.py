@@ -1,4 +1,4 @@
-"""From the moments of a snippet to a decision. PURE: values in, values out; no clock, no model, no message.
+"""From the moments of a snippet to a decision. Pure: no clock, no model, no message.
 
     average   mean of a label's score over the moments within window_s / 2 before and after
     run       contiguous moments whose average stays >= leave and beats the background by `margin`

@@ -1,4 +1,4 @@
-"""An embedded label set, and how it travels: the one thing that a decision needs of a model. Knows no model, no I/O."""
+"""An embedded label set, and its message: all that a decision needs of a model. Knows no model and no I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from shared.errors import ContractError
 
 @dataclass(frozen=True, slots=True)
 class LabelTexts:
-    """An embedded label set. Rows of `embeddings` (float32[T+B+O,D]): targets, backgrounds, others.
+    """The embeddings of a label set's texts, and which compete.
+
+    Rows of `embeddings` (float32[T+B+O,D]): targets, backgrounds, others.
 
     rivals[t,u]:  seeing target u speaks against target t        bool[T,T]
     against[t,o]: other o competes with target t                 bool[T,O]
@@ -31,7 +33,7 @@ class LabelTexts:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedLabelSet:
-    """What a model made of a label set. `temperature` multiplies cosines before the softmax."""
+    """A label set as one model embeds it. `temperature` multiplies cosines before the softmax."""
 
     name: str
     temperature: float

@@ -16,7 +16,7 @@ from shared.decisions.probabilities import Floats, Groups, Shares, combine, shar
 
 
 class ModelProperties(Protocol):
-    """What a decision has to know of the model. `temperature` multiplies cosines before the softmax."""
+    """What a decision needs to know of the model."""
 
     @property
     def name(self) -> str:
@@ -46,7 +46,7 @@ class EmbeddedSnippet:
 def label(
     looked: EmbeddedSnippet, texts: LabelTexts, facts: ModelProperties, labelled_at: datetime
 ) -> LabelsMessage:
-    """Return what the classifier says of one snippet."""
+    """Return the labels message of one snippet."""
     header = looked.message.header
     times, moments = moments_of(looked, texts, facts.temperature)
     series = MomentScores(times, moments.scores, moments.background)

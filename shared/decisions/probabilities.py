@@ -1,4 +1,4 @@
-"""From cosines to probabilities and scores, per picture and per moment. PURE: numpy in, numpy out.
+"""From cosines to probabilities and scores, per picture and per moment. Pure: numpy in, numpy out.
 
 Two numbers for a label t and a picture, from logits z = temperature * cosine (why: docs/design/decisions.md):
 
@@ -28,7 +28,7 @@ RIVAL_POWER = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Which logits mean what: T targets, B backgrounds, O others, in this order; see prompts.LabelTexts."""
+    """Which logits mean what: T targets, B backgrounds, O others, in this order; see label_texts.LabelTexts."""
 
     n_targets: int
     n_background: int

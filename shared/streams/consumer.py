@@ -178,7 +178,7 @@ class Consumer:
         await self._take_all(stop, 0, self._settings.consumer)
 
     async def _take_over(self, stop: asyncio.Event) -> None:
-        """Take what nobody has moved for `min_idle_s`: asked to be tried again, or of a dead replica."""
+        """Take what nobody has touched for `min_idle_s`: to be tried again, or of a dead replica."""
         await self._take_all(stop, int(self._settings.min_idle_s * 1000))
         if not stop.is_set() and not self._slowdown.is_active:
             await self._take_forgotten(stop)

@@ -28,7 +28,7 @@ BEGAN, ENDED = "began", "ended"
 
 @dataclass(frozen=True, slots=True)
 class GapFilter:
-    """Which gaps are asked for; `camera` also finds those that are of no single camera."""
+    """Which gaps to find; `camera` also finds those of no single camera."""
 
     camera: str | None = None
     kind: str | None = None

@@ -1,6 +1,6 @@
-"""PURE: which cameras are configured, and what is wrong now, from what services say of themselves.
+"""Finds the configured cameras and what is wrong now, from what services say of themselves. Pure.
 
-A subject has a fault, or none (None), or is left out: then nothing is known of it, and no gap of it begins or ends.
+A subject has a fault, has none (None), or is left out: then nothing is known of it, and no gap of it begins or ends.
 """
 
 from __future__ import annotations
@@ -22,17 +22,15 @@ _SERVICES: dict[str, tuple[Kind, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class PipelineSnapshot:
-    """What is known at one moment; None: it could not be looked at."""
+    """What is known at one moment; None: it could not be read."""
 
-    up_s: float  # since this recorder looks
+    up_s: float  # since this recorder began to look
     heard: Sequence[ProcessPresence] | None = None
-    were_there: frozenset[str] = frozenset()  # services that were there since this recorder looks
+    were_there: frozenset[str] = frozenset()  # services that have been there since then
     cameras: Mapping[str, ConfiguredCamera] = field(default_factory=dict)
     disk: Disk | None = None
     recorder_fault: str | None = None
-    targets: Mapping[str, str | None] = field(
-        default_factory=dict
-    )  # name: fault or None; those that are known
+    targets: Mapping[str, str | None] = field(default_factory=dict)  # name: fault, or None; known ones only
 
 
 def owner_of(presence: Presence) -> str:
@@ -48,10 +46,10 @@ def there(heard: Iterable[ProcessPresence], service: str) -> list[Presence]:
 def configured(
     known: Mapping[str, ConfiguredCamera], heard: Sequence[ProcessPresence]
 ) -> tuple[dict[str, ConfiguredCamera], list[ConfiguredCamera], list[str]]:
-    """Return the configured cameras, those of them that are new or other than in `known`, and ids that are no more.
+    """Return the configured cameras, those of them that are new or changed since `known`, and the ids of removed ones.
 
-    A camera is no more when the motion service that had it names all its cameras and not this one. A service that is
-    gone takes none with it.
+    A camera is removed when the motion service that had it names all its cameras and not this one. A service that is
+    gone removes none.
     """
     listed: dict[str, ConfiguredCamera] = {}
     complete: set[str] = set()
@@ -84,7 +82,7 @@ def faults(seen: PipelineSnapshot, open_keys: Collection[GapKey]) -> dict[GapKey
         )
     for name, fault in seen.targets.items():
         found[GapKey("target.away", name)] = GapFault(fault) if fault else None
-    for key in open_keys:  # what is no longer configured is nowhere missed
+    for key in open_keys:  # nobody misses a camera that is no longer configured
         if key.kind == "camera.away" and seen.heard is not None and key.subject not in seen.cameras:
             found[key] = None
     return found
@@ -108,7 +106,7 @@ def _add_service(
 def _add_cameras(
     found: dict[GapKey, GapFault | None], seen: PipelineSnapshot, heard: Sequence[ProcessPresence]
 ) -> None:
-    said = cameras_said(heard)
+    said = camera_reports(heard)
     is_watched = bool(there(heard, "motion"))  # else one gap says it for all cameras
     silent = {owner_of(one.presence): one.age_s for one in heard if one.is_silent}
     for camera in seen.cameras.values():
@@ -122,8 +120,8 @@ def _add_cameras(
             found[key] = GapFault("the motion service that watches it is gone", silent.get(camera.owner, 0.0))
 
 
-def cameras_said(heard: Iterable[ProcessPresence]) -> dict[str, CameraReport]:
-    """Return what is said of each camera; of two that say something, who sees it running."""
+def camera_reports(heard: Iterable[ProcessPresence]) -> dict[str, CameraReport]:
+    """Return the report of each camera; of two reports, the one that sees it running."""
     said: dict[str, CameraReport] = {}
     for presence in there(heard, "motion"):
         for camera in presence.cameras:
@@ -137,10 +135,9 @@ def cameras_now(
 ) -> dict[str, LiveCamera]:
     """Return each configured camera as others are shown it.
 
-    A camera is available while it was seen running and no gap is open that hides it: what counts as away is said in one
-    place, the gaps.
+    A camera is available when it was last seen running and no open gap hides it: only the gaps say what counts as away.
     """
-    said = cameras_said(seen.heard or ())
+    said = camera_reports(seen.heard or ())
     is_blind = GapKey("motion.gone", "motion") in open_keys
     if seen.heard is None:  # Redis: nobody says anything
         is_blind |= GapKey("recorder.unready", "recorder") in open_keys

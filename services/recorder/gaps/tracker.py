@@ -1,7 +1,7 @@
-"""PURE: when a fault becomes a gap, and when the gap is over. Knows no clock.
+"""When a fault becomes a gap, and when the gap is over. Pure: knows no clock.
 
-A fault counts after it has lasted for `after_s`, and is over after `back_s` without it: what flickers is one gap.
-Lengths are measured on a clock that never steps; the wall clock only dates them.
+A fault becomes a gap when it has lasted for `after_s`; the gap is over after `back_s` without the fault, so a fault
+that flickers is one gap. Lengths are measured on a clock that never steps; the wall clock only dates them.
 """
 
 from __future__ import annotations

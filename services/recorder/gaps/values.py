@@ -1,4 +1,4 @@
-"""PURE: what a gap is, a configured camera, and what is seen of them now. Knows no database and no channel."""
+"""Gaps, configured cameras, and how cameras are now. Pure values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GapKey:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A time in which something was not watched, recorded or told; `ended_at` None: it lasts."""
+    """A time in which something was not watched, recorded or notified; `ended_at` None: it lasts."""
 
     id: str
     key: GapKey
@@ -52,7 +52,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class GapFault:
-    """What is wrong with a subject now; `age_s`: for how long it already was when it was first looked at."""
+    """What is wrong with a subject now; `age_s`: for how long it had been so when it was first seen."""
 
     reason: str
     age_s: float = 0.0
@@ -75,4 +75,4 @@ class LiveCamera:
     name: str
     is_available: bool
     is_moving: bool | None
-    is_heard: bool = True  # since this recorder looks
+    is_heard: bool = True  # a motion service has reported it since this recorder started

@@ -1,6 +1,6 @@
-"""Looks at services, cameras, disk and targets; writes gaps down and says that something changed. Knows no channel.
+"""Looks at services, cameras, disk and targets, and records gaps. Knows no channel.
 
-Motion publishes changes of its cameras, so that a look follows within milliseconds; every LOOK_S there is one anyway.
+It looks every LOOK_S, and within milliseconds when motion publishes a change of its cameras.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class LiveState:
 
 @dataclass(slots=True)
 class GapWatch:
-    """Keeps `live` and the rows of gaps as things are."""
+    """Keeps `live` and the rows of gaps up to date."""
 
     redis: Redis
     database: Database
@@ -56,7 +56,7 @@ class GapWatch:
     metrics: RecorderMetrics
     live: LiveState
     tracker: GapTracker
-    targets: tuple[str, ...]  # who is told
+    targets: tuple[str, ...]  # who gets notices
     target_faults: Callable[[], Mapping[str, str | None]]
     disk: Callable[[], Disk | None]
     changed: Callable[[], None]  # called when `live` or a gap changed
@@ -135,7 +135,7 @@ class GapWatch:
                 is_missing = not all(there(heard, service) for service in ("motion", "classifier"))
                 if is_missing and await _is_full(self.redis):
                     return None  # those who are there cannot say so
-        except (RedisError, OSError, TimeoutError):  # told by readiness
+        except (RedisError, OSError, TimeoutError):  # readiness says so
             return None
         self._were_there |= {one.presence.service for one in heard}
         return heard

@@ -1,6 +1,6 @@
-"""How the whole pipeline is, for the page: who is there, what waits, what is lost, what is full. PURE but for `look`.
+"""How the whole pipeline is: services, queues, lost clips, memory and disk. Pure, but for `look`.
 
-A problem says what is wrong and what it means, in a sentence; `bad` costs events or clips now, `warn` may.
+A problem says in a sentence what is wrong and what it means; `bad` costs events or clips now, `warn` may.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ class Pipeline:
     heard: tuple[ProcessPresence, ...] = ()
     queues: tuple[Queue, ...] = ()
     dropped_clips: dict[str, int] = field(default_factory=dict)
-    target_faults: dict[str, str] = field(
-        default_factory=dict
-    )  # of those who are to be told: why they are not
+    target_faults: dict[str, str] = field(default_factory=dict)  # why targets get no notices
     waiting_clips: int = 0  # in the queue, until the disk takes them
     memory_ratio: float = 0.0  # of what Redis may use; 0: it has no limit
     backlog: Backlog | None = None  # None: nothing is looked at yet
@@ -70,10 +68,10 @@ class Pipeline:
         self.is_known = True
 
     def hear(self, heard: Sequence[ProcessPresence], now_s: float) -> tuple[ProcessPresence, ...]:
-        """Take what was heard at `now_s`, of a clock that never steps, and return it.
+        """Take what was heard at `now_s`, on a clock that never steps; return it with its age by that clock.
 
-        Redis dates each word by its wall clock, which may be set: a word is as old as it is known here, and Redis's
-        age counts only when a process is heard for the first time.
+        Redis dates presence by its wall clock, which may be set. Its age counts only when a process is heard for the
+        first time.
         """
         first_heard: dict[str, tuple[int, float]] = {}
         aged = []

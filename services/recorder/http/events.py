@@ -52,7 +52,7 @@ class EventQuery:
 
     @property
     def filter(self) -> EventFilter:
-        """Return what the database is asked for; raises ApiFault when `before` is no cursor."""
+        """Return the filter for the database; raises ApiFault when `before` is no cursor."""
         before = parse_cursor(self.before)
         return EventFilter(
             self.camera, self.label, self.since, self.until, self.is_open, self.accepted_only, before

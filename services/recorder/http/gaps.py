@@ -1,4 +1,4 @@
-"""HTTP for gaps: times in which something was not watched, recorded or told. Knows no channel."""
+"""Gaps: times in which something was not watched, recorded or notified."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class GapQuery:
 
     @property
     def filter(self) -> rows.GapFilter:
-        """Return what the database is asked for; raises ApiFault when `before` is no cursor."""
+        """Return the filter for the database; raises ApiFault when `before` is no cursor."""
         before = parse_cursor(self.before)
         return rows.GapFilter(self.camera, self.kind, self.since, self.until, self.is_open, before)
 

@@ -1,4 +1,4 @@
-"""HTTP for labels in hindsight: lines of JSON, progress first, the outcome last. Asks hindsight.py."""
+"""Labels in hindsight: an answer of JSON lines, progress first, the outcome last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP for the search. Knows no queue and no index: asks search.py."""
+"""Search by words: the events whose pictures fit best."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def search_routes(api: ApiState) -> APIRouter:
 
 
 def texts_fault(exc: NoClassifier | TextsRefused) -> ApiFault:
-    """Return what a caller is told when the classifier gave no embeddings."""
+    """Return the answer for a classifier that gave no embeddings."""
     if isinstance(exc, NoClassifier):
         return ApiFault(
             503,

@@ -1,8 +1,8 @@
-"""From a labels message to a committed row: fetch the clip, keep it, record, and only then let Redis forget.
+"""From a labels message to a committed row: fetches the clip, stores it, records, and only then deletes from Redis.
 
-A database that is away is waited for here, with the message in hand. Nothing that is not the message's own fault is
-charged to it: not the database, not the disk, not Redis, not a stop, and no kill while one of them is waited for.
-A clip that the disk does not take waits in the queue (waiting.py); its event is recorded meanwhile.
+While the database is away, the message in hand waits for it. A message is charged for its own fault only: not for the
+database, the disk, Redis or a stop, nor for a kill while it waits for one of them. A clip that the disk does not take
+waits in the queue (waiting.py); its event is recorded meanwhile.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def _nothing(_: Delivery) -> None:
 
 @dataclass(slots=True)
 class Intake:
-    """The handler of labels.v1. `recorded` is told the id of every event that changed."""
+    """The handler of labels.v1. `recorded` is called with the id of every event that changed."""
 
     redis: Redis
     database: Database
@@ -67,7 +67,7 @@ class Intake:
         self.waiting = WaitingClips(self.redis, self.metrics)
 
     async def handle(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
-        """Record each message for itself: one broken message is no other's fault."""
+        """Record each message by itself: a broken one harms no other."""
         outcomes: list[Outcome] = []
         for delivery in deliveries:
             if self.stop.is_set():
@@ -228,7 +228,7 @@ class Intake:
             "recorded without its clip", event_id=snippet.event_id, snippet=snippet.snippet, reason=lost
         )
 
-    # -- the database, told once each way
+    # -- the database's absence: logged once each way
 
     def _went(self, exc: DatabaseAway) -> None:
         if self._away_since is None:

@@ -1,7 +1,7 @@
-"""Clips in the queue that nobody will fetch: those of dead letters. Removed by age, so that a letter can be put back.
+"""Removes clips from the queue that nobody will fetch: those of dead letters, a day later.
 
 A clip waits in media.v1 for its snippet's answer. When snippet or answer went to the dead letters, the clip stays for
-KEPT_S: a letter that is put back within that time is recorded with it, later without.
+KEPT_S: a letter that is put back within that time is recorded with its clip, later without.
 """
 
 from __future__ import annotations

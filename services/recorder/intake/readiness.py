@@ -1,6 +1,6 @@
-"""Whether records can be written: Redis, the database and the media folder, looked at every few seconds.
+"""Whether records can be written: checks Redis, the database and the media folder every few seconds.
 
-A database that answers may still be locked, read-only or full, so a recording is tried, and undone.
+A database that answers may still be locked, read-only or full, so a recording is tried and rolled back.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Undone(Exception):
 
 @dataclass(slots=True)
 class Readiness:
-    """Looks, and says so to `health` and `pipeline`."""
+    """Checks, and reports to `health` and `pipeline`."""
 
     health: Health
     redis: Redis
@@ -70,9 +70,9 @@ class Readiness:
         self.health.is_ready = False
 
     async def look(self) -> None:
-        """Look once; told once each way."""
+        """Look once; a change is logged once each way."""
         fault = await self.fault()
-        with contextlib.suppress(RedisError, OSError, TimeoutError):  # told by `fault`
+        with contextlib.suppress(RedisError, OSError, TimeoutError):  # `fault` says so
             async with asyncio.timeout(REDIS_S):
                 await self.pipeline.look(self.redis)
         if fault and not self._was_faulty:
@@ -130,7 +130,7 @@ class Readiness:
 
 
 async def try_recording(database: Database) -> None:
-    """Take the locks that a recording takes and write a row, then undo it; raises as `Database.writing` does."""
+    """Take the locks of a recording and write a row, then roll back; raises as `Database.writing` does."""
     with contextlib.suppress(_Undone):
         async with database.writing() as connection:
             for table in _WRITTEN:

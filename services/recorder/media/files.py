@@ -1,9 +1,9 @@
-"""The files: clips and thumbnails below one folder, whole or not at all. Knows no database and no queue.
+"""The media files: clips and thumbnails below one folder, whole or not at all. Knows no database and no queue.
 
     MEDIA_DIR/.incoming/<key>.mp4.<random>      until its row is written, locked by its writer
     MEDIA_DIR/<yyyy>/<mm>/<dd>/<key>.mp4|.jpg   complete and on the disk; the day is that of the clip's start, UTC
 
-A key is 128 random bits, so that a name is a capability: who knows it may see the clip.
+A key is 128 random bits: whoever knows the name may see the clip.
 """
 
 from __future__ import annotations

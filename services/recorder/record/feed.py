@@ -48,7 +48,7 @@ class Feed:
         self._followers_max = followers_max
         self._followers: set[asyncio.Queue[Event | None]] = set()
         self._kick = asyncio.Event()
-        self._told: dict[str, datetime] = {}  # event -> change that was told; bounded by OVERLAP and PAGES
+        self._sent: dict[str, datetime] = {}  # event -> change that was sent; bounded by OVERLAP and PAGES
         self._clock = clock
         self._since = clock()
         self._has_begun = False  # since somebody follows
@@ -64,7 +64,7 @@ class Feed:
             self._metrics.streams_dropped.labels("full").inc()
             raise FeedFull
         if not self._followers:
-            self._since, self._told, self._has_begun = self._clock(), {}, False
+            self._since, self._sent, self._has_begun = self._clock(), {}, False
         queue: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE + 1)  # one place is for the None
         self._followers.add(queue)
         self._metrics.streams.set(len(self._followers))
@@ -87,7 +87,7 @@ class Feed:
             self._kick.clear()
             if self._followers:
                 try:
-                    await self._tell()
+                    await self._send_changes()
                 except Transient as exc:
                     log.debug("changes cannot be read now", error=exc)
             beat()
@@ -98,8 +98,8 @@ class Feed:
             if not queue.full():
                 queue.put_nowait(None)
 
-    async def _tell(self) -> None:
-        # after a clock that was set back, what changes now is dated before what was told
+    async def _send_changes(self) -> None:
+        # after a clock that was set back, changes are dated before those that were sent
         now = self._clock()
         self._since = min(self._since, now)
         at, key = self._since - OVERLAP, ""
@@ -113,20 +113,20 @@ class Feed:
             if len(found) < BATCH:
                 break
             if at > now + OVERLAP and not n_news:
-                # dated ahead, and told: of those only the ones that changed last may be news
+                # dated ahead, and sent: of those only the ones that changed last may be news
                 async with self._database.reading() as connection:
                     self._hand_out(await changed_events(connection, now, "", BATCH, newest_first=True), now)
                 break
         self._has_begun = True
-        self._told = {event: told for event, told in self._told.items() if told >= self._since - OVERLAP}
+        self._sent = {event: at for event, at in self._sent.items() if at >= self._since - OVERLAP}
 
     def _hand_out(self, found: Sequence[Event], now: datetime) -> int:
-        """Tell what was not told; what was dated ahead before anybody followed is no news."""
+        """Send what was not sent yet; what was dated ahead before anybody followed is no news."""
         n_news = 0
         for event in found:
-            if self._told.get(event.id) == event.updated_at:
+            if self._sent.get(event.id) == event.updated_at:
                 continue
-            self._told[event.id] = event.updated_at
+            self._sent[event.id] = event.updated_at
             n_news += 1
             if self._has_begun or event.updated_at <= now + OVERLAP:
                 for queue in tuple(self._followers):

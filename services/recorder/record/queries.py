@@ -1,4 +1,4 @@
-"""Every question that the page, the API and the command line ask of the record. Reads only."""
+"""Every query of the page, the API and the command line. Reads only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How long events are kept: by age, by size, by free disk space. Oldest first, whole events, rows and files together.
+"""Removes old events, by age, size or free disk space: whole events, the oldest first, rows and files together.
 
-The rows of an event go, and the names of its files are noted, in one transaction; then the files are unlinked, then the
-names forgotten. Killed anywhere, the next pass goes on from the names. Protected and open events stay.
+One transaction deletes the rows of an event and notes the names of its files; then the files are unlinked, then the
+names are deleted. After a kill the next pass goes on from the names. Protected and open events stay.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ async def set_protected(
 
 @dataclass(slots=True)
 class Retention:
-    """Removes what the limits do not allow, again and again."""
+    """Removes what the limits do not allow, pass after pass."""
 
     database: Database
     media: MediaFolder
@@ -246,7 +246,7 @@ class Retention:
                 break
 
     async def _believed_now(self) -> datetime:
-        """Return the time that ages count to; a clock that is ahead of it is told once each way."""
+        """Return the time that ages count to; a clock that is ahead of it is logged once each way."""
         if self._aging is None:
             self._aging = CautiousClock(self.hold_s, LEAP_S, self.clock, self.seconds)
             async with self.database.reading() as connection:

@@ -1,4 +1,4 @@
-"""PURE: from a labels message to the rows of its snippet, and from an event's snippets to its row and detections.
+"""From a labels message to the rows of its snippet, and from an event's snippets to its row and detections. Pure.
 
 Everything about an event follows from the set of its snippets, so neither the order in which messages come nor how
 often they come can change the result. Knows no database, no clock.

@@ -1,7 +1,7 @@
 """Sums over the record, by day and camera, kept up to date in the transactions that change its rows.
 
-A writer that has locked its events reads what they add before and after its change, and adds the difference, last in
-its transaction. So repetitions add nothing, and what is undone was never added. `day_totals` is locked after events,
+A writer locks its events, reads what they add before and after its change, and adds the difference, last in its
+transaction. So a repetition adds nothing, and what is rolled back was never added. `day_totals` is locked after events,
 always in the order of its key. Sums that went wrong all the same (rows changed by hand, an older recorder that still
 ran) are found and corrected day by day: whoever holds a row of `day_totals` sees exactly the changes that it counts.
 """
@@ -133,7 +133,7 @@ async def clip_bytes(connection: AsyncConnection) -> int:
 
 
 async def differing(connection: AsyncConnection, day: date) -> list[Key]:
-    """Return the rows of a day that do not say what is recorded, as far as a look without locks can tell."""
+    """Return the rows of a day whose sums seem wrong: without locks, a writer may be between them."""
     counted, kept = await shares(connection, _on(day)), await _kept(connection, day)
     return sorted(key for key in {*counted, *kept} if counted.get(key, NOTHING) != kept.get(key, NOTHING))
 
@@ -181,7 +181,7 @@ def _midnight(day: date) -> datetime:
 
 @dataclass(slots=True)
 class TotalsCheck:
-    """Compares the totals with the rows, a day at a time, newest first, again and again."""
+    """Compares the totals with the rows, a day at a time, the newest first, then from the start."""
 
     database: Database
     metrics: RecorderMetrics

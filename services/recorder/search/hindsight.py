@@ -1,8 +1,8 @@
-"""Labels in hindsight: what the record would say had other words been asked, and writing that into it.
+"""Labels in hindsight: what the record would say with other labels, and writing that into it.
 
-The decision is the classifier's own (shared/decisions/labeller.py) on the embeddings that were kept; only the words
-are embedded anew, by the classifier. Kept embeddings are float16, so a probability may differ in its third digit from
-what was recorded at the time. Knows no HTTP.
+The decision is the classifier's own (shared/decisions/labeller.py) on the embeddings in the record; only the labels
+are embedded anew, by the classifier. Recorded embeddings are float16, so a probability may differ in its third digit
+from what was recorded at the time. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from shared.decisions.label_texts import EmbeddedLabelSet
 from shared.decisions.labeller import EmbeddedSnippet, label
 
 SHOWN_MAX = 200  # events listed in an answer, newest first; counts are of all
-LABEL_SETS_MAX = 32  # different label sets when labels are added to what was asked before
+LABEL_SETS_MAX = 32  # different label sets when labels are added to those of then
 BUSY_ATTEMPTS = 8
 
 
@@ -110,7 +110,7 @@ class Hindsight:
 
 
 def _label_set(row: Row[Any], request: HindsightRequest) -> LabelSet:
-    """Return what a snippet would be asked: the new words, beside or in place of those of then."""
+    """Return the label set for a snippet: the new labels, beside or in place of those of then."""
     then = LabelSet.model_validate_json(row.label_set)
     labels = (*then.labels, *request.labels) if request.adds else request.labels
     if request.background is None:

@@ -1,4 +1,4 @@
-"""Labels in hindsight: what is asked, and what comes out. Pure values."""
+"""Labels in hindsight: the request and its outcome. Pure values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class HindsightRequest:
-    """Which events, and the labels that they are asked for. None: as they were asked then."""
+    """Which events, and which labels to look for. None: as it was then."""
 
     labels: tuple[str, ...]
     background: tuple[str, ...] | None

@@ -1,4 +1,4 @@
-"""Asks the classifier what a model makes of words (texts.v1): the recorder has none of its own.
+"""Has the classifier embed words (texts.v1): the recorder has no model of its own.
 
 NoClassifier  (Transient)  nobody answered within the deadline, or Redis is away: say so, ask again later
 TextsRefused  (Permanent)  the classifier does not take these words; the message says why

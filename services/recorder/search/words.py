@@ -1,4 +1,4 @@
-"""Words against all pictures of the record: the best events first, each with its best moment. Knows no HTTP."""
+"""Searches all pictures of the record by words: the best events first, each with its best moment. Knows no HTTP."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ MEMORY = 1000  # places and requests remembered
 
 @dataclass(frozen=True, slots=True)
 class WeatherRequest:
-    """What is asked of the provider: a place now (`hour` 0), or at an hour since 1970."""
+    """One request to the provider: a place now (`hour` 0), or at an hour since 1970."""
 
     place: Place
     hour: int = 0
@@ -73,7 +73,7 @@ class _Wait:
 
 @dataclass(slots=True)
 class WeatherCompletion:
-    """The background task; `changed` is called after events were given their weather."""
+    """The background task; `changed` is called after events got their weather."""
 
     database: Database
     provider: WeatherProvider
@@ -112,11 +112,11 @@ class WeatherCompletion:
         self._kick.clear()
 
     async def complete(self, stop: asyncio.Event, beat: Callable[[], None] = lambda: None) -> int:
-        """Go once over the events that lack weather, newest first; return how many were given theirs."""
+        """Go once over the events without weather, newest first; return how many got theirs."""
         completed, requests = 0, 0
         before: tuple[datetime, str] | None = None
         for _ in range(PAGES):
-            page = await self._lacking(before)
+            page = await self._without_weather(before)
             for request, group in self._grouped(page).items():
                 if stop.is_set() or requests >= REQUESTS:
                     return completed
@@ -134,7 +134,7 @@ class WeatherCompletion:
 
     # -- what is to do
 
-    async def _lacking(self, before: tuple[datetime, str] | None) -> list[EventWithoutWeather]:
+    async def _without_weather(self, before: tuple[datetime, str] | None) -> list[EventWithoutWeather]:
         now = self.clock()
         query = (
             select(events.c.id, events.c.started_at, events.c.latitude, events.c.longitude)
@@ -157,7 +157,9 @@ class WeatherCompletion:
             for row in found
         ]
 
-    def _grouped(self, page: Sequence[EventWithoutWeather]) -> dict[WeatherRequest, list[EventWithoutWeather]]:
+    def _grouped(
+        self, page: Sequence[EventWithoutWeather]
+    ) -> dict[WeatherRequest, list[EventWithoutWeather]]:
         now, groups = self.clock(), dict[WeatherRequest, list[EventWithoutWeather]]()
         for event in page:
             is_recent = now - event.started_at < RECENT
@@ -214,7 +216,7 @@ class WeatherCompletion:
             self._postpone(request)
             return None
         except WeatherRefused as exc:
-            log.warning("the weather provider refused a request", error=exc, hour=request.hour)
+            log.warning("the weather provider refused a question", error=exc, hour=request.hour)
             self._postpone(request, REFUSED_S)
             return None
         self._returned()
@@ -248,12 +250,12 @@ class WeatherCompletion:
     async def _attach(self, report_id: int, ids: Sequence[str]) -> int:
         now = self.clock()
         async with self.database.writing() as connection:
-            lacking = (
+            missing = (
                 select(events.c.id, events.c.updated_at)
                 .where(events.c.id.in_(ids), events.c.weather_id.is_(None))
                 .with_for_update()
             )
-            found = (await connection.execute(lacking)).all()
+            found = (await connection.execute(missing)).all()
             for row in found:
                 await connection.execute(
                     update(events)

@@ -1,4 +1,4 @@
-"""What the adapters of weather providers share: one bounded request, and what its failures mean. Knows no provider."""
+"""One bounded request to a weather provider, and what its failures mean. Knows no provider."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The port to a weather provider: what is asked, what comes back, what can go wrong.
+"""The port to a weather provider: requests, reports, and what can go wrong.
 
 WeatherAway       (Transient)  no usable answer now: ask again later
-WeatherLimited    (WeatherAway) asked too often: leave the provider alone for `retry_s`
-WeatherRefused    (Permanent)  this question will not be answered, however often it is asked
+WeatherLimited    (WeatherAway) too many requests: leave the provider alone for `retry_s`
+WeatherRefused    (Permanent)  this request will never be answered
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Report:
 
 
 def nearest_hour(moment: datetime) -> datetime:
-    """Return the full hour, UTC, that is nearest: archives are hourly, and questions for one hour get one answer."""
+    """Return the full hour, UTC, that is nearest: archives are hourly, and an hour has one answer."""
     return (moment.astimezone(UTC) + timedelta(minutes=30)).replace(minute=0, second=0, microsecond=0)
 
 

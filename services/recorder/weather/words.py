@@ -1,4 +1,4 @@
-"""PURE: weather codes (WMO table 4677, what the providers say of it) in words and as a sign."""
+"""Weather codes (WMO table 4677, as the providers use it) in words and as an emoji. Pure."""
 
 from __future__ import annotations
 

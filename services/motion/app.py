@@ -34,8 +34,8 @@ from services.motion.live.sender import IceServers, WhepSender
 from services.motion.metrics import MotionMetrics
 from services.motion.settings import MotionServiceSettings
 from services.motion.snippets.recovery import JournalRecovery
+from services.motion.sources.ffmpeg import quiet_ffmpeg
 from services.motion.sources.probe import camera_faults
-from services.motion.sources.video import quiet_ffmpeg
 from services.motion.sources.webrtc.whip import WhipEndpoint
 from services.motion.spool.folder import DirectorySecret, find_secret, prepare_folder
 from services.motion.spool.outbox import Outbox

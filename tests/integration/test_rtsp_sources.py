@@ -17,7 +17,7 @@ import pytest
 
 from services.motion.media.frame import Frame
 from services.motion.sources.rtsp import open_camera
-from services.motion.sources.video import SourceAway
+from services.motion.sources.stream import SourceAway
 from shared.clock import steady_s
 from shared.contract import MediaMessage, SnippetMessage
 from shared.urls import fill_in

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from services.motion.sources.video import SourceAway, SourceStream
+from services.motion.sources.stream import SourceAway, SourceStream
 from services.motion.sources.webrtc.whep import open_whep
 from tests.integration.camera_rig import live_camera, n_frames_of
 from tests.integration.test_motion_service import Motion, Rig, received

@@ -18,10 +18,11 @@ from services.motion.detection import calibration
 from services.motion.detection.calibration import Proposal, Survey, propose
 from services.motion.detection.scaling import luma_plane
 from services.motion.media.frame import Frame
+from services.motion.sources.ffmpeg import quiet_ffmpeg
 from services.motion.sources.file import open_file
 from services.motion.sources.live_source import ConnectionOptions, WhipIngest, open_live
 from services.motion.sources.probe import probe_source, videos_in
-from services.motion.sources.video import SourceAway, SourceStream, quiet_ffmpeg
+from services.motion.sources.stream import SourceAway, SourceStream
 from shared.cameras import Camera, kind_of, parse_cameras
 from shared.cameras.editor import UnknownCamera
 from shared.cameras.store import CameraFileStore, NotWritable

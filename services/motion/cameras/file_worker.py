@@ -14,10 +14,11 @@ from services.motion.cameras.pace import Pace
 from services.motion.cameras.worker import CameraWorker, random_event_id
 from services.motion.events.watcher import EventWatcher
 from services.motion.media.frame import Frame
+from services.motion.sources.ffmpeg import FfmpegStream
 from services.motion.sources.file import open_file
 from services.motion.sources.probe import probe
+from services.motion.sources.stream import ReadResult, SourceAway
 from services.motion.sources.timing import DISCONTINUITY_S, MAX_DISCONTINUITY_S, Discontinuity
-from services.motion.sources.video import FfmpegStream, ReadResult, SourceAway
 from services.motion.spool.folder import is_short_of_means
 from services.motion.spool.recordings import Recording
 from services.motion.status import CameraStatus

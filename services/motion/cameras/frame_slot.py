@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from services.motion.media.frame import Frame
-from services.motion.sources.video import ReadResult, SourceStream
+from services.motion.sources.stream import ReadResult, SourceStream
 
 
 @dataclass(frozen=True, slots=True)

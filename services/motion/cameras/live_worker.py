@@ -17,7 +17,7 @@ from services.motion.cameras.worker import CameraWorker, random_event_id
 from services.motion.events.watcher import EventWatcher
 from services.motion.media.frame import Frame
 from services.motion.sources.live_source import ConnectionOptions, WhipIngest, open_live
-from services.motion.sources.video import SourceAway, SourceStream, measured
+from services.motion.sources.stream import SourceAway, SourceStream, measured
 from services.motion.sources.webrtc.whip import WhipEndpoint
 from services.motion.status import CameraStatus
 from shared.cameras import Camera, kind_of, whip_token

@@ -9,7 +9,7 @@ from services.motion.detection.baseline import start_from
 from services.motion.detection.scaling import PlaneScaler
 from services.motion.detection.values import DetectorState, Gray
 from services.motion.sources.file import open_file
-from services.motion.sources.video import SourceAway
+from services.motion.sources.stream import SourceAway
 
 ENOUGH_FRAMES = 20
 MOST_KEY_FRAMES = 40  # of a file whose every frame is a key frame all frames are as cheap

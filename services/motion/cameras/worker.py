@@ -16,7 +16,8 @@ from services.motion.media.packets import Packet, StreamFacts
 from services.motion.media.ring import PacketRing
 from services.motion.snippets.maker import SnippetJob, SnippetMaker
 from services.motion.sources.decode_policy import LONGEST_GROUP_S, DecodePolicy
-from services.motion.sources.video import FfmpegStream, ReadResult, SourceStream
+from services.motion.sources.ffmpeg import FfmpegStream
+from services.motion.sources.stream import ReadResult, SourceStream
 from services.motion.spool.journal import Journal, JournalHeader
 from services.motion.status import CameraStatus
 from shared.cameras import LEAST_LOOKS_HZ, Camera

@@ -13,8 +13,8 @@ from av.video.frame import VideoFrame
 from services.motion.media import h264
 from services.motion.media.frame import FormatReader, Frame
 from services.motion.media.packets import CLOCK, Packet, StreamFacts
+from services.motion.sources.stream import ReadResult, SourceAway, measured
 from services.motion.sources.timing import Arrival, LiveTimes, TimedPacket, with_times
-from services.motion.sources.video import ReadResult, SourceAway, measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ from collections.abc import Callable
 import av
 
 from services.motion.media.packets import StreamFacts
+from services.motion.sources.ffmpeg import FfmpegStream, ReadOptions, error_text, open_container
+from services.motion.sources.stream import SourceAway
 from services.motion.sources.timing import LiveTimes
-from services.motion.sources.video import FfmpegStream, SourceAway, open_container, say
 from shared.clock import steady_s
 
 FORMAT = "v4l2"
 # raw pictures of 640x480 are 18 MB a second: the ring holds 5 s of them
-_WISHES: tuple[dict[str, str], ...] = (
+_INPUT_OPTIONS: tuple[dict[str, str], ...] = (
     {"input_format": "mjpeg"},
     {},
 )
@@ -31,16 +32,17 @@ def open_device(
     if not any(format_name in names.split(",") for names in av.formats_available):
         raise SourceAway(f"{path}: devices can be read on Linux only (this is {sys.platform})")
     fault: Exception | None = None
-    for actions in _WISHES:
+    for actions in _INPUT_OPTIONS:
         try:
             container = open_container(path, (open_s, read_s), dict(actions), format_name)
         except (av.FFmpegError, OSError, ValueError) as exc:
             fault = fault or exc
             continue
         if container.streams.video:
-            return FfmpegStream(container, _times, steady_s, on_drop, is_live=True, silence_s=read_s)
+            options = ReadOptions(steady_s, is_live=True, silence_s=read_s)
+            return FfmpegStream(container, _times, on_drop, options)
         container.close()
-    raise SourceAway(f"{path}: {say(fault) if fault else 'is no camera'}") from fault
+    raise SourceAway(f"{path}: {error_text(fault) if fault else 'is no camera'}") from fault
 
 
 def _times(facts: StreamFacts) -> LiveTimes:

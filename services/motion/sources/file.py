@@ -7,8 +7,8 @@ from collections.abc import Callable
 import av
 
 from services.motion.media.packets import StreamFacts
+from services.motion.sources.ffmpeg import FfmpegStream, ReadOptions, error_text, open_recording
 from services.motion.sources.timing import MAX_DISCONTINUITY_S, Discontinuity, FileTimes
-from services.motion.sources.video import FfmpegStream, open_recording, say
 from shared.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def open_file(
     *,
     is_hurried: bool = False,
     max_discontinuity_s: float = MAX_DISCONTINUITY_S,
-    on_discontinuity: Callable[[Discontinuity], None] = lambda _hole: None,
+    on_discontinuity: Callable[[Discontinuity], None] = lambda _discontinuity: None,
 ) -> FfmpegStream:
     """Open `path`; its first frame is taken to be of `starts_s`, epoch seconds. `is_hurried`: decode with all cores.
     `max_discontinuity_s`, `on_discontinuity`: see FileTimes.
@@ -29,17 +29,18 @@ def open_file(
     try:
         container = open_recording(path)
     except (av.FFmpegError, OSError) as exc:
-        raise ConfigError(f"{path}: cannot be opened as a video: {say(exc)}") from exc
+        raise ConfigError(f"{path}: cannot be opened as a video: {error_text(exc)}") from exc
     if not container.streams.video:
         container.close()
         raise ConfigError(f"{path}: has no video stream")
 
-    def tell(discontinuity: Discontinuity) -> None:
+    def report(discontinuity: Discontinuity) -> None:
         video.is_interrupted = True
         on_discontinuity(discontinuity)
 
     def make_times(facts: StreamFacts) -> FileTimes:
-        return FileTimes(starts_s, 1 / facts.frame_rate, max_discontinuity_s, tell)
+        return FileTimes(starts_s, 1 / facts.frame_rate, max_discontinuity_s, report)
 
-    video = FfmpegStream(container, make_times, lambda: 0.0, on_drop, is_live=False, is_hurried=is_hurried)
+    options = ReadOptions(lambda: 0.0, is_live=False, is_hurried=is_hurried)
+    video = FfmpegStream(container, make_times, on_drop, options)
     return video

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from services.motion.sources.coded_pictures import CodedPicture, CodedPictureStream
-from services.motion.sources.video import SourceAway
+from services.motion.sources.stream import SourceAway
 from shared.clock import steady_s
 from shared.errors import redact
 from shared.urls import HOW_TO_QUOTE, shown_url

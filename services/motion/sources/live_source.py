@@ -9,7 +9,7 @@ from typing import Literal
 from services.motion.sources.device import open_device
 from services.motion.sources.http_mjpeg import open_mjpeg
 from services.motion.sources.rtsp import open_camera
-from services.motion.sources.video import SourceAway, SourceStream
+from services.motion.sources.stream import SourceAway, SourceStream
 from services.motion.sources.webrtc.whep import open_whep
 from services.motion.sources.webrtc.whip import WhipEndpoint
 from shared.cameras import kind_of

@@ -14,7 +14,7 @@ import av
 from av.container.input import InputContainer
 from av.video.stream import VideoStream
 
-from services.motion.sources.video import facts_of, open_recording, say
+from services.motion.sources.ffmpeg import duration_of, error_text, facts_of, open_recording
 from shared.cameras import parse_cameras, recordings_of
 from shared.errors import ConfigError
 
@@ -59,7 +59,7 @@ def probe(path: Path) -> FileFacts:
         stream = container.streams.video[0]
         _check_decodes(path, container, stream)
         facts = facts_of(stream)
-        duration_s = _duration_s(container, stream)
+        duration_s = duration_of(container, stream)
         return FileFacts(
             path=path,
             duration_s=duration_s,
@@ -140,7 +140,7 @@ def _why_not(path: Path, exc: BaseException) -> str:
         return f"{path}: the file is cut off (moov atom missing), copy it again"
     if isinstance(exc, av.InvalidDataError):
         return f"{path}: is not a video that FFmpeg knows, or it is damaged"
-    return f"{path}: cannot be opened as a video: {say(exc)}"
+    return f"{path}: cannot be opened as a video: {error_text(exc)}"
 
 
 def _check_decodes(path: Path, container: InputContainer, stream: VideoStream) -> None:
@@ -161,12 +161,6 @@ def _check_decodes(path: Path, container: InputContainer, stream: VideoStream) -
     )
 
 
-def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return container.duration / 1_000_000 if container.duration is not None else None
-
-
 def _created_at(container: InputContainer, stream: VideoStream) -> datetime | None:
     """Return the creation time that recorders write; zero dates (1904, 1970) mean that they did not know it."""
     for metadata in (container.metadata, stream.metadata):
@@ -174,12 +168,13 @@ def _created_at(container: InputContainer, stream: VideoStream) -> datetime | No
         if not text:
             continue
         try:
-            moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+            created_at = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
         except ValueError:
             continue
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        if moment > _AFTER_1990:
-            return moment
+        has_zone = created_at.tzinfo is not None
+        created_at = created_at.astimezone(UTC) if has_zone else created_at.replace(tzinfo=UTC)
+        if created_at > _AFTER_1990:
+            return created_at
     return None
 
 

@@ -9,8 +9,9 @@ from typing import Literal
 import av
 
 from services.motion.media.packets import StreamFacts
+from services.motion.sources.ffmpeg import FfmpegStream, ReadOptions, error_text, open_container
+from services.motion.sources.stream import SourceAway
 from services.motion.sources.timing import LiveTimes
-from services.motion.sources.video import FfmpegStream, SourceAway, open_container, say
 from shared.clock import steady_s
 from shared.errors import redact
 
@@ -48,13 +49,13 @@ def open_camera(
     def make_times(facts: StreamFacts) -> LiveTimes:
         return LiveTimes(1 / facts.frame_rate)
 
-    return FfmpegStream(container, make_times, steady_s, on_drop, is_live=True, silence_s=read_s)
+    return FfmpegStream(container, make_times, on_drop, ReadOptions(steady_s, is_live=True, silence_s=read_s))
 
 
 def _why_not(exc: Exception, transport: Literal["tcp", "udp"]) -> str:
     """Say what FFmpeg means; a camera that answers 461, Unsupported Transport, is 'Protocol not supported' to it."""
     if getattr(exc, "errno", None) != errno.EPROTONOSUPPORT:
-        return say(exc)
+        return error_text(exc)
     other = "udp" if transport == "tcp" else "tcp"
     return (
         f"the camera does not send by {transport.upper()}, which `transport: {transport}` asks for; "

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from shared.errors import Transient
 
@@ -34,6 +34,14 @@ MAX_DISCONTINUITY_S = (
 WRAP_S = 2**33 / 90_000  # MPEG-TS counts 33 bits at 90 kHz (ISO/IEC 13818-1 §2.4.3.7)
 
 
+class StreamTimes(Protocol):
+    """Turns the timestamps of one stream into seconds."""
+
+    def of_packet(self, pts_s: float | None, arrived_s: float, dts_s: float | None = None) -> float: ...
+
+    def of_frame(self, pts_s: float | None) -> float | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Discontinuity:
     """Where a recording was interrupted: its next picture is of `t_s`. `closed_s`: what was taken out of its times."""
@@ -53,7 +61,7 @@ class FileTimes:
     starts_s: float
     frame_s: float  # usual distance of two frames, for those without a timestamp
     max_discontinuity_s: float = MAX_DISCONTINUITY_S
-    on_discontinuity: Callable[[Discontinuity], None] = lambda _hole: None
+    on_discontinuity: Callable[[Discontinuity], None] = lambda _discontinuity: None
     _offset_s: float | None = None
     _latest_s: float = 0.0
     _clock_s: float = 0.0

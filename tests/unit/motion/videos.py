@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.motion.media.packets import Packet, StreamFacts
-from services.motion.sources.video import facts_of
+from services.motion.sources.ffmpeg import facts_of
 
 Plane = npt.NDArray[np.uint8]
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from services.local.config import load_run_config
 from services.local.tasks.recorder_client import url_faults
 from services.motion.sources.http_mjpeg import open_mjpeg
-from services.motion.sources.video import SourceAway
+from services.motion.sources.stream import SourceAway
 from services.motion.sources.webrtc.whep import open_whep
 from services.recorder.notify.file import WebhookTarget, load_notify
 from services.recorder.record.database_url import parse_url, sqlite_address

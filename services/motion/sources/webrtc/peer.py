@@ -29,7 +29,7 @@ from aiortc import (
 from aiortc.exceptions import InvalidAccessError, InvalidStateError
 
 from services.motion.sources.coded_pictures import CodedPicture, CodedPictureStream, is_key
-from services.motion.sources.video import SourceAway
+from services.motion.sources.stream import SourceAway
 from services.motion.sources.webrtc.ice import PeerNetwork, require_candidates
 from shared.clock import steady_s
 from shared.errors import Permanent

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from services.motion.sources.coded_pictures import CodedPictureStream
-from services.motion.sources.video import SourceAway
+from services.motion.sources.stream import SourceAway
 from services.motion.sources.webrtc.peer import (
     CLOSE_S,
     MAX_SDP_BYTES,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from services.motion.sources.coded_pictures import CodedPictureStream
-from services.motion.sources.video import SourceAway
+from services.motion.sources.stream import SourceAway
 from services.motion.sources.webrtc.ice import PeerNetwork
 from services.motion.sources.webrtc.peer import (
     CLOSE_S,

@@ -9,7 +9,7 @@ import av
 
 from services.motion.cameras.frame_slot import FrameSlot, PendingFrame
 from services.motion.media.frame import Frame
-from services.motion.sources.video import SourceStream
+from services.motion.sources.stream import SourceStream
 
 SOON_S = 20
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.motion.media.clips import make_clip
 from services.motion.sources.coded_pictures import CodedPicture, CodedPictureStream
-from services.motion.sources.video import ReadResult, SourceAway
+from services.motion.sources.stream import ReadResult, SourceAway
 from tests.unit.motion.videos import read_packets, scene, write_video
 
 NOW = 1_800_000_000.0

@@ -10,7 +10,7 @@ import pytest
 
 from services.motion.media.clips import make_clip
 from services.motion.sources.device import open_device
-from services.motion.sources.video import SourceAway
+from services.motion.sources.stream import SourceAway
 from tests.unit.motion.videos import scene, write_video
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from services.motion.media.clips import make_clip
 from services.motion.sources.http_mjpeg import MAX_HEADER_BYTES, MAX_PART_BYTES, MultipartParser, open_mjpeg
-from services.motion.sources.video import SourceAway
+from services.motion.sources.stream import SourceAway
 
 
 def jpeg(brightness: int = 100) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.motion.sources.stream import SourceAway
 from services.motion.sources.timing import (
     HOLD_MAX_S,
     LIVE_JUMP_S,
@@ -20,7 +21,6 @@ from services.motion.sources.timing import (
     TimedPacket,
     with_times,
 )
-from services.motion.sources.video import SourceAway
 
 NOW = 1_800_000_000.0
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.motion.sources.coded_pictures import CodedPicture, is_key
-from services.motion.sources.video import SourceAway
+from services.motion.sources.stream import SourceAway
 from services.motion.sources.webrtc.peer import (
     MAX_WAITING,
     MAX_WAITING_BYTES,

@@ -1,7 +1,6 @@
-"""One open video stream, of a file or a camera, by PyAV: packets with their times, and the frames they decode to.
+"""Reads a file or a camera with FFmpeg (PyAV): packets with their times, and the frames that they decode to.
 
-Foreign errors end here: SourceAway (a camera or its network; try again) and ConfigError (a file that cannot be used).
-FFmpeg's messages go to our logs at DEBUG.
+FFmpeg's errors end here, as SourceAway; its messages go to our logs at DEBUG.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import av.logging
@@ -24,51 +23,12 @@ from services.motion.media.frame import FormatReader, Frame
 from services.motion.media.packets import Packet, StreamFacts
 from services.motion.sources.decode_policy import DecodeAction, DecodePolicy
 from services.motion.sources.packet_sizes import size_of
-from services.motion.sources.timing import Arrival, LiveTimes, TimedPacket, with_times
-from shared.errors import Transient, redact
+from services.motion.sources.stream import ReadResult, SourceAway, measured
+from services.motion.sources.timing import Arrival, LiveTimes, StreamTimes, TimedPacket, with_times
+from shared.errors import redact
 
 ONE_CORE_PX = 2_600_000  # of a recording at its own speed: larger frames may take one core too long
 KEY_FRAME_PATIENCE = 600  # packets without a key frame, after which a stream is taken as it is
-
-
-class SourceAway(Transient):
-    """The source does not answer, or stopped: try again later."""
-
-
-class Times(Protocol):
-    """Stream timestamps to seconds; see timing.py."""
-
-    def of_packet(self, pts_s: float | None, arrived_s: float, dts_s: float | None = None) -> float: ...
-
-    def of_frame(self, pts_s: float | None) -> float | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ReadResult:
-    """What one read gave: a packet (None at the end of the stream) and the frames that it completed."""
-
-    packet: Packet | None
-    frames: tuple[Frame, ...]
-    is_peek: bool = False  # a key frame alone: what lies between it and the one before was skipped
-    is_replay: bool = False  # of packets that were skipped or held back: late, some may have been looked at
-    is_skipped: bool = False  # the packet is not decoded, not now at least
-
-
-class SourceStream(Protocol):
-    """An open stream of any kind. `facts` are complete once the first frame was read."""
-
-    facts: StreamFacts
-    only_keys: bool  # decode key frames only: the packets are wanted, frames are not
-
-    def read(self) -> Iterator[ReadResult]:
-        """Yield what arrives. Raises SourceAway when the stream breaks off; returns at its end."""
-        ...
-
-    def measure(self, frame: Frame) -> None:
-        """Take size, pixel format, orientation and colour from a decoded frame."""
-        ...
-
-    def close(self) -> None: ...
 
 
 def quiet_ffmpeg() -> None:
@@ -93,11 +53,6 @@ def facts_of(stream: VideoStream) -> StreamFacts:
     )
 
 
-def measured(facts: StreamFacts, frame: Frame) -> StreamFacts:
-    """Return `facts` with size, pixel format, orientation and colour of a decoded frame."""
-    return facts.shown_as(frame.format, frame.image.format.name)
-
-
 @dataclass(frozen=True, slots=True)
 class _DemuxedPacket:
     """A packet of FFmpeg's, and when it was read, by the caller's clock."""
@@ -106,32 +61,34 @@ class _DemuxedPacket:
     arrived_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a container is read. `now_s`: the clock by which packets arrive."""
+
+    now_s: Callable[[], float]
+    is_live: bool
+    is_hurried: bool = False  # read as fast as can be, with all cores, which takes a tenth more CPU a frame
+    silence_s: float = float("inf")  # a camera that sent nothing for so long is away
+
+
 class FfmpegStream:
     """An open stream of FFmpeg's. `read` yields until the end; errors of single packets are counted and passed over."""
 
     def __init__(
         self,
         container: InputContainer,
-        make_times: Callable[[StreamFacts], Times],
-        now_s: Callable[[], float],
+        make_times: Callable[[StreamFacts], StreamTimes],
         on_drop: Callable[[str], None],
-        *,
-        is_live: bool,
-        is_hurried: bool = False,
-        silence_s: float = float("inf"),
+        options: ReadOptions,
     ) -> None:
-        """`is_hurried`: read as fast as can be, with all cores, which takes a tenth more CPU a frame. `silence_s`: a
-        camera that sent nothing for so long is away."""
         self._container = container
-        self._now_s = now_s
         self._on_drop = on_drop
-        self._is_live = is_live
-        self._silence_s = silence_s
+        self._options = options
         self._stream = container.streams.video[0]
         context = self._stream.codec_context
         is_large = context.width * context.height > ONE_CORE_PX
         # a camera's frames are not to wait in threads
-        self._is_threaded = not is_live and (is_hurried or is_large)
+        self._is_threaded = not options.is_live and (options.is_hurried or is_large)
         if self._is_threaded:
             context.thread_type = "AUTO"
         self.facts = facts_of(self._stream)
@@ -147,20 +104,12 @@ class FfmpegStream:
         self._length_size = h264.length_size(self.facts.extradata)
         self._seen_key = False
         self._n_waited = 0
-        self.duration_s = self._claimed_duration_s()
+        self.duration_s = duration_of(container, self._stream)
         self._last_frame_s: float | None = None
 
     @property
     def codec_context(self) -> VideoCodecContext:
         return self._stream.codec_context
-
-    def _claimed_duration_s(self) -> float | None:
-        """Return the length that the container claims, seconds."""
-        if self._stream.duration is not None and self._stream.time_base is not None:
-            return float(self._stream.duration * self._stream.time_base)
-        if self._container.duration is not None:
-            return self._container.duration / 1_000_000
-        return None
 
     def measure(self, frame: Frame) -> None:
         """Take size, pixel format, orientation and colour from a decoded frame: containers may say otherwise."""
@@ -172,12 +121,12 @@ class FfmpegStream:
 
     def read(self) -> Iterator[ReadResult]:
         """Yield what arrives. Raises SourceAway when the stream breaks off; returns at its end."""
-        for each in self._timed():
-            for read in self._one(each.item.raw, each.t_s):
+        for each in self._with_times():
+            for read in self._read_packet(each.item.raw, each.t_s):
                 yield replace(read, is_replay=True) if each.is_late else read
-        yield from self._rest()
+        yield from self._flush()
 
-    def _timed(self) -> Iterator[TimedPacket[_DemuxedPacket]]:
+    def _with_times(self) -> Iterator[TimedPacket[_DemuxedPacket]]:
         if isinstance(self._times, LiveTimes):
             yield from with_times(self._packets(), self._arrival_of, lambda each: each.raw.size, self._times)
             return
@@ -200,12 +149,12 @@ class FfmpegStream:
         packets = self._container.demux(self._stream)
         n_broken = 0
         while True:
-            asked_s = self._now_s()
+            asked_s = self._options.now_s()
             try:
                 raw = next(packets, None)
             except av.FFmpegError as exc:
-                if self._is_live or n_broken > 100:
-                    raise SourceAway(say(exc)) from exc
+                if self._options.is_live or n_broken > 100:
+                    raise SourceAway(error_text(exc)) from exc
                 if isinstance(exc, av.EOFError):
                     break
                 n_broken += 1
@@ -215,17 +164,17 @@ class FfmpegStream:
             if raw is None or raw.size == 0:
                 break
             n_broken = 0
-            arrived_s = self._now_s()
+            arrived_s = self._options.now_s()
             yield _DemuxedPacket(raw, arrived_s)
-            if self._is_live and arrived_s - asked_s >= self._silence_s:
+            if self._options.is_live and arrived_s - asked_s >= self._options.silence_s:
                 # FFmpeg gave up waiting: this was the rest of its parser, and it would only wait as long again
                 raise SourceAway("no answer in time")
 
-    def _one(self, raw: av.Packet[VideoStream], packet_s: float) -> Iterator[ReadResult]:
+    def _read_packet(self, raw: av.Packet[VideoStream], packet_s: float) -> Iterator[ReadResult]:
         is_key = raw.is_keyframe
         if not self._seen_key:
             self._n_waited += 1
-            if not is_key and self._is_live and self._n_waited <= KEY_FRAME_PATIENCE:
+            if not is_key and self._options.is_live and self._n_waited <= KEY_FRAME_PATIENCE:
                 self._on_drop("before_key_frame")
                 return
             self._seen_key = is_key = True
@@ -239,7 +188,7 @@ class FfmpegStream:
         if self.only_keys and not is_key:
             yield ReadResult(packet, ())
             return
-        action = self._action(packet)
+        action = self._decide(packet)
         if action is DecodeAction.DECODE:
             yield ReadResult(packet, self._decoded(raw, packet_s))
         elif action is DecodeAction.LEAVE_OUT:
@@ -252,7 +201,7 @@ class FfmpegStream:
         else:
             yield from self._replay(raw, packet, both=action is DecodeAction.REPLAY_BOTH)
 
-    def _action(self, packet: Packet) -> DecodeAction:
+    def _decide(self, packet: Packet) -> DecodeAction:
         if self.policy is None:
             return DecodeAction.DECODE
         self._place = 0 if packet.is_key else self._place + 1
@@ -295,17 +244,17 @@ class FfmpegStream:
     def _replay(self, raw: av.Packet[VideoStream], packet: Packet, *, both: bool) -> Iterator[ReadResult]:
         skipped = [*(self._skipped_before if both else ()), *self._skipped]
         self._skipped, self._skipped_before = [], []
-        yield from self._caught_up(skipped, packet.t_s)
+        yield from self._decode_skipped(skipped, packet.t_s)
         yield ReadResult(packet, self._decoded(raw, packet.t_s), is_replay=True)
 
-    def _caught_up(self, skipped: list[av.Packet[VideoStream]], now_s: float) -> Iterator[ReadResult]:
+    def _decode_skipped(self, skipped: list[av.Packet[VideoStream]], now_s: float) -> Iterator[ReadResult]:
         for earlier in skipped:
             yield ReadResult(None, self._decoded(earlier, now_s), is_replay=True)
 
-    def _rest(self) -> Iterator[ReadResult]:
+    def _flush(self) -> Iterator[ReadResult]:
         """Yield the frames that the decoder still holds at the end, those of packets that were to wait included."""
         if self.policy is not None and self.policy.is_dozing:
-            yield from self._caught_up(self._skipped, self._last_frame_s or 0.0)
+            yield from self._decode_skipped(self._skipped, self._last_frame_s or 0.0)
         try:
             images = self.codec_context.decode(None)
         except av.FFmpegError:
@@ -331,7 +280,7 @@ class FfmpegStream:
         return frame
 
 
-def say(exc: BaseException) -> str:
+def error_text(exc: BaseException) -> str:
     """Return an FFmpeg error in words, without credentials."""
     text = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
     if isinstance(exc, av.error.ExitError):
@@ -339,6 +288,13 @@ def say(exc: BaseException) -> str:
     elif isinstance(exc, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
         text = f"user name or password is wrong, or may not see this stream ({text})"
     return redact(str(text))
+
+
+def duration_of(container: InputContainer, stream: VideoStream) -> float | None:
+    """Return the length that a container claims, seconds."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / 1_000_000 if container.duration is not None else None
 
 
 def open_recording(path: str) -> InputContainer:

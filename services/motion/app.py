@@ -48,7 +48,7 @@ from shared.logs import get_logger
 from shared.presence import announce
 from shared.redis_client import make_redis, redis_faults
 from shared.runtime import Runtime
-from shared.waits import unless_stopped
+from shared.waits import pause, unless_stopped
 from shared.yaml_files import read_yaml
 
 log = get_logger(__name__)
@@ -182,8 +182,7 @@ async def _until_done(
         is_told = is_done
         supervisor.restart_broken()
         runtime.health.is_ready = not outbox.is_refusing and not supervisor.is_broken
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(runtime.stop.wait(), 0.1)
+        await pause(0.1, runtime.stop)
 
 
 async def _watch_disk(
@@ -195,8 +194,8 @@ async def _watch_disk(
 ) -> None:
     """After a refusal of the disk, see when it takes files again; then write what had to wait."""
     while not stop.is_set():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), WATCH_DISK_S)
+        await pause(WATCH_DISK_S, stop)
+        if stop.is_set():
             return
         beat()
         await asyncio.to_thread(outbox.try_disk)
@@ -216,8 +215,8 @@ def _write_status(folder: Path, supervisor: CameraSupervisor) -> None:
 async def _watch_file(registry: CameraRegistry, stop: asyncio.Event) -> None:
     """Follow the camera file."""
     while not stop.is_set():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), WATCH_FILE_S)
+        await pause(WATCH_FILE_S, stop)
+        if stop.is_set():
             return
         await registry.follow()
 

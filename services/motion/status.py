@@ -28,7 +28,7 @@ class CameraStatus:
     drops: Counter[str] = field(default_factory=Counter)
     last_error: str = ""  # why it does not run; empty while it does
     message: str = ""
-    first_frame_s: float | None = None  # cameras: steady seconds, first look since it was last connected
+    first_frame_s: float | None = None  # cameras: steady seconds, first frame since it was last connected
     last_frame_s: float | None = None  # cameras: steady seconds
     position_s: float | None = None  # files: seconds from their start
     duration_s: float | None = None

@@ -22,6 +22,7 @@ from services.classifier.devices.choice import Gpu
 from shared.errors import redact
 from shared.logs import get_logger
 from shared.streams.connection import is_away
+from shared.waits import pause
 
 log = get_logger(__name__)
 
@@ -253,6 +254,5 @@ class _LeaseHolder:
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+    await pause(seconds, event)
     return event.is_set()

@@ -35,6 +35,7 @@ from shared.contract import (
 from shared.decisions.label_texts import EmbeddedLabelSet, LabelTexts, to_answer
 from shared.errors import ContractError, Transient
 from shared.logs import get_logger
+from shared.waits import pause
 
 log = get_logger(__name__)
 
@@ -99,8 +100,7 @@ class TextRequestServer:
                 if not self._is_away:
                     log.info("text requests wait for Redis", error=str(exc))
                 self._is_away = True
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(stop.wait(), PAUSE_S)
+                await pause(PAUSE_S, stop)
 
     async def _next(self) -> None:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import shutil
 import tempfile
@@ -24,6 +23,7 @@ from services.motion.sources.probe import FileFacts, probe
 from shared.cameras import parse_cameras
 from shared.clock import duration_s, to_millis
 from shared.errors import ConfigError
+from shared.waits import pause
 
 POLL_S = 0.2
 
@@ -170,8 +170,7 @@ async def _until_done(stack: Stack, stop: asyncio.Event, progress: Callable[[str
             progress("watching", done_s / whole_s)
         else:
             progress("starting", 0.0)
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(stop.wait(), POLL_S)
+        await pause(POLL_S, stop)
     progress("done", 1.0)
     states = await asyncio.to_thread(stack.last_cameras) or states
     return [f"{s['id']}: {s['message']}" for s in states if s.get("message")]

@@ -21,6 +21,7 @@ from services.local.tasks.screen import cells, events_table, print_faults, total
 from shared.clock import now_utc
 from shared.errors import redact
 from shared.plurals import plural
+from shared.waits import pause
 
 REFRESH_S = 0.5
 SHOWN_ROWS, KNOWN_ROWS = 50, 200
@@ -112,8 +113,7 @@ async def _watch(stack: Stack, records: Records, stop: asyncio.Event, screen: Sc
             screen.show(await records.recent(SHOWN_ROWS), await records.count())
             if stack.plan.is_finite and await stack.is_done():
                 return
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stop.wait(), REFRESH_S)
+            await pause(REFRESH_S, stop)
 
 
 async def _closing_words(console: Console, records: Records, stack: Stack, since: datetime) -> int:

@@ -13,7 +13,6 @@ A snippet that is sent again may be classified twice; the tables' keys keep it f
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from shared.contract import LABELS, RECEIPTS, SNIPPETS, Receipt
 from shared.errors import ContractError, redact
 from shared.logs import get_logger
 from shared.streams.connection import is_away
+from shared.waits import pause
 
 log = get_logger(__name__)
 
@@ -84,8 +84,7 @@ class ReceiptReader:
             except (RedisError, OSError) as exc:
                 self._refused(exc)
             beat()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), READ_EVERY_S)
+            await pause(READ_EVERY_S, stop)
 
     async def read(self) -> None:
         """Free the entries that have a receipt; raises what the client raises."""

@@ -27,7 +27,7 @@ from tests.wall_clock import SettableClock
 
 # The machine may be busy: how long one example takes says nothing here. Speed is asserted in bench/.
 hypothesis.settings.register_profile("clipwatch", deadline=None)
-hypothesis.settings.load_profile("clipwatch")
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=10)
 
 _Server = TypeVar(
     "_Server", RedisServer, MariaDBServer, RtspServer, MosquittoServer, PrometheusServer, SettableClock
@@ -43,22 +43,50 @@ _MARKERS = {
 }
 
 
-# `--fast` leaves these out: they load torch, or are many seconds of video or of processes.
+# `--fast` leaves these out: they load torch, start processes, or look at seconds of video.
 _NOT_FAST = tuple(
     _TESTS / name
     for name in (
         "e2e",
         "browser",
         "integration",
+        "contract",
+        "unit/classifier/model",
+        "unit/classifier/test_fetch.py",
+        "unit/classifier/test_process.py",
+        "unit/classifier/weights",
+        "unit/deploy/test_bootstrap.py",
+        "unit/deploy/test_rtsp_camera.py",
+        "unit/docs/test_site.py",
+        "unit/layout",
+        "unit/local/launcher",
+        "unit/local/tasks/test_camera_calibration.py",
+        "unit/local/test_odd_names.py",
         "unit/models",
-        "unit/classifier/model/open_clip",
-        "unit/classifier/model/test_model_settings.py",
+        "unit/motion/cameras",
+        "unit/motion/detection/test_calibration.py",
+        "unit/motion/detection/test_detector.py",
+        "unit/motion/events/test_watcher.py",
+        "unit/motion/live",
+        "unit/motion/media/test_clips.py",
+        "unit/motion/media/test_shown_pictures.py",
+        "unit/motion/sources",
+        "unit/motion/snippets/test_maker.py",
+        "unit/motion/spool/test_journal.py",
+        "unit/motion/test_check.py",
+        "unit/shared/cameras/test_editor.py",
+        "unit/shared/cameras/test_store.py",
     )
 )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="only tests that load no model and start no server")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A fast run tries fewer examples where a test does not say how many."""
+    hypothesis.settings.load_profile("fast" if config.getoption("fast") else "clipwatch")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -10,7 +11,7 @@ import stat
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,9 +55,16 @@ def load(path: Path) -> ModuleType:
 check_packages = load(ROOT / "deploy" / "image" / "check_packages.py")
 
 
+@functools.cache
 def read(path: Path) -> Yaml:
+    """Return what a YAML file holds; nobody changes it."""
     document: Yaml = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     return document
+
+
+@functools.cache
+def packages_distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 def services() -> dict[str, Yaml]:
@@ -403,7 +411,7 @@ def pinned(service: str) -> set[str]:
 @pytest.mark.parametrize("service", SETTINGS)
 def test_no_service_requires_what_its_build_refuses(service: str) -> None:
     """The real thing, in an environment of the service's own: tests/integration/test_image_packages.py."""
-    brought_by = importlib.metadata.packages_distributions()
+    brought_by = packages_distributions()
     unwanted = {
         re.sub(r"[-_.]+", "-", name).lower()
         for module in check_packages.UNWANTED[service]

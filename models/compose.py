@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from sources import Place, Thing
+from pictures import Place, Thing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 INPUT_PX = 224

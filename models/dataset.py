@@ -15,12 +15,13 @@ from typing import Any
 import compose
 import cv2
 import numpy as np
+import places
 import recording
 import sources
 import torch
 import words
 from compose import Plan
-from sources import Place, Thing
+from pictures import Place, Thing
 from tower import Towers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -75,7 +76,7 @@ class Library:
         self.first, self.second = recording.halves(cache)
         walkers = Thing("vtest/first", "person", (), tuple(self.first.cutouts[::3]))
         self.things["train"].append(walkers)
-        all_places = list(sources.places(cache))
+        all_places = list(places.places(cache))
         held = [zlib.crc32(p.identity.encode()) % 3 == 0 for p in all_places]
         self.places = {
             "train": [p for p, out in zip(all_places, held, strict=True) if not out],
@@ -162,7 +163,7 @@ def load(cache: Path, split: str, towers: Towers, library: Callable[[], Library]
 
 def code_digest() -> str:
     """Name the code that decides what the pictures are; comments and layout do not count."""
-    modules = ("dataset", "compose", "sources", "recording", "render")
+    modules = ("dataset", "compose", "sources", "pictures", "models_3d", "places", "recording", "render")
     trees = [ast.parse((Path(__file__).parent / f"{name}.py").read_bytes()) for name in modules]
     for tree in trees:
         for node in ast.walk(tree):

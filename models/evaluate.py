@@ -17,6 +17,7 @@ import cv2
 import dataset
 import measure
 import numpy as np
+import pictures
 import recording
 import sources
 import torch
@@ -181,7 +182,7 @@ def street(towers: Towers, scale: float) -> list[str]:
     labels, background = ("a pedestrian", "a bicycle", "a car", "a dog"), ("an empty street",)
     lines = []
     for span, box, wanted in STREET:
-        crops = [sources.square_crop(frames[k], box, 0.0) for k in span[::4]]
+        crops = [pictures.square_crop(frames[k], box, 0.0) for k in span[::4]]
         pictures = np.stack([cv2.resize(c, (224, 224), interpolation=cv2.INTER_AREA) for c in crops])
         z = functional.normalize(towers.model.visual.head(towers.features(pictures)), dim=-1)
         mean = measure.probabilities(z, labels, background, embedder(towers), scale).mean(0)

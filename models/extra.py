@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import models_3d
 import numpy as np
-import sources
+import pictures
+from pictures import Place, Thing
 from PIL import Image
-from sources import Place, Thing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 PACKAGES = ("0ad-data", "scratch")
@@ -179,14 +180,14 @@ def costumes(cache: Path) -> Iterator[Thing]:
     for folder, stem, concept in COSTUMES:
         files = sorted((cache / MEDIA / "Costumes" / folder).glob("*.gif"))
         found = [path for path in files if path.name.startswith(stem)]
-        pictures = [sources.trim(np.asarray(Image.open(path).convert("RGBA"))) for path in found]
+        pictures = [pictures.trim(np.asarray(Image.open(path).convert("RGBA"))) for path in found]
         yield Thing(f"scratch/{stem.rstrip('.')}", concept, (), tuple(pictures))
 
 
 def places(cache: Path) -> Iterator[Place]:
     """Scratch's photographs of places."""
     for name, kind in BACKGROUNDS:
-        yield Place(f"scratch/{name}", kind, sources.shrink(cache / MEDIA / "Backgrounds" / f"{name}.jpg"))
+        yield Place(f"scratch/{name}", kind, pictures.shrink(cache / MEDIA / "Backgrounds" / f"{name}.jpg"))
 
 
 def animals(cache: Path) -> Iterator[Thing]:
@@ -200,7 +201,7 @@ def animals(cache: Path) -> Iterator[Thing]:
             for number, (mesh, coat) in enumerate(pairs):
                 path = as_obj(public, mesh, coat, cache / "0ad" / f"{name}-{number}")
                 n_views = max(4, N_VIEWS // len(pairs))
-                pictures += sources.rendered(cache, f"0ad/{name}-{number}", path, n_views)
+                pictures += models_3d.rendered(cache, f"0ad/{name}-{number}", path, n_views)
             said = re.sub(r"_.*|\d", "", name)
             yield Thing(
                 f"0ad/{name}", concept, () if said in ("bear", "elephant") else (said,), tuple(pictures)

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from sources import square_crop
+from pictures import square_crop
 
 Array = np.ndarray[Any, np.dtype[Any]]
 N_TRAINING_FRAMES = 400

@@ -23,8 +23,8 @@ import sources
 import torch
 from compose import Plan
 from dataset import NOTHING, Builder, Library, Samples
+from pictures import Place, Thing
 from safetensors.torch import load_file
-from sources import Place, Thing
 from tower import Towers
 from train import HERE, Bridge, Settings, log, named, train, write
 

@@ -1,27 +1,24 @@
 """Where the training pictures come from: Debian and Python packages, fetched by their own clients, read as data.
 
-Gives things (cut-outs with alpha, renders of 3D models, photographs with a box) and places (photographs with nothing
-in them), each with what it shows and the object's identity, which is what the split into training, validation and test
-goes by. Licences of all sources: docs/design/mini.md.
+Gives things (cut-outs with alpha, renders of 3D models, photographs with a box), each with what it shows and the
+object's identity, by which they are split into training, validation and test. places.py has photographs with nothing in
+them. Licences of all sources: docs/design/mini.md.
 """
 
 import re
-import struct
 import subprocess
 import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import render
+from models_3d import flightgear, sweethome
+from pictures import Array, Thing, compiled_pictures, square_crop, trim
 from PIL import Image
 
-Array = np.ndarray[Any, np.dtype[Any]]
 DEBIAN = (
     "darknet",
     "flightgear-data-base",
@@ -35,28 +32,10 @@ DEBIAN = (
     "sweethome3d-furniture",
     "tuxpaint-stamps-default",
 )
+
 PYTHON = ("scikit-image==0.25.2", "scikit-learn==1.7.2")
+
 FETCH_LIMIT_S = 1800
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """Pictures of one object. `pictures` are uint8[H,W,4] RGBA cut-outs, or uint8[H,W,3] photographs of it alone."""
-
-    identity: str  # one object, however many pictures
-    concept: str  # of words.CONCEPTS
-    names: tuple[str, ...]  # further captions, more exact than the concept
-    pictures: tuple[Array, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A photograph with nothing of interest in it: uint8[H,W,3] RGB, and the kind of words.PLACES where it is known."""
-
-    identity: str
-    kind: str | None
-    picture: Array
-
 
 # Kept out of training, chosen before the first run: by identity, some of every source for each of the eight labels.
 TEST = {
@@ -106,6 +85,7 @@ TEST = {
         "darknet/kite/person2",
     ),
 }
+
 VALIDATION = {
     "dog": ("tuxpaint/animals/mammals/dogs/dingo",),
     "cat": ("sh3d/BlendSwap-CC-BY/siameseCat",),
@@ -270,15 +250,6 @@ def stamps(cache: Path) -> Iterator[Thing]:
             yield Thing(f"tuxpaint/{name}", kind_of(f"/{name}", "object"), (said,), (trim(picture),))
 
 
-def trim(picture: Array) -> Array:
-    """Cut the transparent border off and bring the long side to 320 px."""
-    rows, columns = np.where(picture[..., 3] > 40)
-    cut = picture[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    scale = 320 / max(cut.shape[:2])
-    size = (max(1, int(cut.shape[1] * scale)), max(1, int(cut.shape[0] * scale)))
-    return np.asarray(Image.fromarray(cut).resize(size, Image.Resampling.LANCZOS))
-
-
 def photographs(cache: Path) -> Iterator[Thing]:
     """Photographs of one thing: GCompris' animals and objects, and some that Python packages and OpenCV carry."""
     for activity in ("erase", "explore_farm_animals", "explore_world_animals"):
@@ -375,290 +346,3 @@ def darknet(cache: Path) -> Iterator[Thing]:
         path = next((cache / "darknet").rglob(f"{file}.jpg"))
         picture = np.asarray(Image.open(path).convert("RGB"))
         yield Thing(f"darknet/{file}/{name}", concept, (), (square_crop(picture, box, 0.2),))
-
-
-def square_crop(picture: Array, box: tuple[int, int, int, int], pad: float) -> Array:
-    """Cut a padded square around a box, as motion does; what lies outside repeats the edge."""
-    left, top, right, bottom = box
-    side = int(max(right - left, bottom - top) * (1 + 2 * pad))
-    x, y = (left + right - side) // 2, (top + bottom - side) // 2
-    height, width = picture.shape[:2]
-    x, y = max(0, min(x, width - side)), max(0, min(y, height - side))
-    return picture[y : y + side, x : x + side]
-
-
-def compiled_pictures(cache: Path, activity: str) -> Iterator[tuple[str, Array]]:
-    """Read the pictures of one of GCompris' Qt resource files (format: Qt's rcc, versions 1 to 3)."""
-    data = (cache / f"gcompris-qt-data/usr/share/gcompris-qt/rcc/{activity}.rcc").read_bytes()
-    version, tree, payload, names = struct.unpack(">4I", data[4:20])
-    step = 14 if version < 2 else 22
-    waiting = [(0, "")]
-    while waiting:
-        index, path = waiting.pop()
-        name_at, flags, first, second = struct.unpack(
-            ">IHII", data[tree + index * step : tree + index * step + 14]
-        )
-        length = struct.unpack(">H", data[names + name_at : names + name_at + 2])[0]
-        name = (
-            data[names + name_at + 6 : names + name_at + 6 + 2 * length].decode("utf-16-be") if index else ""
-        )
-        if flags & 2:  # a folder: `first` children from node `second` on
-            waiting += [(second + k, f"{path}/{name}") for k in range(first)]
-        elif name.endswith((".webp", ".jpg", ".png")) and not flags & 4:
-            start = payload + second
-            size = struct.unpack(">I", data[start : start + 4])[0]
-            blob = data[start + 4 : start + 4 + size]
-            blob = zlib.decompress(blob[4:]) if flags & 1 else blob
-            decoded = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR)
-            if decoded is not None:
-                yield f"{path}/{name}", np.asarray(decoded[..., ::-1])
-
-
-# Sweet Home 3D: what a catalogue name makes a model; everything else is an object that goes by its name.
-FURNITURE: tuple[tuple[str, str], ...] = (
-    (r"^(female|male|holding|sitting|lying|mannequin)", "person"),
-    (r"^(boy|girl)|boy$|girl$", "child"),
-    (r"bulldog", "bulldog"),
-    (r"^dog$", "dog"),
-    (r"siamese", "siamese cat"),
-    (r"^cat$", "cat"),
-    (r"^horse$", "horse"),
-    (r"^chicken$", "chicken"),
-    (r"^rabbit$", "rabbit"),
-    (r"^deer$", "deer"),
-    (r"sedan|beetle|leon|peugeot|scenic|ford|chevrolet|smart", "car"),
-    (r"^suv$", "suv"),
-    (r"^van$", "van"),
-    (r"^(city )?bus$", "bus"),
-    (r"^truck$", "truck"),
-    (r"fork lift", "forklift"),
-    (r"^(bicycle|bike)$", "bicycle"),
-    (r"tricycle", "tricycle"),
-    (r"yamaha|motorbike", "motorcycle"),
-    (r"scooter", "scooter"),
-    (r"stroller", "stroller"),
-    (r"skateboard", "skateboard"),
-    (r"wheelchair", "wheelchair"),
-    (r"biplane", "airplane"),
-    (r"rowboat", "boat"),
-    (r"shipping container", "container"),
-    (r"umbrella", "umbrella"),
-    (r"suitcase|backpack|handbag|briefcase", "bag"),
-    (r"^(cardboard )?box$|crate", "parcel"),
-    (r"trash|dustbin|recycling", "trash can"),
-    (r"ball$", "ball"),
-    (r"plant|bush|bamboo|yucca|cactus", "plant"),
-    (r"flower|tulip|lily|orchid", "flower"),
-    (
-        r"chair|table|sofa|bed$|couch|bench|desk|armchair|wardrobe|cupboard|shelves|stool|cabinet|bookcase",
-        "furniture",
-    ),
-)
-WANTED_OBJECTS = {"Exterior", "Miscellaneous", "Vehicles", "Characters"}
-
-
-def sweethome(cache: Path) -> Iterator[Thing]:
-    """Renders of Sweet Home 3D's models."""
-    for folder in sorted((cache / "sweethome3d").iterdir()):
-        catalogue: dict[str, dict[str, str]] = {}
-        text = (folder / "PluginFurnitureCatalog.properties").read_text(encoding="latin-1")
-        for match in re.finditer(r"^(\w+)#(\d+)=(.*)$", text, re.MULTILINE):
-            catalogue.setdefault(match[2], {})[match[1]] = match[3].strip()
-        for entry in catalogue.values():
-            name = entry["name"].lower()
-            concept = next((c for pattern, c in FURNITURE if re.search(pattern, name)), "object")
-            if entry.get("category") not in WANTED_OBJECTS and concept in (
-                "object",
-                "furniture",
-                "plant",
-                "flower",
-                "child",
-            ):
-                continue
-            path = folder / entry["model"].lstrip("/")
-            n_views = 4 if concept in ("object", "furniture", "plant", "flower", "parcel") else 16
-            identity = f"sh3d/{folder.name}/{path.stem}"
-            names = () if concept in ("person", "car") else (name,)
-            if path.suffix == ".obj" and (views := rendered(cache, identity, path, n_views)):
-                yield Thing(identity, concept, names, views)
-
-
-# FlightGear's scenery models: what a file name makes it; the rest is left out.
-SCENERY: tuple[tuple[str, str], ...] = (
-    (r"Fauna/cow", "cow"),
-    (r"Fauna/horse", "horse"),
-    (r"Fauna/sheep", "sheep"),
-    (r"Fauna/elephant", "elephant"),
-    (r"Fauna/Swan", "swan"),
-    (r"Fauna/Ducks", "duck"),
-    (r"Fauna/Seagull_F", "seagull"),
-    (r"Misc/(man|woman)\w*\d", "person"),
-    (r"Misc/StuntBike", "motorcyclist"),
-    (r"Misc/QuadBike", "quad bike"),
-    (r"polic", "police car"),
-    (r"taxi", "taxi"),
-    (r"/(volvoxc90|hondacrv|hummer|rover)", "suv"),
-    (r"/(tcamry|hatchback|VWJetta|VWPassat|vwgolf|bmw|honda|EDDT-FollowMe)", "car"),
-    (r"/camaro", "sports car"),
-    (r"/(pickup|dodgeram|airvehpickup)", "pickup"),
-    (r"paramedic|RTW_Sprinter", "ambulance"),
-    (r"/minibus", "minibus"),
-    (r"/(van|fourgon|boxvan|BFD_Sprinter|gr_van)", "van"),
-    (r"/(bus|tourbus|110Bus|lirq_cobus|cobus|Cobus|groundforce)", "bus"),
-    (r"/(firetruck|fire-truck|FireTruck|Rosenbauer|crashtender|anac-fire|hoskosh)", "fire engine"),
-    (r"consdumptruck", "dump truck"),
-    (
-        r"/(truck|Yellow|BlueContainer|DPost|comtruck|boxtruck|Norbert|mxvtfedtr\b|mxvtftrbox|fedextruck|CCS_cat)",
-        "truck",
-    ),
-    (
-        r"/(medfueltruck|larfueltruck|smfuel|catruck|fueltruck|Fuel_Truck|94-f600|dicingtruck|EDXW_Cater)",
-        "truck",
-    ),
-    (r"/(bulldozer|consdigger|consgrader|consroller|steamroller)", "excavator"),
-    (r"forklift", "forklift"),
-    (r"/(dc-metro|voyager|ICE3|Hitachi|Class_66|locomotive|LINT|diesel_T|switcher|lner|KSFO)", "train"),
-    (r"Tram", "tram"),
-    (r"motorhome", "camper"),
-    (r"/(tractor\d)", "tractor"),
-    (r"Transport/container_|storage_container|containsingle20", "container"),
-    (r"Aircraft/(Cessna172_red|DR400-blue|Boeing_737_300|a330-ba|dc3_lowpoly|PiperWarrior)", "airplane"),
-    (r"Aircraft/(r44-black|jetranger-ba|EC-135_ADAC)", "helicopter"),
-)
-
-
-FOLDERS = ("Fauna", "Misc", "Transport", "Vehicle", "Aircraft")
-
-
-def flightgear(cache: Path) -> Iterator[Thing]:
-    """Renders of FlightGear's scenery models; those that differ in colour only are one object."""
-    root = cache / "flightgear-data-base/usr/share/games/flightgear/Scenery/Models"
-    for path in sorted(root.rglob("*.ac")):
-        name = path.relative_to(root).with_suffix("").as_posix()
-        concept = next((c for pattern, c in SCENERY if re.search(pattern, "/" + name)), None)
-        place = name.split("/")[-2]
-        if concept is None or place not in FOLDERS or re.search(r"lamp|light|stop|Runway|Cone", path.stem):
-            continue
-        stem = re.sub(r"(red|blue|black|white|silver|green|yellow|yel|_S)*\d*$", "", path.stem).rstrip("_")
-        if place == "Misc":
-            stem = path.stem
-        n_views = 24 if concept == "person" else 10
-        if views := rendered(cache, f"fg/{name}", path, n_views):
-            yield Thing(f"fg/{place}/{stem}", concept, (), views)
-
-
-def rendered(cache: Path, identity: str, path: Path, n_views: int) -> tuple[Array, ...]:
-    """Draw a model from all around and from above, once; the views are kept in the cache."""
-    kept = cache / "renders" / (identity.replace("/", "__") + ".npz")
-    if not kept.is_file():
-        rng = np.random.default_rng(zlib.crc32(identity.encode()))
-        views = []
-        try:
-            cloud = render.cloud_of(path, rng)
-            for number in range(n_views):
-                azimuth = 360 * (number + rng.random()) / n_views
-                sun = (float(rng.uniform(-1, 1)), float(rng.uniform(0.3, 1)), float(rng.uniform(-1, 1)))
-                view = render.View(
-                    azimuth, float(rng.triangular(0, 12, 50)), sun, float(rng.uniform(0.4, 0.8))
-                )
-                views.append(trim(render.draw(cloud, view)))
-        except (ValueError, IndexError, OSError, KeyError):
-            views = []  # a model that cannot be read: an empty file keeps it from being tried again
-        kept.parent.mkdir(exist_ok=True)
-        np.savez_compressed(kept, *views)
-    with np.load(kept) as data:
-        return tuple(data[key] for key in data.files)
-
-
-def places(cache: Path) -> Iterator[Place]:
-    """Photographs with nothing of interest: wallpapers, monuments, textures."""
-    for name, picture in compiled_pictures(cache, "explore_monuments"):
-        yield Place(f"gcompris/{name.rsplit('/', 1)[-1]}", "building", picture)
-    for name, picture in compiled_pictures(cache, "geo-country"):
-        if "/" in name and "webp" in name:
-            yield Place(f"gcompris/{name.rsplit('/', 1)[-1]}", "building", picture)
-    for name, picture in compiled_pictures(cache, "details"):
-        if (
-            name.endswith("_background.webp")
-            and "Gogh" not in name
-            and "gogh" not in name
-            and "Portrait" not in name
-        ):
-            yield Place(f"gcompris/{name.rsplit('/', 1)[-1]}", "building", picture)
-    wallpapers = (
-        ("mate-backgrounds", "Garden", "forest"),
-        ("mate-backgrounds", "Dune", "ground"),
-        ("mate-backgrounds", "Wood", None),
-        ("mate-backgrounds", "Aqua", "water"),
-        ("mate-backgrounds", "Storm", "sky"),
-        ("mate-backgrounds", "GreenMeadow", "grass"),
-        ("mate-backgrounds", "Blinds", None),
-        ("lomiri-wallpapers-16.04", "aitzgorri*", "ground"),
-        ("lomiri-wallpapers-16.04", "sunset*", "sky"),
-        ("lomiri-wallpapers-16.04", "picos*", "ground"),
-        ("lomiri-wallpapers-16.04", "life*", "water"),
-        ("lomiri-wallpapers-16.04", "Bridge*", None),
-        ("palapeli-data", "castle*", "building"),
-        ("palapeli-data", "cincinnati*", "building"),
-    )
-    for package, stem, kind in wallpapers:
-        for path in sorted((cache / package).rglob(stem + ".jpg"))[:1]:
-            yield Place(f"{package}/{path.stem}", kind, shrink(path))
-    for stem, kind in (
-        ("Autumn", "forest"),
-        ("FallenLeaf", "forest"),
-        ("EveningGlow", "water"),
-        ("BytheWater", "water"),
-        ("summer_1am", "sky"),
-        ("DarkestHour", "dark"),
-        ("Grey", "water"),
-        ("Path", "forest"),
-        ("OneStandsOut", "forest"),
-        ("Kite", "sky"),
-        ("PastelHills", "sky"),
-    ):
-        for path in sorted((cache / "plasma-workspace-wallpapers").rglob(f"{stem}/contents/images/*.jpg"))[
-            :1
-        ]:
-            yield Place(f"plasma/{stem}", kind, shrink(path))
-    data = cache / "scikit-image/skimage/data"
-    others = [
-        (data / "grass.png", "grass"),
-        (data / "gravel.png", "ground"),
-        (data / "brick.png", "building"),
-    ]
-    others += [(cache / "scikit-learn/sklearn/datasets/images/china.jpg", "building")]
-    opencv = cache / "opencv-doc/usr/share/doc/opencv-doc/examples/data"
-    others += [(opencv / n, "building") for n in ("home.jpg", "leuvenA.jpg", "building.jpg")]
-    for path, kind in others:
-        if path.is_file():
-            yield Place(f"package/{path.stem}", kind, shrink(path))
-    yield from textures(cache)
-
-
-TEXTURES: tuple[tuple[str, str], ...] = (
-    (r"asphalt|carpark|airport$", "street"),
-    (r"grass|pasture|golf|meadow|greenspace|crop|park\b", "grass"),
-    (r"forest|bush|shrub|heath|scrub", "forest"),
-    (r"sand|rock|dirt|cliff|desert|gravel|lava|snow|ice|tundra", "ground"),
-    (r"rail", "railway"),
-    (r"water|sea|lake|river|marsh", "water"),
-)
-
-
-def textures(cache: Path) -> Iterator[Place]:
-    """Ground as FlightGear paints it."""
-    root = cache / "flightgear-data-base/usr/share/games/flightgear/Textures/Terrain"
-    for path in sorted(root.glob("*.png")):
-        if re.search(r"mask|overlay|light|normal|relief|winter", path.stem):
-            continue
-        kind = next((k for pattern, k in TEXTURES if re.search(pattern, path.stem)), None)
-        if kind and zlib.crc32(path.stem.encode()) % 2 and min(Image.open(path).size) >= 64:
-            yield Place(f"texture/{path.stem}", kind, shrink(path))
-
-
-def shrink(path: Path) -> Array:
-    """Read a picture at no more than 1024 px."""
-    picture = Image.open(path).convert("RGB")
-    picture.thumbnail((1024, 1024))
-    return np.asarray(picture)

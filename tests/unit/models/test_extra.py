@@ -56,7 +56,7 @@ def test_a_mesh_becomes_an_obj_that_the_renderer_reads(
 ) -> None:
     public = archive(pmd(version, n_layers))
     path = extra.as_obj(public, "skeletal/ox.dae", "skeletal/ox.png", tmp_path / "ox")
-    read = extra.sources.render.read_obj(path)
+    read = extra.models_3d.render.read_obj(path)
     np.testing.assert_allclose(read.corners[0], CORNERS)
     np.testing.assert_allclose(read.uv[0], TEXTURE)
     _, coat = read.material[0]

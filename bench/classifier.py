@@ -29,22 +29,16 @@ import asyncio
 import gc
 import json
 import os
-import resource
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import open_clip
 import simplejpeg
 import torch
@@ -53,6 +47,8 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.classifier_load import LABELS_ASKED, MOMENTS, Load, encode, street
+from bench.measuring import Spent, clocks, embedded_redis, median_s, per_image, rss_mb
 from services.classifier.devices.choice import DeviceChoice, Dtype, choose
 from services.classifier.metrics import ClassifierMetrics
 from services.classifier.model.open_clip.gpus import probe_hardware
@@ -67,14 +63,12 @@ from services.classifier.process import keep_memory, tune
 from services.classifier.settings import ClassifierSettings
 from services.classifier.snippets import Classifier
 from services.classifier.weights.names import resolve_model
-from services.local.launcher.redis_server import prepare_redis
 from shared.clock import uuid7
 from shared.contract import (
     CLASSIFIERS,
     LABELS,
     SNIPPETS,
     Box,
-    LabelSet,
     PictureInfo,
     SnippetHeader,
     SnippetMessage,
@@ -85,14 +79,12 @@ from shared.streams.outcomes import Delivery, Outcome
 from shared.streams.settings import ConsumerSettings
 
 BATCH = 32
-MOMENTS = 12
 TEMPERATURE = 100.0
 PARTS = 5  # of the snippets, each beside a measurement of the tower
 LONG = 1000
 # rows, columns, summed: square ones, and what a ViT-B's MLP multiplies for 32 pictures. Which is fastest depends on the
 # chip's caches; a tower that beat all of them would show that the yardstick is too short.
 GEMM_SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (1600, 3072, 768))
-LABELS_ASKED = LabelSet(labels=("a person", "a dog", "a car", "a bicycle"), background=("an empty street",))
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
@@ -109,14 +101,6 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """Seconds: by the clock, and of all threads of this process."""
-
-    wall_s: float
-    cpu_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """One part of the snippets, in ms an image, and the tower right before and after it."""
 
@@ -124,32 +108,6 @@ class Part:
     tower: Spent
     rss_mb: int
     n_images: int
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How the snippets look: pictures of the number-th, and its label set."""
-
-    jpegs: list[tuple[bytes, bytes]]
-    is_long: bool
-    most_pictures: int
-
-    def pictures(self, number: int) -> list[tuple[int, str, bytes]]:
-        """Return moment, kind and JPEG of its pictures: a frame and a crop of each moment, or one crop."""
-        moments = (1 + (number % 10 == 0) + (number % 50 == 0)) if self.is_long else MOMENTS
-        found = []
-        for moment in range(moments):
-            frame, crop = self.jpegs[(number + moment) % len(self.jpegs)]
-            found += [(moment, "crop", crop)]
-            if not (self.is_long and number % 10):
-                found += [(moment, "frame", frame)]
-        return found[: self.most_pictures]
-
-    def labels(self, number: int) -> LabelSet:
-        """Return what is asked: in a long run 200 label sets in turn, each for 40 snippets."""
-        if not self.is_long:
-            return LABELS_ASKED
-        return LabelSet(labels=(*LABELS_ASKED.labels, f"thing {number // 40 % 200}"))
 
 
 def main() -> int:
@@ -441,81 +399,6 @@ async def label_all(redis: Redis, classifier: Classifier, settings: ClassifierSe
     stop.set()
     await task
     await redis.delete(LABELS)
-
-
-# -- what is measured with
-
-
-def clocks() -> Spent:
-    """Return both clocks, to be subtracted."""
-    return Spent(time.perf_counter(), time.process_time())
-
-
-def per_image(work: Callable[[], object], n_images: int) -> Spent:
-    """Run once what was warmed before."""
-    started = clocks()
-    work()
-    now = clocks()
-    return Spent((now.wall_s - started.wall_s) / n_images, (now.cpu_s - started.cpu_s) / n_images)
-
-
-def median_s(work: Callable[[], object], n_times: int) -> float:
-    work()
-    times = []
-    for _ in range(n_times):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
-def street(width: int, height: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Soft shapes with fine noise: decodes and compresses about as a camera's picture does."""
-    rng = np.random.default_rng(seed)
-    soft = Image.fromarray(rng.integers(0, 255, (9, 16, 3), dtype=np.uint8)).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
-    return np.clip(np.asarray(soft) + rng.normal(0, 6, (height, width, 1)), 0, 255).astype(np.uint8)
-
-
-def encode(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
-    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(picture), 88, "RGB", "420"))
-
-
-def rss_mb() -> int:
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return round(pages * resource.getpagesize() / 2**20)
-    except OSError:
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
-@contextmanager
-def embedded_redis() -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        server = prepare_redis(Path(folder))
-        process = subprocess.Popen(server.argv, stdout=subprocess.DEVNULL)
-        try:
-            wait_for(server.url)
-            yield server.url
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def wait_for(url: str, limit_s: float = 20) -> None:
-    from redis import Redis as Client
-    from redis.exceptions import RedisError
-
-    ends_at = time.monotonic() + limit_s
-    while True:
-        try:
-            Client.from_url(url).ping()
-            return
-        except RedisError:
-            if time.monotonic() > ends_at:
-                raise
-            time.sleep(0.05)
 
 
 if __name__ == "__main__":

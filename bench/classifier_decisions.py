@@ -20,7 +20,7 @@ from typing import cast
 import numpy as np
 from redis import Redis
 
-from bench.classifier import embedded_redis
+from bench.measuring import embedded_redis
 from services.classifier.model.open_clip.engine import load
 from services.classifier.model.open_clip.model import OpenClipModel
 from services.classifier.model.preprocess import load_picture, stack

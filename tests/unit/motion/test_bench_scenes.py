@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.motion import motion_spans
 from bench.motion_score import Span, tally, total
-from bench.scenes import FPS, HEIGHT, WIDTH, Actor, Stage
+from bench.scenes_stage import FPS, HEIGHT, WIDTH, Actor, Stage
 
 TRUTH = (Span(5, 10), Span(20, 26))
 LENGTH_S = 40.0

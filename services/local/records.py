@@ -81,7 +81,12 @@ class Records:
 
     async def all_events(self, since: datetime | None = None) -> list[EventRow]:
         """Return all events from `since` on, accepted or not, oldest first; raise Transient when it cannot be read."""
-        return [self._row(event) for event in await report.event_records(self.engine, since=since)]
+        return [
+            self._row(event)
+            for event in await report.event_records(
+                self.engine, report.EventFilter(since=since, accepted_only=False)
+            )
+        ]
 
     def _row(self, event: report.Event) -> EventRow:
         weather = event.weather

@@ -24,7 +24,7 @@ from services.recorder.intake.intake import Intake
 from services.recorder.intake.readiness import Readiness
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.notify.build import make_notifiers
+from services.recorder.notify.build import NotifierParts, make_notifiers
 from services.recorder.notify.file import NotifyFile, load_notify
 from services.recorder.notify.notifier import Notifier
 from services.recorder.notify.outbox import NoticeOutbox, are_introduced, introduce
@@ -205,7 +205,8 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
     api.changed = feed.kick
     weather = _weather(parts, feed)
     notifiers = make_notifiers(
-        parts.notify, parts.database, parts.media, parts.metrics, parts.name[-64:], live
+        parts.notify,
+        NotifierParts(parts.database, parts.media, parts.metrics, parts.name[-64:], live),
     )
 
     def notify() -> None:

@@ -11,7 +11,6 @@ the database does not answer.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -31,6 +30,7 @@ from services.recorder.record.values import Detection, Event, Snippet, Weather
 __all__ = [
     "Detection",
     "Event",
+    "EventFilter",
     "Snippet",
     "Totals",
     "Weather",
@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 _PAGE = 200
+EVERYTHING = EventFilter(accepted_only=False)
 
 
 def open_record(database_url: str) -> AsyncEngine:
@@ -59,17 +60,8 @@ async def recent_events(engine: AsyncEngine, limit: int, accepted_only: bool = T
         return []
 
 
-async def event_records(
-    engine: AsyncEngine,
-    *,
-    camera: str | None = None,
-    label: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    accepted_only: bool = False,
-) -> list[Event]:
+async def event_records(engine: AsyncEngine, wanted: EventFilter = EVERYTHING) -> list[Event]:
     """Return all events that fit, oldest first, with snippets, detections and weather."""
-    wanted = EventFilter(camera=camera, label=label, since=since, until=until, accepted_only=accepted_only)
     found: list[Event] = []
     try:
         async with Database(engine).reading() as connection:

@@ -19,9 +19,8 @@ _KINDS: dict[str, SourceKind] = {
     "file": "file",
 }
 _SCHEMES = "rtsp://, rtsps://, http://, https://, whip:, whep://, wheps:// or a file"
-MOST_LOGIN_BYTES = (
-    127  # FFmpeg's RTSP client keeps that much of user:password (libavformat/rtsp.h: auth[128])
-)
+# FFmpeg's RTSP client keeps that much of user:password (libavformat/rtsp.h: auth[128])
+MOST_LOGIN_BYTES = 127
 _WHIP = re.compile(r"whip:(//)?/?\?token=[A-Za-z0-9._~+/=-]{16,}")
 
 

@@ -18,9 +18,7 @@ class ConsumerSettings:
     claim_every_s: float = 5.0
     max_attempts: int = 5
     dead_max: int = 1000  # dead letters kept, the oldest go first; each loss is counted and logged
-    forget_after_s: float = (
-        3600.0  # a consumer with nothing in hand that asked for nothing this long is removed
-    )
+    forget_after_s: float = 3600.0  # a consumer that has and asked for nothing this long is removed
     finish_s: float = 10.0  # after a stop: time for the batch in hand, which is then given back
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ from services.recorder.http.api import add_routes
 from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
-from services.recorder.notify.build import make_notifiers
+from services.recorder.notify.build import NotifierParts, make_notifiers
 from services.recorder.notify.file import NotifyFile, Target
 from services.recorder.notify.notifier import Notifier
 from services.recorder.notify.port import ChannelAway
@@ -79,7 +79,9 @@ class Rig:
         self.pipeline = Pipeline(fault="")
         metrics = RecorderMetrics(CollectorRegistry())
         file = NotifyFile(page="http://page.lan", targets=self.targets)
-        self.told = make_notifiers(file, self.database, MediaFolder(self.folder), metrics, "one", self.live)
+        self.told = make_notifiers(
+            file, NotifierParts(self.database, MediaFolder(self.folder), metrics, "one", self.live)
+        )
         self.watch = GapWatch(
             self.redis,
             self.database,
@@ -484,7 +486,9 @@ async def test_a_broker_that_refuses_our_login_is_a_fault_of_health(
 
 def notifiers_of(target: Target, database: Database, folder: Path) -> list[Notifier]:
     metrics = RecorderMetrics(CollectorRegistry())
-    return make_notifiers(NotifyFile(targets=(target,)), database, MediaFolder(folder), metrics, "one")
+    return make_notifiers(
+        NotifyFile(targets=(target,)), NotifierParts(database, MediaFolder(folder), metrics, "one")
+    )
 
 
 def faults_of(notifier: Notifier) -> list[tuple[str, bool, bool]]:

@@ -21,7 +21,7 @@ from services.recorder.media.files import MediaFolder
 from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify import outbox
-from services.recorder.notify.build import make_notifiers
+from services.recorder.notify.build import NotifierParts, make_notifiers
 from services.recorder.notify.file import MqttTarget, NotifyFile, Target, WebhookTarget, signing_key
 from services.recorder.notify.notifier import Notifier
 from services.recorder.notify.outbox import NoticeOutbox
@@ -101,7 +101,7 @@ def delivery_of(
 ) -> Notifier:
     file = NotifyFile(page="http://page.lan", give_up_h=give_up_h, targets=(target,))
     metrics = RecorderMetrics(CollectorRegistry())
-    [delivery] = make_notifiers(file, database, MediaFolder(folder), metrics, holder)
+    [delivery] = make_notifiers(file, NotifierParts(database, MediaFolder(folder), metrics, holder))
     if clock is not None:
         delivery.clock = clock
         delivery.seconds = lambda: clock.passed_s

@@ -452,7 +452,7 @@ async def test_report_reads_without_the_service(empty_url: str) -> None:
     assert everything[11].peaks == {"a dog": 11 / 20, "an empty path": 0.3}
     assert everything[11].model == "mini"
     assert everything[0].snippets[0].reason == "nothing beat the background"
-    assert len(await report.event_records(engine, camera="yard", accepted_only=True)) == 4
+    assert len(await report.event_records(engine, report.EventFilter(camera="yard"))) == 4
     assert await report.event_record(engine, everything[3].id) == everything[3]
     await engine.dispose()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime, BaseModel
 
 from services.recorder.http.models import EventOut, event_out, media_url
@@ -44,36 +45,42 @@ class SearchOut(BaseModel):
     took_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """The parameters of /api/search."""
+
+    q: Annotated[str, Query(min_length=1, max_length=QUERY_CHARS, description="what is looked for, in words")]
+    camera: Annotated[str | None, Query(max_length=64, description="only this camera")] = None
+    since: Annotated[IsoTime | None, Query(description="seen at this time or later")] = None
+    until: Annotated[IsoTime | None, Query(description="seen before this time")] = None
+    limit: Annotated[int, Query(ge=1, le=200)] = 24
+
+    @property
+    def request(self) -> SearchRequest:
+        """Return the search that is asked for; raises ApiFault when there are no words."""
+        if not self.q.strip():
+            what = "say what to look for, such as 'a person with a red umbrella'"
+            raise ApiFault(400, f"q={self.q!r}", "words", what)
+        pictures = PictureFilter(self.camera, self.since, self.until)
+        return SearchRequest(self.q.strip(), pictures, self.limit)
+
+
 def search_routes(api: ApiState) -> APIRouter:
     """Return the route of the search."""
     router = APIRouter(prefix="/api", tags=["search"], responses=documented(503))
 
     @router.get("/search")
-    async def find(
-        response: Response,
-        q: Annotated[
-            str, Query(min_length=1, max_length=QUERY_CHARS, description="what is looked for, in words")
-        ],
-        camera: Annotated[str | None, Query(max_length=64, description="only this camera")] = None,
-        since: Annotated[IsoTime | None, Query(description="seen at this time or later")] = None,
-        until: Annotated[IsoTime | None, Query(description="seen before this time")] = None,
-        limit: Annotated[int, Query(ge=1, le=200)] = 24,
-    ) -> SearchOut:
+    async def find(query: Annotated[SearchQuery, Depends()], response: Response) -> SearchOut:
         """Events whose pictures fit the words best."""
-        if not q.strip():
-            raise ApiFault(
-                400, f"q={q!r}", "words", "say what to look for, such as 'a person with a red umbrella'"
-            )
+        request = query.request
         if api.search is None:
             raise starting()
         try:
-            found = await api.search.find(
-                SearchRequest(q.strip(), PictureFilter(camera, since, until), limit)
-            )
+            found = await api.search.find(request)
         except (NoClassifier, TextsRefused) as exc:
             raise texts_fault(exc) from exc
         response.headers["cache-control"] = "no-store"
-        return _search_out(q.strip(), found)
+        return _search_out(request.query, found)
 
     return router
 

@@ -50,9 +50,7 @@ class StagedMedia:
     kept: StoredMedia
     root: Path
     files: list[tuple[int, Path, Path]] = field(default_factory=list)  # handle, temporary, target
-    was_there: bool = (
-        False  # a file of this name is there already: of an earlier delivery, or another snippet's
-    )
+    was_there: bool = False  # a file of this name was there: of an earlier delivery, or another snippet's
 
     def publish(self) -> None:
         """Give the files their names, on the disk when this returns; raises MediaRefused."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from services.recorder.gaps.watch import LiveState
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
@@ -14,33 +16,34 @@ from services.recorder.notify.webhook import Webhook
 from services.recorder.record.database import Database
 
 
-def make_notifiers(
-    file: NotifyFile,
-    database: Database,
-    media: MediaFolder,
-    metrics: RecorderMetrics,
-    holder: str,
-    live: LiveState | None = None,
-) -> list[Notifier]:
-    """Return one delivery a target; nothing is connected yet. Without `live` the record's cameras are shown."""
-    live = live or LiveState()
+@dataclass(frozen=True, slots=True)
+class NotifierParts:
+    """What all notifiers share. `holder` names this recorder; without `live` the record's cameras are shown."""
+
+    database: Database
+    media: MediaFolder
+    metrics: RecorderMetrics
+    holder: str
+    live: LiveState = field(default_factory=LiveState)
+
+
+def make_notifiers(file: NotifyFile, parts: NotifierParts) -> list[Notifier]:
+    """Return one notifier a target; nothing is connected yet."""
     return [
         Notifier(
-            _recipient(target, file.page, database, media, live), database, metrics, holder, file.give_up_h
+            _recipient(target, file.page, parts), parts.database, parts.metrics, parts.holder, file.give_up_h
         )
         for target in file.targets
     ]
 
 
-def _recipient(
-    target: Target, page: str, database: Database, media: MediaFolder, live: LiveState
-) -> Recipient:
+def _recipient(target: Target, page: str, parts: NotifierParts) -> Recipient:
     wanted = target.filter
     if target.webhook is not None:
         hook = target.webhook
         channel: Channel = Webhook(hook, page)
         return Recipient(target.name, "webhook", wanted, channel, hook.timeout_s, target.gaps)
     assert target.mqtt is not None  # the file's model sees to it
-    record = DatabaseRecordView(database, media, wanted, target.name, live)
+    record = DatabaseRecordView(parts.database, parts.media, wanted, target.name, parts.live)
     channel = Mqtt(target.mqtt, target.name, page, record)
     return Recipient(target.name, "mqtt", wanted, channel, target.mqtt.timeout_s, target.gaps)

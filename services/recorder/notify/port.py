@@ -33,9 +33,7 @@ class Notice:
     last_sent: str | None  # what the target was last sent of this event, as `Channel.digest` gave it
     passing: tuple[Detection, ...] = ()  # every label that passes the filter, `match` among them
     noted_at: datetime | None = None  # when the event last changed
-    is_cooling: bool = (
-        False  # the target was sent one of the same camera and label less than its cooldown ago
-    )
+    is_cooling: bool = False  # a notice of the same camera and label was sent less than its cooldown ago
 
 
 class Channel(Protocol):

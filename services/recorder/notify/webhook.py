@@ -36,9 +36,7 @@ class Webhook:
         self._target = target
         self._page = page
         self._key = signing_key(target.secret.get_secret_value())
-        self._client: httpx.AsyncClient | None = (
-            None  # from `prepare` to `close`, which may follow each other
-        )
+        self._client: httpx.AsyncClient | None = None  # from `prepare` to `close`, again and again
 
     def digest(self, notice: Notice) -> str | None:
         event = notice.event

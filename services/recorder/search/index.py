@@ -62,9 +62,7 @@ class EmbeddingIndex:
         self._database_name = database_name
         self._folder = root
         self._vectors: dict[tuple[str, int], Vectors] = {}
-        self._known: set[tuple[str, int, str]] = (
-            set()
-        )  # (event, snippet, model); 60,000 for a million pictures
+        self._known: set[tuple[str, int, str]] = set()  # event, snippet, model; 60,000 for a million pictures
         self._clock = clock
         self._at = _EARLIEST
         self._after = ""

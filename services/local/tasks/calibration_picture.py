@@ -133,7 +133,7 @@ def _histogram(survey: Survey, proposal: Proposal, height: int) -> Image.Image:
         x = at(mark)
         pen.line((x, 30 + 14 * row, x, top + high), colour, 2)
         pen.text((x + 5, 24 + 14 * row), name, colour, _font(12))
-    pen.text((left, 6), f"still looks: {len(kinds[0])}", STILL, _font(13))
+    pen.text((left, 6), f"still frames: {len(kinds[0])}", STILL, _font(13))
     pen.text((left + 150, 6), f"looks with something that travelled: {len(kinds[1])}", MOVING, _font(13))
     return panel
 

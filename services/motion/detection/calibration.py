@@ -1,9 +1,9 @@
 """Watches a scene for a while and proposes motion settings for it. Pure: planes in, a Proposal out.
 
-Of each look it keeps one number, the reach: the highest threshold at which as many pixels differ from the background
-as min_contour_area asks for. Looks while something travelled are told from the others, so that a threshold can be laid
-between what is noise and what is not. Where it changed in nearly every part of the time, and nothing ever travelled,
-stands something that never stops: a flag, water, a clock in the picture.
+It keeps one number of each frame, the reach: the highest threshold at which as many pixels differ from the background
+as min_contour_area asks for. Frames in which something travelled are kept apart, so that a threshold can be put between
+noise and motion. Where pixels change nearly all the time and nothing ever travels, something never stops: a flag,
+water, a clock in the picture. That becomes a mask.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from services.motion.detection.values import DetectorSettings, DetectorState, Fl
 from services.motion.detection.zones import mask_of
 from shared.cameras import MotionSettings, Point
 
-PARTS = 12  # the time is divided into so many
+PARTS = 12  # the time is divided into so many parts
 RESTLESS_PARTS = 0.75  # share of the parts in which a pixel must have changed to count as restless
-RESTLESS_FRAMES = 0.05  # share of a part's looks in which it must have
+RESTLESS_FRAMES = 0.05  # share of a part's frames in which it must have
 TRAVELLED = 0.25  # a pixel that changed more often than that because something travelled is no nuisance
 SMALLEST_MASK = 0.0008  # share of the picture: smaller is left to the detector, which learns it
 LARGEST_MASKS = 0.4  # if more than that is restless, the camera moves, and masks are no cure
@@ -34,7 +34,7 @@ STILL_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class ReachSample:
-    """One look: how far it reaches in grey levels, whether something travelled, and the areas of what did (640 px)."""
+    """How far one frame reaches in grey levels, whether something travelled in it, and the areas of that (640 px)."""
 
     t_s: float
     levels: float
@@ -44,7 +44,7 @@ class ReachSample:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was seen so far. Maps have the plane's shape and count looks."""
+    """What was seen so far. Maps have the plane's shape and count frames."""
 
     settings: MotionSettings
     began_s: float
@@ -58,7 +58,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Settings to take, and why, a line each."""
+    """Proposed settings, and a line for each that says why."""
 
     threshold: int | Literal["auto"]
     min_contour_area: int
@@ -77,7 +77,7 @@ def observe(survey: Survey, luma: Gray, t_s: float, frame_size: tuple[int, int])
     part = min(PARTS - 1, int((t_s - survey.began_s) / survey.length_s * PARTS))
     zeros = np.zeros(luma.shape, np.float32)
     changed = survey.changed or (zeros,) * PARTS
-    moving = scene.heat >= 1.0  # changed within this look
+    moving = scene.heat >= 1.0  # changed within this frame
     travelled = zeros if survey.travelled is None else survey.travelled
     ways = zeros.copy()
     scale = luma.shape[1] / frame_size[0]
@@ -113,7 +113,7 @@ def _reach(scene: DetectorState, settings: DetectorSettings) -> float:
 
 
 def still_levels(survey: Survey) -> list[float]:
-    """Return the reach of the looks that are STILL_S away from any in which something travelled."""
+    """Return the reach of the frames that are STILL_S away from any in which something travelled."""
     at = np.array([reach.t_s for reach in survey.reaches if reach.is_moving])
     return [
         reach.levels
@@ -123,7 +123,7 @@ def still_levels(survey: Survey) -> list[float]:
 
 
 def restless(survey: Survey) -> npt.NDArray[np.bool_] | None:
-    """Return where it never stops, bool[H, W]; None when nothing was seen."""
+    """Return where something never stops moving, bool[H, W]; None when nothing was seen."""
     if survey.travelled is None:
         return None
     parts = [
@@ -138,7 +138,7 @@ def restless(survey: Survey) -> npt.NDArray[np.bool_] | None:
 
 
 def propose(survey: Survey) -> Proposal:
-    """Return what the scene asks for. Without a single look it is what the camera has."""
+    """Return settings that suit the scene; without a single frame, those that the camera has."""
     own = survey.settings
     noise = survey.scene.noise if survey.scene is not None else 0.0
     auto_levels = max(FLOOR_LEVELS, 6.0 * noise)
@@ -160,16 +160,16 @@ def _threshold(survey: Survey, auto_levels: float, has_masks: bool) -> tuple[int
     if quiet <= 2 * auto_levels or has_masks:
         return "auto", (
             f"threshold auto: {noise}, so it lies at {auto_levels:.0f}; "
-            f"99 of 100 still looks reach no further than {quiet:.0f}"
+            f"99 of 100 still frames reach no further than {quiet:.0f}"
         )
     number = min(255, round(1.2 * quiet))
     if moving and float(np.median(moving)) <= number:
         return "auto", (
-            f"threshold auto: still looks reach {quiet:.0f}, what moved {np.median(moving):.0f}: "
+            f"threshold auto: still frames reach {quiet:.0f}, what moved {np.median(moving):.0f}: "
             "no number lies between them"
         )
     return number, (
-        f"threshold {number}: still looks reach {quiet:.0f} (99 of 100), far above the {auto_levels:.0f} of auto"
+        f"threshold {number}: still frames reach {quiet:.0f} (99 of 100), far above the {auto_levels:.0f} of auto"
     )
 
 

@@ -1,6 +1,6 @@
-"""Tries motion settings beside those in force: the same looks, a detector of its own for each. Pure.
+"""Tries motion settings beside those in force, each with a detector of its own on the same frames. Pure.
 
-A lane begins with what the camera's own detector knows of the scene, so that it answers from its first look on.
+A preview begins with what the camera's own detector knows of the scene, so that it answers from its first frame on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POINTS_MAX = 48
 
 @dataclass(frozen=True, slots=True)
 class PreviewPlane:
-    """What all lanes look at: uint8[H, W] luma of plane_size, when, and the size of the frame it is of."""
+    """What all previews are given: uint8[H, W] luma of plane_size, when, and the size of the frame it is of."""
 
     luma: Gray
     t_s: float
@@ -35,7 +35,7 @@ class PreviewPlane:
 
 @dataclass(frozen=True, slots=True)
 class SettingsPreview:
-    """Settings on trial, and what their detector knows and said last."""
+    """Settings that are tried, and what their detector knows and said last."""
 
     settings: MotionSettings
     scene: DetectorState | None
@@ -45,10 +45,10 @@ class SettingsPreview:
 def step(
     previews: Sequence[SettingsPreview], plane: PreviewPlane, own: SettingsPreview
 ) -> tuple[SettingsPreview, ...]:
-    """Let every lane look at `plane`.
+    """Return the previews after `plane`.
 
-    `own`: what the camera's own detector said of it. Lanes with its settings repeat that: it saw every look, which a
-    trial on a busy machine does not.
+    `own`: what the camera's own detector said of it. Previews with its settings repeat that, since it saw every frame,
+    which a preview on a busy machine does not.
     """
     return tuple(own if one.settings == own.settings else _step(one, plane) for one in previews)
 

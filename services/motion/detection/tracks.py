@@ -107,7 +107,7 @@ def _apart(last: Position, position: Position) -> float:
 
 
 def _travels(positions: Sequence[Position], size: tuple[int, int], doubt: float) -> bool:
-    """Tell whether a straight way explains the last positions; also looked at is the latest part of them."""
+    """Tell whether a straight way explains the last positions, or the latest of them."""
     return (
         _is_way(positions, size, doubt)
         or (len(positions) > 8 and _is_way(positions[-8:], size, doubt))

@@ -48,7 +48,7 @@ class MomentSelection(Generic[Shown]):
 
 
 def choose(selection: MomentSelection[Shown], moment: Moment[Shown]) -> MomentSelection[Shown]:
-    """Return the choice after `moment` (times ascend)."""
+    """Return the selection after `moment` (times ascend)."""
     origin_s = moment.t_s if selection.origin_s is None else selection.origin_s
     selection = replace(selection, origin_s=origin_s)
     number = int((moment.t_s - origin_s) / selection.stretch_s)
@@ -96,7 +96,7 @@ def select_crops(moments: Sequence[Sequence[Blob]], crops_per_moment: int = 2) -
     """Return the rectangles to cut out of each moment: its main object, and in turn one of the others.
 
     The others take turns over the moments, a few moments each, so that contiguous moments show the same one. Who
-    moved most over all moments is the first: the rectangle of one look flickers, and in it half a thing weighs less.
+    moved most over all moments is the first: the rectangle of one frame flickers, and in it half a thing weighs less.
     """
     shown: defaultdict[int, int] = defaultdict(int)
     weights: defaultdict[int, float] = defaultdict(float)  # of each object over all moments

@@ -69,8 +69,8 @@ def make_clip(facts: StreamFacts, packets: Sequence[Packet], starts_s: float = f
 def _copied(facts: StreamFacts, packets: Sequence[Packet], wanted_s: float) -> Clip:
     """Return a copy that shows what is from `wanted_s` on.
 
-    What comes before has negative times. The muxer then writes an edit list (ISO/IEC 14496-12 §8.6.6) that begins at 0,
-    and players decode what is before it without showing it.
+    What comes before gets negative times. The muxer then writes an edit list (ISO/IEC 14496-12 §8.6.6) that begins at
+    0, so players decode it without showing it.
     """
     times_s = sorted(packet.t_s for packet in packets)
     starts_s = next((t_s for t_s in times_s if t_s >= wanted_s - 1e-3), times_s[-1])

@@ -1,4 +1,4 @@
-"""A stream of whole coded pictures that we took out of their transport ourselves (WebRTC, MJPEG over HTTP)."""
+"""Times and decodes whole coded pictures that come without a container (WebRTC, MJPEG over HTTP)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.motion.sources.timing import Arrival, LiveTimes, TimedPacket, with
 
 @dataclass(frozen=True, slots=True)
 class CodedPicture:
-    """One coded picture. `ticks`: its time by the sender's clock, 90 kHz, without wrap-around; None: not told."""
+    """One coded picture. `ticks`: its time by the sender's clock, 90 kHz, without wrap-around; None: unknown."""
 
     codec: str
     data: bytes
@@ -40,7 +40,7 @@ def _arrival_of(picture: CodedPicture) -> Arrival:
 
 
 class CodedPictureStream:
-    """Decodes `units` as they come. `on_broken` is told when a picture is missing or does not decode."""
+    """Decodes pictures as they come. Calls `on_broken` when one is missing or does not decode."""
 
     def __init__(
         self,

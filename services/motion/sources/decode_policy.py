@@ -1,16 +1,18 @@
-"""Decides which packets of a camera are decoded: all while something moves, key frames while nothing does. Pure: no
-clock, no decoder; times are the packets' own.
+"""Decides which packets of a camera are decoded: all while something moves, key frames while nothing does.
 
-    awake   every packet is decoded, but pictures that no other needs and that lie between two looks
-    dozing  what is left of a group when no look is wanted before the next key frame: decoded only if that is late
-    asleep  key frames only. A hint (packet_sizes.py) has the group so far decoded; a key frame that does not look
-            like the scene has the group before it decoded as well, because nothing of that was looked at
+Pure: no clock, no decoder; times are the packets' own. Three states:
 
-It sleeps only where that is known to be safe: the sizes were learned and would tell, key frames come often, nothing was
-seen for a while, and no event has begun lately that the sizes did not tell of. A group in AUDITED is decoded all the
-same, to see whether they tell. It dozes where key frames come at equal distances and need nothing of what was before
-them; while an event is sure, a group's last look may lie further before its end than two looks do from each other.
-A reader calls `decide`, who looks at the frames calls the others: single values pass.
+    awake   Every packet is decoded, except pictures that no other needs and that lie between two detected frames.
+    dozing  The rest of a group is skipped, since the detector wants no frame before the next key frame. It is decoded
+            only if that key frame is late.
+    asleep  Only key frames are decoded. A hint (packet_sizes.py) has the group so far decoded. A key frame that does
+            not look like the scene has the group before it decoded as well, which nothing had seen.
+
+The policy sleeps only where that is safe: packet sizes were learned and would tell of motion, key frames come often,
+nothing was seen for a while, and every recent event was told by the sizes. One group in AUDITED is decoded all the
+same, to check that. It dozes where key frames come at equal intervals and need nothing from before them; in a sure
+event a group's last detected frame may then lie further from its end than two detected frames do from each other.
+The reader calls `decide`; the detector's thread calls the `note_` methods, each of which passes single values.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ from collections import deque
 
 from services.motion.sources.packet_sizes import RUN, SEPARATES, PacketSize, SizeStatistics
 
-LEARN_S = 20.0  # decoded fully after a start or a reconnect
+LEARN_S = 20.0  # everything is decoded this long after a start or a reconnect
 CALM_S = 3.0  # without anything seen, before it sleeps
-LONGEST_GROUP_S = 4.2  # rarer key frames: decode everything
+LONGEST_GROUP_S = 4.2  # where key frames are rarer, everything is decoded
 AUDITED = 20  # one group in so many is decoded while asleep
-LATE_S = 1.0  # who looks at the frames is this far behind: no time to sleep
+LATE_S = 1.0  # a detector this far behind: no time to sleep
 TOLD_BEFORE_S, TOLD_AFTER_S = 1.0, 1.5  # a hint this near an event's beginning told of it
 DISTRUST_S = 300.0  # everything is decoded this long after an event that no hint told of; doubles with each further one
 LONGEST_DISTRUST_S = 3600.0
@@ -33,29 +35,29 @@ MOST_HINTS = 256
 RUN_S = 2.6  # packets of a hint may take so long; where they come more rarely nothing would be told in time
 MOST_GROUPS = 8
 MOST_REORDERED = 17  # pictures that may have to be known at a time (H.264: 16) and one
-LOOKS_APART = 1.25  # periods: a look may come this late
-DOZE_S = 0.6  # in a sure event a group's last look may lie this long before its end,
+FRAMES_APART = 1.25  # periods: a detected frame may come this late
+DOZE_S = 0.6  # in a sure event a group's last detected frame may lie this long before its end,
 DOZE_SHARE = 0.3  # but no more than so much of it
 SURE_S = 1.0  # an event that was sure counts as sure this long
 REGULAR, ON_TIME_S = 3, 0.05  # so many groups were equally long, to this much
 
 
 class DecodeAction(enum.Enum):
-    """What is to be done with a packet."""
+    """What the reader does with a packet."""
 
     DECODE = "decode"
-    LEAVE_OUT = "leave out"  # for good: no other picture is decoded from it, and its neighbours are near
+    LEAVE_OUT = "leave out"  # for good: no other picture needs it, and its neighbours are near
     SKIP = "skip"  # it may be wanted later
     PEEK = "peek"  # a key frame: decode it alone
     REPLAY = "replay"  # decode what was skipped since the last key frame, and go on
-    REPLAY_BOTH = "replay both"  # since the one before
+    REPLAY_BOTH = "replay both"  # since the key frame before that one
 
 
 class DecodePolicy:
     """The state of one stream between packets."""
 
     def __init__(self, name: str, *, is_on: bool = True, period_s: float = 0.0) -> None:
-        """`name` decides which groups are audited: the same file is read alike again. `period_s`: between two looks."""
+        """`name` decides which groups are audited; `period_s` is the time between detected frames."""
         self.is_on = is_on
         self.period_s = period_s
         self._decoded_s: deque[float] = deque(maxlen=MOST_REORDERED)
@@ -78,11 +80,13 @@ class DecodePolicy:
         self._distrusted_until_s = float("-inf")
         self._n_missed = 0
 
-    # -- what was seen in the frames
+    # -- what the detector saw
 
     def note_frame(self, t_s: float, *, is_busy: bool, is_sure: bool = False) -> None:
-        """A frame of `t_s` was looked at; `is_busy`: there was something in it, or an event is open; `is_sure`: an
-        event is, and will be at the next look."""
+        """Note that the frame of `t_s` was detected.
+
+        `is_busy`: something was in it, or an event is open. `is_sure`: an event is open, and will be at the next frame.
+        """
         if is_sure:
             self._sure_s = t_s
         self._detected_s = t_s
@@ -90,11 +94,11 @@ class DecodePolicy:
             self._busy_s = t_s
 
     def note_change(self) -> None:
-        """A key frame does not look like the scene."""
+        """Note that a key frame does not look like the scene."""
         self._is_noticed = True
 
     def note_event(self, started_s: float, t_s: float) -> None:
-        """An event that began at `started_s` was believed at `t_s`."""
+        """Note that an event which began at `started_s` was believed at `t_s`."""
         if not self.sizes.is_learned:
             return
         was_told = any(
@@ -115,8 +119,10 @@ class DecodePolicy:
     # -- packets
 
     def decide(self, t_s: float, size: PacketSize, *, is_in_order: bool = False) -> DecodeAction:
-        """Say what is to be done with the packet of `t_s` (epoch seconds). `is_in_order`: the decoder gives out each
-        picture at once."""
+        """Say what is to be done with the packet of `t_s` (epoch seconds).
+
+        `is_in_order`: the decoder gives out each picture at once.
+        """
         if self._started_s is None:
             self._started_s = t_s
         self._packets_s.append(t_s)
@@ -143,21 +149,21 @@ class DecodePolicy:
         return self._asleep(t_s, size, surprise)
 
     def _awake(self, t_s: float, size: PacketSize) -> DecodeAction:
-        if size.is_disposable and self.is_on and self._is_between_looks(t_s):
+        if size.is_disposable and self.is_on and self._is_between_frames(t_s):
             return DecodeAction.LEAVE_OUT
         self._decoded_s.append(t_s)
         return DecodeAction.DECODE
 
-    def _is_between_looks(self, t_s: float) -> bool:
-        """Tell whether the pictures before and after `t_s` that are decoded lie as near as two looks, or nearly."""
+    def _is_between_frames(self, t_s: float) -> bool:
+        """Tell whether the decoded pictures before and after `t_s` lie about as near as two detected frames."""
         before_s = max((known_s for known_s in self._decoded_s if known_s < t_s), default=float("-inf"))
         after_s = min((known_s for known_s in self._decoded_s if known_s > t_s), default=None)
         if after_s is None:  # pictures come in the order they are shown: one that others need follows
             return t_s - before_s <= self.period_s / 2
-        return after_s - before_s <= LOOKS_APART * self.period_s
+        return after_s - before_s <= FRAMES_APART * self.period_s
 
     def _may_doze(self, t_s: float) -> bool:
-        """Tell whether the last look is near enough to the next key frame to be the last one of this group."""
+        """Tell whether the last detected frame is near enough to the next key frame to be the group's last."""
         ends_s = self._group_ends_s
         if not self.is_on or ends_s is None or t_s >= ends_s or not self._is_key_fresh:
             return False
@@ -168,7 +174,7 @@ class DecodePolicy:
 
     @property
     def _group_ends_s(self) -> float | None:
-        """When the next key frame is due; None when they come at different distances, or too few came."""
+        """When the next key frame is due; None when they are irregular, or too few came."""
         recent = tuple(self._groups_s)[-REGULAR:]
         if self._key_s is None or len(recent) < REGULAR or max(recent) - min(recent) > ON_TIME_S:
             return None

@@ -1,4 +1,4 @@
-"""A camera at this machine: /dev/video0, by Video4Linux. MJPEG is asked for first, raw pictures are taken else."""
+"""Opens a camera at this machine (/dev/video0, Video4Linux). Asks for MJPEG first, then takes raw pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recording as a source."""
+"""Opens a recording."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Says which files of a folder are to be read: whole ones, once or again and again. Pure: what is found is given.
+"""Says which files of a folder are to be read: whole ones, once or again and again. Pure: listings are given.
 
 A file is whole when it did not change for SETTLE_S: recorders and uploads write theirs over minutes. It is known by
-what it is (device, inode, size, time of change), not by its name: a file that is renamed is no other one, a file that
-grew is.
+device, inode, size and time of change, not by its name: a renamed file is the same one, a file that grew is another.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _JPEG = b"\xff\xd8"
 
 @dataclass(slots=True)
 class MultipartParser:
-    """Takes the bytes of an answer and gives its JPEGs; `on_drop` is told of what is none."""
+    """Finds the JPEGs in the bytes of an answer; calls `on_drop` for parts that are none."""
 
     on_drop: Callable[[str], None]
     _buffer: bytearray = field(default_factory=bytearray)
@@ -70,7 +70,7 @@ class MultipartParser:
         return True
 
     def _find_boundary(self) -> bool:
-        """Bring the next boundary to the front of the buffer; what lies before it is no picture."""
+        """Move the next boundary to the front of the buffer; what lies before it is no picture."""
         if self._boundary is None:
             self._boundary = _first_boundary(self._buffer)
         at = -1 if self._boundary is None else self._buffer.find(self._boundary)
@@ -133,10 +133,10 @@ def _length_in(header: bytes) -> int | None:
 
 
 def open_mjpeg(url: str, open_s: float, read_s: float, on_drop: Callable[[str], None]) -> CodedPictureStream:
-    """Ask for `url`; raise SourceAway, without credentials, when what answers sends no JPEGs in parts.
+    """Open `url`; raise SourceAway, without credentials, when it does not send JPEGs in parts.
 
-    The deadlines hold for each wait on the socket and for each picture. One that trickles its header is left behind
-    by the caller.
+    The deadlines hold for each wait on the socket and for each picture. A server that trickles its header is left
+    behind by the caller.
     """
     try:
         answer = _opener(url).open(_without_login(url), timeout=max(open_s, read_s))

@@ -1,4 +1,4 @@
-"""Opens whatever delivers as it happens: a camera on the network, a publisher that comes to us, a device."""
+"""Opens any live source: a network camera, a publisher that comes to us, a device."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class ConnectionOptions:
 
 @dataclass(frozen=True, slots=True)
 class WhipIngest:
-    """Where a publisher would come in, if this camera is one; `is_waiting` is asked twice a second meanwhile."""
+    """Where a publisher connects, if this camera has one; `is_waiting` says, twice a second, whether to wait on."""
 
     endpoint: WhipEndpoint | None
     is_waiting: Callable[[], bool]
 
 
 def open_live(
-    url: str, limits: ConnectionOptions, on_drop: Callable[[str], None], visit: WhipIngest
+    url: str, limits: ConnectionOptions, on_drop: Callable[[str], None], whip: WhipIngest
 ) -> SourceStream:
     """Open `url`; raise SourceAway, without credentials, when that fails or takes too long."""
     kind = kind_of(url)
@@ -44,7 +44,7 @@ def open_live(
     if kind == "device":
         return open_device(url, limits.open_s, limits.read_s, on_drop)
     if kind == "whip":
-        if visit.endpoint is None:
+        if whip.endpoint is None:
             raise SourceAway("no publisher can come in here")
-        return visit.endpoint.wait(visit.is_waiting, limits.read_s)
+        return whip.endpoint.wait(whip.is_waiting, limits.read_s)
     return open_camera(url, limits.open_s, limits.read_s, on_drop, limits.transport)

@@ -1,11 +1,11 @@
-"""What the sizes of compressed packets tell of a scene that is not decoded. Pure: packets go in, a surprise comes out.
+"""Guesses from the sizes of packets whether something moves in a scene that is not decoded. Pure.
 
-A picture that is coded as its difference to the one before takes bytes for what changed. How many it takes while
-nothing moves is learned per place in the group of pictures (encoders spend more after a key frame) and apart for
-pictures that no other is decoded from. A hint is a run of sizes over what is usual there.
-An encoder that holds its bit rate spends the same bytes on noise as on a walker. How well the sizes would tell is
-therefore asked beforehand: what a thing of SEEN_SHARE of the picture costs (that share of a key frame's bytes)
-against how the sizes scatter while nothing moves.
+A picture coded as its difference from the one before takes bytes for what changed. How many it takes while nothing
+moves is learned for each place in the group of pictures (encoders spend more after a key frame), and apart for pictures
+that no other needs. A hint is a run of sizes above what is usual there.
+An encoder that holds its bit rate spends the same bytes on noise as on a walker. So the statistics first say how well
+sizes would tell: what a thing of SEEN_SHARE of the picture costs (that share of a key frame's bytes) against how much
+sizes scatter while nothing moves.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from dataclasses import dataclass
 
 from services.motion.media import h264
 
-RUN = (
-    12  # sizes that are looked at together (of 1, 5, 12 and 25 it told a walker best, docs/design/capture.md)
-)
+RUN = 12  # sizes that are taken together (of 1, 5, 12 and 25 it told a walker best, docs/design/capture.md)
 HINT = 4.0  # a run this many mean deviations over the usual is a hint
-SEPARATES = 4.0  # so many mean deviations a thing of SEEN_SHARE must lie over the usual
+SEPARATES = 4.0  # a thing of SEEN_SHARE must lie so many mean deviations over the usual
 SEEN_SHARE = 0.01
 MOVED_COST = (
     0.8  # bytes of a thing that moves, by the bytes of its place in a key frame (measured, same page)
 )
-MEMORY = 40  # sizes that a place's usual one is made of
+MEMORY = 40  # sizes that a mean remembers
 LEARNED_AT = 4  # sizes after which a place can be judged
 LEARNED = 150  # sizes after which the stream can be judged
 LEAST_DEVIATION = 0.02  # of the usual size: equal sizes are no proof of exactness
@@ -70,7 +68,7 @@ class RunningMean:
 
 
 class SizeStatistics:
-    """What is known of one stream's sizes. Takes and gives values only; bounded by MOST_PLACES. One thread."""
+    """The sizes of one stream while nothing moves. Bounded by MOST_PLACES. For one thread."""
 
     def __init__(self) -> None:
         self._places: dict[tuple[int, bool], RunningMean] = {}
@@ -106,7 +104,7 @@ class SizeStatistics:
         return surprise
 
     def _scale(self, place: RunningMean) -> float:
-        """Return by what a place's excess is divided: few sizes may lie together by chance."""
+        """Return what a place's excess is divided by: few sizes may lie near each other by chance."""
         return max(place.deviation, 0.5 * self._all.deviation, LEAST_DEVIATION * self._all.mean, 1.0)
 
     @property

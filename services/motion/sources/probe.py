@@ -1,4 +1,4 @@
-"""Looks into a video file before anything is started: facts, or one clear line that says why it cannot be used."""
+"""Checks a video file before anything is started: returns its facts, or one clear line why it cannot be used."""
 
 from __future__ import annotations
 

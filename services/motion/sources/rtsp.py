@@ -1,4 +1,4 @@
-"""A network camera as a source: RTSP over TCP or UDP. Every open and every read has a deadline."""
+"""Opens a network camera: RTSP over TCP or UDP. Every open and every read has a deadline."""
 
 from __future__ import annotations
 

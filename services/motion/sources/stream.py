@@ -22,7 +22,9 @@ class ReadResult:
     packet: Packet | None
     frames: tuple[Frame, ...]
     is_peek: bool = False  # a key frame alone: what lies between it and the one before was skipped
-    is_replay: bool = False  # of packets that were skipped or held back: late, some may have been looked at
+    is_replay: bool = (
+        False  # of packets that were skipped or held back: late, some may have been detected already
+    )
     is_skipped: bool = False  # the packet is not decoded, not now at least
 
 

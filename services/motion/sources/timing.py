@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 from shared.errors import Transient
 
 REORDER_S = (
-    2.0  # within this, a smaller timestamp is a frame stored out of order; beyond it, the clock jumped
+    2.0  # a timestamp that falls back by less is a frame stored out of order; by more, the clock jumped
 )
 LIVE_JUMP_S = 5.0
 JITTER_S = 0.1  # decoding times that go back by less are a sender's rounding
@@ -44,15 +44,15 @@ class StreamTimes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Discontinuity:
-    """Where a recording was interrupted: its next picture is of `t_s`. `closed_s`: what was taken out of its times."""
+    """Where a recording was interrupted; its next picture is of `t_s`."""
 
     t_s: float
-    closed_s: float = 0.0
+    closed_s: float = 0.0  # time that was taken out
 
 
 @dataclass(slots=True)
 class FileTimes:
-    """A recording: the first frame is at `starts_s`, the others where their timestamps put them.
+    """The times of a recording: its first frame is at `starts_s`, the others where their timestamps put them.
 
     A discontinuity of up to `max_discontinuity_s` stays as it is. A longer one, and a clock that falls back, is closed:
     the next frame is then shown `frame_s` after the last one. `on_discontinuity` is called for each of them.
@@ -125,7 +125,7 @@ class Arrival:
 
 @dataclass(slots=True)
 class LiveTimes:
-    """A camera: arrival by a clock that nobody can set, smoothed by the stream's own timestamps.
+    """The times of a camera: arrival by a clock that nobody can set, smoothed by the stream's own timestamps.
 
     The offset between the two clocks falls at once (nothing arrives before it was taken: an early packet shows that the
     others were late) and rises slowly (the clocks drift).
@@ -141,8 +141,10 @@ class LiveTimes:
     _known: OrderedDict[float, float] = field(default_factory=OrderedDict)
 
     def begin(self, held: Sequence[Arrival]) -> list[float]:
-        """Return when each of a connection's first packets was taken: the newest now, the others as far apart as
-        their timestamps are, or else as the rate is."""
+        """Return when each of a connection's first packets was taken.
+
+        The newest was taken now, the others as far apart as their timestamps are, or else as the rate is.
+        """
         if not held:
             return []
         stamps = [one.pts_s for one in held if one.pts_s is not None]
@@ -206,7 +208,7 @@ class LiveTimes:
         return None if pts_s is None else self._known.get(pts_s)
 
     def _set(self, pts_s: float, arrived_s: float) -> None:
-        """Take the packet for taken as it arrives."""
+        """Trust that the packet was taken when it arrived."""
         self._offset_s = arrived_s - pts_s
         self._latest_pts_s = pts_s - 1e-6
         self._below_since_s = self._late_since_s = None
@@ -221,8 +223,10 @@ class LiveTimes:
         return self._below_since_s is not None and now.arrived_s - self._below_since_s > REORDERED_S
 
     def _is_late(self, late_s: float, arrived_s: float) -> bool:
-        """Tell whether packets are so late for so long that the sender stood still. After a network that did, they
-        come in a burst, which soon has caught up: their times are right."""
+        """Tell whether packets are so late for so long that the sender stood still.
+
+        After a network that stood still they come in a burst, which soon catches up: their times are right.
+        """
         if late_s <= LIVE_JUMP_S:
             self._late_since_s = None
         elif self._late_since_s is None:
@@ -236,8 +240,10 @@ class LiveTimes:
 
 
 def _is_jump(before: Arrival, now: Arrival) -> bool:
-    """Tell whether the sender's clock was set between two packets. Decoding times never go back, however far frames
-    are reordered; presentation times do, a little."""
+    """Tell whether the sender's clock was set between two packets.
+
+    Decoding times never go back, however far frames are reordered; presentation times do, a little.
+    """
     assert before.pts_s is not None
     assert now.pts_s is not None
     if before.dts_s is not None and now.dts_s is not None:

@@ -38,7 +38,7 @@ from shared.logs import get_logger
 log = get_logger(__name__)
 
 MAX_SDP_BYTES = 64 * 1024
-MAX_WAITING = 120  # coded pictures that wait for the reader: 4 s at 30 a second
+MAX_WAITING = 120  # coded pictures that may wait for the reader: 4 s at 30 a second
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 KEY_EVERY_S = 2.0  # a clip begins at a key frame
 ASK_AGAIN_S = 0.5
@@ -47,7 +47,7 @@ CLOSE_S = 3.0
 # Private names of aiortc 1.16; test_peer.py says when another version has others.
 _CODED = "_RTCRtpReceiver__decoder_queue"
 _LOST = "_RTCRtpReceiver__decoder_error"
-# what aiortc was seen to raise for descriptions that are none
+# what aiortc was seen to raise for malformed descriptions
 FAULTS = (
     ValueError,
     LookupError,
@@ -64,7 +64,7 @@ _Result = TypeVar("_Result")
 
 
 class BadSessionDescription(Permanent):
-    """A session description that cannot be answered; the message is one line."""
+    """A session description that cannot be answered. The message is one line."""
 
 
 class EventLoopThread:
@@ -114,7 +114,7 @@ class EventLoopThread:
 
 @dataclass(slots=True)
 class ReceiveBuffer:
-    """Coded pictures between the connection and the reader. When too many wait all go, up to the next key frame."""
+    """Coded pictures between the connection and the reader. When too many wait, all go up to the next key frame."""
 
     on_drop: Callable[[str], None]
     ask_for_key: Callable[[], None] = lambda: None
@@ -267,7 +267,7 @@ def stream_of(
 
 
 def _prefer_h264(transceiver: RTCRtpTransceiver) -> None:
-    """H.264 is copied into clips; VP8 would be decoded and encoded for each."""
+    """Ask for H.264 first: it is copied into clips, VP8 would be decoded and encoded for each."""
     known = RTCRtpReceiver.getCapabilities("video")
     assert known is not None
     ranks = {"video/h264": 0, "video/vp8": 1}
@@ -277,7 +277,7 @@ def _prefer_h264(transceiver: RTCRtpTransceiver) -> None:
 
 
 def _ignore(codec: str, data: bytes, ticks: int) -> None:
-    """Sound and further videos are not wanted, so this is no drop."""
+    """Ignore sound and further videos: they are not wanted, so this is no drop."""
 
 
 def one_line(exc: BaseException) -> str:

@@ -24,7 +24,7 @@ from services.motion.cameras.presence import presence_of, urgent_state
 from services.motion.cameras.registry import CameraRegistry, enabled
 from services.motion.cameras.supervisor import STALLED_S, STOP_CAMERAS_S, CameraSupervisor
 from services.motion.http.cameras import CameraRoutes, add_camera_routes
-from services.motion.http.live import LiveContext, add_picture_routes
+from services.motion.http.live import LiveRoutes, add_picture_routes
 from services.motion.http.looks import add_look_routes
 from services.motion.http.page import add_page_routes
 from services.motion.http.whep import add_whep_routes
@@ -90,23 +90,23 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     supervisor = CameraSupervisor(context, folder / "recordings", runtime, metrics)
     registry = CameraRegistry(store, supervisor, version)
     routes = CameraRoutes(registry, supervisor.as_json, settings.api_token)
-    live = LiveContext(registry, views, sender, settings.api_token)
+    live = LiveRoutes(registry, views, sender, settings.api_token)
     _add_routes(runtime.app, routes, live, supervisor.endpoint_of)
     redis = _redis(settings)
     owner = owner_of(secret.value)
     publisher = Publisher(outbox, redis, settings.backlog_max, owner, metrics)
     receipts = ReceiptReader(outbox, redis, owner, metrics)
     expect = runtime.health.expect
-    ends = asyncio.Event()  # of what goes on until the cameras have stopped
+    ends = asyncio.Event()  # of the tasks that go on until the cameras have stopped
     disk = _watch_disk(outbox, recovery, secret, runtime.stop, expect("disk", STALLED_S))
-    storing = asyncio.create_task(disk, name="disk")
-    watching = asyncio.create_task(_watch_file(registry, runtime.stop), name="camera file")
+    disk_task = asyncio.create_task(disk, name="disk")
+    file_task = asyncio.create_task(_watch_file(registry, runtime.stop), name="camera file")
     tell, urgent = (
         partial(presence_of, supervisor, registry, owner),
         partial(urgent_state, supervisor, registry),
     )
     presence = announce(redis, tell, ends, urgent)
-    talking = [
+    redis_tasks = [
         asyncio.create_task(publisher.run(ends, expect("publisher", STALLED_S)), name="publisher"),
         asyncio.create_task(receipts.run(ends, expect("receipts", STALLED_S)), name="receipts"),
         asyncio.create_task(presence, name="presence"),
@@ -116,17 +116,17 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         await unless_stopped(asyncio.to_thread(recovery.recover), runtime.stop)  # seconds for each journal
         supervisor.start(enabled(version))
         registry.begin()
-        tasks = [*talking, storing, watching]
+        tasks = [*redis_tasks, disk_task, file_task]
         await _until_done(supervisor, outbox, runtime, tasks, exits=settings.exit_when_done)
     finally:
-        watching.cancel()
-        storing.cancel()
-        leaving = asyncio.create_task(asyncio.to_thread(sender.close), name="viewers leave")
+        file_task.cancel()
+        disk_task.cancel()
+        viewers_task = asyncio.create_task(asyncio.to_thread(sender.close), name="viewers leave")
         await asyncio.to_thread(supervisor.stop, STOP_CAMERAS_S)
-        await leaving
+        await viewers_task
         ends.set()
         publisher.nudge()
-        await _end(talking, 1.0)
+        await _end(redis_tasks, 1.0)
         if not await publisher.flush(min(2.0, settings.drain_s / 2)):
             log.warning("snippets stay on disk for the next start", entries=outbox.n_entries)
         await redis.aclose()
@@ -136,7 +136,7 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
 
 
 def _add_routes(
-    app: FastAPI, routes: CameraRoutes, live: LiveContext, find_endpoint: Callable[[str], WhipEndpoint | None]
+    app: FastAPI, routes: CameraRoutes, live: LiveRoutes, find_endpoint: Callable[[str], WhipEndpoint | None]
 ) -> None:
     add_camera_routes(app, routes)
     add_whep_routes(app, live)
@@ -164,8 +164,9 @@ async def _until_done(
     *,
     exits: bool,
 ) -> None:
-    """Wait for `stop`, or, if the service `exits` by itself, for the ends of all files and nothing left to send: what
-    Redis has may wait for its receipts until the next start. One of `tasks` that fails ends the service.
+    """Wait for `stop`; if the service `exits` by itself, return once all files are read and all snippets are sent.
+
+    Receipts may wait for the next start. A task of `tasks` that fails ends the service.
     """
     is_told = False
     while not runtime.stop.is_set():
@@ -192,7 +193,7 @@ async def _watch_disk(
     stop: asyncio.Event,
     beat: Callable[[], None],
 ) -> None:
-    """After a refusal of the disk, see when it takes files again; then write what had to wait."""
+    """When the disk has refused a file, wait until it takes files again; then write what had to wait."""
     while not stop.is_set():
         await pause(WATCH_DISK_S, stop)
         if stop.is_set():
@@ -201,7 +202,7 @@ async def _watch_disk(
         await asyncio.to_thread(outbox.try_disk)
         if recovery.is_begun and not outbox.is_refusing:
             await asyncio.to_thread(recovery.recover)
-        with contextlib.suppress(OSError):  # told at the start
+        with contextlib.suppress(OSError):  # logged at the start
             await asyncio.to_thread(secret.keep)
 
 
@@ -222,7 +223,7 @@ async def _watch_file(registry: CameraRegistry, stop: asyncio.Event) -> None:
 
 
 def _redis(settings: MotionServiceSettings) -> Redis:
-    """Return a client; nobody waits for Redis here: what is cut while it is away waits in the outbox."""
+    """Return a client that need not be connected: while Redis is away snippets wait in the outbox."""
     url = settings.redis_address
     if faults := redis_faults(url):
         raise ConfigError(faults)

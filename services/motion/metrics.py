@@ -14,7 +14,7 @@ class MotionMetrics:
         self.frames = counter("clipwatch_camera_frames_total", "Frames that were decoded.", ["camera"])
         self.skipped = counter(
             "clipwatch_camera_skipped_frames_total",
-            "Frames that were not decoded: nothing moved (some are decoded later), or no look wanted them.",
+            "Frames that were not decoded: nothing moved (some are decoded later), or the detector did not want them.",
             ["camera"],
         )
         self.drops = counter(

@@ -40,7 +40,7 @@ class CameraStatus:
     away_since_s: float | None = None
 
     def become(self, state: State) -> None:
-        """Change the state; once pictures come, what was said of the earlier state is cleared."""
+        """Change the state; once pictures come, the messages about the earlier state are cleared."""
         if state == "running" and self.state != "running":
             self.last_error = self.message = ""
         self.state = state

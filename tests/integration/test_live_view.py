@@ -51,7 +51,7 @@ def test_a_viewer_is_sent_the_camera_until_he_leaves(motion: Motion, viewer: Vie
 
 
 @pytest.mark.redis
-def test_seats_run_out_and_come_back(motion: Motion) -> None:
+def test_viewer_slots_run_out_and_are_given_back(motion: Motion) -> None:
     viewers = [Viewer() for _ in range(4)]
     try:
         answers = [ask(motion, "POST", WHEP, viewer.offer().encode(), **SDP) for viewer in viewers]

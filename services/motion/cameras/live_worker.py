@@ -69,7 +69,7 @@ class LiveWorker(CameraWorker):
 
     def _session(self) -> tuple[str, float]:
         """Connect and watch until the camera goes; return why it went, and how long it ran."""
-        gone = threading.Event()  # tells the readers that nobody waits for them any more
+        gone = threading.Event()  # set when nobody waits for the readers any more
         self._ring.clear()
         self._clip_facts = None
         camera, settings = self.camera, self._context.settings

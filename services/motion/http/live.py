@@ -35,7 +35,7 @@ NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 @dataclass(frozen=True, slots=True)
-class LiveContext:
+class LiveRoutes:
     """What the routes for viewers need."""
 
     registry: CameraRegistry
@@ -62,7 +62,7 @@ def too_many_viewers(exc: TooManyViewers) -> ApiFault:
     return ApiFault(503, str(exc), "fewer viewers", "try again later")
 
 
-def add_picture_routes(app: FastAPI, live: LiveContext) -> None:
+def add_picture_routes(app: FastAPI, live: LiveRoutes) -> None:
     """Add the routes that are listed above."""
     token = live.token
 
@@ -88,7 +88,7 @@ def add_picture_routes(app: FastAPI, live: LiveContext) -> None:
         return EndlessResponse(stack, _pictures(live, camera.id, slot), kind)
 
 
-async def _pictures(live: LiveContext, camera_id: str, slot: ViewerSlot) -> AsyncIterator[bytes]:
+async def _pictures(live: LiveRoutes, camera_id: str, slot: ViewerSlot) -> AsyncIterator[bytes]:
     while True:
         latest = await slot.next(HEARTBEAT_S)
         if latest is None:

@@ -21,7 +21,7 @@ from services.motion.detection import preview
 from services.motion.detection.preview import PREVIEWS_MAX, PreviewPlane, SettingsPreview
 from services.motion.detection.scaling import luma_plane
 from services.motion.http.cameras import CHANGE, admit, read_json
-from services.motion.http.live import HEARTBEAT_S, LIVE_FAULTS, EndlessResponse, LiveContext
+from services.motion.http.live import HEARTBEAT_S, LIVE_FAULTS, EndlessResponse, LiveRoutes
 from services.motion.live.latest import LiveFrame, ViewerSlot
 from shared.cameras import MotionSettings
 from shared.faults import list_faults
@@ -30,7 +30,7 @@ from shared.http_api import ApiFault, documented
 _JSON = dict[str, Any]  # Any: JSON
 
 
-def add_look_routes(app: FastAPI, live: LiveContext) -> None:
+def add_look_routes(app: FastAPI, live: LiveRoutes) -> None:
     """Add the routes that are listed above."""
     token = live.token
 
@@ -43,8 +43,8 @@ def add_look_routes(app: FastAPI, live: LiveContext) -> None:
         def describe(latest: LiveFrame) -> _JSON:
             frame = latest.frame
             settings = (live.registry.camera(camera.id) or camera).motion
-            said = preview.as_json(latest.motion, latest.scene, settings, frame.width, frame.height)
-            return {"t": round(latest.frame.t_s, 3), **said}
+            report = preview.as_json(latest.motion, latest.scene, settings, frame.width, frame.height)
+            return {"t": round(latest.frame.t_s, 3), **report}
 
         return EndlessResponse(stack, _events(slot, describe), "text/event-stream")
 
@@ -67,11 +67,11 @@ def add_look_routes(app: FastAPI, live: LiveContext) -> None:
                 previews = tuple(replace(own, settings=settings) for settings in wanted)
             else:
                 previews = preview.step(previews, plane, own)
-            said = [
+            report = [
                 preview.as_json(one.motion, one.scene, one.settings, frame.width, frame.height)
                 for one in previews
             ]
-            return {"t": round(latest.frame.t_s, 3), "lanes": said}
+            return {"t": round(latest.frame.t_s, 3), "lanes": report}
 
         return EndlessResponse(stack, _events(slot, describe), "text/event-stream")
 
@@ -108,5 +108,5 @@ async def _events(slot: ViewerSlot, describe: Callable[[LiveFrame], _JSON]) -> A
         if latest is None:
             yield "event: waiting\ndata: {}\n\n"
             continue
-        said = await asyncio.to_thread(describe, latest)
-        yield f"data: {json.dumps(said, separators=(',', ':'))}\n\n"
+        report = await asyncio.to_thread(describe, latest)
+        yield f"data: {json.dumps(report, separators=(',', ':'))}\n\n"

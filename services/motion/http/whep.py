@@ -11,14 +11,14 @@ from __future__ import annotations
 from fastapi import FastAPI, Request, Response
 
 from services.motion.http.cameras import admit
-from services.motion.http.live import LIVE_FAULTS, NO_STORE, LiveContext, too_many_viewers
+from services.motion.http.live import LIVE_FAULTS, NO_STORE, LiveRoutes, too_many_viewers
 from services.motion.http.whip import bad_offer, busy, no_session, read_sdp
 from services.motion.live.latest import TooManyViewers
 from services.motion.sources.webrtc.peer import BadSessionDescription
 from shared.http_api import documented
 
 
-def add_whep_routes(app: FastAPI, live: LiveContext) -> None:
+def add_whep_routes(app: FastAPI, live: LiveRoutes) -> None:
     """Add the routes that are listed above."""
     token = live.token
 

@@ -41,22 +41,22 @@ class ViewerSlot:
 
     _view: LiveView
     _loop: asyncio.AbstractEventLoop
-    _came: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_new: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def next(self, within_s: float) -> LiveFrame | None:
         """Return the newest frame that this viewer has not had yet; None when none comes in time."""
         try:
             async with asyncio.timeout(within_s):
-                await self._came.wait()
+                await self._is_new.wait()
         except TimeoutError:
             return None
-        self._came.clear()
+        self._is_new.clear()
         return self._view.newest
 
-    def call(self) -> None:
+    def notify(self) -> None:
         """Announce a new frame; from any thread."""
         with contextlib.suppress(RuntimeError):  # its loop was closed: the viewer is about to leave
-            self._loop.call_soon_threadsafe(self._came.set)
+            self._loop.call_soon_threadsafe(self._is_new.set)
 
 
 class LiveView:
@@ -83,12 +83,12 @@ class LiveView:
             if self._slots:
                 self.newest = LiveFrame(self._n, frame, motion, scene)
         for slot in self._slots:
-            slot.call()
+            slot.notify()
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[ViewerSlot]:
         """Watch, in the running event loop, until the block ends; raises TooManyViewers."""
-        self._views.take()
+        self._views.acquire()
         slot = ViewerSlot(self, asyncio.get_running_loop())
         with self._lock:
             self._slots = (*self._slots, slot)
@@ -99,7 +99,7 @@ class LiveView:
                 self._slots = tuple(other for other in self._slots if other is not slot)
                 if not self._slots:
                     self.newest = self._jpeg = None
-            self._views.give_back()
+            self._views.release()
 
     def jpeg(self, latest: LiveFrame) -> bytes:
         """Return `latest` as a JPEG, made once for all viewers. Takes a few ms: call it in a thread."""
@@ -118,7 +118,7 @@ class LiveViews:
 
     def __init__(self, n_slots: int = VIEWERS_MAX) -> None:
         self.n_slots = n_slots
-        self.n_taken = 0
+        self.n_viewers = 0
         self._lock = threading.Lock()
         self._views: dict[str, LiveView] = {}
 
@@ -126,14 +126,14 @@ class LiveViews:
         with self._lock:
             return self._views.setdefault(camera_id, LiveView(self))
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         with self._lock:
-            if self.n_taken >= self.n_slots:
+            if self.n_viewers >= self.n_slots:
                 raise TooManyViewers(
-                    f"{self.n_taken} watch already, LIVE_VIEWERS_MAX allows no more; try again later"
+                    f"{self.n_viewers} watch already, LIVE_VIEWERS_MAX allows no more; try again later"
                 )
-            self.n_taken += 1
+            self.n_viewers += 1
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         with self._lock:
-            self.n_taken -= 1
+            self.n_viewers -= 1

@@ -60,8 +60,8 @@ async def test_viewer_slots_are_limited_over_all_cameras_and_given_back() -> Non
         ):
             pass
         with views.of("gate").slot():
-            assert views.n_taken == 2
-    assert views.n_taken == 0
+            assert views.n_viewers == 2
+    assert views.n_viewers == 0
 
 
 async def test_a_jpeg_is_made_once_for_all_and_is_no_larger_than_people_are_shown() -> None:

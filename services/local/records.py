@@ -49,7 +49,7 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The events of one database. A database that does not answer now reads as empty: the table shows what it can."""
+    """The events of one database. While the database does not answer, it reads as empty."""
 
     engine: AsyncEngine
     media_dir: Path

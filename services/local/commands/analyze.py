@@ -1,4 +1,4 @@
-"""`clipwatch analyze`."""
+"""The options of `clipwatch analyze`; tasks/analysis.py does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clipwatch calibrate`."""
+"""The options of `clipwatch calibrate`; tasks/camera_calibration.py does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clipwatch check`."""
+"""The options of `clipwatch check`; config.py does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clipwatch demo`."""
+"""The options of `clipwatch demo`; tasks/service_runs.py does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clipwatch evaluate`."""
+"""The options of `clipwatch evaluate`; evaluation/ does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clipwatch labels`."""
+"""The options of `clipwatch labels`; tasks/camera_labels.py does the work."""
 
 from __future__ import annotations
 

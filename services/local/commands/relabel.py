@@ -1,4 +1,4 @@
-"""`clipwatch relabel`."""
+"""The options of `clipwatch relabel`; tasks/recorder_client.py does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clipwatch run`."""
+"""The options of `clipwatch run`; tasks/service_runs.py does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clipwatch search`."""
+"""The options of `clipwatch search`; tasks/recorder_client.py does the work."""
 
 from __future__ import annotations
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,9 +25,10 @@ from services.local.evaluation.labelled_clips import LabelledClip
 from services.local.evaluation.plan import EvaluationPlan
 from services.local.launcher.processes import ChildGaveUp
 from services.local.launcher.stack import ServiceFailed, Stack, StackPlan, running
+from services.local.launcher.work_folder import work_folder
 from shared.contract import LABELS, MEDIA, LabelsMessage, MediaMessage
 from shared.decisions.label_texts import LabelTexts
-from shared.errors import ConfigError, ContractError
+from shared.errors import ContractError
 from shared.plurals import plural
 
 AT_ONCE = 8  # clips that one motion process reads side by side
@@ -60,13 +59,7 @@ class ClassifiedClips:
 
 async def classify_clips(plan: EvaluationPlan, stop: asyncio.Event, progress: Progress) -> ClassifiedClips:
     """Run all clips through the services; raise ServiceFailed when one of them gives up."""
-    out = plan.options.out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".clipwatch-", dir=out)).resolve()
-    except OSError as exc:
-        raise ConfigError(f"--out {out}: cannot be written: {exc.strerror}") from exc
-    try:
+    async with work_folder(plan.options.out) as work:
         clips = {f"clip-{number}": ClassifiedClip(clip) for number, clip in enumerate(plan.clips)}
         progress("starting", 0.0)
         async with running(_stack_plan(plan, work)) as stack:
@@ -76,8 +69,6 @@ async def classify_clips(plan: EvaluationPlan, stop: asyncio.Event, progress: Pr
         for clip in clips.values():
             clip.messages.sort(key=lambda m: (m.header.snippet.event_started_at, m.header.snippet.snippet))
         return ClassifiedClips(tuple(clips.values()), embedded.facts, embedded.texts, tuple(faults))
-    finally:
-        await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
 
 
 def _stack_plan(plan: EvaluationPlan, work: Path) -> StackPlan:

@@ -1,4 +1,4 @@
-"""What `clipwatch evaluate` is asked for, checked: which clips, which labels, and all faults before anything runs."""
+"""Checks the options of `clipwatch evaluate`: clips, labels, and every fault, before anything runs."""
 
 from __future__ import annotations
 

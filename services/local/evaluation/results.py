@@ -35,7 +35,7 @@ FEW = 20  # fewer clips of a label than this say little: 19 of 20 is 0.76 to 0.9
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Everything that is shown."""
+    """All figures of an evaluation, and what they were made with."""
 
     model: str
     temperature: float
@@ -63,7 +63,7 @@ class Evaluation:
         return reliability(self.clips, self.labels)
 
     def suggestion(self, label: str) -> Suggestion:
-        """What the data suggests for a label; '' for one threshold for all."""
+        """The threshold that the clips suggest for a label; '': for all labels together."""
         return suggest(self.curves[label], self.wanted_precision)
 
     def n_true(self, label: str) -> int:

@@ -28,7 +28,7 @@ LineSink = Callable[[str, str], None]  # (child's name, one line of its stderr o
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """What to start. `is_finite`: exit code 0 means that its work is done, and it is not started again."""
+    """What to start. `is_finite`: after exit code 0 its work is done, and it is not started again."""
 
     name: str
     argv: tuple[str, ...]
@@ -122,8 +122,8 @@ class Child:
         self._is_stopping = True
         self.signal(signal.SIGTERM)
 
-    def tell_bad_stop(self, within_s: float) -> None:
-        """Say how a child that was told to stop ended, unless it stopped in order."""
+    def log_bad_stop(self, within_s: float) -> None:
+        """Log how a child ended that did not stop in order."""
         exit_code = self.process.returncode if self.process else 0
         if exit_code == -signal.SIGKILL:
             self.sink(self.spec.name, f"did not stop within {within_s:g} s and was killed")
@@ -150,7 +150,7 @@ async def stop_children(children: list[Child], within_s: float) -> None:
                 child.signal(signal.SIGKILL)
             await asyncio.wait(waits, timeout=1)
     for child in running:
-        child.tell_bad_stop(within_s)
+        child.log_bad_stop(within_s)
 
 
 def _die_with(launcher_pid: int) -> None:

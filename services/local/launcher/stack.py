@@ -41,7 +41,7 @@ GLIBC_TUNABLES = (
 
 
 class ServiceFailed(ClipwatchError):
-    """A service gave up; its own words are in `lines`, and `exit_code` is 2 when they speak of bad input."""
+    """A service gave up; `lines` are its last messages, `exit_code` is 2 for bad input."""
 
     def __init__(self, lines: Sequence[str], exit_code: int) -> None:
         self.lines = tuple(lines)
@@ -85,7 +85,7 @@ class Stack:
     sink: LineSink
 
     async def unready(self) -> tuple[str, ...]:
-        """Return the services that do not say yet that they are ready, in the order of the pipeline."""
+        """Return the services that are not ready yet, in the order of the pipeline."""
         answers = await asyncio.gather(*(self._get(name, "/readyz") for name in self.ports))
         return tuple(
             name
@@ -268,7 +268,7 @@ def _make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(data_dir: Path) -> Any:  # Any: contextmanager's generator type
-    """Two launchers on one data directory would start two Redis on the same file."""
+    """Lock the data directory: two launchers on it would start two Redis on the same file."""
     with (data_dir / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

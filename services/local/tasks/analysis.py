@@ -1,11 +1,9 @@
-"""`clipwatch analyze`: recordings through the same pipeline, as fast as the machine can, ending by itself."""
+"""`clipwatch analyze`: runs recordings through the same pipeline, as fast as the machine can, and ends by itself."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +16,7 @@ from services.classifier.weights import hub
 from services.classifier.weights.names import resolve_model
 from services.local.config import folder_faults, models_dir
 from services.local.launcher.stack import ServiceFailed, Stack, StackPlan, running
+from services.local.launcher.work_folder import work_folder
 from services.local.records import EventRow, Records, SnippetRow
 from services.motion.sources.probe import FileFacts, probe
 from shared.cameras import parse_cameras
@@ -30,7 +29,7 @@ POLL_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class AnalyzeOptions:
-    """What the command line asked for; nothing of it is checked yet."""
+    """What the command line asked for, not checked yet."""
 
     files: tuple[Path, ...]
     labels: tuple[str, ...]
@@ -42,7 +41,7 @@ class AnalyzeOptions:
 
 @dataclass(frozen=True, slots=True)
 class RecordingFile:
-    """One file that can be analysed: `name` is the file's without extension, `camera` an id made of it, unique."""
+    """One file to analyse: `name` is its name without extension, `camera` a unique id made of that."""
 
     camera: str
     name: str
@@ -53,7 +52,7 @@ class RecordingFile:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What came out: events by camera and time, and what a user has to be told."""
+    """The result: events by camera and time, and the faults that the user has to see."""
 
     events: tuple[EventRow, ...]
     recordings: tuple[RecordingFile, ...]
@@ -62,7 +61,7 @@ class Analysis:
 
 
 def check_options(options: AnalyzeOptions) -> tuple[RecordingFile, ...]:
-    """Return the recordings; raise ConfigError with every fault of the whole options at once."""
+    """Return the recordings; raise ConfigError with every fault of the options at once."""
     faults: list[str] = []
     recordings: list[RecordingFile] = []
     if not options.files:
@@ -119,12 +118,7 @@ async def analyze(
     Clips end up as <out>/<camera>/<event id>-<n>.mp4. Raises ServiceFailed when a service gave up, ConfigError when
     `out` cannot be written.
     """
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".clipwatch-", dir=options.out)).resolve()
-    except OSError as exc:
-        raise ConfigError(f"--out {options.out}: cannot be written: {exc.strerror}") from exc
-    try:
+    async with work_folder(options.out) as work:
         cameras_file = work / "cameras.yml"
         with cameras_file.open("w", encoding="utf-8") as file:
             YAML().dump(_document(options, recordings), file)
@@ -144,10 +138,8 @@ async def analyze(
             n_dead = await stack.dead_letters()
             async with Records.open(stack.database_url, plan.media_dir) as records:
                 events = await records.all_events()
-        events = [_moved(event, options.out.resolve()) for event in events]
+        events = [_with_moved_files(event, options.out.resolve()) for event in events]
         return Analysis(tuple(events), tuple(recordings), tuple(faults), n_dead)
-    finally:
-        await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
 
 
 async def _until_done(stack: Stack, stop: asyncio.Event, progress: Callable[[str, float], None]) -> list[str]:
@@ -177,7 +169,7 @@ async def _until_done(stack: Stack, stop: asyncio.Event, progress: Callable[[str
 
 
 def _last_words(lines: Sequence[str]) -> list[str]:
-    """Return what a service said of its settings, without the lines of its log."""
+    """Return a service's own messages about its settings, without the lines of its log."""
     return [line for line in lines if re.match(r"(motion|classifier|recorder): ", line)][-5:]
 
 
@@ -218,7 +210,7 @@ def _starts_at(path: Path, facts: FileFacts) -> datetime:
     return to_millis(changed - timedelta(seconds=facts.duration_s or 0))
 
 
-def _moved(event: EventRow, out: Path) -> EventRow:
+def _with_moved_files(event: EventRow, out: Path) -> EventRow:
     folder = out / event.camera
     folder.mkdir(exist_ok=True)
     snippets = [

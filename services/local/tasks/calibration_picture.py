@@ -1,4 +1,4 @@
-"""Draws what `clipwatch calibrate` saw: its masks, the noise, where it moved, the reach of the looks."""
+"""Draws what `clipwatch calibrate` saw: masks, noise, where things moved, and how far each look reached."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class CalibrateOptions:
 
 @dataclass(frozen=True, slots=True)
 class CameraCalibration:
-    """What came out. `watched_s`: of the camera's own time."""
+    """The result. `watched_s` is in the camera's own time."""
 
     proposal: Proposal
     watched_s: float
@@ -91,7 +91,7 @@ def calibrate_camera(options: CalibrateOptions, stop: asyncio.Event, progress: P
 
 
 def default_picture(camera: str) -> Path:
-    """Return a name for the picture in the current folder; of a URL nothing is in it that could be a password."""
+    """Return a name for the picture in the current folder, with nothing of a URL, which may hold a password."""
     name = Path(camera).stem if "://" not in camera else "camera"
     return Path(f"calibration-{name}.png")
 
@@ -115,7 +115,7 @@ def lines_of(found: CameraCalibration, camera: str, config: Path) -> list[str]:
 
 
 def _keeping(found: CameraCalibration, camera: str, config: Path) -> str:
-    """Say how the proposal is kept, by a command only where one would do it; a URL is not repeated."""
+    """Say how to save the proposal: by a command where one can do it; never repeat a URL."""
     if found.is_written:
         return f"written to {config}; what runs takes it at once"
     if is_source(camera):
@@ -129,7 +129,7 @@ def _plain(polygons: tuple[tuple[tuple[float, float], ...], ...]) -> list[list[l
 
 
 def _checked(options: CalibrateOptions) -> tuple[Camera, CameraFileStore | None]:
-    """Return what `_camera` does; raise ConfigError with every fault of the whole options at once."""
+    """Return what `_camera` does; raise ConfigError with every fault of the options at once."""
     faults = folder_faults("--out", options.picture.parent)
     if options.picture.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         faults.append(f"--out {options.picture}: wanted a name that ends in .png or .jpg")
@@ -242,4 +242,4 @@ def _frames(camera: Camera, stop: asyncio.Event) -> Iterator[Frame]:
 
 
 def _ignore(_reason: str) -> None:
-    """What is lost on the way does not matter here: no clip is made."""
+    """Ignore losses on the way: no clip is made here."""

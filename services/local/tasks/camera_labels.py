@@ -16,7 +16,7 @@ from shared.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class LabelOptions:
-    """What is to change; nothing given: show."""
+    """What to change; if nothing is given, show the labels."""
 
     camera: str
     labels: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class LabelOptions:
 
 
 class Unset(Mapping[str, str]):
-    """An environment in which every variable stands for itself when it is unset: passwords are not needed here."""
+    """An environment in which every unset variable stands for itself: passwords are not needed here."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment

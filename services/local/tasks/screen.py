@@ -26,7 +26,7 @@ COLUMNS = ("time", "camera", "label", "probability", "weather", "clip")
 
 
 def wide_console(is_stderr: bool = False) -> Console:
-    """Return a console that does not break lines for a file or a pipe, whose width nobody knows."""
+    """Return a console that breaks no lines for a file or a pipe, which have no width."""
     console = Console(stderr=is_stderr, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = 160
@@ -34,7 +34,7 @@ def wide_console(is_stderr: bool = False) -> Console:
 
 
 def events_table(rows: Sequence[EventRow], title: str, limit: int | None = None) -> Table:
-    """Return the table of `rows` (newest first), the newest at the bottom where the eye is, at most `limit`."""
+    """Return the table of at most `limit` of `rows` (newest first), with the newest at the bottom, where the eye is."""
     table = Table(title=title, title_justify="left", expand=True, header_style="bold")
     for column in COLUMNS:
         table.add_column(
@@ -71,10 +71,11 @@ def clips_text(row: EventRow) -> str:
     if not clips:
         return ""
     more = f" (+{len(clips) - 1})" if len(clips) > 1 else ""
-    return _short(clips[0]) + more
+    return short_path(clips[0]) + more
 
 
-def _short(path: Path) -> str:
+def short_path(path: Path) -> str:
+    """Return a path relative to the current folder where it lies inside."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -130,7 +131,7 @@ def print_analysis(events: Sequence[EventRow], recordings: Mapping[str, Recordin
         )
     if events:
         console.print(table)
-    console.print(f"{totals(events, 0)} in {_short(out.resolve())}")
+    console.print(f"{totals(events, 0)} in {short_path(out.resolve())}")
 
 
 def clock_text(seconds: float) -> str:

@@ -17,7 +17,7 @@ from services.local.config import OFFLINE_MODEL, RunConfig, models_dir
 from services.local.launcher.stack import Stack, StackPlan, running, terminal_sink
 from services.local.records import EventRow, Records
 from services.local.tasks.demo import DemoOptions, write_camera_file
-from services.local.tasks.screen import cells, events_table, print_faults, totals, wide_console
+from services.local.tasks.screen import cells, events_table, print_faults, short_path, totals, wide_console
 from shared.clock import now_utc
 from shared.errors import redact
 from shared.plurals import plural
@@ -30,7 +30,7 @@ READY_LIMIT_S = 120.0
 
 @dataclass(slots=True)
 class Screen:
-    """Where the live table goes: redrawn on a terminal, otherwise a line for each event that ended."""
+    """Shows events: a table that is redrawn on a terminal, otherwise a line for each event that has ended."""
 
     console: Console
     began: float  # monotonic seconds
@@ -41,7 +41,7 @@ class Screen:
 
     @contextlib.contextmanager
     def showing(self, known: list[EventRow]) -> Iterator[None]:
-        """Keep the table on the screen; events that are `known` already are not told again line by line."""
+        """Keep the table on the screen; events that are already `known` are not printed as lines."""
         self._told = {row.id for row in known}
         if not self.console.is_terminal:
             yield
@@ -94,7 +94,7 @@ async def show_demo(options: DemoOptions, data_dir: Path, page_port: int, stop: 
             return _why(stack)
         looking = ", ".join(dict.fromkeys(label for camera in cameras.cameras for label in camera.labels))
         console.print(f"[bold]page[/bold]    http://127.0.0.1:{stack.page_port}/")
-        console.print(f"[bold]looking for[/bold] {looking}; change the words in {_short(cameras_file)}\n")
+        console.print(f"[bold]looking for[/bold] {looking}; change the words in {short_path(cameras_file)}\n")
         async with Records.open(stack.database_url, plan.media_dir) as records:
             await _watch(stack, records, stop, Screen(console, began))
             if stack.failure.done():
@@ -121,12 +121,12 @@ async def _closing_words(console: Console, records: Records, stack: Stack, since
     accepted = sorted((row for row in rows if row.accepted), key=lambda row: row.started_at, reverse=True)
     console.print(events_table(accepted, "recorded now"))
     console.print(totals(rows, await stack.dead_letters()))
-    console.print(f"kept in {_short(stack.plan.data_dir)}")
+    console.print(f"kept in {short_path(stack.plan.data_dir)}")
     return 0 if accepted else 1
 
 
 def _say_what_runs(console: Console, stack: Stack, wanted_port: int, logs: Path | None) -> None:
-    """Say what was started, and where it is seen; `logs` None: they come on this terminal."""
+    """Say what was started and where to see it; `logs` None: they come on this terminal."""
     redis = (
         f"embedded, {stack.embedded.binary}, port {stack.embedded.port}"
         if stack.embedded
@@ -142,11 +142,11 @@ def _say_what_runs(console: Console, stack: Stack, wanted_port: int, logs: Path 
         f"  model     {stack.plan.model}"
         + (": a small demo model" if stack.plan.model == OFFLINE_MODEL else "")
     )
-    console.print(f"  logs      {_short(logs) if logs else 'here'}", markup=False)
+    console.print(f"  logs      {short_path(logs) if logs else 'here'}", markup=False)
 
 
 async def _until_shown(stack: Stack, stop: asyncio.Event, console: Console) -> bool:
-    """Wait until the page and yesterday's events can be shown; the model takes longer and is not waited for."""
+    """Wait until the page and yesterday's events can be shown; do not wait for the model, which takes longer."""
     deadline = time.monotonic() + READY_LIMIT_S
     spinner = console.status("starting") if console.is_terminal else contextlib.nullcontext()
     with spinner:
@@ -189,10 +189,3 @@ async def run_services(config: RunConfig, log_level: str, stop: asyncio.Event) -
         finally:
             stopped.cancel()
         return _why(stack)
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

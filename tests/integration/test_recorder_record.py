@@ -248,7 +248,7 @@ async def test_longest_labels_fit(database: Database) -> None:
 
 async def test_values_that_do_not_fit_fail_for_good_and_leave_nothing(database: Database) -> None:
     if database.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite takes texts of any length; derivation.py checks them for all databases")
+        pytest.skip("SQLite takes texts of any length; rows.py checks them for all databases")
     rows = snippet_rows(labels_message(Said()))
     with pytest.raises(Permanent):
         async with database.writing() as connection:

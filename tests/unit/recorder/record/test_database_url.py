@@ -1,16 +1,10 @@
-"""DATABASE_URL and what the database's errors mean."""
+"""DATABASE_URL: what is taken, and what is refused without showing its password."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 
-from services.recorder.record import database
 from services.recorder.record.database_url import parse_url
-from services.recorder.record.engines import make_engine
 from shared.errors import ConfigError
 
 
@@ -43,14 +37,3 @@ def test_other_urls_are_refused_without_showing_the_password(given: str, said: s
         parse_url(given)
     assert said in str(refused.value)
     assert "geheim" not in str(refused.value)
-
-
-def test_revisions_form_one_line() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
-    assert len(ScriptDirectory.from_config(config).get_heads()) == 1
-
-
-async def test_making_an_engine_connects_to_nothing() -> None:
-    engine = make_engine("mysql://u:p@host.invalid/clipwatch")
-    await engine.dispose()

@@ -128,7 +128,7 @@ def _shown(error: Mapping[str, Any], location: _FieldLocation) -> str | None:
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 1]}…"
 
 
-def _message(error: Mapping[str, Any], location: _FieldLocation) -> str:
+def _message(error: Mapping[str, Any], location: _FieldLocation) -> str:  # noqa: C901  # one clause a kind
     kind, context = str(error["type"]), error.get("ctx") or {}
     name = location.path[-1] if location.path else ""
     if kind == "missing":

@@ -72,7 +72,7 @@ class TextRequestMetrics:
 class TextRequestServer:
     """One loop over texts.v1. Shares the classifier's `bank`, so that a label set is embedded once, and alike."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it is built of, once, by app.py
         self,
         redis: Redis,
         consumer: str,

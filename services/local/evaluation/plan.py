@@ -40,7 +40,7 @@ class EvaluationPlan:
     ignored: tuple[str, ...]
 
 
-def check_evaluation(
+def check_evaluation(  # noqa: C901  # one clause for each kind of fault, all told at once
     options: EvaluateOptions, calibrates: bool = False, known_faults: Sequence[str] = ()
 ) -> EvaluationPlan:
     """Return the plan; raise ConfigError with every fault of the options at once, `known_faults` first.

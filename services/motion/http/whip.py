@@ -21,8 +21,10 @@ _CORS = {
 _Token = Annotated[str, Query(description="the camera's token, where no Authorization header can be sent")]
 
 
-def add_whip_routes(app: FastAPI, find_endpoint: Callable[[str], WhipEndpoint | None]) -> None:
-    """Add the routes; `find_door` returns where a camera's publisher connects, None for a camera that has none."""
+def add_whip_routes(  # noqa: C901  # three short routes and the login that they share
+    app: FastAPI, find_endpoint: Callable[[str], WhipEndpoint | None]
+) -> None:
+    """Add the routes; `find_endpoint` returns where a camera's publisher connects, None for a camera that has none."""
 
     def admitted(camera: str, request: Request, token: str) -> WhipEndpoint:
         endpoint = find_endpoint(camera)

@@ -12,7 +12,7 @@ from services.motion.sources.timing import MAX_DISCONTINUITY_S, Discontinuity, F
 from shared.errors import ConfigError
 
 
-def open_file(
+def open_file(  # noqa: PLR0913  # keywords with defaults
     path: str,
     starts_s: float,
     on_drop: Callable[[str], None],

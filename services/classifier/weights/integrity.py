@@ -200,7 +200,7 @@ def write_sums(folder: Path) -> Path:
     )
     text = "".join(f"{hash_file(folder / name)}  {name}\n" for name in names)
     path = folder / SUMS_FILE
-    path.write_text(text, encoding="utf-8")
+    write_durably(path, text.encode(), 0o644)
     return path
 
 

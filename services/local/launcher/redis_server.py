@@ -63,7 +63,7 @@ def prepare_redis(folder: Path, choose_port: Callable[[int], int] = free_port) -
     password = _password(folder / "password")
     _end_leftover(folder, password)
     port = choose_port(USUAL_PORT)
-    (folder / "port").write_text(str(port))
+    write_durably(folder / "port", str(port).encode(), 0o644)
     conf = folder / "redis.conf"
     lines = [
         "bind 127.0.0.1",
@@ -79,8 +79,7 @@ def prepare_redis(folder: Path, choose_port: Callable[[int], int] = free_port) -
         "maxmemory-policy noeviction",
         "loglevel warning",
     ]
-    conf.touch(mode=0o600)
-    conf.write_text("\n".join(lines) + "\n")
+    write_durably(conf, ("\n".join(lines) + "\n").encode())
     return EmbeddedRedis(_argv(binary, conf), _url(password, port), port, folder / "redis.pid", binary)
 
 

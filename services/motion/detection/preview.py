@@ -1,6 +1,6 @@
 """Tries motion settings beside those in force, each with a detector of its own on the same frames. Pure.
 
-A preview begins with what the camera's own detector knows of the scene, so that it answers from its first frame on.
+A preview begins with what the camera's own detector knows of the scene, so that it answers from the next frame on.
 """
 
 from __future__ import annotations

@@ -56,17 +56,17 @@ def add_look_routes(app: FastAPI, live: LiveRoutes) -> None:
         slot, stack = live.slot(camera)
         previews: tuple[SettingsPreview, ...] = ()
 
-        def describe(latest: LiveFrame) -> _JSON:
+        def describe(latest: LiveFrame) -> _JSON | None:
             nonlocal previews
             frame = latest.frame
             plane = PreviewPlane(luma_plane(frame), frame.t_s, frame.width, frame.height)
             own = SettingsPreview(
                 (live.registry.camera(camera.id) or camera).motion, latest.scene, latest.motion
             )
-            if not previews:
+            if not previews:  # they learn the scene; what was found in it was found with other settings
                 previews = tuple(replace(own, settings=settings) for settings in wanted)
-            else:
-                previews = preview.step(previews, plane, own)
+                return None
+            previews = preview.step(previews, plane, own)
             report = [
                 preview.as_json(one.motion, one.scene, one.settings, frame.width, frame.height)
                 for one in previews
@@ -100,7 +100,7 @@ def _mapping(lane: object) -> _JSON:
     return lane
 
 
-async def _events(slot: ViewerSlot, describe: Callable[[LiveFrame], _JSON]) -> AsyncIterator[str]:
+async def _events(slot: ViewerSlot, describe: Callable[[LiveFrame], _JSON | None]) -> AsyncIterator[str]:
     """Yield what `describe` returns, in a thread, for each frame; a slow reader or thread gets the newest only."""
     yield "retry: 2000\n\n"
     while True:
@@ -109,4 +109,5 @@ async def _events(slot: ViewerSlot, describe: Callable[[LiveFrame], _JSON]) -> A
             yield "event: waiting\ndata: {}\n\n"
             continue
         report = await asyncio.to_thread(describe, latest)
-        yield f"data: {json.dumps(report, separators=(',', ':'))}\n\n"
+        if report is not None:
+            yield f"data: {json.dumps(report, separators=(',', ':'))}\n\n"

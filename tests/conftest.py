@@ -108,7 +108,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     folders = list(_MARKERS)
     for item in items:
         item.add_marker(_MARKERS[_folder(item)])
-        if _folder(item) in ("contract", "unit") or _shares_a_fixture(item):
+        if _folder(item) == "browser":  # with three at once none shows a frame together with its box
+            item.add_marker(pytest.mark.xdist_group("browser"))
+        elif _folder(item) in ("contract", "unit") or _shares_a_fixture(item):
             item.add_marker(pytest.mark.xdist_group(item.path.relative_to(_TESTS).as_posix()))
     items.sort(key=lambda item: folders.index(_folder(item)))
 

@@ -206,6 +206,9 @@ def test_a_recording_that_ends_while_it_sleeps_is_not_taken_for_cut_off(tmp_path
     assert played.snippets == []
 
 
+OPEN_S = 20.0  # the stream is sent once: a camera that gives up opening it has missed it
+
+
 @contextmanager
 def side_by_side(
     rtsp_server: Callable[..., RtspServer], folder: Path, frames: Iterator[Plane]
@@ -216,8 +219,8 @@ def side_by_side(
     (folder / "off").mkdir()
     (folder / "auto").mkdir()
     with (
-        live_camera(folder / "off", url=url, motion={"idle": "off"}) as awake,
-        live_camera(folder / "auto", url=url, motion={"idle": "auto"}) as idle,
+        live_camera(folder / "off", deadline_s=OPEN_S, url=url, motion={"idle": "off"}) as awake,
+        live_camera(folder / "auto", deadline_s=OPEN_S, url=url, motion={"idle": "auto"}) as idle,
     ):
         yield awake, idle
 

@@ -19,7 +19,7 @@ from services.motion.detection.calibration import Proposal, Survey, propose
 from services.motion.detection.scaling import luma_plane
 from services.motion.media.frame import Frame
 from services.motion.sources.ffmpeg import quiet_ffmpeg
-from services.motion.sources.file import open_file
+from services.motion.sources.file import FileOptions, open_file
 from services.motion.sources.live_source import ConnectionOptions, WhipIngest, open_live
 from services.motion.sources.probe import probe_source, videos_in
 from services.motion.sources.stream import SourceAway, SourceStream
@@ -222,9 +222,8 @@ def _frames(camera: Camera, stop: asyncio.Event) -> Iterator[Frame]:
     stream: SourceStream
     if camera.is_file:
         path = Path(camera.url)
-        stream = open_file(
-            str(videos_in(path)[0] if path.is_dir() else path), time.time(), _ignore, is_hurried=True
-        )
+        video = videos_in(path)[0] if path.is_dir() else path
+        stream = open_file(str(video), time.time(), _ignore, FileOptions(is_hurried=True))
     else:
         stream = open_live(
             camera.detect_url or camera.url,

@@ -15,7 +15,7 @@ from services.motion.cameras.worker import CameraWorker, random_event_id
 from services.motion.events.watcher import EventWatcher
 from services.motion.media.frame import Frame
 from services.motion.sources.ffmpeg import FfmpegStream
-from services.motion.sources.file import open_file
+from services.motion.sources.file import FileOptions, open_file
 from services.motion.sources.probe import probe
 from services.motion.sources.stream import ReadResult, SourceAway
 from services.motion.sources.timing import DISCONTINUITY_S, MAX_DISCONTINUITY_S, Discontinuity
@@ -181,16 +181,10 @@ class FileWorker(CameraWorker):
 
     def _begin_playback(self, starts_s: float) -> Playback:
         discontinuities: deque[Discontinuity] = deque()
-        video = open_file(
-            self._url,
-            starts_s,
-            self.status.drop,
-            is_hurried=self.camera.pace == "fast",
-            max_discontinuity_s=MAX_DISCONTINUITY_S
-            if self._recording
-            else DISCONTINUITY_S,  # looped, it is as late as it is now
-            on_discontinuity=discontinuities.append,
-        )
+        # a looped file is of now, so all of its discontinuities are closed
+        max_discontinuity_s = MAX_DISCONTINUITY_S if self._recording else DISCONTINUITY_S
+        options = FileOptions(self.camera.pace == "fast", max_discontinuity_s, discontinuities.append)
+        video = open_file(self._url, starts_s, self.status.drop, options)
         self._begin_policy(video)
         self.status.duration_s = video.duration_s
         self._ring.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import av
 
@@ -12,17 +13,19 @@ from services.motion.sources.timing import MAX_DISCONTINUITY_S, Discontinuity, F
 from shared.errors import ConfigError
 
 
-def open_file(  # noqa: PLR0913  # keywords with defaults
-    path: str,
-    starts_s: float,
-    on_drop: Callable[[str], None],
-    *,
-    is_hurried: bool = False,
-    max_discontinuity_s: float = MAX_DISCONTINUITY_S,
-    on_discontinuity: Callable[[Discontinuity], None] = lambda _discontinuity: None,
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """How a recording is read: with all cores or not, and what is done about discontinuities (see FileTimes)."""
+
+    is_hurried: bool = False
+    max_discontinuity_s: float = MAX_DISCONTINUITY_S
+    on_discontinuity: Callable[[Discontinuity], None] = lambda _discontinuity: None
+
+
+def open_file(
+    path: str, starts_s: float, on_drop: Callable[[str], None], file: FileOptions = FileOptions()
 ) -> FfmpegStream:
-    """Open `path`; its first frame is taken to be of `starts_s`, epoch seconds. `is_hurried`: decode with all cores.
-    `max_discontinuity_s`, `on_discontinuity`: see FileTimes.
+    """Open `path`; its first frame is taken to be of `starts_s`, epoch seconds.
 
     Raises ConfigError, one line, when there is no video in it.
     """
@@ -36,11 +39,11 @@ def open_file(  # noqa: PLR0913  # keywords with defaults
 
     def report(discontinuity: Discontinuity) -> None:
         video.is_interrupted = True
-        on_discontinuity(discontinuity)
+        file.on_discontinuity(discontinuity)
 
     def make_times(facts: StreamFacts) -> FileTimes:
-        return FileTimes(starts_s, 1 / facts.frame_rate, max_discontinuity_s, report)
+        return FileTimes(starts_s, 1 / facts.frame_rate, file.max_discontinuity_s, report)
 
-    options = ReadOptions(lambda: 0.0, is_live=False, is_hurried=is_hurried)
+    options = ReadOptions(lambda: 0.0, is_live=False, is_hurried=file.is_hurried)
     video = FfmpegStream(container, make_times, on_drop, options)
     return video

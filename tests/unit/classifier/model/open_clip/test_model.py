@@ -139,6 +139,7 @@ def test_a_conv_tower_works_in_bfloat16(tmp_path: Path) -> None:
     assert vectors.shape == (3, 32)
 
 
+@pytest.mark.slow  # shorter: a compiler that fails is done without
 def test_a_compiled_tower_gives_the_same_embeddings(tiny_folder: Path) -> None:
     model = loaded(tiny_folder)
     batches = [stack([model.resize(photo(40, 40, seed)) for seed in range(n)]) for n in (2, 4)]

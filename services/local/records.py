@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -41,10 +41,6 @@ class EventRow:
     peaks: Mapping[str, float]
     weather: str | None  # None: not there yet
     snippets: tuple[SnippetRow, ...]
-
-    def with_snippets(self, snippets: tuple[SnippetRow, ...]) -> EventRow:
-        """Return the same event with other snippets."""
-        return replace(self, snippets=snippets)
 
 
 @dataclass(frozen=True, slots=True)

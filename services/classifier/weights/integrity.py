@@ -132,7 +132,7 @@ def check_folder(name: str, folder: Path, record: ChecksumRecord, again: bool = 
     """
     wanted = read_sums(folder)
     weights = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)
-    again_how = remedy(name)
+    again_how = how_to_get(name)
     if wanted is None:
         found = _hashed(weights, record, again, again_how)
         return ChecksumResult(_together(found.values()), len(found), _size(weights), is_verified=False)
@@ -168,7 +168,7 @@ def check_cache(
     faults: list[str] = []
     digests: dict[Path, str] = {}
     is_verified = True
-    again_how = remedy(name)
+    again_how = how_to_get(name)
     for path in files:
         right = blob_name(path)
         if right and len(right) == 40:  # git's, of a small file
@@ -234,16 +234,11 @@ def compare(name: str, dtype: str, golden: GoldenEmbeddings, found: GoldenEmbedd
             why = "preprocess_cfg or the image tower" if what == "picture" else "the tokenizer or text tower"
             faults.append(
                 f"MODEL={name}: the embedding of the golden {what} has cosine {cosine:.4f} with its golden value, "
-                f"wanted at least {least}: {why} is not what it was; {remedy(name)}, or delete {RECORD_FILE} in "
+                f"wanted at least {least}: {why} is not what it was; {how_to_get(name)}, or delete {RECORD_FILE} in "
                 "the models directory if the change is meant"
             )
     if faults:
         raise ConfigError(faults)
-
-
-def remedy(name: str) -> str:
-    """Return how to get a model's files anew."""
-    return how_to_get(name)
 
 
 def blob_name(path: Path) -> str:

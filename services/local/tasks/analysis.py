@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from services.classifier.weights.names import resolve_model
 from services.local.config import folder_faults, models_dir
 from services.local.launcher.stack import ServiceFailed, Stack, StackPlan, running
 from services.local.launcher.work_folder import work_folder
-from services.local.records import EventRow, Records, SnippetRow
+from services.local.records import EventRow, Records
 from services.motion.sources.probe import FileFacts, probe
 from shared.cameras import parse_cameras
 from shared.clock import duration_s, to_millis
@@ -214,17 +214,14 @@ def _with_moved_files(event: EventRow, out: Path) -> EventRow:
     folder = out / event.camera
     folder.mkdir(exist_ok=True)
     snippets = [
-        SnippetRow(
-            number=snippet.number,
-            started_at=snippet.started_at,
-            ended_at=snippet.ended_at,
+        replace(
+            snippet,
             clip=_move(snippet.clip, folder / f"{event.id}-{snippet.number}.mp4"),
             thumbnail=_move(snippet.thumbnail, folder / f"{event.id}-{snippet.number}.jpg"),
-            model=snippet.model,
         )
         for snippet in event.snippets
     ]
-    return event.with_snippets(tuple(snippets))
+    return replace(event, snippets=tuple(snippets))
 
 
 def _move(source: Path | None, target: Path) -> Path | None:

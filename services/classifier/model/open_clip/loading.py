@@ -35,7 +35,7 @@ from services.classifier.weights.integrity import (
     ChecksumResult,
     GoldenEmbeddings,
 )
-from services.classifier.weights.names import ModelReference, own_settings
+from services.classifier.weights.names import ModelReference, how_to_get, own_settings
 from services.classifier.words.prompts import templates_for
 from shared.errors import ConfigError
 from shared.logs import get_logger
@@ -127,7 +127,7 @@ def _with_dimension(
     except (IndexError, ValueError) as exc:  # a token that the text tower has no vector for
         raise ConfigError(
             f"MODEL={reference.name}: its text tower does not know the tokenizer's words ({one_line(exc)}): "
-            f"the tokenizer is another model's; {integrity.remedy(reference.name)}"
+            f"the tokenizer is another model's; {how_to_get(reference.name)}"
         ) from exc
     return OpenClipModel(network, tokenizer, replace(facts, embedding_dim=dim))
 
@@ -174,7 +174,7 @@ def _why_not(reference: ModelReference, exc: Exception) -> str:
     said = one_line(exc)
     if reference.kind == "folder":
         return f"MODEL={reference.name}: {reference.folder} cannot be loaded: {said}; make the folder anew"
-    return f"MODEL={reference.name}: cannot be loaded: {said}; {integrity.remedy(reference.name)}"
+    return f"MODEL={reference.name}: cannot be loaded: {said}; {how_to_get(reference.name)}"
 
 
 def _golden(

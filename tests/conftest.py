@@ -96,13 +96,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a fast run in which something loaded torch after all."""
-    if session.config.getoption("fast") and "torch" in sys.modules:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        sys.stderr.write("tests/conftest.py: torch was loaded by a fast test; add its file to _NOT_FAST\n")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by their folder, put the longest first, and keep those that share a fixture on one worker."""
     folders = list(_MARKERS)
@@ -123,6 +116,13 @@ def _shares_a_fixture(item: pytest.Item) -> bool:
     """Whether it uses a fixture that is made once a module: two workers would make it twice."""
     fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]  # pytest has no public way
     return any(definitions[-1].scope in ("class", "module") for definitions in fixtures.values())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_torch_in_a_fast_run(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a fast run in which a test loaded torch after all: its file belongs into _NOT_FAST."""
+    yield
+    assert not (request.config.getoption("fast") and "torch" in sys.modules)
 
 
 @pytest.fixture(scope="session")

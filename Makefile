@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 MODELS := $(VENV)/share/clipwatch/models
 ARGS   ?=
 # more workers than cores: of most tests with servers and cameras the greater part is waiting
-PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder --durations=15
+PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder --durations=15
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all test-fast check coverage docs lint clean requirements bench-classifier bench-motion bench-idle bench-search bench-record bench-page bench-growing bench-capture

@@ -7,11 +7,12 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import hypothesis
 import pytest
 from redis.asyncio import Redis
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # ships no types
 
 from tests.programs import ServerError
 from tests.servers import (
@@ -41,7 +42,20 @@ _MARKERS = {
     "contract": "unit",
     "unit": "unit",
 }
-
+# One worker runs all tests of a group. One browser, one stack of services and one model at a time fill two cores.
+_GROUPS = {
+    "e2e": "e2e",
+    "browser": "browser",
+    "integration/test_classifier_service.py": "model",
+    "integration/test_simulated_gpus.py": "model",
+    "integration/test_stop.py": "model",
+    # what a module makes once is dear
+    "integration/test_grafana_queries.py": "grafana",
+    "integration/test_image_packages.py": "image",
+    "integration/test_live_view.py": "live view",
+    "integration/test_pipeline_queries.py": "pipeline",
+    "integration/test_recorder_service.py": "recorder",
+}
 
 # `--fast` leaves these out: they load torch, start processes, or look at seconds of video.
 _NOT_FAST = tuple(
@@ -97,14 +111,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their folder, put the longest first, and keep those that share a fixture on one worker."""
+    """Mark tests by their folder, and put the longest first."""
     folders = list(_MARKERS)
     for item in items:
         item.add_marker(_MARKERS[_folder(item)])
-        if _folder(item) == "browser":  # with three at once none shows a frame together with its box
-            item.add_marker(pytest.mark.xdist_group("browser"))
-        elif _folder(item) in ("contract", "unit") or _shares_a_fixture(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(_TESTS).as_posix()))
     items.sort(key=lambda item: folders.index(_folder(item)))
 
 
@@ -112,10 +122,20 @@ def _folder(item: pytest.Item) -> str:
     return item.path.relative_to(_TESTS).parts[0]
 
 
-def _shares_a_fixture(item: pytest.Item) -> bool:
-    """Whether it uses a fixture that is made once a module: two workers would make it twice."""
-    fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]  # pytest has no public way
-    return any(definitions[-1].scope in ("class", "module") for definitions in fixtures.values())
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # its base has no types
+    """Hands out groups whole, unit tests by file and others one by one: `loadgroup` groups nothing with pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0].removeprefix("tests/")
+        folder = path.partition("/")[0]
+        one_by_one = path if folder in ("contract", "unit") else nodeid
+        return _GROUPS.get(folder) or _GROUPS.get(path) or one_by_one
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:  # Any: xdist's own
+    """Spread tests over workers in our way, whatever --dist says."""
+    return _Scheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -328,9 +328,12 @@ class MariaDBServer(_Databases, _Server):
         self.arguments = tuple(arguments)
         self.user, self.password = "clipwatch", secrets.token_hex(8)
         super().__init__()
-        self._install()
+        (self.folder / "tmp").mkdir()
+        environment = {"TMPDIR": str(self.folder / "tmp")}  # at its start it clears it of others' tables
+        self.environment = environment
+        self._install({**os.environ, **environment})
 
-    def _install(self) -> None:
+    def _install(self, environment: dict[str, str]) -> None:
         done = subprocess.run(
             [
                 str(self.installer),
@@ -346,6 +349,7 @@ class MariaDBServer(_Databases, _Server):
             capture_output=True,
             text=True,
             timeout=120,
+            env=environment,
         )
         if done.returncode:
             tail = " | ".join((done.stdout + done.stderr).splitlines()[-5:])

@@ -80,6 +80,7 @@ _NOT_FAST = tuple(
         "unit/motion/cameras",
         "unit/motion/detection/test_calibration.py",
         "unit/motion/detection/test_detector.py",
+        "unit/motion/events/test_rates.py",
         "unit/motion/events/test_watcher.py",
         "unit/motion/live",
         "unit/motion/media/test_clips.py",

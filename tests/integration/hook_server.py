@@ -56,7 +56,7 @@ def hook_server() -> Iterator[Hooks]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     hooks.url = f"http://127.0.0.1:{server.server_address[1]}/hook?key=not-to-be-logged"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
         yield hooks

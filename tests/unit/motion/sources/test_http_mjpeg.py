@@ -130,7 +130,7 @@ def camera() -> Iterator[Callable[[Serve], str]]:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
         servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return f"127.0.0.1:{server.server_port}"
 
     yield start

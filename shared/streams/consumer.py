@@ -50,6 +50,7 @@ class _State:
     claim_at: float = 0.0
     forget_at: float = 0.0
     resumed: bool = False
+    is_over: bool = False  # by a cancellation, too, which whatever the loop waits for may swallow
     ageless: dict[str, float] = field(default_factory=dict)  # idle for 0 ms since; at most a page of entries
     handling: set[str] = field(default_factory=set)
     outcomes: list[Outcome] = field(default_factory=list)  # of the batch in hand
@@ -114,6 +115,7 @@ class Consumer:
                 await work
         finally:
             stopping.cancel()
+            self._state.is_over = True
             if not work.done():  # Redis does not answer: what is in hand is pending, and delivered again
                 work.cancel()
                 await asyncio.wait({work}, timeout=_GIVE_BACK_S)
@@ -129,7 +131,7 @@ class Consumer:
 
     async def _consume(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         backoff_s = 0.1
-        while not stop.is_set():
+        while not (stop.is_set() or self._state.is_over):
             try:
                 if not await self._turn_or_group(stop):
                     continue

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -565,6 +566,29 @@ async def test_a_cancelled_batch_stays_pending(redis_client: Redis) -> None:
         assert consumer.task.cancelled()
     assert await pending(redis_client) == 2
     assert await redis_client.xlen(STREAM) == 2
+
+
+class SwallowingRedis(Redis):
+    """A client that answers although it was cancelled, as clients on asyncio.wait_for do (Python 3.11)."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:  # Any: as redis-py declares it
+        try:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py
+        except asyncio.CancelledError:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py
+
+
+async def test_a_consumer_whose_cancellation_is_swallowed_ends_all_the_same(redis_url: str) -> None:
+    redis = SwallowingRedis.from_url(redis_url)
+    consuming = asyncio.create_task(
+        Consumer(redis, replace(QUICK, block_ms=400), Handler()).run(asyncio.Event())
+    )
+    await until(lambda: any(task.get_name().startswith("consume") for task in asyncio.all_tasks()))
+    await asyncio.sleep(0)
+    consuming.cancel()
+    await asyncio.wait({consuming})
+    await until(lambda: not any(task.get_name().startswith("consume") for task in asyncio.all_tasks()))
+    await redis.aclose()
 
 
 async def test_stop_while_nothing_comes_ends_within_a_block(redis_client: Redis) -> None:

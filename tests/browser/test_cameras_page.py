@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 from shared.cameras import load_cameras
 from tests.browser.accessible import MISNAMED
@@ -18,6 +18,8 @@ from tests.programs import ServerError, find_chromium
 from tests.servers import RedisServer, wait_until
 
 LIMIT_MS = 90_000
+DESKTOP = ViewportSize(width=1280, height=900)
+PHONE = ViewportSize(width=390, height=800)
 CSP_SAFE_NOW = (
     "() => [document.getElementById('video').currentTime, document.getElementById('video').videoWidth]"
 )
@@ -71,7 +73,7 @@ def tab() -> Iterator[Page]:
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--no-proxy-server"]
         browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page = browser.new_page(viewport=DESKTOP)
         page.set_default_timeout(LIMIT_MS)
         yield page
         browser.close()
@@ -212,12 +214,15 @@ def test_nothing_is_drawn_before_there_is_a_picture(tab: Page, motion: Motion) -
 
 @pytest.mark.redis
 def test_all_cameras_are_listed_with_a_picture_and_fit_a_phone(tab: Page, motion: Motion) -> None:
-    tab.set_viewport_size({"width": 390, "height": 800})
-    tab.goto(f"http://127.0.0.1:{motion.port}/")
-    expect(tab.get_by_alt_text("Picture of cam")).to_be_visible(timeout=LIMIT_MS)
-    tab.get_by_role("link", name="cam", exact=False).last.click()
-    expect(tab.locator("#tuner")).to_be_visible(timeout=LIMIT_MS)
-    assert tab.evaluate("() => document.documentElement.scrollWidth") == 390
+    tab.set_viewport_size(PHONE)
+    try:
+        tab.goto(f"http://127.0.0.1:{motion.port}/")
+        expect(tab.get_by_alt_text("Picture of cam")).to_be_visible(timeout=LIMIT_MS)
+        tab.get_by_role("link", name="cam", exact=False).last.click()
+        expect(tab.locator("#tuner")).to_be_visible(timeout=LIMIT_MS)
+        assert tab.evaluate("() => document.documentElement.scrollWidth") == PHONE["width"]
+    finally:
+        tab.set_viewport_size(DESKTOP)
 
 
 @pytest.mark.redis

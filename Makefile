@@ -19,15 +19,15 @@ install: $(BIN)/.installed $(MODELS)/mini/clipwatch.json ## .venv, pinned packag
 demo: install ## play the samples as cameras and show what is found (ARGS="--once" plays them once)
 	@$(BIN)/clipwatch demo $(ARGS)
 
-test: install $(BIN)/.installed-test ## tests against real servers, but for the slow ones (8 minutes on two cores)
+test: install $(BIN)/.installed-test ## tests against real servers, but for the slow ones (13 minutes on two cores)
 	@sh tests/install-servers.sh $(BIN)/python
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: install $(BIN)/.installed-test ## all tests (ARGS="-p randomly": in a random order)
+test-all: install $(BIN)/.installed-test ## all tests, 23 minutes on two cores (ARGS="-p randomly": in a random order)
 	@sh tests/install-servers.sh $(BIN)/python
 	$(PYTEST) $(ARGS)
 
-test-fast: install $(BIN)/.installed-test ## unit tests that load no model and start no server (20 seconds)
+test-fast: install $(BIN)/.installed-test ## unit tests that load no model and start no server (half a minute)
 	$(PYTEST) --numprocesses 2 --fast -q $(ARGS)
 
 check: lint test-fast ## what to run before a commit

@@ -1,5 +1,6 @@
 """Files that are written whole."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -37,3 +38,18 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     replace_file(path, b"new", 0o644, replace=replace)
     assert [*seen, path.read_bytes()] == [b"old", b"new", b"new"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_content_is_on_the_disk_before_its_name_and_the_name_before_the_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    synced: list[tuple[str, bool]] = []  # what, and whether the file has its name by then
+
+    def fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append(("folder" if is_folder else "content", path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_durably(path, b"content")
+    assert synced == [("content", False), ("folder", True)]

@@ -136,6 +136,7 @@ def test_two_separate_things_are_two_boxes() -> None:
     assert {tuple(box.track for box in motion.boxes) for motion in motions[15:45]} == {
         tuple(box.track for box in motions[15].boxes)
     }
+    assert motions[15].boxes[0].track != motions[15].boxes[1].track
 
 
 def lamp(i: int) -> Plane:

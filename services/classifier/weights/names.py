@@ -14,13 +14,13 @@ import importlib.util
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from services.classifier.missing_packages import has_command_line
 from shared.errors import ConfigError
 
 CONFIG_FILE = "open_clip_config.json"
@@ -214,7 +214,7 @@ def _unknown(name: str, models_dir: Path) -> str:
 
 def how_to_get(name: str, programs: Path | None = None) -> str:
     """Say how to get a model's files: by the command line if it is installed here; a container has none."""
-    has_command = ((programs or Path(sys.executable).parent) / "clipwatch").exists()
+    has_command = has_command_line(programs)
     if name == "mini":
         return "make it with `make install`" if has_command else "build the image with WITH_MINI=1"
     if has_command:
@@ -241,5 +241,6 @@ def _entry(call: ast.Call) -> _PretrainedTag:
 def _package() -> Path:
     found = importlib.util.find_spec("open_clip")  # finds the folder; imports nothing
     if found is None or not found.submodule_search_locations:
-        raise ConfigError("open_clip is not installed: pip install -r requirements/classifier.txt")
+        again = "run `make install`" if has_command_line() else "build the image again"
+        raise ConfigError(f"open_clip's tables are not installed (requirements/open_clip.txt): {again}")
     return Path(found.submodule_search_locations[0])

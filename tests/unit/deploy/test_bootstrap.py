@@ -15,6 +15,7 @@ from tests.programs import FINDERS, ServerError, find_gstreamer
 ROOT = Path(__file__).resolve().parents[3]
 SERVERS = ROOT / "tests" / "install-servers.sh"
 VENV = ROOT / "requirements" / "make-venv.sh"
+INSTALL = ROOT / "requirements" / "install.sh"
 REAL = ("sh", "cat", "dirname", "mktemp", "rm", "find", "sed", "sort", "mkdir", "chmod")
 
 
@@ -243,3 +244,84 @@ def test_where_nothing_helps_it_says_what_would(machine: Machine) -> None:
     done = machine.run(VENV, python(machine), "there")
     assert done.returncode == 2
     assert "sudo apt install python3.12-venv" in done.stderr
+
+
+# --- requirements/install.sh
+
+UV = "uv pip install --quiet --python {python} --no-deps --require-hashes -r some.txt"
+PIP = "python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r some.txt"
+
+
+def pip_of(machine: Machine, *, config: str = "", makes_uv: bool = False, code: int = 0) -> Path:
+    """Put a Python there whose pip knows `config`, can install uv or cannot, and ends with `code`."""
+    uv = f'mkdir -p "${{10}}/bin"; cp "{machine.programs}/spare-uv" "${{10}}/bin/uv"'
+    lines = f'case "$*" in\n*" config list") printf "%s\\n" "{config}" ;;\n'
+    lines += f"*--target*) {uv if makes_uv else 'exit 1'} ;;\n*) exit {code} ;;\nesac"
+    (machine.programs / "cp").symlink_to(str(shutil.which("cp")))
+    (machine.programs / "grep").symlink_to(str(shutil.which("grep")))
+    return machine.has("python", lines)
+
+
+def installs(machine: Machine) -> list[str]:
+    return [line for line in machine.told if " install " in line and "--target" not in line]
+
+
+def test_uv_on_the_path_installs(machine: Machine) -> None:
+    python = pip_of(machine)
+    machine.has("uv")
+    assert machine.run(INSTALL, python, "some.txt").returncode == 0
+    assert installs(machine) == [UV.format(python=python)]
+
+
+def test_without_uv_it_is_brought_for_the_time_being(machine: Machine) -> None:
+    python = pip_of(machine, makes_uv=True)
+    machine.has("spare-uv")
+    assert machine.run(INSTALL, python, "some.txt").returncode == 0
+    [bring] = [line for line in machine.told if "--target" in line]
+    assert bring.endswith("requirements/uv.txt")
+    assert not Path(bring.split()[bring.split().index("--target") + 1]).exists(), "taken away again"
+    assert installs(machine) == ["spare-" + UV.format(python=python)]
+
+
+def test_pip_installs_where_uv_is_not_to_be_had(machine: Machine) -> None:
+    assert machine.run(INSTALL, pip_of(machine), "some.txt").returncode == 0
+    assert installs(machine) == [PIP]
+
+
+def test_pip_installs_what_uv_cannot(machine: Machine) -> None:
+    python = pip_of(machine)
+    machine.has("uv", "exit 2")
+    done = machine.run(INSTALL, python, "some.txt")
+    assert done.returncode == 0
+    assert "trying pip" in done.stdout
+    assert installs(machine) == [UV.format(python=python), PIP]
+
+
+@pytest.mark.parametrize("config", ["global.index-url='there'", ":env:.no-index='1'"])
+def test_an_index_that_only_pip_knows_is_asked_by_pip(machine: Machine, config: str) -> None:
+    machine.has("uv")
+    assert machine.run(INSTALL, pip_of(machine, config=config), "some.txt").returncode == 0
+    assert installs(machine) == [PIP]
+
+
+def test_a_further_index_of_pips_is_no_reason_to_leave_uv(machine: Machine) -> None:
+    machine.has("uv")
+    python = pip_of(machine, config="global.extra-index-url='there'")
+    assert machine.run(INSTALL, python, "some.txt").returncode == 0
+    assert installs(machine) == [UV.format(python=python)]
+
+
+def test_a_project_stays_where_it_is_and_comes_after_what_it_needs(machine: Machine, tmp_path: Path) -> None:
+    machine.has("uv")
+    project = tmp_path / "project"
+    project.mkdir()
+    assert machine.run(INSTALL, pip_of(machine), "some.txt", project).returncode == 0
+    first, second = installs(machine)
+    assert first.endswith("--require-hashes -r some.txt")
+    assert second.endswith(f"--no-deps --no-build-isolation --editable {project}")
+
+
+def test_what_neither_can_install_ends_it(machine: Machine) -> None:
+    machine.has("uv", "exit 2")
+    assert machine.run(INSTALL, pip_of(machine, code=3), "some.txt", "other.txt").returncode == 3
+    assert not [line for line in machine.told if "other.txt" in line]

@@ -25,6 +25,7 @@ from services.local.launcher.stack import GLIBC_TUNABLES
 from services.motion.settings import MotionServiceSettings
 from services.recorder.settings import RecorderSettings
 from shared.cameras import load_cameras
+from tests.unit.deploy.test_requirements import names
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = ROOT / "docker-compose.yml"
@@ -126,10 +127,9 @@ def test_images_are_pinned(name: str) -> None:
 def test_the_dockerfiles_base_is_pinned() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^ARG PYTHON=3\.\d+-slim-\w+$", text, re.MULTILINE)
-    assert {line.split()[1] for line in text.splitlines() if line.startswith("FROM")} == {
-        "python:${PYTHON}",
-        "packages",
-    }
+    stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", text, re.MULTILINE)
+    own = {name for _, name in stages} | {"packages-${RUNTIME}"}
+    assert {base for base, _ in stages} - own == {"python:${PYTHON}"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -403,23 +403,37 @@ def test_with_the_webrtc_file_motion_opens_the_ports_that_it_uses_on_one_address
     assert len(default.peer_network.ports) == 20
 
 
-def pinned(service: str) -> set[str]:
-    lines = (ROOT / "requirements" / f"{service}.txt").read_text(encoding="utf-8").splitlines()
-    return {re.split(r"[=\[ ;]", line)[0] for line in lines if line[:1].isalpha()}
-
-
-@pytest.mark.parametrize("service", SETTINGS)
-def test_no_service_requires_what_its_build_refuses(service: str) -> None:
-    """The real thing, in an environment of the service's own: tests/integration/test_image_packages.py."""
+@pytest.mark.parametrize(
+    ("image", "files"),
+    [
+        ("motion", ["motion"]),
+        ("classifier", ["classifier"]),  # and open_clip, as data
+        ("classifier-gpu", ["gpu", "convert"]),
+        ("recorder", ["recorder"]),
+    ],
+)
+def test_no_image_requires_what_its_build_refuses(image: str, files: list[str]) -> None:
+    """The real thing, in an environment of the image's own: tests/integration/test_image_packages.py."""
     brought_by = packages_distributions()
     unwanted = {
         re.sub(r"[-_.]+", "-", name).lower()
-        for module in check_packages.UNWANTED[service]
+        for module in check_packages.UNWANTED[image]
         for name in brought_by.get(module, ())
     }
-    assert unwanted, "this environment has all services' packages"
-    assert pinned(service) & unwanted == set()
-    assert pinned(service) & {"redis", "pydantic"}
+    pinned = set().union(*(names(file) for file in files))
+    assert unwanted, "this environment has all images' packages"
+    assert pinned & unwanted == set()
+    assert {"redis", "pydantic"} <= pinned
+
+
+def test_the_gpu_file_builds_another_image_with_a_name_of_its_own() -> None:
+    """With the tag of the other one, whoever leaves the file out would go on with torch, and the other way round."""
+    plain = services()["classifier"]
+    gpu = merged(read(COMPOSE), read(GPU))["services"]["classifier"]
+    assert gpu["build"] == {**plain["build"], "args": {**plain["build"]["args"], "RUNTIME": "gpu"}}
+    assert "RUNTIME" not in plain["build"]["args"], "the Dockerfile's own is cpu"
+    assert gpu["image"] != plain["image"]
+    assert gpu["image"].endswith("/classifier-gpu:local")
 
 
 def test_the_recorders_code_may_import_nothing_that_its_build_refuses() -> None:

@@ -31,7 +31,7 @@ CONTEXT_LENGTH = 77  # open_clip's, where the model's config names none
 _START, _END = "<start_of_text>", "<end_of_text>"
 _N_MERGES = 49152 - 256 - 2  # of the file's; CLIP left the rest out
 _END_OF_WORD = "</w>"
-# Radford et al. 2021 (CLIP), simple_tokenizer.py; texts are in lower case by then, and ſ is an s to it
+# Radford et al. 2021 (CLIP), SimpleTokenizer; texts are in lower case by then, and ſ is an s to it
 _WORD = r"<[sſ]tart_of_text>|<end_of_text>|'[sſ]|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _CACHED_WORDS = 20_000
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -153,7 +153,7 @@ def _one_line(text: str) -> str:
 
 
 def _canonical(text: str) -> str:
-    """Return a text without punctuation, in lower case, as SigLIP's were (big_vision, prompt_engineering.py)."""
+    """Return a text without punctuation, in lower case, as SigLIP's were (big_vision's canonicalize_text)."""
     return " ".join(_repaired(text).replace("_", " ").translate(_WITHOUT_PUNCTUATION).lower().split())
 
 

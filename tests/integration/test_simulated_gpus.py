@@ -2,106 +2,46 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import signal
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from redis import Redis
 
 from services.classifier.devices.leases import LEASES
 from shared.contract import LABELS, SNIPPETS
-from tests.servers import RedisServer, free_port, spawn, wait_until
-from tests.unit.classifier.makers import RED, jpeg, message
+from tests.integration.gpu_rig import LIMIT_S, Replica, replicas, send
+from tests.servers import RedisServer, wait_until
 
-LIMIT_S = 60.0
-ROOT = Path(__file__).resolve().parents[2]
 TWO = "GPU-a GPU-b"
 GIB = 2**30
 
 pytestmark = [pytest.mark.redis, pytest.mark.e2e]
 
 
-@dataclass(frozen=True)
-class Replica:
-    process: subprocess.Popen[bytes]
-    output: Path
-    port: int
-
-    def lines(self) -> list[dict[str, Any]]:  # Any: a log line's fields
-        return [json.loads(line) for line in self.output.read_text().splitlines() if line.startswith("{")]
-
-    def line(self, event: str) -> dict[str, Any]:
-        wait_until(lambda: any(one["event"] == event for one in self._alive().lines()), LIMIT_S, event)
-        return next(one for one in self.lines() if one["event"] == event)
-
-    def metrics(self) -> dict[str, float]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        found = re.findall(r"^(clipwatch_classifier_(?:device|gpu)_.*) (\S+)$", text, re.MULTILINE)
-        return {name: float(value) for name, value in found}
-
-    def _alive(self) -> Replica:
-        assert self.process.poll() is None, self.output.read_text()
-        return self
-
-
 Start = Callable[..., Replica]
-
-
-def send(redis: Redis, n_snippets: int) -> None:
-    for number in range(n_snippets):
-        sent = message([[("crop", jpeg(RED))]] * 4, key=str(number))
-        redis.xadd(SNIPPETS, cast("dict[Any, Any]", sent.encode()))  # Any: redis-py's field type is invariant
 
 
 @pytest.fixture
 def start(redis_url: str, tmp_path: Path) -> Iterator[Start]:
-    started: list[subprocess.Popen[bytes]] = []
     model = tmp_path / "model"  # only named: the simulated engine loads nothing
     model.mkdir()
     for name in ("open_clip_config.json", "open_clip_model.safetensors"):
         (model / name).write_text("{}")
-
-    def begin(gpus: str, **environment: str) -> Replica:
-        port = free_port()
-        ours = {
-            "REDIS_URL": redis_url,
-            "MODEL": f"local-dir:{model}",
-            "LOG_FORMAT": "json",
-            "HTTP_PORT": str(port),
-            "SIMULATED_GPUS": gpus,
-            "PYTHONPATH": str(ROOT),
-        }
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        output = tmp_path / f"log {len(started)}"
-        command = [sys.executable, "-m", "tests.integration.simulated_classifier"]
-        started.append(spawn(command, output, inherited | ours | environment))
-        return Replica(started[-1], output, port)
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    common = {"REDIS_URL": redis_url, "MODEL": f"local-dir:{model}"}
+    with replicas("tests.integration.simulated_classifier", tmp_path, common) as start_replica:
+        yield lambda gpus, **environment: start_replica(SIMULATED_GPUS=gpus, **environment)
 
 
 def test_replicas_spread_label_and_give_their_gpus_back(redis_server: RedisServer, start: Start) -> None:
-    replicas = [start(TWO), start(TWO)]
-    used = [replica.line("using a GPU") for replica in replicas]
+    first = [start(TWO), start(TWO)]
+    used = [replica.line("using a GPU") for replica in first]
     assert sorted((line["device"], line["id"]) for line in used) == [("cuda:0", "GPU-a"), ("cuda:1", "GPU-b")]
     assert {(line["name"], line["memory_gb"], line["free_gb"]) for line in used} == {
         ("Simulated 1", 16.0, 12.0)
     }
-    for replica, line in zip(replicas, used, strict=True):
+    for replica, line in zip(first, used, strict=True):
         replica.line("ready")
         device = f'device="{line["device"]}",dtype="float16",name="Simulated 1"'
         assert replica.metrics() == {
@@ -120,9 +60,9 @@ def test_replicas_spread_label_and_give_their_gpus_back(redis_server: RedisServe
         "the GPU is shared: each replica loads the model and slows the others; one for each GPU is meant"
     )
     assert (shared["level"], shared["gpu"], shared["replicas"]) == ("warning", "GPU-a", 2)
-    for replica in (*replicas, third):
+    for replica in (*first, third):
         replica.process.send_signal(signal.SIGTERM)
-    assert [replica.process.wait(timeout=LIMIT_S) for replica in (*replicas, third)] == [0, 0, 0]
+    assert [replica.process.wait(timeout=LIMIT_S) for replica in (*first, third)] == [0, 0, 0]
     assert redis.exists(LEASES) == 0
     redis.close()
 

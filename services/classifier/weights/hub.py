@@ -52,7 +52,7 @@ def cache_of(models_dir: Path | None) -> Path:
 
 def is_here(reference: ModelReference, models_dir: Path) -> bool:
     """Tell whether the cache has a model's weights; integrity.py checks that they are whole."""
-    return any(path.name in _weight_names(reference) for path in snapshot(models_dir, reference))
+    return any(path.name in weight_names(reference) for path in snapshot(models_dir, reference))
 
 
 def snapshot(models_dir: Path, reference: ModelReference) -> tuple[Path, ...]:
@@ -85,8 +85,8 @@ def present(models_dir: Path) -> tuple[str, ...]:
 def cached_files(models_dir: Path, reference: ModelReference) -> tuple[Path, ...]:
     """Return all files of a model in the cache: weights, config, and its tokenizer's, which may be another's."""
     own = snapshot(models_dir, reference)
-    if weights := [path for path in own if path.name in _weight_names(reference)]:
-        best = min(weights, key=lambda path: _weight_names(reference).index(path.name))
+    if weights := [path for path in own if path.name in weight_names(reference)]:
+        best = min(weights, key=lambda path: weight_names(reference).index(path.name))
         own = tuple(path for path in own if path == best or path not in weights)
     config = model_config(models_dir, reference).get("model_cfg", {})
     tokenizer = str(config.get("text_cfg", {}).get("hf_tokenizer_name") or "")
@@ -129,7 +129,8 @@ def _ask() -> str:
     return f"{constants.ENDPOINT} answers {answer.status_code}" if answer.status_code >= 500 else ""
 
 
-def _weight_names(reference: ModelReference) -> tuple[str, ...]:
+def weight_names(reference: ModelReference) -> tuple[str, ...]:
+    """Return the names that the file with a model's weights may have, best first."""
     named = repository(reference)[1]
     if not named:
         return WEIGHTS

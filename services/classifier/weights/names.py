@@ -9,12 +9,13 @@ local-dir:FOLDER, FOLDER a folder in open_clip's local-dir format
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import importlib.util
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -90,7 +91,8 @@ def repository(reference: ModelReference) -> tuple[str, str]:
     if reference.kind == "hub":
         found = _HUB_NAME.fullmatch(reference.name)
         return (found["repository"], "") if found else ("", "")
-    owner, _, rest = _repositories().get((reference.architecture, reference.tag), "").partition("/")
+    entry = _by_name().get((reference.architecture, reference.tag))
+    owner, _, rest = (entry.hf_hub if entry else "").partition("/")
     name, _, file = rest.partition("/")
     return f"{owner}/{name}", file
 
@@ -117,39 +119,55 @@ def pretrained_tags() -> Mapping[str, tuple[str, ...]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _PretrainedTag:
-    """What open_clip's table says of one tag."""
+class PretrainedTag:
+    """What open_clip's table says of one tag. `mean` and `std` are of RGB in 0..1."""
 
-    is_quick: bool  # trained with QuickGELU, and listed as a -quickgelu variant as well
     hf_hub: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    is_quick: bool  # trained with QuickGELU, and listed as a -quickgelu variant as well
+
+
+def listed_tags(reference: ModelReference) -> list[PretrainedTag]:
+    """Return what open_clip's table says of the weights: of a tag, or of every tag with the same repository."""
+    if reference.kind == "open_clip":
+        return [_by_name()[reference.architecture, reference.tag]]
+    name = repository(reference)[0] if reference.kind == "hub" else ""
+    return [entry for entry in _by_name().values() if name and entry.hf_hub.startswith(f"{name}/")]
 
 
 @cache
-def _repositories() -> Mapping[tuple[str, str], str]:
+def _by_name() -> Mapping[tuple[str, str], PretrainedTag]:
     found = {}
     for architecture, tags in _listed().items():
         for tag, entry in tags.items():
-            found[architecture, tag] = entry.hf_hub
+            found[architecture, tag] = entry
             if entry.is_quick:
-                found[f"{architecture}-quickgelu", tag] = entry.hf_hub
+                found[f"{architecture}-quickgelu", tag] = entry
     return found
 
 
 @cache
-def _listed() -> Mapping[str, Mapping[str, _PretrainedTag]]:
-    tree = ast.parse((_package() / "pretrained.py").read_text(encoding="utf-8"))
-    groups: dict[str, dict[str, _PretrainedTag]] = {}
-    table: dict[str, dict[str, _PretrainedTag]] = {}
-    for node in tree.body:
+def _listed() -> Mapping[str, Mapping[str, PretrainedTag]]:
+    constants = _constants()
+    kinds: dict[str, dict[str, Any]] = {}  # Any: literals of any type
+    groups: dict[str, dict[str, PretrainedTag]] = {}
+    table: dict[str, dict[str, PretrainedTag]] = {}
+    for node in _parsed("pretrained.py").body:
+        if isinstance(node, ast.FunctionDef) and isinstance(node.body[-1], ast.Return):
+            defaults = node.body[-1].value
+            if isinstance(defaults, ast.Dict):
+                kinds[node.name] = _literals(zip(defaults.keys, defaults.values, strict=True), constants)
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
             continue
         if isinstance(node.value, ast.Call):
-            groups[node.targets[0].id] = _tags(node.value)
+            groups[node.targets[0].id] = _tags(node.value, kinds)
         elif isinstance(node.value, ast.Dict) and node.targets[0].id == "_PRETRAINED":
             for key, value in zip(node.value.keys, node.value.values, strict=True):
                 if isinstance(key, ast.Constant) and isinstance(key.value, str):
                     named = groups.get(value.id, {}) if isinstance(value, ast.Name) else {}
-                    table[key.value] = _tags(value) if isinstance(value, ast.Call) else named
+                    table[key.value] = _tags(value, kinds) if isinstance(value, ast.Call) else named
     return table
 
 
@@ -222,19 +240,52 @@ def how_to_get(name: str, programs: Path | None = None) -> str:
     return "restart the classifier, which fetches it (docs/guide/compose.md: Without internet for the model)"
 
 
-def _tags(call: ast.Call) -> dict[str, _PretrainedTag]:
-    """Return the entries of `dict(tag=_pcfg(hf_hub='…', …), …)`."""
-    return {
-        keyword.arg: _entry(keyword.value)
-        for keyword in call.keywords
-        if keyword.arg and isinstance(keyword.value, ast.Call)
-    }
+def _tags(
+    call: ast.Call, kinds: Mapping[str, Mapping[str, Any]]
+) -> dict[str, PretrainedTag]:  # Any: literals
+    """Return the entries of `dict(tag=_pcfg(hf_hub='…', …), …)`; `kinds` has the defaults of _pcfg and its like."""
+    found = {}
+    for keyword in call.keywords:
+        if keyword.arg and isinstance(keyword.value, ast.Call) and isinstance(keyword.value.func, ast.Name):
+            own = _literals(
+                ((ast.Constant(one.arg), one.value) for one in keyword.value.keywords), _constants()
+            )
+            entry = {**kinds.get(keyword.value.func.id, {}), **own}
+            found[keyword.arg] = PretrainedTag(
+                str(entry.get("hf_hub", "")),
+                tuple(entry.get("mean", ())),
+                tuple(entry.get("std", ())),
+                str(entry.get("interpolation", "")),
+                bool(entry.get("quick_gelu", False)),
+            )
+    return found
 
 
-def _entry(call: ast.Call) -> _PretrainedTag:
-    options = {option.arg: option.value for option in call.keywords}
-    hub = options.get("hf_hub")
-    return _PretrainedTag("quick_gelu" in options, str(hub.value) if isinstance(hub, ast.Constant) else "")
+@cache
+def _constants() -> Mapping[str, Any]:  # Any: literals of any type
+    """Return the constants that open_clip's table names, such as OPENAI_DATASET_MEAN."""
+    found = [node for node in _parsed("constants.py").body if isinstance(node, ast.Assign)]
+    return _literals(((ast.Constant(ast.unparse(node.targets[0])), node.value) for node in found), {})
+
+
+def _literals(
+    items: Iterable[tuple[ast.expr | None, ast.expr]], constants: Mapping[str, Any]
+) -> dict[str, Any]:  # Any: literals of any type
+    """Return the values of names that are literals or constants; those of others are computed and left out."""
+    found: dict[str, Any] = {}
+    for key, value in items:
+        if not isinstance(key, ast.Constant):
+            continue
+        if isinstance(value, ast.Name) and value.id in constants:
+            found[str(key.value)] = constants[value.id]
+        else:
+            with contextlib.suppress(ValueError):
+                found[str(key.value)] = ast.literal_eval(value)
+    return found
+
+
+def _parsed(file: str) -> ast.Module:
+    return ast.parse((_package() / file).read_text(encoding="utf-8"))
 
 
 @cache

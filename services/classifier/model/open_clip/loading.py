@@ -14,12 +14,7 @@ from PIL import Image
 
 from services.classifier.devices.choice import DeviceChoice, cpu_name, usable_cores
 from services.classifier.model.golden import check_model, embed_golden
-from services.classifier.model.open_clip.config import (
-    is_listed_quick,
-    moved_text_config,
-    pixels_to_force,
-)
-from services.classifier.model.open_clip.files import offline, one_line, source_of, verify_files
+from services.classifier.model.open_clip.config import forced_preprocessing, moved_text_config, source_of
 from services.classifier.model.open_clip.int8_cache import QuantizationCache
 from services.classifier.model.open_clip.model import OpenClipModel, unit_vectors
 from services.classifier.model.open_clip.quantization import quantize_network, with_int8_tower
@@ -28,6 +23,7 @@ from services.classifier.model.open_clip.tower import prepare_network
 from services.classifier.model.speed_trial import SpeedCache, TrialSetup
 from services.classifier.port import ModelFacts
 from services.classifier.weights import integrity
+from services.classifier.weights.files import offline, one_line, verify_files
 from services.classifier.weights.integrity import (
     GOLDEN_PICTURE,
     GOLDEN_TEXT,
@@ -36,6 +32,7 @@ from services.classifier.weights.integrity import (
     GoldenEmbeddings,
 )
 from services.classifier.weights.names import ModelReference, how_to_get, own_settings
+from services.classifier.weights.preprocessing import is_listed_quick
 from services.classifier.words.prompts import templates_for
 from shared.errors import ConfigError
 from shared.logs import get_logger
@@ -139,7 +136,7 @@ def _create(reference: ModelReference, choice: DeviceChoice, cache_dir: Path | N
 
     source, tag = source_of(reference, cache_dir)
     cache = str(cache_dir) if cache_dir and reference.kind != "folder" else None
-    pixels = pixels_to_force(reference, cache_dir)
+    forced = forced_preprocessing(reference, cache_dir)
     # OpenAI's weights and others were trained with QuickGELU; with the plain one nothing fails, labels are only worse
     is_quick = is_listed_quick(reference)
     try:
@@ -153,8 +150,7 @@ def _create(reference: ModelReference, choice: DeviceChoice, cache_dir: Path | N
                 cache_dir=cache,
                 require_pretrained=True,
                 force_quick_gelu=is_quick,
-                # never a centre crop: of a 16:9 frame it drops 44 % of the width
-                force_preprocess_cfg={"resize_mode": "squash"} | pixels,
+                force_preprocess_cfg=forced,
                 **moved_text_config(reference),
             )
     except torch.OutOfMemoryError:

@@ -218,17 +218,6 @@ def test_a_download_that_was_cut_off_counts_as_none(
         load_model(resolve_model("hf-hub:o/tiny", tmp_path), FLOAT32, cache_dir=tmp_path)
 
 
-def test_weights_trained_with_quickgelu_get_it_under_either_name(
-    tmp_path: Path,
-) -> None:
-    from services.classifier.model.open_clip.config import is_listed_quick
-
-    quick = ("ViT-B-32/openai", "ViT-B-32-quickgelu/openai", "hf-hub:timm/vit_base_patch32_clip_224.openai")
-    plain = ("ViT-B-32/laion2b_s34b_b79k", "hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "hf-hub:o/n")
-    found = [is_listed_quick(resolve_model(name, tmp_path)) for name in (*quick, *plain)]
-    assert found == [True] * 3 + [False] * 3
-
-
 def test_weights_that_cannot_be_fetched_name_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,8 @@ def main() -> int:
         )
         return 2
     bench.gpu_id = chosen[0].id if chosen else ""
+    if bench.is_dry:
+        torch.set_num_threads(1)  # two small layers are no work for several
     with deadline(limit_s):
         try:
             run_steps(bench, [Step("machine", 0, partial(machine, bench)), *plan(bench)])
@@ -197,7 +199,7 @@ def plan(bench: Bench) -> list[Step]:
 
     tests = Step("tests", 40, partial(real_tests, bench))
     if bench.is_dry:
-        small = replace(first[0], batch=8, measured_s=0.5)
+        small = replace(first[0], batch=8, measured_s=2.0)
         return [*towers(cases[:1] + cases[-1:]), *workers(small, (8, 2, 2)), tests]
     return [
         *towers(first),
@@ -245,9 +247,10 @@ def worker(bench: Bench, case: GpuCase) -> Iterator[Result]:
         workers = [start("label", url, number, case) for number in range(case.n_workers)]
         feeders = [start("feed", url, number, case) for number in range(case.n_feeders)]
         processes = [*workers, *feeders]
+        n_ahead = SNIPPETS_AHEAD * case.n_workers
         try:
             until(lambda: int(str(redis.get(READY) or 0)) == case.n_workers, processes, START_LIMIT_S)
-            until(lambda: redis.xlen(SNIPPETS) >= SNIPPETS_AHEAD, processes, START_LIMIT_S)
+            until(lambda: redis.xlen(SNIPPETS) >= n_ahead, processes, START_LIMIT_S)
             redis.set(GO, 1)
             busy: list[float] = []
 

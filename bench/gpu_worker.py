@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # torch takes seconds, which a feeder does not need
     from services.classifier.model.open_clip.model import OpenClipModel
 
 READY, GO, STOP, RESULTS = "bench:ready", "bench:go", "bench:stop", "bench:results"
-SNIPPETS_AHEAD = 64  # in the stream: 1,500 pictures, 70 MB
+SNIPPETS_AHEAD = 64  # in the stream for each worker, those in its hands included: 1,500 pictures, 70 MB
 SETTLE_S = 1.0
 TEMPERATURE = 100.0
 # Labels need some text tower, which is not under measurement: a small one, so that no tokenizer has to be fetched.
@@ -75,10 +75,13 @@ def make_network(case: GpuCase) -> Any:  # Any: open_clip has no types
 def as_model(network: Any, case: GpuCase) -> OpenClipModel:  # Any: open_clip has no types
     """Put a network on the case's device in its number format, as the service does, behind the service's port."""
     import open_clip
+    import torch
 
     from services.classifier.model.open_clip.model import OpenClipModel
     from services.classifier.model.open_clip.tower import prepare_network
 
+    if case.device != "cpu":
+        torch.cuda.set_device(case.device)  # pinned memory belongs to the current one
     network.to(case.device)
     prepare_network(network, case.dtype)
     size = network.visual.image_size
@@ -102,16 +105,16 @@ def _tokens(texts: list[str]) -> torch.Tensor:
     return torch.tensor([list(text.encode().ljust(length))[:length] for text in texts]) % n_words
 
 
-def feed(url: str, number: int, n_feeders: int) -> None:
+def feed(url: str, number: int, case: GpuCase) -> None:
     """Write snippets until there is a STOP; a process of its own."""
     redis: Redis = Redis.from_url(url)
     jpegs = [(encode(street(384, 216, seed)), encode(street(384, 384, seed))) for seed in range(8)]
     load = Load(jpegs, is_long=False, most_pictures=2 * MOMENTS)
     while not redis.exists(STOP):
-        if redis.xlen(SNIPPETS) < SNIPPETS_AHEAD:
+        if redis.xlen(SNIPPETS) < SNIPPETS_AHEAD * case.n_workers:
             fields: Any = load.snippet(number).encode()  # Any: redis-py's field type is invariant
             redis.xadd(SNIPPETS, fields)
-            number += n_feeders
+            number += case.n_feeders
         else:
             time.sleep(0.002)
 
@@ -122,7 +125,7 @@ def label(url: str, number: int, case: GpuCase) -> None:
     configure_logs("bench", "WARNING", "json")
     import torch
 
-    torch.set_num_threads(usable_cores())
+    torch.set_num_threads(1 if case.is_small else usable_cores())
     model = as_model(make_network(case), case)
     keep_memory()
     found = asyncio.run(_label(url, number, model, case))
@@ -169,7 +172,4 @@ async def _label(url: str, number: int, model: OpenClipModel, case: GpuCase) -> 
 if __name__ == "__main__":
     role, redis_url, own_number, case_json = sys.argv[1:]
     own_case = GpuCase(**json.loads(case_json))
-    if role == "feed":
-        feed(redis_url, int(own_number), own_case.n_feeders)
-    else:
-        label(redis_url, int(own_number), own_case)
+    (feed if role == "feed" else label)(redis_url, int(own_number), own_case)

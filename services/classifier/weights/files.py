@@ -9,6 +9,7 @@ from pathlib import Path
 from services.classifier.weights import hub, integrity
 from services.classifier.weights.integrity import ChecksumRecord, ChecksumResult
 from services.classifier.weights.names import CONFIG_FILE, ModelReference, repository
+from services.classifier.weights.tower_pairs import has_towers, wanted_files
 from shared.errors import ConfigError, redact
 from shared.logs import get_logger
 
@@ -64,7 +65,12 @@ def _text_config(reference: ModelReference, models_dir: Path) -> dict[str, objec
 def _is_whole(reference: ModelReference, models_dir: Path) -> bool:
     """Tell whether the cache has weights, configuration and tokenizer; what they hold is not looked at."""
     names = {path.name for path in hub.snapshot(models_dir, reference)}
-    if not hub.is_here(reference, models_dir) or (reference.kind == "hub" and CONFIG_FILE not in names):
+    if not hub.is_here(reference, models_dir):
+        return False
+    folder = hub.snapshot_folder(models_dir, reference)
+    if folder is not None and has_towers(folder):
+        return True
+    if reference.kind == "hub" and CONFIG_FILE not in names:
         return False
     tokenizer, files = tokenizer_files(reference, models_dir)
     if tokenizer and not any("token" in path.name or "vocab" in path.name for path in files):
@@ -76,13 +82,22 @@ def _is_whole(reference: ModelReference, models_dir: Path) -> bool:
 
 def _download(reference: ModelReference, cache_dir: Path | None) -> None:
     import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
 
     cache = str(cache_dir) if cache_dir else None
     name, _ = repository(reference)
     revision = reference.revision or None
-    if reference.kind == "hub":
-        huggingface_hub.hf_hub_download(name, CONFIG_FILE, revision=revision, cache_dir=cache)
-    _download_weights(reference, cache)
+    try:
+        if reference.kind == "hub":
+            huggingface_hub.hf_hub_download(name, CONFIG_FILE, revision=revision, cache_dir=cache)
+        _download_weights(reference, cache)
+    except EntryNotFoundError:  # no open_clip repository, or one without weights: it may hold towers
+        towers = wanted_files(huggingface_hub.list_repo_files(name, revision=revision))
+        if not towers:
+            raise
+        huggingface_hub.snapshot_download(
+            name, revision=revision, cache_dir=cache, allow_patterns=list(towers)
+        )
     if reference.revision:  # the small files of the same commit: open_clip reads it as a folder
         huggingface_hub.snapshot_download(
             name, revision=revision, cache_dir=cache, allow_patterns=list(_SMALL)

@@ -9,16 +9,18 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from services.classifier.weights.conversions import is_converted
 from services.classifier.weights.names import (
-    CONFIG_FILE,
+    WEIGHT_SUFFIXES,
     ModelReference,
     architecture_config,
     how_to_get,
     names_of,
-    read_json,
     repository,
     resolve_model,
 )
+from services.classifier.weights.tower_configs import config_of
+from services.classifier.weights.tower_pairs import has_towers, wanted_files
 from shared.errors import ConfigError
 
 # what open_clip takes from a repository without naming a file, best first
@@ -29,7 +31,9 @@ LIMIT_S = 8.0  # with the look-up of the name, which has a patience of its own
 
 def require(reference: ModelReference, models_dir: Path) -> None:
     """Raise ConfigError, one line, when the weights are not here and nothing could be fetched; within LIMIT_S."""
-    if reference.kind != "folder" and not is_here(reference, models_dir) and (why := why_unreachable()):
+    if reference.kind == "folder" or is_here(reference, models_dir):
+        return
+    if not is_converted(models_dir, reference.name) and (why := why_unreachable()):
         raise ConfigError(not_here(reference, why))
 
 
@@ -51,8 +55,11 @@ def cache_of(models_dir: Path | None) -> Path:
 
 
 def is_here(reference: ModelReference, models_dir: Path) -> bool:
-    """Tell whether the cache has a model's weights; integrity.py checks that they are whole."""
-    return any(path.name in weight_names(reference) for path in snapshot(models_dir, reference))
+    """Tell whether the cache has a model's weights, or its towers; integrity.py checks that they are whole."""
+    if any(path.name in weight_names(reference) for path in snapshot(models_dir, reference)):
+        return True
+    folder = snapshot_folder(models_dir, reference)
+    return folder is not None and has_towers(folder)
 
 
 def snapshot(models_dir: Path, reference: ModelReference) -> tuple[Path, ...]:
@@ -60,16 +67,29 @@ def snapshot(models_dir: Path, reference: ModelReference) -> tuple[Path, ...]:
     return snapshot_files(models_dir, repository(reference)[0], reference.revision)
 
 
+def snapshot_folder(models_dir: Path, reference: ModelReference) -> Path | None:
+    """Return the folder in which the cache has a model's own repository, None where it has none of it."""
+    return _snapshot_folder(models_dir, repository(reference)[0], reference.revision)
+
+
 def snapshot_files(models_dir: Path, name: str, revision: str = "") -> tuple[Path, ...]:
     """Return the files that the cache has of a repository, at a revision (branch, tag or commit)."""
+    folder = _snapshot_folder(models_dir, name, revision)
+    try:
+        return tuple(sorted(path for path in folder.rglob("*") if path.is_file())) if folder else ()
+    except OSError:
+        return ()
+
+
+def _snapshot_folder(models_dir: Path, name: str, revision: str) -> Path | None:
     folder = models_dir / f"models--{name.replace('/', '--')}"
     ref = folder / "refs" / (revision or "main")
     try:
         commit = ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision
         found = folder / "snapshots" / commit
-        return tuple(sorted(path for path in found.rglob("*") if path.is_file())) if commit else ()
+        return found if commit and found.is_dir() else None
     except OSError:
-        return ()
+        return None
 
 
 def present(models_dir: Path) -> tuple[str, ...]:
@@ -85,7 +105,11 @@ def present(models_dir: Path) -> tuple[str, ...]:
 def cached_files(models_dir: Path, reference: ModelReference) -> tuple[Path, ...]:
     """Return all files of a model in the cache: weights, config, and its tokenizer's, which may be another's."""
     own = snapshot(models_dir, reference)
-    if weights := [path for path in own if path.name in weight_names(reference)]:
+    folder = snapshot_folder(models_dir, reference)
+    if folder is not None and has_towers(folder):
+        wanted = wanted_files(path.relative_to(folder).as_posix() for path in own)
+        own = tuple(path for path in own if path.relative_to(folder).as_posix() in wanted)
+    elif weights := [path for path in own if path.name in weight_names(reference)]:
         best = min(weights, key=lambda path: weight_names(reference).index(path.name))
         own = tuple(path for path in own if path == best or path not in weights)
     config = model_config(models_dir, reference).get("model_cfg", {})
@@ -93,9 +117,7 @@ def cached_files(models_dir: Path, reference: ModelReference) -> tuple[Path, ...
     others: tuple[Path, ...] = ()
     if tokenizer.count("/") == 1 and tokenizer != repository(reference)[0]:
         others = tuple(
-            path
-            for path in snapshot_files(models_dir, tokenizer)
-            if path.suffix not in (".bin", ".safetensors")
+            path for path in snapshot_files(models_dir, tokenizer) if path.suffix not in WEIGHT_SUFFIXES
         )
     return (*own, *others)
 
@@ -104,8 +126,8 @@ def model_config(models_dir: Path, reference: ModelReference) -> dict[str, Any]:
     """Return what open_clip_config.json says of a model: a repository's own file, or open_clip's of a NAME/TAG."""
     if reference.kind == "open_clip":
         return {"model_cfg": architecture_config(reference.architecture)}
-    path = next((path for path in snapshot(models_dir, reference) if path.name == CONFIG_FILE), None)
-    return read_json(path) if path else {}
+    folder = snapshot_folder(models_dir, reference)
+    return config_of(folder) if folder else {}
 
 
 def why_unreachable() -> str:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.classifier.weights.names import OURS_FILE, WEIGHT_SUFFIXES, how_to_get, read_json
+from services.classifier.weights.tower_pairs import SUBFOLDERS, files_of
 from shared.errors import ConfigError
 from shared.files import write_durably
 
@@ -131,7 +132,8 @@ def check_folder(name: str, folder: Path, record: ChecksumRecord, again: bool = 
     clipwatch.json is left out: its settings may be edited.
     """
     wanted = read_sums(folder)
-    weights = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)
+    by_name = {path: name for name, path in files_of(folder) if path.suffix in WEIGHT_SUFFIXES}
+    weights = list(by_name)
     again_how = how_to_get(name)
     if wanted is None:
         found = _hashed(weights, record, again, again_how)
@@ -139,7 +141,7 @@ def check_folder(name: str, folder: Path, record: ChecksumRecord, again: bool = 
     faults = [
         f"{path}: not named in the folder's list of checksums: delete it, or {again_how}"
         for path in weights
-        if path.name not in wanted
+        if by_name[path] not in wanted
     ]
     digests: dict[Path, str] = {}
     for file, right in sorted(wanted.items()):
@@ -194,9 +196,9 @@ def check_cache(
 def write_sums(folder: Path) -> Path:
     """Write SHA256SUMS for the files that a folder has now, in the format of `sha256sum`."""
     names = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_file() and path.name not in (SUMS_FILE, OURS_FILE) and not path.name.startswith(".")
+        name
+        for name, path in files_of(folder)
+        if name not in (SUMS_FILE, OURS_FILE) and not path.name.startswith(".")
     )
     text = "".join(f"{hash_file(folder / name)}  {name}\n" for name in names)
     path = folder / SUMS_FILE
@@ -290,4 +292,5 @@ def _size(paths: Iterable[Path]) -> int:
 
 
 def _is_inside(name: str) -> bool:
-    return bool(name) and Path(name).name == name and name not in (".", "..")
+    folder, _, rest = name.rpartition("/")
+    return bool(rest) and rest not in (".", "..") and folder in ("", *SUBFOLDERS)

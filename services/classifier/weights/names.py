@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from services.classifier.missing_packages import has_command_line
+from services.classifier.weights.tower_pairs import has_towers, tower_files
 from shared.errors import ConfigError
 
 CONFIG_FILE = "open_clip_config.json"
 OURS_FILE = "clipwatch.json"
 _HUB_NAME = re.compile(r"hf-hub:(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a local-dir folder
+# What open_clip looks for in a local-dir folder, and towers as files of their own (tower_pairs.py)
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".xml", ".onnx", ".onnx_data", ".data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,13 @@ def local_models(models_dir: Path) -> tuple[str, ...]:
     """Return the names of the model folders in `models_dir`."""
     if not models_dir.is_dir():
         return ()
-    return tuple(sorted(path.parent.name for path in models_dir.glob(f"*/{CONFIG_FILE}")))
+    return tuple(
+        sorted(
+            path.name
+            for path in models_dir.iterdir()
+            if not path.name.startswith(".") and ((path / CONFIG_FILE).is_file() or has_towers(path))
+        )
+    )
 
 
 @cache
@@ -192,9 +200,15 @@ def own_settings(reference: ModelReference) -> dict[str, Any]:  # Any: a JSON fi
 def _folder(name: str, folder: Path) -> ModelReference:
     if not folder.is_dir():
         raise ConfigError(f"MODEL={name}: no such folder")
+    try:
+        if tower_files(folder) is not None:
+            return ModelReference(name, "folder", folder=folder.resolve())
+    except ConfigError as exc:
+        raise ConfigError(f"MODEL={name}: {exc}") from exc
     if not (folder / CONFIG_FILE).is_file():
         raise ConfigError(
-            f"MODEL={name}: no {CONFIG_FILE} in {folder}, wanted a folder in open_clip's format"
+            f"MODEL={name}: no {CONFIG_FILE} in {folder}, wanted a folder in open_clip's format, or one with towers "
+            "(image.xml and text.xml)"
         )
     if not any(path.suffix in WEIGHT_SUFFIXES for path in folder.iterdir()):
         raise ConfigError(

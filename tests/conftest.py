@@ -52,6 +52,7 @@ _GROUPS = {
     # what a module makes once is dear
     "integration/test_grafana_queries.py": "grafana",
     "integration/test_image_packages.py": "image",
+    "integration/test_images.py": "image",
     "integration/test_live_view.py": "live view",
     "integration/test_pipeline_queries.py": "pipeline",
     "integration/test_recorder_service.py": "recorder",

@@ -30,8 +30,8 @@ def build_bert(config: Mapping[str, Any], tensors: Tensors) -> ov.Model:  # Any:
     epsilon = float(config.get("layer_norm_eps", 1e-12))
     heads = Heads(int(config["num_attention_heads"]), width)
     ids = layers.token_ids()
-    seen = ops.not_equal(ids, layers.whole(int(config.get("pad_token_id", 0))))
-    mask = ops.unsqueeze(seen, layers.whole(1, 2))
+    seen = ops.not_equal(ids, layers.integers(int(config.get("pad_token_id", 0))))
+    mask = ops.unsqueeze(seen, layers.integers(1, 2))
     x = _embedded(ids, tensors.within("embeddings"), config, epsilon)
     for number in range(int(config["num_hidden_layers"])):
         layer = tensors.within(f"encoder.layer.{number}")
@@ -68,6 +68,6 @@ def _added(x: ov.Node, change: ov.Node, tensors: Tensors, epsilon: float, n_in: 
 
 def _mean(x: ov.Node, seen: ov.Node) -> ov.Node:
     """Return the mean float[N,D] over the tokens that are no filling."""
-    weights = ops.unsqueeze(ops.convert(seen, np.float32), layers.whole(2))
-    total = ops.reduce_sum(ops.multiply(x, weights), layers.whole(1))
-    return ops.divide(total, ops.reduce_sum(weights, layers.whole(1)))
+    weights = ops.unsqueeze(ops.convert(seen, np.float32), layers.integers(2))
+    total = ops.reduce_sum(ops.multiply(x, weights), layers.integers(1))
+    return ops.divide(total, ops.reduce_sum(weights, layers.integers(1)))

@@ -33,7 +33,7 @@ def build_efficientnet(
             block = trunk.within(f"blocks.{stage}.{number}")
             x = _block(x, block, stride if number == 0 else 1, is_wide=stage > 0)
     x = _relu6(_convolved(x, trunk, "conv_head", "bn2"))
-    x = ops.reduce_mean(x, layers.whole(2, 3))
+    x = ops.reduce_mean(x, layers.integers(2, 3))
     n_features = _channels(x)
     head = tensors.within("head.mlp")
     x = layers.gelu(layers.linear(x, head.within("fc1"), n_features, 2 * embed_dim))

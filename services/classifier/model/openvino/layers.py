@@ -24,7 +24,7 @@ def constant(array: Array) -> ov.Node:
     return ops.constant(values, shared_memory=bool(values.flags.writeable))
 
 
-def whole(*numbers: int) -> ov.Node:
+def integers(*numbers: int) -> ov.Node:
     """Return int64 numbers, as shapes and axes want them."""
     return ops.constant(np.array(numbers, np.int64))
 
@@ -42,7 +42,7 @@ def affine(x: ov.Node, weight: Array, bias: Array | None) -> ov.Node:
 
 def layer_norm(x: ov.Node, tensors: Tensors, width: int, epsilon: float) -> ov.Node:
     """Normalise over the last axis."""
-    normal = ops.mvn(x, whole(-1), normalize_variance=True, eps=epsilon, eps_mode="inside_sqrt")
+    normal = ops.mvn(x, integers(-1), normalize_variance=True, eps=epsilon, eps_mode="inside_sqrt")
     scaled = ops.multiply(normal, constant(tensors.take("weight", width)))
     return ops.add(scaled, constant(tensors.take("bias", width)))
 
@@ -56,8 +56,8 @@ class Heads:
 
     def split(self, x: ov.Node) -> ov.Node:
         """Return float[N,L,width] as float[N,heads,L,width / heads]."""
-        shape = whole(0, 0, self.number, self.width // self.number)
-        return ops.transpose(ops.reshape(x, shape, special_zero=True), whole(0, 2, 1, 3))
+        shape = integers(0, 0, self.number, self.width // self.number)
+        return ops.transpose(ops.reshape(x, shape, special_zero=True), integers(0, 2, 1, 3))
 
     def attend(
         self,
@@ -74,8 +74,8 @@ class Heads:
         """
         parts = [self.split(query), self.split(key), self.split(value)]
         attended = ops.scaled_dot_product_attention(*parts, attention_mask=mask, causal=is_causal)
-        together = ops.transpose(attended, whole(0, 2, 1, 3))
-        return ops.reshape(together, whole(0, 0, self.width), special_zero=True)
+        together = ops.transpose(attended, integers(0, 2, 1, 3))
+        return ops.reshape(together, integers(0, 0, self.width), special_zero=True)
 
 
 def gelu(x: ov.Node) -> ov.Node:
@@ -101,11 +101,28 @@ def token_ids(length: int = -1) -> ov.Node:
     return ops.parameter([-1, length], np.int64, name="token_ids")
 
 
+def for_each(row: ov.Node, given: ov.Node) -> ov.Node:
+    """Return float[1,1,width] as float[N,1,width], N as in `given`."""
+    number = ops.slice(ops.shape_of(given), integers(0), integers(1), integers(1))
+    width = row.get_output_partial_shape(0)[2].get_length()
+    return ops.broadcast(row, ops.concat([number, integers(1, width)], 0))
+
+
+def first_row(x: ov.Node) -> ov.Node:
+    """Return the first row of float[N,L,width] as float[N,1,width]."""
+    return ops.slice(x, integers(0), integers(1), integers(1), integers(1))
+
+
+def project(x: ov.Node, weight: Array) -> ov.Node:
+    """Return x W for float[n_in,n_out]."""
+    return ops.matmul(x, constant(weight), transpose_a=False, transpose_b=False)
+
+
 def embedded(ids: ov.Node, words: Array, positions: Array) -> ov.Node:
     """Return float[N,L,width]: the rows of `words` that `ids` name, with those of `positions` in order added."""
-    length = ops.slice(ops.shape_of(ids), whole(1), whole(2), whole(1))
-    row = ops.slice(constant(positions), whole(0), length, whole(1), whole(0))
-    return ops.add(ops.gather(constant(words), ids, whole(0)), row)
+    length = ops.slice(ops.shape_of(ids), integers(1), integers(2), integers(1))
+    row = ops.slice(constant(positions), integers(0), length, integers(1), integers(0))
+    return ops.add(ops.gather(constant(words), ids, integers(0)), row)
 
 
 def model(output: ov.Node, given: ov.Node, name: str) -> ov.Model:

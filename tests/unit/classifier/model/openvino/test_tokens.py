@@ -27,6 +27,7 @@ ODD = [
     "a person's bike, they'll've said: we're 1st!",
     "“curly” ‘quotes’ – dashes… and ½",
     "&lt;b&gt; Tom &amp;amp; Jerry &eacute; &#128054;",
+    "<i>twice &amp;amp; thrice &amp;amp;amp;",
     "🐕 on a 🛹👩‍🚒!!1",
     "犬が道を歩いている 狗 개",
     "naïve café ŒUVRE ﬁre İstanbul straße",

@@ -10,8 +10,7 @@ median of what neighbouring turns gave.
     seed_loop_ms_per_frame   the origin's loop: transform, tokenise, encode_image, encode_text, forward; one, float32
     tower_ms_per_image       the bare image tower, batch 32, chosen number format
     worker_ms_per_image      from snippets in Redis to labels in Redis: read, decode, resize, normalise, forward, write
-    dtype                    the number format: --dtype is the service's DTYPE, and auto tries what may be fastest, as
-                             the service does; where int8 is not near enough it is float32, and int8_proof says so
+    dtype                    the number format: --dtype is the service's DTYPE
     gemm_gflops              the fastest of GEMM_SHAPES (medians), same number format (int8: float32) and threads
     rss_mb                   of this process after the first, the middle and the last part of the snippets
     *_cpu_ms_per_image       the same work in CPU time of all threads: what a busy machine distorts least
@@ -31,32 +30,36 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import open_clip
 import torch
 from PIL import Image
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
+from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.classifier_load import LABELS_ASKED, MOMENTS, Load, encode, street
 from bench.measuring import Spent, clocks, embedded_redis, median_s, per_image, rss_mb
-from services.classifier.devices.choice import DeviceChoice, Dtype, choose
+from services.classifier.devices.choice import (
+    DeviceChoice,
+    Dtype,
+    Hardware,
+    choose,
+    cpu_has_bf16,
+    usable_cores,
+)
 from services.classifier.metrics import ClassifierMetrics
-from services.classifier.model.open_clip.gpus import probe_hardware
-from services.classifier.model.open_clip.loading import load_model
-from services.classifier.model.open_clip.model import OpenClipModel
-from services.classifier.model.open_clip.quantization import quantize_network, with_int8_tower
-from services.classifier.model.open_clip.speed import with_fastest_trial
-from services.classifier.model.open_clip.tower import prepare_network
-from services.classifier.model.speed_trial import speed_trials
-from services.classifier.port import ModelFacts
+from services.classifier.model.openvino.loading import load_model
+from services.classifier.model.openvino.model import OpenVinoModel
 from services.classifier.process import keep_memory, tune
 from services.classifier.settings import ClassifierSettings
 from services.classifier.snippets import Classifier
@@ -72,7 +75,6 @@ from shared.streams.outcomes import Delivery, Outcome
 from shared.streams.settings import ConsumerSettings
 
 BATCH = 32
-TEMPERATURE = 100.0
 PARTS = 5  # of the snippets, each beside a measurement of the tower
 LONG = 1000
 # rows, columns, summed: square ones, and what a ViT-B's MLP multiplies for 32 pictures. Which is fastest depends on the
@@ -85,9 +87,8 @@ class Subject:
     """A model under measurement, and the same one in float32 for the origin's loop."""
 
     name: str
-    model: OpenClipModel
-    network: Any  # Any: open_clip has no types
-    tokenizer: Any
+    model: OpenVinoModel
+    tokenizer: Any  # Any: open_clip has no types
     transform: Any
     seed_network: Any
 
@@ -116,9 +117,7 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=2 * MOMENTS, help="pictures of a snippet, at most")
     parser.add_argument("--dtype", default="auto", help="float32, bfloat16, int8; auto: the fastest")
     arguments = parser.parse_args()
-    hardware, wanted = probe_hardware(), (arguments.dtype, arguments.threads)
-    choice = choose("auto", *wanted, hardware)
-    choice = replace(choice, trials=speed_trials(choice, *wanted, hardware))
+    choice = choose("cpu", arguments.dtype, arguments.threads, Hardware(usable_cores(), cpu_has_bf16()))
     for name in arguments.models or default_models():
         print(json.dumps(measure(name, choice, arguments)), flush=True)
     return 0
@@ -162,7 +161,7 @@ def measure(name: str, choice: DeviceChoice, arguments: argparse.Namespace) -> d
     return {
         "model": subject.name,
         "dtype": subject.model.facts.dtype,
-        "int8_proof": subject.model.facts.why if "int8" in subject.model.facts.why else None,
+        "why": subject.model.facts.why,
         "threads": choice.threads,
         "seed_loop_ms_per_frame": round(seed_ms, 2),
         "tower_ms_per_image": round(tower_ms, 2),
@@ -194,41 +193,27 @@ def cpu_ms(side: list[Spent]) -> float:
 
 
 def make(name: str, choice: DeviceChoice) -> Subject:
-    """Load a model folder, or make an architecture with random weights."""
+    """Load a model folder, or one that is made of an architecture with random weights."""
     folder = ClassifierSettings().models_dir / name if name == "mini" else Path(name)
     if folder.is_dir():
-        model = load_model(resolve_model(str(folder), Path()), choice)
-        source = f"local-dir:{folder}"
-        seed_network, _, transform = open_clip.create_model_and_transforms(source)
-        seed_network.eval()
-        return Subject(
-            model.facts.name, model, model.network, open_clip.get_tokenizer(source), transform, seed_network
-        )
+        return subject_of(folder, choice)
     torch.manual_seed(0)
-    seed_network, _, transform = open_clip.create_model_and_transforms(name)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        config = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": {}}
+        (folder / "open_clip_config.json").write_text(json.dumps(config))
+        weights = open_clip.create_model(name).state_dict()
+        contiguous = {key: tensor.contiguous() for key, tensor in weights.items()}
+        save_file(contiguous, folder / "open_clip_model.safetensors")
+        return replace(subject_of(folder, choice), name=name)
+
+
+def subject_of(folder: Path, choice: DeviceChoice) -> Subject:
+    model = load_model(resolve_model(str(folder), Path()), choice)
+    source = f"local-dir:{folder}"
+    seed_network, _, transform = open_clip.create_model_and_transforms(source)
     seed_network.eval()
-    network = open_clip.create_model(name)
-    network.eval()
-    tokenizer = open_clip.get_tokenizer(name)
-    proved = cache(partial(quantize_network, network, tokenizer, TEMPERATURE))
-    choice = with_fastest_trial(network, choice, None, proved)
-    if choice.dtype == "int8":
-        choice = with_int8_tower(network, choice, proved())
-    prepare_network(network, choice.dtype)
-    size = network.visual.image_size
-    facts = ModelFacts(
-        name=name,
-        image_size=int(size[0] if isinstance(size, tuple) else size),
-        embedding_dim=int(open_clip.get_model_config(name)["embed_dim"]),
-        temperature=TEMPERATURE,
-        device=choice.device,
-        dtype=choice.dtype,
-        threads=choice.threads,
-        why=choice.why,
-    )
-    return Subject(
-        name, OpenClipModel(network, tokenizer, facts), network, tokenizer, transform, seed_network
-    )
+    return Subject(model.facts.name, model, open_clip.get_tokenizer(source), transform, seed_network)
 
 
 # -- the sides
@@ -252,16 +237,10 @@ def flops_of(subject: Subject) -> float:
 
 
 def tower_work(subject: Subject) -> Callable[[], object]:
-    """Return the bare tower: in the worker's lanes, input of its number format, nothing before and nothing after."""
+    """Return the bare tower with its normalisation: nothing before and nothing after."""
     size = subject.model.facts.image_size
-    dtype = next(subject.network.visual.parameters()).dtype
-    batch = torch.rand(BATCH, 3, size, size).to(dtype).contiguous(memory_format=torch.channels_last)
-
-    def one_batch() -> None:
-        with torch.inference_mode():
-            subject.model.streams.run(subject.network.encode_image, batch)
-
-    return one_batch
+    batch = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), dtype=np.uint8)
+    return partial(subject.model.parts.image.run, batch)
 
 
 def seed_work(subject: Subject) -> Callable[[], object]:

@@ -21,9 +21,9 @@ import numpy as np
 from redis import Redis
 
 from bench.measuring import embedded_redis
-from services.classifier.model.open_clip.engine import load
-from services.classifier.model.open_clip.model import OpenClipModel
 from services.classifier.model.preprocess import load_picture, stack
+from services.classifier.model.runtimes import load_on_cpu
+from services.classifier.port import Model
 from services.classifier.process import tune
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights.names import resolve_model
@@ -62,7 +62,7 @@ def main() -> int:
     arguments = parser.parse_args()
     snippets = cut(arguments.videos)
     settings = ClassifierSettings()
-    model = load(resolve_model(arguments.model, settings.models_dir), ("auto", "auto", 0))
+    model = load_on_cpu(resolve_model(arguments.model, settings.models_dir), settings)
     looked = [look(model, snippet) for snippet in snippets]
     bank = LabelBank(model, len(LABEL_SETS))
     for label_set in LABEL_SETS:
@@ -102,7 +102,7 @@ def cut(videos: list[Path]) -> list[SnippetMessage]:
         return [SnippetMessage.decode(fields) for _, fields in entries_read]
 
 
-def look(model: OpenClipModel, snippet: SnippetMessage) -> EmbeddedSnippet:
+def look(model: Model, snippet: SnippetMessage) -> EmbeddedSnippet:
     """Embed the pictures of a snippet."""
     size = model.facts.image_size
     loaded = [load_picture(jpeg, size, model.resize) for jpeg in snippet.pictures]
@@ -114,7 +114,7 @@ def look(model: OpenClipModel, snippet: SnippetMessage) -> EmbeddedSnippet:
 
 def count(
     looked: list[EmbeddedSnippet],
-    model: OpenClipModel,
+    model: Model,
     bank: LabelBank,
     wanted: tuple[LabelSet, DecisionSettings],
 ) -> dict[str, dict[str, int]]:

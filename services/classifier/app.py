@@ -18,6 +18,7 @@ from services.classifier.devices.choice import Gpu
 from services.classifier.devices.leases import LeaseSettings, hold_gpu
 from services.classifier.metrics import ClassifierMetrics
 from services.classifier.model.engine import Engine, load, prepare
+from services.classifier.model.runtimes import engine_for
 from services.classifier.port import DeviceLost
 from services.classifier.process import keep_memory, tune
 from services.classifier.settings import ClassifierSettings
@@ -43,8 +44,11 @@ STALLED_AFTER_S = 120
 _T = TypeVar("_T")
 
 
-async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable[[], Engine]) -> None:
-    """Label snippets until the runtime stops. `engine` is called in the model's thread: torch takes seconds."""
+async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable[[str], Engine]) -> None:
+    """Label snippets until the runtime stops.
+
+    `engine` gets DEVICE, and is called in the model's thread: importing a runtime takes seconds.
+    """
     tune()
     reference = resolve_model(settings.model, settings.models_dir)
     # before Redis is waited for: weights that cannot be had are bad settings, whatever else is away
@@ -58,9 +62,7 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
 
         preparing = in_thread(partial(prepare, engine, reference, settings))
         metrics = ClassifierMetrics()
-        stop = (
-            runtime.stop
-        )  # waits neither for loading nor for speed trials and quantization, which take minutes
+        stop = runtime.stop  # waits for no loading
         async with (
             _redis(settings, runtime) as redis,
             _gpu(redis, settings, runtime, metrics, (await unless_stopped(preparing, stop)).gpus) as gpu,
@@ -127,13 +129,6 @@ def _lost(losses: list[DeviceLost], stop: asyncio.Event, loss: DeviceLost) -> No
     stop.set()
 
 
-def open_clip() -> Engine:
-    """Return the engine that production uses."""
-    from services.classifier.model.open_clip import engine  # torch: seconds, so only here
-
-    return engine
-
-
 @contextlib.asynccontextmanager
 async def _gpu(
     redis: Redis,
@@ -196,4 +191,4 @@ async def check(settings: ClassifierSettings) -> Sequence[str]:
 
 def main() -> None:
     """Run the service."""
-    run(SERVICE, ClassifierSettings, partial(serve, engine=open_clip), check)
+    run(SERVICE, ClassifierSettings, partial(serve, engine=engine_for), check)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from services.classifier.model.runtimes import load_on_cpu
 from services.classifier.port import ModelFacts
 from services.classifier.process import tune
 from services.classifier.settings import ClassifierSettings
@@ -76,10 +77,7 @@ def main(arguments: list[str]) -> int:
             raise ConfigError(f"stdin: no label set: {exc.errors()[0]['msg']}") from exc
         settings = load_settings(ClassifierSettings)
         reference = resolve_model(settings.model, settings.models_dir)
-        from services.classifier.model.open_clip.engine import load  # late: it imports torch
-
-        wanted = ("cpu", settings.dtype, settings.threads)
-        model = load(reference, wanted, settings.models_dir, settings.temperature)
+        model = load_on_cpu(reference, settings)
         texts = LabelBank(model, 1, settings.distractors).get(label_set)
         EmbeddedTexts(model.facts, texts).write(Path(arguments[0]))
     except ConfigError as exc:

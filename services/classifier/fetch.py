@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from services.classifier.model.runtimes import load_on_cpu
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights import hub, integrity
 from services.classifier.weights.families import Licence, licence_of
@@ -54,9 +55,7 @@ def fetch(name: str, settings: ClassifierSettings) -> None:
     if reference.folder is not None and integrity.read_sums(reference.folder) is None:
         print(f"{integrity.write_sums(reference.folder)}: written; what changes from now on is noticed")
     hub.require(reference, settings.models_dir)
-    from services.classifier.model.open_clip.engine import load  # late: it imports torch
-
-    facts = load(reference, ("cpu", "float32", settings.threads), settings.models_dir).facts
+    facts = load_on_cpu(reference, settings.model_copy(update={"dtype": "float32"})).facts
     record = ChecksumRecord(settings.models_dir)
     print(f"{name}: {describe(check(reference, settings.models_dir, record))}")
     golden = "compared" if record.has_golden(name) else "not made: the weights are not verified"

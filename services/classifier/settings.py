@@ -39,14 +39,14 @@ class ClassifierSettings(ServiceSettings):
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16", "int8"],
         Field(
-            description="auto: bfloat16 where the chip computes it natively, else int8 where SPEED_TRIAL finds it near "
-            "enough and faster, else float32; float16 on a GPU. int8: on a CPU, float32 where it is not near enough"
+            description="auto: on a CPU int8 where the converted model has it proved, else bfloat16 where the chip "
+            "computes it natively, else float32; float16 on a GPU"
         ),
     ] = "auto"
     compile: Annotated[
         Literal["off", "on"],
         Field(
-            description="on: torch.compile the image tower at the start, minutes; where that fails, go on without"
+            description="on a GPU: torch.compile the image tower at the start, minutes; where that fails, go on without"
         ),
     ] = "off"
     threads: Annotated[
@@ -54,16 +54,9 @@ class ClassifierSettings(ServiceSettings):
         Field(
             ge=0,
             le=1024,
-            description="threads of the model's forward; 0: OMP_NUM_THREADS, else the cores (physical ones if faster)",
+            description="threads of the model's forward; 0: the cores that this process may use",
         ),
     ] = 0
-    speed_trial: Annotated[
-        Literal["on", "off"],
-        Field(
-            description="on: what DTYPE and THREADS leave open is measured at a model's first start on a CPU, 2 s at "
-            "most beside int8's proof, and kept in MODELS_DIR/speed; off: by rule"
-        ),
-    ] = "on"
     decode_threads: Annotated[
         int, Field(ge=0, le=256, description="threads that decode pictures; 0: as many as cores, at most 8")
     ] = 0

@@ -65,7 +65,7 @@ class SimulatedEngine:
         return 0.25 if gpu_id else None
 
 
-def engine() -> Engine:
+def engine(_device: str) -> Engine:
     return SimulatedEngine(os.environ.get("SIMULATED_GPUS", "").split())
 
 

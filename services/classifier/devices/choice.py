@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import platform
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,8 +39,6 @@ class Hardware:
     has_bf16: bool
     gpus: tuple[Gpu, ...] = ()
     why_no_gpu: str = ""
-    physical_cores: int = 0  # of `cores`; 0: not known
-    omp_threads: int = 0  # the user's own OMP_NUM_THREADS; 0: not set
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +53,6 @@ class CudaFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeedTrial:
-    """A number format and a number of threads that may be the fastest pair; see speed_trial.py."""
-
-    dtype: Dtype
-    threads: int
-
-    def __str__(self) -> str:
-        return f"{self.dtype} x {self.threads}"
-
-
-@dataclass(frozen=True, slots=True)
 class DeviceChoice:
     """Device, number format and threads; `why` is for the log."""
 
@@ -75,10 +60,8 @@ class DeviceChoice:
     dtype: Dtype
     threads: int
     why: str
-    is_compiled: bool = False  # by torch.compile, at the first forward
-    trials: tuple[
-        SpeedTrial, ...
-    ] = ()  # pairs that may be faster, this choice first; measured when the model is loaded
+    is_compiled: bool = False  # by torch.compile, at the first forward; on a GPU
+    takes_int8: bool = False  # where the model has a tower in int8 that was proved
 
 
 def choose(device: str, dtype: str, threads: int, hardware: Hardware) -> DeviceChoice:
@@ -114,7 +97,7 @@ def pick(gpu_ids: Sequence[str], replicas: Mapping[str, int]) -> str:
 
 def choose_format(gpu: Gpu | None, dtype: str, threads: int, hardware: Hardware) -> DeviceChoice:
     """Choose number format and threads for a GPU, or for the CPU; raise ConfigError when DTYPE does not fit it."""
-    n_threads = threads or hardware.omp_threads or hardware.cores
+    n_threads = threads or hardware.cores
     if gpu is not None:
         chosen: Dtype = "float16" if dtype == "auto" else _dtype(dtype)
         if chosen == "int8":
@@ -127,10 +110,11 @@ def choose_format(gpu: Gpu | None, dtype: str, threads: int, hardware: Hardware)
     if dtype == "float16":
         raise ConfigError("DTYPE=float16: a CPU computes it slowly or not at all, wanted bfloat16 or float32")
     if dtype != "auto":
-        return DeviceChoice("cpu", _dtype(dtype), n_threads, "as DTYPE says")
-    if hardware.has_bf16:
-        return DeviceChoice("cpu", "bfloat16", n_threads, "this CPU multiplies bfloat16 natively")
-    return DeviceChoice("cpu", "float32", n_threads, "this CPU has no native bfloat16")
+        return DeviceChoice("cpu", _dtype(dtype), n_threads, "as DTYPE says", takes_int8=dtype == "int8")
+    chosen, why = ("bfloat16", "multiplies") if hardware.has_bf16 else ("float32", "does not multiply")
+    return DeviceChoice(
+        "cpu", _dtype(chosen), n_threads, f"this CPU {why} bfloat16 natively", takes_int8=True
+    )
 
 
 def gpu_id(host: str, uuid: str | None, pci: Sequence[int], index: int) -> str:
@@ -152,15 +136,7 @@ def why_no_gpu(facts: CudaFacts) -> str:
         return "this torch is built for CPUs only: install the build that requirements/classifier.txt pins"
     container, visible = facts.nvidia_visible_devices, facts.cuda_visible_devices
     if facts.driver_cuda is None:
-        if container is not None and container in ("", "void"):
-            return (
-                f"NVIDIA_VISIBLE_DEVICES={container} keeps GPUs out of this container: "
-                "start it with docker-compose.gpu.yml"
-            )
-        return (
-            "there is no NVIDIA driver here: install it, and in a container also the NVIDIA Container Toolkit "
-            "on the host, and start with docker-compose.gpu.yml"
-        )
+        return why_no_driver(container)
     # Within a major version any driver does (NVIDIA, CUDA Compatibility, 'Minor Version Compatibility')
     if facts.driver_cuda[0] < int(facts.torch_cuda.split(".")[0]):
         speaks = "{}.{}".format(*facts.driver_cuda)
@@ -172,6 +148,19 @@ def why_no_gpu(facts: CudaFacts) -> str:
     if container == "none":
         return "NVIDIA_VISIBLE_DEVICES=none gives this container the driver and no GPU: wanted all, or their UUIDs"
     return facts.said or "no CUDA device is visible"
+
+
+def why_no_driver(nvidia_visible_devices: str | None) -> str:
+    """Say why there is no NVIDIA driver, and what to do about it."""
+    if nvidia_visible_devices in ("", "void"):
+        return (
+            f"NVIDIA_VISIBLE_DEVICES={nvidia_visible_devices} keeps GPUs out of this container: "
+            "start it with docker-compose.gpu.yml"
+        )
+    return (
+        "there is no NVIDIA driver here: install it, and in a container also the NVIDIA Container Toolkit "
+        "on the host, and start with docker-compose.gpu.yml"
+    )
 
 
 def _dtype(dtype: str) -> Dtype:
@@ -192,39 +181,6 @@ def usable_cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     except (OSError, ValueError):
         return cores
     return cores
-
-
-def physical_cores(siblings: Path = Path("/sys/devices/system/cpu")) -> int:
-    """Return how many physical cores this process may use (Linux, `thread_siblings_list`); 0: not known."""
-    try:
-        allowed = os.sched_getaffinity(0)
-        groups = {
-            (siblings / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text(encoding="ascii").strip()
-            for cpu in allowed
-        }
-    except (AttributeError, OSError, ValueError):
-        return 0
-    return min(len(groups), usable_cores())
-
-
-def omp_threads(environment: Mapping[str, str]) -> int:
-    """Return the first level of the user's own OMP_NUM_THREADS; 0 if it is not set, or no number."""
-    first = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isascii() and first.isdigit() else 0
-
-
-def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return this CPU's model and stepping, which a measurement holds for."""
-    names = ("model name", "cpu family", "model", "stepping", "CPU part")
-    found: dict[str, str] = {}
-    with contextlib.suppress(OSError), cpuinfo.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            name, _, value = line.partition(":")
-            if name.strip() in names:
-                found.setdefault(name.strip(), value.strip())
-            elif not line.strip() and found:
-                break  # the next core
-    return " ".join(found[name] for name in names if name in found) or platform.machine()
 
 
 def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+DRIVER = "libcuda.so.1"
 # Any: the functions of a C library have no types; tests bring libraries of their own
 _OK = 0
 _Answer = TypeVar("_Answer", bound=ctypes.Structure)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from services.classifier.devices.choice import DeviceChoice, Gpu, Hardware, candidates, choose_format
-from services.classifier.model.speed_trial import speed_trials
+from services.classifier.model.model_settings import calibrated_temperature
 from services.classifier.port import Model
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights.names import ModelReference
@@ -18,7 +18,7 @@ log = get_logger(__name__)
 
 
 class Engine(Protocol):
-    """Loads models and knows the GPUs: one implementation a runtime, such as the module open_clip/engine.py."""
+    """Loads models and knows the GPUs: one implementation a runtime: openvino/engine.py, open_clip/engine.py."""
 
     def probe_hardware(self) -> Hardware:
         """Return what this machine offers; must not occupy memory on any GPU."""
@@ -54,10 +54,10 @@ class PreparedEngine:
 
 
 def prepare(
-    make_engine: Callable[[], Engine], reference: ModelReference, settings: ClassifierSettings
+    make_engine: Callable[[str], Engine], reference: ModelReference, settings: ClassifierSettings
 ) -> PreparedEngine:
-    """Make the engine and look for GPUs; without one, load the model on the CPU already."""
-    engine = make_engine()
+    """Make the engine for DEVICE and look for GPUs; without one, load the model on the CPU already."""
+    engine = make_engine(settings.device)
     hardware = engine.probe_hardware()
     gpus = candidates(settings.device, hardware)
     if not gpus and settings.device == "auto":
@@ -73,7 +73,19 @@ def load(
     if prepared.model is not None:
         return prepared.model
     choice = choose_format(gpu, settings.dtype, settings.threads, prepared.hardware)
-    trials = speed_trials(choice, settings.dtype, settings.threads, prepared.hardware)
-    is_tried = settings.speed_trial == "on"
-    choice = replace(choice, is_compiled=settings.compile == "on", trials=trials if is_tried else ())
-    return prepared.engine.load_chosen(reference, choice, settings.models_dir, settings.temperature)
+    choice = replace(choice, is_compiled=settings.compile == "on")
+    temperature = settings.temperature or calibrated_temperature(settings.models_dir, reference.name)
+    model = prepared.engine.load_chosen(reference, choice, settings.models_dir, temperature)
+    facts = model.facts
+    log.info(
+        "model is loaded",
+        model=facts.name,
+        device=facts.device,
+        dtype=facts.dtype,
+        threads=facts.threads,
+        why=facts.why,
+        is_compiled=choice.is_compiled,
+        image_size=facts.image_size,
+        temperature=round(facts.temperature, 2),
+    )
+    return model

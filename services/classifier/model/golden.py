@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from services.classifier.model.preprocess import PictureRefusal, load_picture, stack
 from services.classifier.port import Model
-from services.classifier.weights.integrity import GOLDEN_PICTURE, GOLDEN_TEXT, GoldenEmbeddings
+from services.classifier.weights.integrity import (
+    GOLDEN_PICTURE,
+    GOLDEN_TEXT,
+    ChecksumRecord,
+    ChecksumResult,
+    GoldenEmbeddings,
+)
 from services.classifier.weights.names import ModelReference
 from shared.errors import ConfigError
+from shared.logs import get_logger
 
+log = get_logger(__name__)
 # Golden embeddings are written with 5 digits in float32; another build of the same weights differs by rounding only.
 GOLDEN_TOLERANCE = 0.01
+
+
+def golden_of(
+    reference: ModelReference,
+    checked: ChecksumResult,
+    record: ChecksumRecord,
+    make: Callable[[], GoldenEmbeddings],
+) -> GoldenEmbeddings | None:
+    """Return the golden embeddings of these weights, None for weights that nothing verifies.
+
+    They are made once, by `make`: in float32, with Pillow and the model's own transform.
+    """
+    kept = record.golden(reference.name, checked.weights)
+    if kept is not None or not checked.is_verified:
+        return kept
+    made = make()
+    record.remember_golden(reference.name, made)
+    log.info("golden embeddings are made", model=reference.name)
+    return made
 
 
 def embed_golden(model: Model, weights: str) -> GoldenEmbeddings:

@@ -162,7 +162,7 @@ def _listed() -> Mapping[str, Mapping[str, PretrainedTag]]:
     kinds: dict[str, dict[str, Any]] = {}  # Any: literals of any type
     groups: dict[str, dict[str, PretrainedTag]] = {}
     table: dict[str, dict[str, PretrainedTag]] = {}
-    for node in _parsed("pretrained.py").body:
+    for node in _parsed("pretrained").body:
         if isinstance(node, ast.FunctionDef) and isinstance(node.body[-1], ast.Return):
             defaults = node.body[-1].value
             if isinstance(defaults, ast.Dict):
@@ -278,7 +278,7 @@ def _tags(
 @cache
 def _constants() -> Mapping[str, Any]:  # Any: literals of any type
     """Return the constants that open_clip's table names, such as OPENAI_DATASET_MEAN."""
-    found = [node for node in _parsed("constants.py").body if isinstance(node, ast.Assign)]
+    found = [node for node in _parsed("constants").body if isinstance(node, ast.Assign)]
     return _literals(((ast.Constant(ast.unparse(node.targets[0])), node.value) for node in found), {})
 
 
@@ -298,8 +298,8 @@ def _literals(
     return found
 
 
-def _parsed(file: str) -> ast.Module:
-    return ast.parse((_package() / file).read_text(encoding="utf-8"))
+def _parsed(module: str) -> ast.Module:
+    return ast.parse((_package() / f"{module}.py").read_text(encoding="utf-8"))
 
 
 @cache

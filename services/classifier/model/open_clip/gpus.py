@@ -18,8 +18,6 @@ from services.classifier.devices.choice import (
     cpu_has_bf16,
     gpu_id,
     host_id,
-    omp_threads,
-    physical_cores,
     usable_cores,
     why_no_gpu,
 )
@@ -32,14 +30,7 @@ NVML = "libnvidia-ml.so.1"
 def probe_hardware() -> Hardware:
     """Return what this machine offers."""
     gpus = _gpus()
-    return Hardware(
-        usable_cores(),
-        cpu_has_bf16(),
-        gpus,
-        "" if gpus else _why_none(),
-        physical_cores(),
-        omp_threads(os.environ),
-    )
+    return Hardware(usable_cores(), cpu_has_bf16(), gpus, "" if gpus else _why_none())
 
 
 def _gpus() -> tuple[Gpu, ...]:
@@ -71,7 +62,7 @@ def _why_none() -> str:
         said = redact(" ".join(str(exc).split()))[:200]
     facts = CudaFacts(
         torch_cuda=torch.version.cuda,
-        driver_cuda=nvidia.driver_cuda(nvidia.open_library("libcuda.so.1")),
+        driver_cuda=nvidia.driver_cuda(nvidia.open_library(nvidia.DRIVER)),
         cuda_visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
         nvidia_visible_devices=os.environ.get("NVIDIA_VISIBLE_DEVICES"),
         said=said,

@@ -1,26 +1,23 @@
-"""Loads an open_clip model: verifies its files, makes the network, chooses the number format, compares embeddings."""
+"""Loads an open_clip model: verifies its files, makes the network, compares embeddings. For GPUs; tests use a CPU."""
 
 from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
-from services.classifier.devices.choice import DeviceChoice, cpu_name, usable_cores
-from services.classifier.model.golden import check_model, embed_golden
+from services.classifier.devices.choice import DeviceChoice
+from services.classifier.model.facts import facts_of
+from services.classifier.model.golden import check_model, embed_golden, golden_of
 from services.classifier.model.open_clip.config import forced_preprocessing, moved_text_config, source_of
-from services.classifier.model.open_clip.int8_cache import QuantizationCache
 from services.classifier.model.open_clip.model import OpenClipModel, unit_vectors
-from services.classifier.model.open_clip.quantization import quantize_network, with_int8_tower
-from services.classifier.model.open_clip.speed import with_fastest_trial
 from services.classifier.model.open_clip.tower import prepare_network
-from services.classifier.model.speed_trial import SpeedCache, TrialSetup
 from services.classifier.port import ModelFacts
 from services.classifier.weights import integrity
 from services.classifier.weights.files import offline, one_line, verify_files
@@ -28,16 +25,11 @@ from services.classifier.weights.integrity import (
     GOLDEN_PICTURE,
     GOLDEN_TEXT,
     ChecksumRecord,
-    ChecksumResult,
     GoldenEmbeddings,
 )
 from services.classifier.weights.names import ModelReference, how_to_get, own_settings
 from services.classifier.weights.preprocessing import is_listed_quick
-from services.classifier.words.prompts import templates_for
 from shared.errors import ConfigError
-from shared.logs import get_logger
-
-log = get_logger(__name__)
 
 
 def load_model(
@@ -56,63 +48,22 @@ def load_model(
     record = ChecksumRecord(cache_dir)
     checked = verify_files(reference, cache_dir, record)
     network, tokenizer = _create(reference, choice, cache_dir)
-    golden = _golden(network, tokenizer, reference, checked, record)
+    golden = golden_of(
+        reference, checked, record, partial(reference_golden, network, tokenizer, checked.weights)
+    )
     temperature = temperature or float(
         own_settings(reference).get("temperature") or network.logit_scale.detach().exp()
     )
-    format_cache = _FormatCache.beside(cache_dir, reference, checked) if cache_dir else _FormatCache()
-    choice = _fastest_format(network, tokenizer, temperature, choice, format_cache)
+    size = network.visual.preprocess_cfg["size"]
+    image_size = int(size[0] if isinstance(size, tuple | list) else size)
     prepare_network(network, choice.dtype)
-    model = _with_dimension(network, tokenizer, _facts(network, reference, choice, temperature), reference)
+    facts = facts_of(reference, choice, image_size, temperature)
+    model = _with_dimension(network, tokenizer, facts, reference)
     check_model(model, reference, own_settings(reference))
     if golden is not None:
         integrity.compare(reference.name, choice.dtype, golden, embed_golden(model, checked.weights))
     record.save()
     return model
-
-
-@dataclass(frozen=True, slots=True)
-class _FormatCache:
-    """Where earlier starts wrote which number format won, and how int8 was made; None: nothing is remembered."""
-
-    speed: SpeedCache | None = None
-    int8: QuantizationCache | None = None
-
-    @classmethod
-    def beside(cls, models_dir: Path, reference: ModelReference, files: ChecksumResult) -> _FormatCache:
-        """Return the caches that hold for these weights on this machine."""
-        setup = TrialSetup(cpu_name(), usable_cores(), str(torch.__version__), reference.name)
-        speed = SpeedCache(models_dir, setup)
-        made_by = (files.weights, setup.cpu, setup.torch)
-        return cls(speed, QuantizationCache(speed.path.with_suffix(".int8.npz"), made_by))
-
-
-def _fastest_format(
-    network: Any, tokenizer: Any, temperature: float, choice: DeviceChoice, caches: _FormatCache
-) -> DeviceChoice:  # Any: open_clip has no types
-    """Return the fastest number format and threads; with int8, put the quantized tower into the network."""
-    quantized = cache(partial(quantize_network, network, tokenizer, temperature, caches.int8))
-    choice = with_fastest_trial(network, choice, caches.speed, quantized)
-    return with_int8_tower(network, choice, quantized()) if choice.dtype == "int8" else choice
-
-
-def _facts(
-    network: Any, reference: ModelReference, choice: DeviceChoice, temperature: float
-) -> ModelFacts:  # Any: open_clip has no types
-    ours = own_settings(reference)
-    size = network.visual.preprocess_cfg["size"]
-    return ModelFacts(
-        name=str(ours.get("name") or reference.name),
-        image_size=int(size[0] if isinstance(size, tuple | list) else size),
-        embedding_dim=0,
-        temperature=temperature,
-        templates=tuple(ours.get("templates") or templates_for(reference)),
-        distractors=tuple(ours["distractors"]) if "distractors" in ours else None,
-        device=choice.device,
-        dtype=choice.dtype,
-        threads=choice.threads,
-        why=choice.why,
-    )
 
 
 def _with_dimension(
@@ -171,23 +122,6 @@ def _why_not(reference: ModelReference, exc: Exception) -> str:
     if reference.kind == "folder":
         return f"MODEL={reference.name}: {reference.folder} cannot be loaded: {said}; make the folder anew"
     return f"MODEL={reference.name}: cannot be loaded: {said}; {how_to_get(reference.name)}"
-
-
-def _golden(
-    network: Any,  # Any: open_clip has no types
-    tokenizer: Any,
-    reference: ModelReference,
-    checked: ChecksumResult,
-    record: ChecksumRecord,
-) -> GoldenEmbeddings | None:
-    """Return the golden embeddings of these weights; make them, by open_clip's own transform, the first time."""
-    kept = record.golden(reference.name, checked.weights)
-    if kept is not None or not checked.is_verified:
-        return kept
-    made = reference_golden(network, tokenizer, checked.weights)
-    record.remember_golden(reference.name, made)
-    log.info("golden embeddings are made", model=reference.name)
-    return made
 
 
 @torch.inference_mode()

@@ -11,20 +11,13 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 
 from services.classifier.model.memory_batches import MemoryBatches
-from services.classifier.model.open_clip.cpu_streams import CpuStreams
 from services.classifier.model.open_clip.gpus import translated
 from services.classifier.port import ModelFacts
 from shared.logs import get_logger
 
 log = get_logger(__name__)
 TEXTS_AT_ONCE = 64
-# int8: of the matrix products alone, the rest of the tower and its input are float32
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "int8": torch.float32,
-}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class OpenClipModel:
@@ -46,7 +39,6 @@ class OpenClipModel:
         self._scale = 1 / (255 * std)
         self._shift = -mean / std
         self._parts = MemoryBatches(torch.OutOfMemoryError, torch.cuda.empty_cache)
-        self.streams = CpuStreams(facts.threads if self._device.type == "cpu" else 1)
         self._encode: Callable[[torch.Tensor], torch.Tensor] = network.encode_image
         self._is_compiled = False
 
@@ -79,16 +71,10 @@ class OpenClipModel:
         pixels = torch.from_numpy(pictures)
         if self._device.type == "cuda":
             pixels = pixels.pin_memory().to(self._device, non_blocking=True)
-        # what is compiled is so at the first call, which is no work for two threads
-        return unit_vectors(
-            self._features(pixels) if self._is_compiled else self.streams.run(self._features, pixels)
-        )
-
-    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
         # one pass over the pixels: 0.45 ms a picture where float(), mul_() and add_() took 1.10 (one thread, 224 px)
         batch = torch.addcmul(self._shift, pixels, self._scale).to(self._dtype)
         batch = batch.contiguous(memory_format=torch.channels_last)
-        return self._encoded(batch)
+        return unit_vectors(self._encoded(batch))
 
     def compile_tower(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile the image tower at its first call, which takes a minute or more; see _encoded()."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,8 @@ from services.classifier.devices.choice import (
     choose,
     choose_format,
     cpu_has_bf16,
-    cpu_name,
     gpu_id,
     host_id,
-    omp_threads,
-    physical_cores,
     pick,
     usable_cores,
     why_no_gpu,
@@ -89,6 +85,11 @@ def test_candidates_with_more_free_memory_come_first(
     assert [gpu.index for gpu in candidates("cuda:2", hardware)] == [2]
     assert candidates("cpu", hardware) == ()
     assert choose("cuda", "auto", 0, hardware).device == f"cuda:{order[0]}"
+
+
+def test_int8_is_taken_where_nothing_else_is_wanted() -> None:
+    wanted = {dtype: choose("cpu", dtype, 0, NEW_CPU).takes_int8 for dtype in ("auto", "int8", "float32")}
+    assert wanted == {"auto": True, "int8": True, "float32": False}
 
 
 def test_a_gpu_that_was_claimed_is_the_device_whatever_comes_first() -> None:
@@ -165,30 +166,3 @@ def test_native_bfloat16_is_read_from_the_cpus_flags(tmp_path: Path, line: str, 
     cpuinfo.write_text(f"processor\t: 0\n{line}\n")
     assert cpu_has_bf16(cpuinfo) is is_native
     assert cpu_has_bf16(tmp_path / "missing") is False
-
-
-def test_physical_cores_are_counted_among_those_that_may_be_used(tmp_path: Path) -> None:
-    allowed = sorted(os.sched_getaffinity(0))
-    for cpu in allowed:
-        folder = tmp_path / f"cpu{cpu}" / "topology"
-        folder.mkdir(parents=True)
-        (folder / "thread_siblings_list").write_text("all of one core\n")
-    assert physical_cores(tmp_path) == 1
-    assert physical_cores(tmp_path / "gone") == 0
-
-
-@pytest.mark.parametrize(
-    ("value", "threads"), [("3", 3), ("4,2", 4), (" 6 ", 6), ("", 0), ("many", 0), ("-1", 0), ("²", 0)]
-)
-def test_the_users_omp_num_threads_counts(value: str, threads: int) -> None:
-    assert omp_threads({"OMP_NUM_THREADS": value}) == threads
-    hardware = Hardware(8, False, omp_threads=threads)
-    assert choose_format(None, "auto", 0, hardware).threads == (threads or 8)
-    assert choose_format(None, "auto", 5, hardware).threads == 5
-
-
-def test_a_cpu_is_named_by_its_first_core(tmp_path: Path) -> None:
-    file = tmp_path / "cpuinfo"
-    file.write_text("processor\t: 0\nmodel name\t: EPYC\nstepping\t: 1\n\nmodel name\t: other\n")
-    assert cpu_name(file) == "EPYC 1"
-    assert cpu_name(tmp_path / "gone")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.classifier.model.model_settings import calibrated_temperature, settings_file, write_temperature
-from services.classifier.model.open_clip.engine import load
+from services.classifier.model.runtimes import load_on_cpu
+from services.classifier.settings import ClassifierSettings
 from services.classifier.weights.names import resolve_model
 from shared.errors import ConfigError
 
@@ -57,6 +58,7 @@ def test_a_model_starts_with_its_fitted_temperature_unless_another_is_set(
 ) -> None:
     reference = resolve_model(f"local-dir:{tiny_folder}", tmp_path)
     write_temperature(tmp_path, reference.name, 33.0, {}, AT)
-    wanted = ("cpu", "float32", 1)
-    assert load(reference, wanted, tmp_path).facts.temperature == 33.0
-    assert load(reference, wanted, tmp_path, temperature=7.0).facts.temperature == 7.0
+    settings = ClassifierSettings(models_dir=tmp_path, redis_url="redis://localhost")
+    assert load_on_cpu(reference, settings).facts.temperature == 33.0
+    set_anew = settings.model_copy(update={"temperature": 7.0})
+    assert load_on_cpu(reference, set_anew).facts.temperature == 7.0

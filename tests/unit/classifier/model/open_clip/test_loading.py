@@ -1,29 +1,25 @@
-"""Loading of open_clip models: files, golden embeddings, the hub's cache, speed trials; small random models."""
+"""Loading of open_clip models: files, golden embeddings, the hub's cache; small random models."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from services.classifier.devices.choice import DeviceChoice, Dtype, SpeedTrial
+from services.classifier.devices.choice import DeviceChoice
 from services.classifier.model.open_clip.loading import load_model
 from services.classifier.model.open_clip.model import OpenClipModel
-from services.classifier.model.preprocess import stack
 from services.classifier.weights.integrity import RECORD_FILE, write_sums
 from services.classifier.weights.names import ModelReference, resolve_model
 from shared.errors import ConfigError
-from tests.unit.classifier.makers import photo
 
 FLOAT32 = DeviceChoice("cpu", "float32", 2, "test")
 BFLOAT16 = DeviceChoice("cpu", "bfloat16", 2, "test")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def loaded(folder: Path, choice: DeviceChoice = FLOAT32) -> OpenClipModel:
@@ -84,33 +80,6 @@ def test_broken_weights_are_one_line(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be loaded") as caught:
         loaded(folder)
     assert "\n" not in str(caught.value)
-
-
-def test_the_fastest_of_the_trials_is_measured_once_and_used(tiny_folder: Path, tmp_path: Path) -> None:
-    trials = (SpeedTrial("bfloat16", 2), SpeedTrial("float32", 1), SpeedTrial("float32", 2))
-    choice = replace(BFLOAT16, trials=trials)
-    reference = ModelReference("tiny", "folder", folder=tiny_folder)
-    model = load_model(reference, choice, cache_dir=tmp_path)
-    assert SpeedTrial(*_pair(model)) in trials
-    assert "measured, a forward: bfloat16 x 2 " in model.facts.why
-    kept = tmp_path / "speed" / "tiny.json"
-    value = json.loads(kept.read_text())
-    assert value["chosen"] == str(SpeedTrial(*_pair(model)))
-    for trial in trials:  # what was kept is believed, whatever this machine would measure now
-        kept.write_text(json.dumps(value | {"chosen": str(trial)}))
-        again = load_model(reference, choice, cache_dir=tmp_path)
-        assert SpeedTrial(*_pair(again)) == trial
-        assert next(again.network.visual.parameters()).dtype == DTYPES[trial.dtype]
-        assert torch.get_num_threads() == trial.threads
-        assert "kept in" in again.facts.why
-        assert again.embed_pictures(stack([again.resize(photo(40, 40))])) == pytest.approx(
-            loaded(tiny_folder).embed_pictures(stack([again.resize(photo(40, 40))])), abs=0.02
-        )
-
-
-def _pair(model: OpenClipModel) -> tuple[Dtype, int]:
-    names: dict[str, Dtype] = {"float32": "float32", "bfloat16": "bfloat16"}
-    return names[model.facts.dtype], model.facts.threads
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{not json"])

@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from services.classifier.devices.choice import DeviceChoice
-from services.classifier.model.open_clip.cpu_streams import LEAST_PICTURES
 from services.classifier.model.open_clip.loading import load_model
 from services.classifier.model.open_clip.model import OpenClipModel
 from services.classifier.model.preprocess import decode, stack
@@ -186,24 +183,3 @@ def test_a_batch_that_is_too_large_for_the_device_gives_the_same_embeddings(tiny
     whole = model.embed_pictures(pictures)
     model.network = Crowded(model.network)
     assert np.allclose(model.embed_pictures(pictures), whole, atol=1e-5)
-
-
-def test_pictures_are_embedded_on_several_threads_as_on_one(tiny_folder: Path) -> None:
-    model = loaded(tiny_folder)
-    pictures = stack([model.resize(photo(40, 40, seed=seed)) for seed in range(2 * LEAST_PICTURES + 1)])
-    threads: set[str] = set()
-    encode = model.network.encode_image
-    together = threading.Barrier(2, timeout=60)  # one thread that took both parts would wait in vain
-
-    def seen(batch: torch.Tensor) -> torch.Tensor:
-        threads.add(threading.current_thread().name)
-        together.wait()
-        features: torch.Tensor = encode(batch)
-        return features
-
-    on_one = loaded(tiny_folder, replace(FLOAT32, threads=1)).embed_pictures(pictures)
-    model.network.encode_image = seen
-    again = OpenClipModel(model.network, None, replace(model.facts, threads=2))
-    assert np.allclose(again.embed_pictures(pictures), on_one, atol=1e-5)
-    assert len(threads) == 2
-    assert threading.current_thread().name not in threads

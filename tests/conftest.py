@@ -67,6 +67,7 @@ _NOT_FAST = tuple(
         "integration",
         "contract",
         "unit/classifier/model",
+        "unit/classifier/test_convert.py",
         "unit/classifier/test_fetch.py",
         "unit/classifier/test_process.py",
         "unit/classifier/weights",

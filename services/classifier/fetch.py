@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from services.classifier.model.int8_proof import proof_of, verdict
 from services.classifier.model.runtimes import load_on_cpu
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights import hub, integrity
+from services.classifier.weights.conversions import converted_folder, converted_models
 from services.classifier.weights.families import Licence, licence_of
 from services.classifier.weights.integrity import ChecksumRecord, ChecksumResult
 from services.classifier.weights.names import (
+    OURS_FILE,
     ModelReference,
     local_models,
     pretrained_tags,
+    read_json,
     repository,
     resolve_model,
 )
@@ -67,8 +71,15 @@ def verify(names: Sequence[str], models_dir: Path) -> None:
     """Hash all files again and print the result; raise ConfigError with every fault of every model."""
     faults: list[str] = []
     record = ChecksumRecord(models_dir)
-    for name in names or (*local_models(models_dir), *hub.present(models_dir)):
+    present = (*local_models(models_dir), *hub.present(models_dir))
+    converted = converted_models(models_dir)
+    for name in names or (*present, *(name for name in converted if name not in present)):
         try:
+            if name in converted:
+                found = integrity.check_folder(name, converted_folder(models_dir, name), record, again=True)
+                print(f"{name}: converted: {describe(found)}")
+                if name not in present:
+                    continue
             reference = resolve_model(name, models_dir)
             if reference.folder is None and not hub.is_here(reference, models_dir):
                 raise ConfigError(hub.not_here(reference, "nothing was tried"))
@@ -102,22 +113,27 @@ def listed(models_dir: Path) -> list[str]:
     """Return a line for each model that can be named: name, where, size, verified, licence; those here come first."""
     record = ChecksumRecord(models_dir)
     default = ClassifierSettings.model_fields["model"].default
-    here = (*local_models(models_dir), *hub.present(models_dir))
+    present = (*local_models(models_dir), *hub.present(models_dir))
+    converted = converted_models(models_dir)
+    here = (*present, *(name for name in converted if name not in present))
     others = [f"{model}/{tag}" for model, tags in sorted(pretrained_tags().items()) for tag in tags]
     lines = []
     for name in (*here, *(name for name in others if name not in here)):
         parts = []
-        if name in here:
+        if name in present:
             reference = resolve_model(name, models_dir)
             files = (
                 sorted(reference.folder.iterdir())
                 if reference.folder
                 else hub.cached_files(models_dir, reference)
             )
-            size = sum(path.stat().st_size for path in files if path.is_file())
             where = reference.folder or models_dir / f"models--{repository(reference)[0].replace('/', '--')}"
-            parts = [str(where), f"{size / 1e6:.0f} MB"]
+            parts = [str(where), _megabytes(files)]
             parts.append("verified" if record.has_golden(name) else "not verified yet")
+            parts += _int8(reference.folder) if reference.folder else []
+        if name in converted:
+            folder = converted_folder(models_dir, name)
+            parts += [f"converted: {folder}", _megabytes(folder.iterdir()), *_int8(folder)]
         licence = licence_for(name, models_dir)
         if licence is not None:
             parts.append(licence.name)
@@ -127,9 +143,23 @@ def listed(models_dir: Path) -> list[str]:
     return lines
 
 
+def _megabytes(files: Iterable[Path]) -> str:
+    return f"{sum(path.stat().st_size for path in files if path.is_file()) / 1e6:.0f} MB"
+
+
+def _int8(folder: Path) -> list[str]:
+    """Return what a conversion found out about int8."""
+    path = folder / OURS_FILE
+    proof = proof_of(read_json(path).get("int8")) if path.is_file() else None
+    return [verdict(proof)] if proof else []
+
+
 def licence_for(name: str, models_dir: Path) -> Licence | None:
-    """Return what is known of the licence of the weights behind a name."""
-    reference = resolve_model(name, models_dir)
+    """Return what is known of the licence of the weights behind a name; a folder that is gone has none."""
+    try:
+        reference = resolve_model(name, models_dir)
+    except ConfigError:  # converted, and its source was deleted
+        return None
     return None if reference.folder else licence_of(repository(reference)[0])
 
 

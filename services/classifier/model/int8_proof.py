@@ -50,9 +50,9 @@ class Int8Proof:
             f"{self.cosine:.5f}, largest change of a probability {self.shift:.4f}"
         )
 
-    def as_json(self) -> dict[str, float]:
-        """Return it as clipwatch.json keeps it."""
-        return asdict(self)
+    def as_json(self) -> dict[str, float | None]:
+        """Return it as clipwatch.json keeps it, where no number is null."""
+        return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
 
 
 NO_PRODUCTS = Int8Proof(math.nan, math.nan, 0, 0, 0)
@@ -63,12 +63,21 @@ def proof_of(value: object) -> Int8Proof | None:
     if not isinstance(value, Mapping):
         return None
     try:
-        cosine, shift = float(value["cosine"]), float(value["shift"])
+        cosine, shift = (
+            math.nan if value[name] is None else float(value[name]) for name in ("cosine", "shift")
+        )
         return Int8Proof(
             cosine, shift, *(int(value[name]) for name in ("n_int8", "n_products", "n_pictures"))
         )
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def verdict(proof: Int8Proof) -> str:
+    """Say whether the tower is used, and why."""
+    if not proof.n_products:
+        return f"int8: {proof}"
+    return f"int8 {'is used' if proof.is_near else 'is not near enough to float32, and not used'}: {proof}"
 
 
 def distance(

@@ -16,6 +16,8 @@ from shared.errors import ConfigError
 FOLDER = "converted"
 # in clipwatch.json
 MADE_BY = "made_by"  # clipwatch's and OpenVINO's versions
+GOLDEN = "golden_embeddings"  # of the golden picture and text, by the source in float32
+SOURCE = "source"  # the name of the model that was converted
 SOURCE_WEIGHTS = "source_weights"  # the checksum of the weights that were converted
 
 
@@ -44,12 +46,12 @@ def half_written(folder: Path) -> str:
     ours = read_json(folder / OURS_FILE)
     if MADE_BY not in ours:
         return ""
-    name = ours.get("source", "NAME")
+    name = ours.get(SOURCE, "NAME")
     return f"{folder}: a conversion that was broken off: delete it, and run `clipwatch models convert {name}`"
 
 
 def _source_of(folder: Path) -> str:
     try:
-        return str(read_json(folder / OURS_FILE).get("source", ""))
+        return str(read_json(folder / OURS_FILE).get(SOURCE, ""))
     except ConfigError:
         return ""

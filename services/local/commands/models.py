@@ -1,4 +1,4 @@
-"""`clipwatch models`: list, fetch, verify. Each runs the classifier's own module, which knows the weights."""
+"""`clipwatch models`: list, fetch, verify, convert. Each runs the classifier's own module, which knows the weights."""
 
 from __future__ import annotations
 
@@ -45,8 +45,22 @@ def verify(
     _run("--verify", *(names or ()))
 
 
-def _run(*arguments: str) -> None:
+@app.command()
+def convert(
+    name: Annotated[str, typer.Argument(help="NAME/TAG of open_clip, hf-hub:…, or a model folder")],
+    int8: Annotated[
+        bool, typer.Option(help="Make the image tower in int8 as well, used if it proves itself.")
+    ] = True,
+) -> None:
+    """Write a model as a folder that a classifier takes without torch, and in int8 if that proves itself.
+
+    Example: [bold]clipwatch models convert ViT-B-32-256/datacomp_s34b_b86k[/bold]
+    """
+    _run(*(() if int8 else ("--no-int8",)), name, module="services.classifier.convert")
+
+
+def _run(*arguments: str, module: str = "services.classifier.fetch") -> None:
     from services.local.config import models_dir
 
-    command = [sys.executable, "-m", "services.classifier.fetch", *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     sys.exit(subprocess.run(command, env={**os.environ, "MODELS_DIR": str(models_dir())}).returncode)

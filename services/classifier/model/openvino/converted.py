@@ -20,13 +20,14 @@ from services.classifier.model.int8_proof import Int8Proof, proof_of
 from services.classifier.model.openvino.towers import Towers
 from services.classifier.weights import hub, integrity
 from services.classifier.weights.conversions import (
+    GOLDEN,
     SOURCE_WEIGHTS,
     converted_folder,
     half_written,
     is_converted,
 )
-from services.classifier.weights.integrity import ChecksumRecord
-from services.classifier.weights.names import OURS_FILE, ModelReference, read_json
+from services.classifier.weights.integrity import ChecksumRecord, GoldenEmbeddings
+from services.classifier.weights.names import OURS_FILE, ModelReference, own_settings, read_json
 from services.classifier.weights.tower_configs import config_of, tokenizer_folder
 from services.classifier.weights.tower_pairs import INT8_FILE, TowerFiles, tower_files
 from shared.errors import ConfigError
@@ -65,28 +66,34 @@ def find(
     A conversion counts only if it was made of the weights that are here, or if none are here. Raises ConfigError, one
     line, for a folder with one tower, or a conversion that was broken off.
     """
-    if reference.folder is not None:
-        if line := half_written(reference.folder):
-            raise ConfigError(f"MODEL={reference.name}: {line}")
-        return reference.folder if tower_files(reference.folder) else None
     here = hub.cache_of(models_dir)
-    if (snapshot := hub.snapshot_folder(here, reference)) and tower_files(snapshot):
-        return snapshot
+    own = reference.folder or hub.snapshot_folder(here, reference)
+    if reference.folder is not None and (line := half_written(reference.folder)):
+        raise ConfigError(f"MODEL={reference.name}: {line}")
+    if is_converted(here, reference.name) and _is_current(reference, models_dir, record):
+        return converted_folder(here, reference.name)
+    return own if own is not None and tower_files(own) else None
+
+
+def _is_current(reference: ModelReference, models_dir: Path | None, record: ChecksumRecord | None) -> bool:
+    """Tell whether a model's conversion was made of the weights that are here, if any are."""
+    here = hub.cache_of(models_dir)
+    record = record or ChecksumRecord(models_dir)
     folder = converted_folder(here, reference.name)
-    if not is_converted(here, reference.name):
-        return None
-    if hub.is_here(reference, here):
-        checked = integrity.check_cache(
-            reference.name, hub.cached_files(here, reference), record or ChecksumRecord(models_dir)
-        )
-        if read_json(folder / OURS_FILE).get(SOURCE_WEIGHTS) != checked.weights:
-            log.warning(
-                "the conversion was made of other weights than those that are here, and is not used",
-                model=reference.name,
-                folder=str(folder),
-            )
-            return None
-    return folder
+    if reference.folder is not None:
+        checked = integrity.check_folder(reference.name, reference.folder, record)
+    elif hub.is_here(reference, here):
+        checked = integrity.check_cache(reference.name, hub.cached_files(here, reference), record)
+    else:
+        return True
+    if read_json(folder / OURS_FILE).get(SOURCE_WEIGHTS) == checked.weights:
+        return True
+    log.warning(
+        "the conversion was made of other weights than those that are here, and is not used",
+        model=reference.name,
+        folder=str(folder),
+    )
+    return False
 
 
 def load_pair(folder: Path) -> Towers:
@@ -121,6 +128,21 @@ def int8_proof(folder: Path) -> Int8Proof | None:
     """Return what a conversion found out about int8, whether it passed or not; None for other folders."""
     ours = folder / OURS_FILE
     return proof_of(read_json(ours).get("int8")) if ours.is_file() else None
+
+
+def golden(reference: ModelReference, weights: str) -> GoldenEmbeddings | None:
+    """Return the embeddings that the source of a conversion gave in float32, None for other models.
+
+    `weights` is the checksum of the folder's own files.
+    """
+    kept = own_settings(reference).get(GOLDEN)
+    if not isinstance(kept, Mapping):
+        return None
+    try:
+        picture, text = (np.asarray(kept[part], dtype=np.float32) for part in ("picture", "text"))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return GoldenEmbeddings(weights, picture, text)
 
 
 def _read(path: Path) -> ov.Model:

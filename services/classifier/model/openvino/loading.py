@@ -83,7 +83,10 @@ def load_model(
         reference,
         source.checked,
         record,
-        lambda: _exact_golden(compiled("float32"), source.towers.image_size, source.checked.weights),
+        lambda: (
+            converted.golden(source.reference, source.checked.weights)
+            or _exact_golden(compiled("float32"), source.towers.image_size, source.checked.weights)
+        ),
     )
     ours = own_settings(source.reference)
     temperature = temperature or float(ours.get("temperature") or source.towers.temperature)

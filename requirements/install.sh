@@ -8,7 +8,11 @@ set -eu
 python=$1
 shift
 here=$(dirname "$0")
-pip() { "$python" -m pip --disable-pip-version-check "$@"; }
+owner=$python
+if ! "$python" -m pip --version >/dev/null 2>&1; then  # the environment's maker has one (make-venv.sh)
+  owner=$(sed -n 's/^executable = //p' "${python%/bin/*}/pyvenv.cfg")
+fi
+pip() { "$owner" -m pip --python "$python" --disable-pip-version-check "$@"; }
 
 work=''
 trap '[ -z "$work" ] || rm -rf "$work"' EXIT

@@ -190,10 +190,13 @@ def test_gstreamer_without_its_plugins_is_missing(monkeypatch: pytest.MonkeyPatc
 # --- requirements/make-venv.sh
 
 
-def python(machine: Machine, *, has_venv: bool = False, has_pip: bool = False, venv_after: str = "") -> Path:
+def python(machine: Machine, *, has_venv: bool = False, pip: str = "", venv_after: str = "") -> Path:
+    """Put a Python there; `pip`: what of it works, "" none, "old" not from outside, "new" all."""
     lines = 'case "$*" in\n"--version") echo Python 3.12.1 ;;\n"-c "*) echo 3.12 ;;\n'
+    lines += '"-m venv --without-pip"*) exit 0 ;;\n'
     lines += f'"-m venv --clear"*) {"exit 0" if has_venv else venv_after or "exit 1"} ;;\n'
-    return machine.has("python3", lines + f'"-m pip"*) exit {0 if has_pip else 1} ;;\nesac')
+    lines += f'"-m pip --python"*) exit {0 if pip == "new" else 1} ;;\n'
+    return machine.has("python3", lines + f'"-m pip"*) exit {0 if pip else 1} ;;\nesac')
 
 
 def test_an_environment_is_made_by_venv(machine: Machine) -> None:
@@ -230,13 +233,19 @@ def test_another_tool_makes_it_where_apt_has_no_package_or_may_not_be_used(
     assert machine.told[-1] == command.format(python=found)
 
 
-def test_pip_puts_itself_into_an_environment_without_it(machine: Machine) -> None:
+@pytest.mark.parametrize("has_venv", [False, True])
+def test_pip_is_left_to_the_packages_where_it_can_work_from_outside(machine: Machine, has_venv: bool) -> None:
     machine.is_user(1000)
-    assert machine.run(VENV, python(machine, has_pip=True), "there").returncode == 0
+    assert machine.run(VENV, python(machine, has_venv=has_venv, pip="new"), "there").returncode == 0
     assert machine.told[-2:] == [
-        "python3 -m venv --without-pip there",
-        "python3 -m pip --python there/bin/python install --quiet pip",
+        "python3 -m venv --without-pip --clear there",
+        "python3 -m pip --python there/bin/python --version",
     ]
+
+
+def test_a_pip_that_cannot_work_from_outside_is_no_help(machine: Machine) -> None:
+    assert machine.run(VENV, python(machine, has_venv=True, pip="old"), "there").returncode == 0
+    assert machine.told[-1] == "python3 -m venv --clear there"
 
 
 def test_where_nothing_helps_it_says_what_would(machine: Machine) -> None:
@@ -249,13 +258,13 @@ def test_where_nothing_helps_it_says_what_would(machine: Machine) -> None:
 # --- requirements/install.sh
 
 UV = "uv pip install --quiet --python {python} --no-deps --require-hashes -r some.txt"
-PIP = "python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r some.txt"
+PIP = "-m pip --python {python} --disable-pip-version-check install --quiet --no-deps --require-hashes -r some.txt"
 
 
 def pip_of(machine: Machine, *, config: str = "", makes_uv: bool = False, code: int = 0) -> Path:
     """Put a Python there whose pip knows `config`, can install uv or cannot, and ends with `code`."""
-    uv = f'mkdir -p "${{10}}/bin"; cp "{machine.programs}/spare-uv" "${{10}}/bin/uv"'
-    lines = f'case "$*" in\n*" config list") printf "%s\\n" "{config}" ;;\n'
+    uv = f'mkdir -p "${{12}}/bin"; cp "{machine.programs}/spare-uv" "${{12}}/bin/uv"'
+    lines = f'case "$*" in\n"-m pip --version") exit 0 ;;\n*" config list") printf "%s\\n" "{config}" ;;\n'
     lines += f"*--target*) {uv if makes_uv else 'exit 1'} ;;\n*) exit {code} ;;\nesac"
     (machine.programs / "cp").symlink_to(str(shutil.which("cp")))
     (machine.programs / "grep").symlink_to(str(shutil.which("grep")))
@@ -284,8 +293,9 @@ def test_without_uv_it_is_brought_for_the_time_being(machine: Machine) -> None:
 
 
 def test_pip_installs_where_uv_is_not_to_be_had(machine: Machine) -> None:
-    assert machine.run(INSTALL, pip_of(machine), "some.txt").returncode == 0
-    assert installs(machine) == [PIP]
+    python = pip_of(machine)
+    assert machine.run(INSTALL, python, "some.txt").returncode == 0
+    assert installs(machine) == ["python " + PIP.format(python=python)]
 
 
 def test_pip_installs_what_uv_cannot(machine: Machine) -> None:
@@ -294,14 +304,15 @@ def test_pip_installs_what_uv_cannot(machine: Machine) -> None:
     done = machine.run(INSTALL, python, "some.txt")
     assert done.returncode == 0
     assert "trying pip" in done.stdout
-    assert installs(machine) == [UV.format(python=python), PIP]
+    assert installs(machine) == [UV.format(python=python), "python " + PIP.format(python=python)]
 
 
 @pytest.mark.parametrize("config", ["global.index-url='there'", ":env:.no-index='1'"])
 def test_an_index_that_only_pip_knows_is_asked_by_pip(machine: Machine, config: str) -> None:
     machine.has("uv")
-    assert machine.run(INSTALL, pip_of(machine, config=config), "some.txt").returncode == 0
-    assert installs(machine) == [PIP]
+    python = pip_of(machine, config=config)
+    assert machine.run(INSTALL, python, "some.txt").returncode == 0
+    assert installs(machine) == ["python " + PIP.format(python=python)]
 
 
 def test_a_further_index_of_pips_is_no_reason_to_leave_uv(machine: Machine) -> None:
@@ -325,3 +336,17 @@ def test_what_neither_can_install_ends_it(machine: Machine) -> None:
     machine.has("uv", "exit 2")
     assert machine.run(INSTALL, pip_of(machine, code=3), "some.txt", "other.txt").returncode == 3
     assert not [line for line in machine.told if "other.txt" in line]
+
+
+def test_an_environment_without_pip_is_served_by_the_one_of_its_maker(
+    machine: Machine, tmp_path: Path
+) -> None:
+    environment = tmp_path / "environment"
+    (environment / "bin").mkdir(parents=True)
+    python = environment / "bin" / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    maker = pip_of(machine)
+    (environment / "pyvenv.cfg").write_text(f"home = {machine.programs}\nexecutable = {maker}\n")
+    assert machine.run(INSTALL, python, "some.txt").returncode == 0
+    assert installs(machine) == ["python " + PIP.format(python=python)]

@@ -43,7 +43,7 @@ def build_efficientnet(
 
 
 def _block(x: ov.Node, block: Tensors, stride: int, is_wide: bool) -> ov.Node:
-    """Return a block's output: 1x1 if it is wide, depthwise, 1x1 without activation; added to x if it can be."""
+    """Return a block's output: 1x1 if it is wide, depthwise, 1x1 without activation; added to x of as many channels."""
     if is_wide:
         wide = _relu6(_convolved(x, block, "conv_pw", "bn1"))
         wide = _relu6(_convolved(wide, block, "conv_dw", "bn2", stride))
@@ -51,7 +51,7 @@ def _block(x: ov.Node, block: Tensors, stride: int, is_wide: bool) -> ov.Node:
     else:
         wide = _relu6(_convolved(x, block, "conv_dw", "bn1", stride))
         change = _convolved(wide, block, "conv_pw", "bn2")
-    return ops.add(change, x) if stride == 1 and _channels(change) == _channels(x) else change
+    return ops.add(change, x) if _channels(change) == _channels(x) else change
 
 
 def _convolved(x: ov.Node, tensors: Tensors, conv: str, norm: str, stride: int = 1) -> ov.Node:

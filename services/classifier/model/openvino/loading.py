@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from services.classifier.model.int8_proof import Int8Proof
 from services.classifier.model.openvino import converted
 from services.classifier.model.openvino.compiled import CompiledTower, one_stream, spread, with_preprocessing
 from services.classifier.model.openvino.model import FILTERS, ModelParts, OpenVinoModel, unit_vectors
-from services.classifier.model.openvino.tensors import read_safetensors
+from services.classifier.model.openvino.tensors import Array, read_safetensors, release_pages
 from services.classifier.model.openvino.tokens import Tokenize, tokenizer_of
 from services.classifier.model.openvino.towers import Towers, build_towers
 from services.classifier.weights import hub, integrity
@@ -56,6 +57,7 @@ class _ModelSource:
     tokenize: Tokenize
     preprocessing: Preprocessing
     int8: tuple[ov.Model, Int8Proof] | None = None
+    weights: Mapping[str, Array] = field(default_factory=dict)  # those mapped from a file
 
 
 def load_model(
@@ -96,6 +98,7 @@ def load_model(
     if golden is not None:
         integrity.compare(reference.name, choice.dtype, golden, embed_golden(model, source.checked.weights))
     record.save()
+    release_pages(source.weights)  # now that pictures and texts have been embedded: see there
     return model
 
 
@@ -126,13 +129,15 @@ def _read(reference: ModelReference, cache_dir: Path | None, record: ChecksumRec
     if is_listed_quick(reference):  # with the plain one nothing fails, labels are only worse
         model_cfg["quick_gelu"] = True
     files = tuple(folder.iterdir()) if folder else hub.cached_files(models_dir, reference)
-    towers = build_towers(model_cfg, read_safetensors(_weights(reference, files)), folder, reference.name)
+    weights = read_safetensors(_weights(reference, files))
+    towers = build_towers(model_cfg, weights, folder, reference.name)
     words = folder
     if folder is None:
         _, found = tokenizer_files(reference, models_dir)
         words = next((path.parent for path in found if path.name == "tokenizer.json"), None)
     preprocessing = preprocessing_of(reference, config)
-    return _ModelSource(reference, checked, towers, tokenizer_of(model_cfg, words), preprocessing)
+    tokenize = tokenizer_of(model_cfg, words)
+    return _ModelSource(reference, checked, towers, tokenize, preprocessing, weights=weights)
 
 
 def _read_pair(reference: ModelReference, folder: Path, record: ChecksumRecord) -> _ModelSource:

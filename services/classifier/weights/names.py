@@ -85,13 +85,13 @@ def local_models(models_dir: Path) -> tuple[str, ...]:
 @cache
 def architectures() -> tuple[str, ...]:
     """Return open_clip's architecture names, read from the installed package's files."""
-    folder = _package() / "model_configs"
+    folder = open_clip_folder() / "model_configs"
     return tuple(sorted(path.stem for path in folder.glob("*.json")))
 
 
 def architecture_config(architecture: str) -> dict[str, Any]:  # Any: JSON
     """Return open_clip's `model_cfg` of one of its architectures."""
-    return read_json(_package() / "model_configs" / f"{architecture}.json")
+    return read_json(open_clip_folder() / "model_configs" / f"{architecture}.json")
 
 
 def repository(reference: ModelReference) -> tuple[str, str]:
@@ -299,11 +299,12 @@ def _literals(
 
 
 def _parsed(module: str) -> ast.Module:
-    return ast.parse((_package() / f"{module}.py").read_text(encoding="utf-8"))
+    return ast.parse((open_clip_folder() / f"{module}.py").read_text(encoding="utf-8"))
 
 
 @cache
-def _package() -> Path:
+def open_clip_folder() -> Path:
+    """Return the folder of the installed package, whose files are read; it is never imported."""
     found = importlib.util.find_spec("open_clip")  # finds the folder; imports nothing
     if found is None or not found.submodule_search_locations:
         again = "run `make install`" if has_command_line() else "build the image again"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import html
-import importlib.util
 import string
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
-from services.classifier.weights.names import read_json
+from services.classifier.weights.names import open_clip_folder, read_json
 from shared.errors import ConfigError
 
 Tokenize = Callable[[Sequence[str]], NDArray[np.int64]]  # K texts -> int64[K,L]
@@ -159,10 +158,7 @@ def _canonical(text: str) -> str:
 
 def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Return CLIP's token ids and merges, from open_clip's vocabulary file; open_clip itself is not imported."""
-    found = importlib.util.find_spec("open_clip")
-    if found is None or not found.submodule_search_locations:
-        raise ConfigError("open_clip is not installed: its vocabulary file is needed; run `make install`")
-    path = Path(found.submodule_search_locations[0]) / "bpe_simple_vocab_16e6.txt.gz"
+    path = open_clip_folder() / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[1 : _N_MERGES + 1]
     merges = [(left, right) for left, _, right in (line.partition(" ") for line in lines)]
     # ids of single bytes go by value among those that print, then among the others, which have letters from Ā on

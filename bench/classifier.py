@@ -60,7 +60,6 @@ from services.classifier.devices.choice import (
 from services.classifier.metrics import ClassifierMetrics
 from services.classifier.model.openvino.loading import load_model
 from services.classifier.model.openvino.model import OpenVinoModel
-from services.classifier.process import keep_memory, tune
 from services.classifier.settings import ClassifierSettings
 from services.classifier.snippets import Classifier
 from services.classifier.weights.names import resolve_model
@@ -105,7 +104,6 @@ class Part:
 
 def main() -> int:
     """Run the command line."""
-    tune()
     configure_logs("bench", "WARNING", "json")  # stderr: stdout is for figures
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -135,7 +133,6 @@ def measure(name: str, choice: DeviceChoice, arguments: argparse.Namespace) -> d
     subject = make(name, choice)
     facts = subject.model.facts
     choice = replace(choice, dtype=cast(Dtype, facts.dtype), threads=facts.threads)
-    keep_memory()
     torch.set_num_threads(choice.threads)
     is_long = arguments.snippets >= LONG
     flops = flops_of(subject)
@@ -345,8 +342,4 @@ async def label_all(redis: Redis, classifier: Classifier, settings: ClassifierSe
 
 
 if __name__ == "__main__":
-    # the service sets this before torch is loaded; here it is loaded already, so the script begins anew
-    if "OMP_WAIT_POLICY" not in os.environ:
-        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606 - our own script
     sys.exit(main())

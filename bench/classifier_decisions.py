@@ -24,7 +24,6 @@ from bench.measuring import embedded_redis
 from services.classifier.model.preprocess import load_picture, stack
 from services.classifier.model.runtimes import load_on_cpu
 from services.classifier.port import Model
-from services.classifier.process import tune
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights.names import resolve_model
 from services.classifier.words.prompts import LabelBank
@@ -49,7 +48,6 @@ MOTION_LIMIT_S = 900
 
 def main() -> int:
     """Run the command line."""
-    tune()
     configure_logs("bench", "WARNING", "json")  # stderr: stdout is for figures
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -52,7 +52,6 @@ from bench.gpu_worker import (
 from bench.measuring import embedded_redis
 from services.classifier.devices.choice import Dtype, usable_cores
 from services.classifier.model.open_clip.gpus import gpu_busy, probe_hardware
-from services.classifier.process import tune
 from shared.contract import LABELS, SNIPPETS
 from shared.logs import configure_logs
 
@@ -115,7 +114,6 @@ def main() -> int:
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, small towers, few cases")
     arguments = parser.parse_args()
-    tune()
     configure_logs("bench", "WARNING", "json")  # stderr: stdout is for figures
     limit_s = 60 * arguments.minutes - CLEAN_UP_S
     bench = Bench(

@@ -23,7 +23,6 @@ from bench.measuring import clocks
 from services.classifier.devices.choice import Dtype, usable_cores
 from services.classifier.metrics import ClassifierMetrics
 from services.classifier.port import ModelFacts
-from services.classifier.process import keep_memory, tune
 from services.classifier.settings import ClassifierSettings
 from services.classifier.snippets import Classifier
 from shared.contract import CLASSIFIERS, SNIPPETS
@@ -121,13 +120,11 @@ def feed(url: str, number: int, case: GpuCase) -> None:
 
 def label(url: str, number: int, case: GpuCase) -> None:
     """Label snippets for the case's time, and write what was found to RESULTS; a process of its own."""
-    tune()
     configure_logs("bench", "WARNING", "json")
     import torch
 
     torch.set_num_threads(1 if case.is_small else usable_cores())
     model = as_model(make_network(case), case)
-    keep_memory()
     found = asyncio.run(_label(url, number, model, case))
     Redis.from_url(url).rpush(RESULTS, json.dumps(found))
 

@@ -69,7 +69,6 @@ _NOT_FAST = tuple(
         "unit/classifier/model",
         "unit/classifier/test_convert.py",
         "unit/classifier/test_fetch.py",
-        "unit/classifier/test_process.py",
         "unit/classifier/weights",
         "unit/deploy/test_bootstrap.py",
         "unit/deploy/test_rtsp_camera.py",

@@ -20,7 +20,6 @@ from services.classifier.metrics import ClassifierMetrics
 from services.classifier.model.engine import Engine, load, prepare
 from services.classifier.model.runtimes import engine_for
 from services.classifier.port import DeviceLost
-from services.classifier.process import keep_memory, tune
 from services.classifier.settings import ClassifierSettings
 from services.classifier.snippets import Classifier
 from services.classifier.weights import hub
@@ -49,7 +48,6 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
 
     `engine` gets DEVICE, and is called in the model's thread: importing a runtime takes seconds.
     """
-    tune()
     reference = resolve_model(settings.model, settings.models_dir)
     # before Redis is waited for: weights that cannot be had are bad settings, whatever else is away
     require = asyncio.to_thread(hub.require, reference, settings.models_dir)  # may download
@@ -72,7 +70,6 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
             memory = partial(prepared.engine.gpu_memory, model.facts.device)
             busy = partial(prepared.engine.gpu_busy, gpu.id if gpu else "")
             metrics.show(model.facts, gpu.name if gpu else "CPU", memory, busy)
-            keep_memory()
             classifier = Classifier(model, settings, metrics, model_thread)
             try:
                 await unless_stopped(classifier.warm_up(), stop)

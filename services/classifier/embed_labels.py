@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from services.classifier.model.runtimes import load_on_cpu
 from services.classifier.port import ModelFacts
-from services.classifier.process import tune
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights.names import resolve_model
 from services.classifier.words.prompts import LabelBank
@@ -67,7 +66,6 @@ class EmbeddedTexts:
 
 def main(arguments: list[str]) -> int:
     """Run the command line; return the exit code: 0 done, 2 bad input."""
-    tune()
     try:
         if len(arguments) != 1:
             raise ConfigError("wanted one file to write, such as texts.npz")

@@ -178,9 +178,13 @@ class Classifier:
         return Dead(reason)
 
     async def warm_up(self) -> None:
-        """Run one forward and one label set, so that the first snippet does not pay for them."""
-        size = self._model.facts.image_size
-        pictures = np.zeros((self._settings.batch_pictures, 3, size, size), dtype=np.uint8)
+        """Run one forward and one label set, so that the first snippet does not pay for them.
+
+        A GPU gets a whole batch: its memory and kernels are chosen for that. A CPU computes a second for it.
+        """
+        size, is_cpu = self._model.facts.image_size, self._model.facts.device == "cpu"
+        n_pictures = MULTIPLE if is_cpu else self._settings.batch_pictures
+        pictures = np.zeros((n_pictures, 3, size, size), dtype=np.uint8)
         await self._in_model_thread(lambda: self._model.embed_pictures(pictures))
         await self._in_model_thread(lambda: self._bank.get(LabelSet(labels=("a person",))))
 

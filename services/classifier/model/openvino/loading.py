@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from services.classifier.model.golden import check_model, embed_golden, golden_o
 from services.classifier.model.int8_proof import Int8Proof
 from services.classifier.model.openvino import converted
 from services.classifier.model.openvino.compiled import CompiledTower, one_stream, spread, with_preprocessing
+from services.classifier.model.openvino.memory import release
 from services.classifier.model.openvino.model import FILTERS, ModelParts, OpenVinoModel, unit_vectors
-from services.classifier.model.openvino.tensors import Array, read_safetensors, release_pages
+from services.classifier.model.openvino.tensors import read_safetensors
 from services.classifier.model.openvino.tokens import Tokenize, tokenizer_of
 from services.classifier.model.openvino.towers import Towers, build_towers
 from services.classifier.weights import hub, integrity
@@ -56,8 +56,8 @@ class _ModelSource:
     towers: Towers
     tokenize: Tokenize
     preprocessing: Preprocessing
+    files: tuple[Path, ...]  # that the towers' weights are mapped from
     int8: tuple[ov.Model, Int8Proof] | None = None
-    weights: Mapping[str, Array] = field(default_factory=dict)  # those mapped from a file
 
 
 def load_model(
@@ -72,13 +72,17 @@ def load_model(
     choice = _format(source, choice)
     text = CompiledTower(source.towers.text, one_stream(choice.threads), "f32")
 
-    pixels = source.preprocessing.pixels
-    exact = with_preprocessing(source.towers.image, pixels)
+    pixels, threading = source.preprocessing.pixels, spread(choice.threads)
+    exact = with_preprocessing(source.towers.image, pixels, threading)
 
     @cache
     def compiled(dtype: Dtype) -> ModelParts:
-        tower = with_preprocessing(source.int8[0], pixels) if source.int8 and dtype == "int8" else exact
-        image = CompiledTower(tower, spread(choice.threads), _PRECISIONS[dtype])
+        tower = (
+            with_preprocessing(source.int8[0], pixels, threading)
+            if source.int8 and dtype == "int8"
+            else exact
+        )
+        image = CompiledTower(tower, threading, _PRECISIONS[dtype])
         return ModelParts(image, text, source.tokenize, source.preprocessing.interpolation)
 
     golden = golden_of(
@@ -98,7 +102,7 @@ def load_model(
     if golden is not None:
         integrity.compare(reference.name, choice.dtype, golden, embed_golden(model, source.checked.weights))
     record.save()
-    release_pages(source.weights)  # now that pictures and texts have been embedded: see there
+    release(source.files)
     return model
 
 
@@ -129,15 +133,20 @@ def _read(reference: ModelReference, cache_dir: Path | None, record: ChecksumRec
     if is_listed_quick(reference):  # with the plain one nothing fails, labels are only worse
         model_cfg["quick_gelu"] = True
     files = tuple(folder.iterdir()) if folder else hub.cached_files(models_dir, reference)
-    weights = read_safetensors(_weights(reference, files))
-    towers = build_towers(model_cfg, weights, folder, reference.name)
+    weights = _weights(reference, files)
+    towers = build_towers(model_cfg, read_safetensors(weights), folder, reference.name)
     words = folder
     if folder is None:
         _, found = tokenizer_files(reference, models_dir)
         words = next((path.parent for path in found if path.name == "tokenizer.json"), None)
-    preprocessing = preprocessing_of(reference, config)
-    tokenize = tokenizer_of(model_cfg, words)
-    return _ModelSource(reference, checked, towers, tokenize, preprocessing, weights=weights)
+    return _ModelSource(
+        reference,
+        checked,
+        towers,
+        tokenizer_of(model_cfg, words),
+        preprocessing_of(reference, config),
+        (weights,),
+    )
 
 
 def _read_pair(reference: ModelReference, folder: Path, record: ChecksumRecord) -> _ModelSource:
@@ -152,6 +161,7 @@ def _read_pair(reference: ModelReference, folder: Path, record: ChecksumRecord) 
         converted.load_pair(folder),
         tokenizer_of(model_cfg, tokenizer_folder(folder)),
         preprocessing_of(located, config),
+        tuple(folder.rglob("*")),
         converted.load_int8(folder),
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,24 +53,6 @@ def _tensor(data: Array, entry: Mapping[str, Any]) -> Array:  # Any: JSON
     if entry["dtype"] == "BF16":  # the upper half of a float32
         return (found.astype(np.uint32) << 16).view(np.float32)
     return found
-
-
-def release_pages(weights: Mapping[str, Array]) -> None:
-    """Give back the memory of a file's pages; what is touched again is read from the file again.
-
-    A compiled model holds on to the graph's constants, which it has in an order of its own too. Measured for
-    ViT-B-32-256, both towers compiled: 1008 MB resident, then 431. Call it once a model has answered, too: OpenVINO
-    puts weights in order for a first batch.
-    """
-    for mapped in {id(file): file for file in map(_file_of, weights.values()) if file is not None}.values():
-        mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def _file_of(array: Array) -> mmap.mmap | None:
-    base: object = array
-    while isinstance(base, np.ndarray):
-        base = base.base
-    return base if isinstance(base, mmap.mmap) else None
 
 
 class Tensors:

@@ -28,12 +28,12 @@ def sums(side: int = 4) -> ov.Model:
     ("threads", "streams"), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 1), (6, 3), (7, 1), (8, 4), (16, 4)]
 )
 def test_every_stream_has_the_same_number_of_threads(threads: int, streams: int) -> None:
-    assert spread(threads) == Threading(threads, streams, least_rows=2)
+    assert spread(threads) == Threading(threads, streams)
 
 
 def test_pictures_are_normalised_before_the_tower() -> None:
     pixels = Pixels((0.1, 0.2, 0.3), (0.5, 0.25, 1.0))
-    tower = CompiledTower(with_preprocessing(sums(), pixels), Threading(2, 2), "f32")
+    tower = CompiledTower(with_preprocessing(sums(), pixels, Threading(2, 2)), Threading(2, 2), "f32")
     pictures = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), dtype=np.uint8)
     wanted = ((pictures / 255 - pixels.mean) / pixels.std).sum(axis=(1, 2))
     assert np.allclose(tower.run(pictures), wanted, atol=1e-4)
@@ -43,13 +43,6 @@ def test_a_read_only_batch_is_taken() -> None:
     batch = np.ones((3, 3, 4, 4), np.float32)
     batch.flags.writeable = False
     assert CompiledTower(sums(), Threading(1, 1), "f32").run(batch).tolist() == [[16.0] * 3] * 3
-
-
-@pytest.mark.parametrize("n_rows", range(1, 12))
-def test_every_row_has_its_own_answer_however_few_there_are(n_rows: int) -> None:
-    batch = np.arange(n_rows * 48, dtype=np.float32).reshape(n_rows, 3, 4, 4)
-    found = CompiledTower(sums(), Threading(2, 2, least_rows=2), "f32").run(batch)
-    assert np.array_equal(found, batch.sum(axis=(2, 3)))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.classifier.model.openvino.tensors import Tensors, expect, read_safetensors, release_pages
+from services.classifier.model.openvino.tensors import Tensors, expect, read_safetensors
 from shared.errors import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -58,24 +57,6 @@ def test_writing_into_a_tensor_leaves_the_file_alone(tmp_path: Path) -> None:
     before = path.read_bytes()
     read_safetensors(path)["weight"][0] = 5
     assert path.read_bytes() == before
-
-
-def test_released_pages_are_read_again(tmp_path: Path) -> None:
-    from safetensors.numpy import save_file
-
-    array = RNG.normal(size=(3_000_000,)).astype(np.float32)
-    save_file({"weight": array, "half": array[:7].astype(np.float16)}, tmp_path / "a.safetensors")
-    weights = read_safetensors(tmp_path / "a.safetensors")
-
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
-
-    float(weights["weight"].sum())
-    before = resident()
-    release_pages(weights)
-    assert before - resident() > 0.9 * array.nbytes
-    np.testing.assert_array_equal(weights["weight"], array)
-    release_pages({"own": np.zeros(3)})  # of no file
 
 
 @pytest.mark.parametrize(

@@ -85,15 +85,14 @@ def installed(folder: Path) -> set[str]:
 
 
 def link_distribution(pin: Requirement, packages: Path) -> None:
-    """Link the files of an installed distribution into another environment's packages."""
+    """Link the folders and modules of an installed distribution into another environment's packages."""
     found = importlib.metadata.distribution(pin.name)
     assert pin.specifier.contains(found.version), f"{pin}: {found.version} is installed; make install"
-    for file in found.files or ():
-        if ".." in file.parts or "__pycache__" in file.parts:
-            continue
-        target = packages / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(Path(str(found.locate_file(file))).resolve())
+    tops = {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}
+    for top in tops:
+        target = packages / top
+        if not target.is_symlink():  # a namespace (nvidia) has many distributions
+            target.symlink_to(Path(str(found.locate_file(top))).resolve())
 
 
 def copy_application(service: str, folder: Path) -> None:

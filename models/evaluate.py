@@ -186,8 +186,8 @@ def street(towers: Towers, scale: float) -> list[str]:
     lines = []
     for span, box, wanted in STREET:
         crops = [pictures.square_crop(frames[k], box, 0.0) for k in span[::4]]
-        pictures = np.stack([cv2.resize(c, (224, 224), interpolation=cv2.INTER_AREA) for c in crops])
-        z = functional.normalize(towers.model.visual.head(towers.features(pictures)), dim=-1)
+        seen = np.stack([cv2.resize(c, (224, 224), interpolation=cv2.INTER_AREA) for c in crops])
+        z = functional.normalize(towers.model.visual.head(towers.features(seen)), dim=-1)
         mean = measure.probabilities(z, labels, background, embedder(towers), scale).mean(0)
         names = [*labels, *background]
         best = int(mean.argmax())

@@ -135,7 +135,7 @@ def test_a_stop_while_python_imports_ends_with_0(
 
 
 @pytest.mark.parametrize(
-    "further_cpu_s", [pytest.param(0, marks=pytest.mark.slow), 3, pytest.param(6, marks=pytest.mark.slow)]
+    "further_cpu_s", [pytest.param(0, marks=pytest.mark.slow), 0.5, pytest.param(1.5, marks=pytest.mark.slow)]
 )
 def test_a_stop_while_the_model_loads_ends_with_0(
     redis: Redis, start: Service, log: Path, further_cpu_s: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -185,15 +186,23 @@ def usable_cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Tell whether the CPU multiplies bfloat16 natively; unknown counts as no."""
-    try:
-        with cpuinfo.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                name, _, value = line.partition(":")
-                if name.strip() in ("flags", "Features"):
-                    return not BF16_FLAGS.isdisjoint(value.split())
-    except OSError:
-        return False
-    return False
+    return not BF16_FLAGS.isdisjoint(cpu_flags(cpuinfo))
+
+
+def lacks(flag: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Tell whether this is an x86 CPU that cannot do what `flag` names, such as avx2; unknown counts as no."""
+    flags = cpu_flags(cpuinfo)
+    return "sse2" in flags and flag not in flags
+
+
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Return the names of what the CPU can do, as Linux gives them; none where nothing tells."""
+    with contextlib.suppress(OSError), cpuinfo.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name.strip() in ("flags", "Features"):
+                return frozenset(value.split())
+    return frozenset()
 
 
 def host_id(boot_id: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:

@@ -16,6 +16,7 @@ from services.classifier.devices.choice import (
     cpu_has_bf16,
     gpu_id,
     host_id,
+    lacks,
     pick,
     usable_cores,
     why_no_gpu,
@@ -166,3 +167,18 @@ def test_native_bfloat16_is_read_from_the_cpus_flags(tmp_path: Path, line: str, 
     cpuinfo.write_text(f"processor\t: 0\n{line}\n")
     assert cpu_has_bf16(cpuinfo) is is_native
     assert cpu_has_bf16(tmp_path / "missing") is False
+
+
+@pytest.mark.parametrize(
+    ("line", "is_old"),
+    [
+        ("flags\t: sse2 sse4_2 avx", True),
+        ("flags\t: sse2 avx avx2", False),
+        ("Features\t: asimd", False),
+        ("", False),
+    ],
+)
+def test_an_x86_cpu_without_avx2_is_known(tmp_path: Path, line: str, is_old: bool) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\n{line}\n")
+    assert lacks("avx2", cpuinfo) is is_old

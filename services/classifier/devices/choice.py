@@ -134,7 +134,7 @@ def gpu_id(host: str, uuid: str | None, pci: Sequence[int], index: int) -> str:
 def why_no_gpu(facts: CudaFacts) -> str:
     """Return the first known cause that fits for seeing no GPU, and what to do about it."""
     if facts.torch_cuda is None:
-        return "this torch is built for CPUs only: install the build that requirements/classifier.txt pins"
+        return "this torch is built for CPUs only: install the build that requirements/gpu.txt pins"
     container, visible = facts.nvidia_visible_devices, facts.cuda_visible_devices
     if facts.driver_cuda is None:
         return why_no_driver(container)

@@ -141,8 +141,10 @@ def listed_tags(reference: ModelReference) -> list[PretrainedTag]:
     """Return what open_clip's table says of the weights: of a tag, or of every tag with the same repository."""
     if reference.kind == "open_clip":
         return [_by_name()[reference.architecture, reference.tag]]
-    name = repository(reference)[0] if reference.kind == "hub" else ""
-    return [entry for entry in _by_name().values() if name and entry.hf_hub.startswith(f"{name}/")]
+    if reference.kind == "folder":
+        return []  # without reading the table, which takes a tenth of a second
+    name = repository(reference)[0]
+    return [entry for entry in _by_name().values() if entry.hf_hub.startswith(f"{name}/")]
 
 
 @cache

@@ -34,10 +34,6 @@ SERVICES = ("motion", "classifier", "recorder")
 DRAIN_S = 6.0
 SERVICES_STOP_S = DRAIN_S + 3.0  # 2 s for what the drain cut off, 1 s to leave; then they are killed
 REDIS_STOP_S = 1.0
-# Freed pages are kept: glibc giving them back and faulting them in again was half of the classifier's time.
-GLIBC_TUNABLES = (
-    "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864"
-)
 
 
 class ServiceFailed(ClipwatchError):
@@ -246,7 +242,7 @@ def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database
     if name == "motion":
         own |= {"EXIT_WHEN_DONE": str(plan.is_finite).lower()}
     if name == "classifier":
-        own |= {"MODEL": plan.model, "MODELS_DIR": str(plan.models_dir), "GLIBC_TUNABLES": GLIBC_TUNABLES}
+        own |= {"MODEL": plan.model, "MODELS_DIR": str(plan.models_dir)}
     if name == "recorder":
         own |= {
             "DATABASE_URL": database_url,

@@ -21,7 +21,6 @@ from pydantic_settings import BaseSettings
 from ruamel.yaml import YAML
 
 from services.classifier.settings import ClassifierSettings
-from services.local.launcher.stack import GLIBC_TUNABLES
 from services.motion.settings import MotionServiceSettings
 from services.recorder.settings import RecorderSettings
 from shared.cameras import load_cameras
@@ -38,7 +37,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "classifier": ClassifierSettings,
     "recorder": RecorderSettings,
 }
-NOT_OURS = {"HOME", "TZ", "GLIBC_TUNABLES"}  # read by libraries, not by our settings
+NOT_OURS = {"HOME", "TZ"}  # read by libraries, not by our settings
 VARIABLE = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
 
 Yaml = dict[str, Any]  # Any: what YAML can hold
@@ -345,10 +344,6 @@ def test_files_that_are_mounted_exist() -> None:
             if isinstance(volume, str) and volume.startswith("./"):
                 assert (ROOT / volume.split(":")[0]).exists(), volume
                 assert volume.endswith(":ro")
-
-
-def test_the_classifiers_memory_is_tuned_as_by_the_launcher() -> None:
-    assert services()["classifier"]["environment"]["GLIBC_TUNABLES"] == GLIBC_TUNABLES
 
 
 def test_classifiers_can_be_scaled() -> None:

@@ -49,6 +49,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.classifier_load import LABELS_ASKED, MOMENTS, Load, encode, street
 from bench.measuring import Spent, clocks, embedded_redis, median_s, per_image, rss_mb
+from services.classifier.convert import convert
 from services.classifier.devices.choice import (
     DeviceChoice,
     Dtype,
@@ -202,11 +203,13 @@ def make(name: str, choice: DeviceChoice) -> Subject:
         weights = open_clip.create_model(name).state_dict()
         contiguous = {key: tensor.contiguous() for key, tensor in weights.items()}
         save_file(contiguous, folder / "open_clip_model.safetensors")
-        return replace(subject_of(folder, choice), name=name)
+        if choice.takes_int8:
+            convert(str(folder), folder)
+        return replace(subject_of(folder, choice, folder), name=name)
 
 
-def subject_of(folder: Path, choice: DeviceChoice) -> Subject:
-    model = load_model(resolve_model(str(folder), Path()), choice)
+def subject_of(folder: Path, choice: DeviceChoice, models_dir: Path | None = None) -> Subject:
+    model = load_model(resolve_model(str(folder), Path()), choice, models_dir)
     source = f"local-dir:{folder}"
     seed_network, _, transform = open_clip.create_model_and_transforms(source)
     seed_network.eval()

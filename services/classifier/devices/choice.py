@@ -15,6 +15,8 @@ from shared.errors import ConfigError
 Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 # CPUs that multiply bfloat16 natively: Intel AVX512-BF16 and AMX, AMD Zen 4 on, Arm v8.6 (`bf16`)
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+# x86 CPUs that add products of int8 in one instruction: Intel from Cascade Lake and Alder Lake on, AMD Zen 4 on
+VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 # Free memory decides between GPUs that are used alike, in steps: a few hundred MB more or less are noise.
 MEMORY_STEP_BYTES = 2 * 2**30
 _SHOWN = 80  # characters of somebody's environment variable in a message

@@ -2,7 +2,8 @@
 
 Measured on 2 cores: small parts on every stream beat one large batch, and parts of one size, which the last one is
 filled up to, take a tenth less time than parts of any size and 150 MB less memory for ViT-B-32, since the runtime keeps
-a layer's weights in another order for each kind of size.
+a layer's weights in another order for each kind of size. Parts of two take 0.90 of the time of parts of four for
+`mini`, 1.06 for ViT-B-32 in float32.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from shared.errors import Transient
 
 # Streams never wait for each other, threads of one stream do
 MOST_STREAMS = 4
-# that keep all streams busy; a part of them is a stream's share, and all parts have one size
-PICTURES_AT_ONCE = 8
+# Pictures of a part: small, so that a snippet of four keeps two streams busy; never one, whose products are too short
+LEAST_PART, ALONE = 2, 4
 _NO_MEMORY = ("bad_alloc", "cannot allocate memory", "out of memory")
 
 
@@ -53,8 +54,9 @@ def with_preprocessing(tower: ov.Model, pixels: Pixels, threading: Threading) ->
         [255 * one for one in pixels.mean]
     ).scale([255 * one for one in pixels.std])
     ready = steps.build()
-    n_pictures = max(1, PICTURES_AT_ONCE // threading.streams)
-    ready.reshape([n_pictures, *list(ready.input(0).get_partial_shape())[1:]])
+    ready.reshape(
+        [LEAST_PART if threading.streams > 1 else ALONE, *list(ready.input(0).get_partial_shape())[1:]]
+    )
     return ready
 
 

@@ -17,9 +17,9 @@ from services.classifier.model.golden import check_model, embed_golden, golden_o
 from services.classifier.model.int8_proof import Int8Proof
 from services.classifier.model.openvino import converted
 from services.classifier.model.openvino.compiled import CompiledTower, one_stream, spread, with_preprocessing
-from services.classifier.model.openvino.convolutions import as_convolutions
 from services.classifier.model.openvino.memory import release
 from services.classifier.model.openvino.model import FILTERS, ModelParts, OpenVinoModel, unit_vectors
+from services.classifier.model.openvino.rewrites import as_convolutions, without_mvn
 from services.classifier.model.openvino.tensors import read_safetensors
 from services.classifier.model.openvino.tokens import Tokenize, tokenizer_of
 from services.classifier.model.openvino.towers import Towers, build_towers
@@ -70,6 +70,9 @@ def load_model(
     """Load weights and tokenizer; raise ConfigError, one line, when they are missing or broken."""
     record = ChecksumRecord(cache_dir)
     source = _read(reference, cache_dir, record)
+    if lacks("avx"):
+        for tower in (source.towers.image, source.towers.text, *([source.int8[0]] if source.int8 else [])):
+            without_mvn(tower)
     choice = _format(source, choice)
     text = CompiledTower(source.towers.text, one_stream(choice.threads), "f32")
 

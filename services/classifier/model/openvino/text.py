@@ -15,6 +15,7 @@ from services.classifier.model.openvino.tensors import Tensors, refuse_others
 from services.classifier.model.openvino.transformer import shape_of, transform
 from shared.errors import ConfigError
 
+_LONGEST = 2**16  # tokens of a text, at most
 # of a text_cfg: what is built, what is the tokenizer's, and what open_clip does not look at for this tower
 _KNOWN = frozenset(
     {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "ls_init_value"}
@@ -71,8 +72,17 @@ def _row(ids: ov.Node, pool: str, text_cfg: Mapping[str, Any]) -> ov.Node:  # An
 
 
 def _first(is_it: ov.Node) -> ov.Node:
-    found = ops.topk(ops.convert(is_it, np.int32), ops.constant(np.int64(1)), 1, "max", "value", stable=True)
-    return found.output(1)
+    """Return int[N,1], the place of the first true one of bool[N,L]; 0 where none is.
+
+    Not by TopK, which has no kernel without AVX.
+    """
+    left = ops.constant(np.arange(_LONGEST, 0, -1, dtype=np.int32)[np.newaxis])
+    length = ops.slice(ops.shape_of(is_it), layers.integers(1), layers.integers(2), layers.integers(1))
+    left = ops.slice(left, layers.integers(0), length, layers.integers(1), layers.integers(1))
+    most = ops.reduce_max(
+        ops.multiply(ops.convert(is_it, np.int32), left), layers.integers(1), keep_dims=True
+    )
+    return ops.mod(ops.subtract(ops.constant(np.int32(_LONGEST)), most), ops.constant(np.int32(_LONGEST)))
 
 
 def _projected(

@@ -1,4 +1,4 @@
-"""Products in int8 as convolutions: the same numbers, and nothing else of a tower is touched."""
+"""Products in int8 as convolutions, and norms in plain operations: the same numbers, and nothing else is touched."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from services.classifier.model.int8_proof import LabelEmbeddings
-from services.classifier.model.openvino.convolutions import as_convolutions
 from services.classifier.model.openvino.layers import affine, integers
 from services.classifier.model.openvino.quantization import QuantizationSamples, quantize
+from services.classifier.model.openvino.rewrites import as_convolutions, without_mvn
 from services.classifier.model.openvino.sources import runner
 
 SIZE, WIDTH, DIM = 8, 32, 16
@@ -79,3 +79,15 @@ def test_a_float32_tower_stays_as_it_is() -> None:
     before = kinds(model)
     assert as_convolutions(model) == 0
     assert kinds(model) == before
+
+
+@pytest.mark.parametrize(("axes", "n_replaced"), [((-1,), 1), ((2,), 1), ((1,), 0), ((1, 2), 0)])
+def test_norms_over_the_last_axis_become_plain_operations(axes: tuple[int, ...], n_replaced: int) -> None:
+    x = ops.parameter([-1, 5, 16], np.float32)
+    norm = ops.mvn(x, integers(*axes), normalize_variance=True, eps=1e-5, eps_mode="inside_sqrt")
+    model = ov.Model([norm], [x], "norm")
+    given = np.random.default_rng(3).normal(3.0, 2.0, size=(4, 5, 16)).astype(np.float32)
+    before = runner(model)(given)
+    assert without_mvn(model) == n_replaced
+    assert kinds(model).count("MVN") == 1 - n_replaced
+    assert np.allclose(runner(model)(given), before, atol=1e-5)

@@ -114,11 +114,12 @@ def _download(reference: ModelReference, cache_dir: Path | None) -> None:
 def _download_weights(reference: ModelReference, cache: str | None) -> None:
     """Download the best of the files that may hold the weights; raise the last one's error when there is none."""
     import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
 
     name, _ = repository(reference)
     *better, last = hub.weight_names(reference)
     for file in better:
-        with contextlib.suppress(Exception):  # not in this repository
+        with contextlib.suppress(EntryNotFoundError):
             huggingface_hub.hf_hub_download(name, file, revision=reference.revision or None, cache_dir=cache)
             return
     huggingface_hub.hf_hub_download(name, last, revision=reference.revision or None, cache_dir=cache)

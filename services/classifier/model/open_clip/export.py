@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from services.classifier.devices.choice import DeviceChoice
-from services.classifier.model.open_clip.loading import _create
+from services.classifier.model.open_clip.loading import create_network
 from services.classifier.weights.names import ModelReference
 
 
@@ -52,7 +52,7 @@ class _Encoder(torch.nn.Module):
 def torch_towers(reference: ModelReference, models_dir: Path | None) -> TorchTowers:
     """Load a model by open_clip; raise ConfigError, one line, where that fails."""
     choice = DeviceChoice("cpu", "float32", torch.get_num_threads(), "")
-    network, tokenizer = _create(reference, choice, models_dir)
+    network, tokenizer = create_network(reference, choice, models_dir)
     network.to(torch.float32)
     size = network.visual.preprocess_cfg["size"]
     side = int(size[0] if isinstance(size, tuple | list) else size)

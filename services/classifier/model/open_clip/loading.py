@@ -47,7 +47,7 @@ def load_model(
         torch.cuda.set_device(choice.device)
     record = ChecksumRecord(cache_dir)
     checked = verify_files(reference, cache_dir, record)
-    network, tokenizer = _create(reference, choice, cache_dir)
+    network, tokenizer = create_network(reference, choice, cache_dir)
     golden = golden_of(
         reference, checked, record, partial(reference_golden, network, tokenizer, checked.weights)
     )
@@ -80,7 +80,10 @@ def _with_dimension(
     return OpenClipModel(network, tokenizer, replace(facts, embedding_dim=dim))
 
 
-def _create(reference: ModelReference, choice: DeviceChoice, cache_dir: Path | None) -> tuple[Any, Any]:
+def create_network(
+    reference: ModelReference, choice: DeviceChoice, cache_dir: Path | None
+) -> tuple[Any, Any]:
+    """Return network and tokenizer; raise ConfigError, one line, where open_clip cannot load them."""
     # Any: open_clip has no types
     logging.getLogger().addFilter(_is_worth_a_line)
     import open_clip

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -19,12 +18,12 @@ from services.classifier.model.openvino import converted
 from services.classifier.model.openvino.compiled import CompiledTower, one_stream, spread, with_preprocessing
 from services.classifier.model.openvino.memory import release
 from services.classifier.model.openvino.model import FILTERS, ModelParts, OpenVinoModel, unit_vectors
+from services.classifier.model.openvino.model_files import built_towers, read_configuration
 from services.classifier.model.openvino.rewrites import as_convolutions, without_mvn
-from services.classifier.model.openvino.tensors import read_safetensors
 from services.classifier.model.openvino.tokens import Tokenize, tokenizer_of
-from services.classifier.model.openvino.towers import Towers, build_towers
+from services.classifier.model.openvino.towers import Towers
 from services.classifier.weights import hub, integrity
-from services.classifier.weights.files import tokenizer_files, verify_files
+from services.classifier.weights.files import verify_files
 from services.classifier.weights.integrity import (
     GOLDEN_PICTURE,
     GOLDEN_TEXT,
@@ -33,15 +32,10 @@ from services.classifier.weights.integrity import (
     GoldenEmbeddings,
 )
 from services.classifier.weights.names import (
-    CONFIG_FILE,
-    WEIGHT_SUFFIXES,
     ModelReference,
     own_settings,
-    read_json,
 )
-from services.classifier.weights.preprocessing import Preprocessing, is_listed_quick, preprocessing_of
-from services.classifier.weights.tower_configs import config_of, tokenizer_folder
-from shared.errors import ConfigError
+from services.classifier.weights.preprocessing import Preprocessing
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -125,30 +119,20 @@ def _format(source: _ModelSource, choice: DeviceChoice) -> DeviceChoice:
 
 
 def _read(reference: ModelReference, cache_dir: Path | None, record: ChecksumRecord) -> _ModelSource:
-    models_dir = hub.cache_of(cache_dir)
     if (pair := converted.find(reference, cache_dir, record)) is not None:
         return _read_pair(reference, pair, record)
     checked = verify_files(reference, cache_dir, record)
     if (pair := converted.find(reference, cache_dir, record)) is not None:  # it was fetched just now
         return _read_pair(reference, pair, record)
-    folder = reference.folder
-    config = read_json(folder / CONFIG_FILE) if folder else hub.model_config(models_dir, reference)
-    model_cfg: dict[str, Any] = dict(config.get("model_cfg", {}))  # Any: JSON
-    if is_listed_quick(reference):  # with the plain one nothing fails, labels are only worse
-        model_cfg["quick_gelu"] = True
-    files = tuple(folder.iterdir()) if folder else hub.cached_files(models_dir, reference)
-    weights = _weights(reference, files)
-    towers = build_towers(model_cfg, read_safetensors(weights), folder, reference.name)
-    words = folder
-    if folder is None:
-        _, found = tokenizer_files(reference, models_dir)
-        words = next((path.parent for path in found if path.name == "tokenizer.json"), None)
+    models_dir = hub.cache_of(cache_dir)
+    configuration = read_configuration(reference, models_dir)
+    towers, weights = built_towers(reference, models_dir, configuration)
     return _ModelSource(
         reference,
         checked,
         towers,
-        tokenizer_of(model_cfg, words),
-        preprocessing_of(reference, config),
+        tokenizer_of(configuration.model_cfg, configuration.words),
+        configuration.preprocessing,
         (weights,),
     )
 
@@ -156,15 +140,14 @@ def _read(reference: ModelReference, cache_dir: Path | None, record: ChecksumRec
 def _read_pair(reference: ModelReference, folder: Path, record: ChecksumRecord) -> _ModelSource:
     """Read a folder whose towers are files of their own: a conversion's, or another's export."""
     checked = integrity.check_folder(reference.name, folder, record)
-    config = config_of(folder)
-    model_cfg = config.get("model_cfg", {})
     located = replace(reference, folder=folder)
+    configuration = read_configuration(located, folder)
     return _ModelSource(
         located,
         checked,
         converted.load_pair(folder),
-        tokenizer_of(model_cfg, tokenizer_folder(folder)),
-        preprocessing_of(located, config),
+        tokenizer_of(configuration.model_cfg, configuration.words),
+        configuration.preprocessing,
         tuple(folder.rglob("*")),
         _int8_tower(folder),
     )
@@ -176,18 +159,6 @@ def _int8_tower(folder: Path) -> tuple[ov.Model, Int8Proof] | None:
     if found is not None and all(lacks(flag) for flag in VNNI_FLAGS):
         as_convolutions(found[0])
     return found
-
-
-def _weights(reference: ModelReference, files: tuple[Path, ...]) -> Path:
-    """Return the file with the weights; raise ConfigError where only torch can read it."""
-    found = sorted(path for path in files if path.suffix in WEIGHT_SUFFIXES)
-    safe = [path for path in found if path.suffix == ".safetensors"]
-    if not safe:
-        raise ConfigError(
-            f"MODEL={reference.name}: {found[0].name if found else 'its weights'} can be read by torch alone, wanted "
-            f"safetensors; where torch is, `clipwatch models convert {reference.name}` makes a folder that runs here"
-        )
-    return next((path for path in safe if path.name == hub.WEIGHTS[0]), safe[0])
 
 
 def _exact_golden(parts: ModelParts, size: int, weights: str) -> GoldenEmbeddings:

@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from services.classifier.missing_packages import how_to_install
 from services.classifier.model.openvino.converted import load_pair
-from services.classifier.model.openvino.tensors import read_safetensors
+from services.classifier.model.openvino.model_files import (
+    ModelConfiguration,
+    built_towers,
+    read_configuration,
+)
 from services.classifier.model.openvino.tokens import Tokenize, tokenizer_of
-from services.classifier.model.openvino.towers import Towers, build_towers
+from services.classifier.model.openvino.towers import Towers
 from services.classifier.weights import hub
-from services.classifier.weights.files import tokenizer_files, verify_files
+from services.classifier.weights.files import verify_files
 from services.classifier.weights.integrity import ChecksumRecord, ChecksumResult
-from services.classifier.weights.names import WEIGHT_SUFFIXES, ModelReference
-from services.classifier.weights.preprocessing import Preprocessing, is_listed_quick, preprocessing_of
-from services.classifier.weights.tower_configs import config_of, tokenizer_folder
+from services.classifier.weights.names import ModelReference
+from services.classifier.weights.preprocessing import Preprocessing
 from services.classifier.weights.tower_pairs import has_towers
 from shared.errors import ConfigError
 
@@ -49,22 +52,18 @@ class ConversionSource:
 def read_source(reference: ModelReference, models_dir: Path) -> ConversionSource:
     """Read a model's files; raise ConfigError, one line, where that takes packages that are not installed."""
     checked = verify_files(reference, models_dir, ChecksumRecord(models_dir))
-    folder = reference.folder
-    config = config_of(folder) if folder else hub.model_config(models_dir, reference)
-    model_cfg: dict[str, Any] = dict(config.get("model_cfg", {}))  # Any: JSON
-    if is_listed_quick(reference):
-        model_cfg["quick_gelu"] = True
-    words = tokenizer_folder(folder) if folder else _cached_tokenizer(reference, models_dir)
-    tokenize = tokenizer_of(model_cfg, words)
-    towers, run_image, run_text, read_by = _towers(reference, models_dir, model_cfg)
+    configuration = read_configuration(reference, models_dir)
+    model_cfg = configuration.model_cfg
+    tokenize = tokenizer_of(model_cfg, configuration.words)
+    towers, run_image, run_text, read_by = _towers(reference, models_dir, configuration)
     return ConversionSource(
         towers,
         run_image,
         run_text,
         tokenize,
-        words if model_cfg.get("text_cfg", {}).get("hf_tokenizer_name") else None,
+        configuration.words if model_cfg.get("text_cfg", {}).get("hf_tokenizer_name") else None,
         model_cfg,
-        preprocessing_of(reference, config),
+        configuration.preprocessing,
         checked,
         read_by,
     )
@@ -83,10 +82,10 @@ def runner(tower: ov.Model) -> Run:
 
 
 def _towers(
-    reference: ModelReference, models_dir: Path, model_cfg: Mapping[str, Any]
-) -> tuple[Towers, Run, Run, str]:  # Any: JSON
+    reference: ModelReference, models_dir: Path, configuration: ModelConfiguration
+) -> tuple[Towers, Run, Run, str]:
     try:
-        towers, read_by = _built(reference, models_dir, model_cfg)
+        towers, read_by = _built(reference, models_dir, configuration)
     except ConfigError as exc:
         if importlib.util.find_spec("torch") is None:
             raise ConfigError(
@@ -97,20 +96,12 @@ def _towers(
 
 
 def _built(
-    reference: ModelReference, models_dir: Path, model_cfg: Mapping[str, Any]
-) -> tuple[Towers, str]:  # Any: JSON
+    reference: ModelReference, models_dir: Path, configuration: ModelConfiguration
+) -> tuple[Towers, str]:
     folder = reference.folder or hub.snapshot_folder(models_dir, reference)
     if folder is not None and has_towers(folder):
         return load_pair(folder), "its own towers"
-    files = (
-        tuple(folder.iterdir()) if reference.folder and folder else hub.cached_files(models_dir, reference)
-    )
-    weights = sorted(path for path in files if path.suffix in WEIGHT_SUFFIXES)
-    safe = [path for path in weights if path.suffix == ".safetensors"]
-    if not safe:
-        raise ConfigError(f"MODEL={reference.name}: {weights[0].name} can be read by torch alone")
-    best = next((path for path in safe if path.name == hub.WEIGHTS[0]), safe[0])
-    return build_towers(model_cfg, read_safetensors(best), reference.folder, reference.name), "without torch"
+    return built_towers(reference, models_dir, configuration)[0], "without torch"
 
 
 def _traced(reference: ModelReference, models_dir: Path) -> tuple[Towers, Run, Run, str]:
@@ -125,8 +116,3 @@ def _traced(reference: ModelReference, models_dir: Path) -> tuple[Towers, Run, R
         )
         text = ov.convert_model(found.text.module, example_input=found.text.example, input=[-1, length])
     return Towers(image, text, found.temperature, size), found.image.run, found.text.run, "by torch"
-
-
-def _cached_tokenizer(reference: ModelReference, models_dir: Path) -> Path | None:
-    _, files = tokenizer_files(reference, models_dir)
-    return next((path.parent for path in files if path.name == "tokenizer.json"), None)

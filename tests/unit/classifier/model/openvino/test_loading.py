@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import openvino as ov
 import pytest
 from structlog.testing import capture_logs
 
 from services.classifier.devices.choice import DeviceChoice, lacks
+from services.classifier.model.int8_proof import NO_PRODUCTS
+from services.classifier.model.openvino import converted, loading
 from services.classifier.model.openvino.engine import OpenVinoEngine
 from services.classifier.model.openvino.loading import load_model
 from services.classifier.weights.integrity import RECORD_FILE, write_sums
@@ -44,7 +47,7 @@ WITHOUT_AVX = """
 import sys
 from pathlib import Path
 import numpy as np
-from services.classifier.model.openvino import loading
+from services.classifier.model.openvino import converted, loading
 from services.classifier.weights.names import ModelReference
 from services.classifier.devices.choice import DeviceChoice
 
@@ -138,3 +141,17 @@ def test_a_model_in_the_hubs_cache_loads_without_a_network(tiny_folder: Path, tm
     pinned = resolve_model(f"hf-hub:o/tiny@{'0123456789' * 4}", tmp_path)
     again = load_model(pinned, FLOAT32, tmp_path)
     assert np.allclose(again.embed_texts(["a dog"]), model.embed_texts(["a dog"]))
+
+
+@pytest.mark.parametrize(("flags", "n_rewritten"), [({"sse2", "avx2"}, 1), ({"sse2", "avx2", "avx_vnni"}, 0)])
+def test_int8_is_rewritten_where_the_chip_has_no_vnni(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], n_rewritten: int
+) -> None:
+    """A conversion is one file for all chips: which form is fastest is known where it is loaded."""
+    tower = ov.Model([], [], "int8")
+    rewritten: list[ov.Model] = []
+    monkeypatch.setattr(converted, "load_int8", lambda _folder: (tower, NO_PRODUCTS))
+    monkeypatch.setattr(loading, "lacks", lambda flag: flag not in flags)
+    monkeypatch.setattr(loading, "as_convolutions", rewritten.append)
+    assert loading._int8_tower(Path()) == (tower, NO_PRODUCTS)
+    assert rewritten == [tower] * n_rewritten

@@ -18,7 +18,7 @@ from services.classifier.devices.choice import Gpu
 from services.classifier.devices.leases import LeaseSettings, hold_gpu
 from services.classifier.metrics import ClassifierMetrics
 from services.classifier.model.engine import Engine, load, prepare
-from services.classifier.model.runtimes import engine_for
+from services.classifier.model.runtimes import engine_for, gpu_facts, why_openvino
 from services.classifier.port import DeviceLost
 from services.classifier.settings import ClassifierSettings
 from services.classifier.snippets import Classifier
@@ -48,8 +48,9 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
 
     `engine` gets DEVICE, and is called in the model's thread: importing a runtime takes seconds.
     """
+    # before Redis is waited for: weights or a runtime that cannot be had are bad settings, whatever else is away
+    why_openvino(settings.device, gpu_facts())
     reference = resolve_model(settings.model, settings.models_dir)
-    # before Redis is waited for: weights that cannot be had are bad settings, whatever else is away
     require = asyncio.to_thread(hub.require, reference, settings.models_dir)  # may download
     await unless_stopped(require, runtime.stop)
     with _thread("model") as model_thread:
@@ -179,11 +180,16 @@ def _instance(settings: ClassifierSettings) -> str:
 
 async def check(settings: ClassifierSettings) -> Sequence[str]:
     """Return what is wrong with the settings beyond their types; loads no model."""
-    try:
-        hub.require(resolve_model(settings.model, settings.models_dir), settings.models_dir)
-    except ConfigError as exc:
-        return exc.faults
-    return ()
+    faults: list[str] = []
+    for require in (
+        lambda: why_openvino(settings.device, gpu_facts()),
+        lambda: hub.require(resolve_model(settings.model, settings.models_dir), settings.models_dir),
+    ):
+        try:
+            require()
+        except ConfigError as exc:
+            faults.extend(exc.faults)
+    return faults
 
 
 def main() -> None:

@@ -44,14 +44,18 @@ def why_openvino(device: str, facts: GpuFacts) -> str:
     raise ConfigError(f"DEVICE={device}: {missing}; DEVICE=cpu works everywhere")
 
 
-def engine_for(device: str) -> Engine:
-    """Return the engine for DEVICE; raise ConfigError where it wants a GPU and torch is not installed."""
-    facts = GpuFacts(
+def gpu_facts() -> GpuFacts:
+    """Look for NVIDIA's driver and for torch; imports neither."""
+    return GpuFacts(
         nvidia.driver_cuda(nvidia.open_library(nvidia.DRIVER)) is not None,
         importlib.util.find_spec("torch") is not None,
         os.environ.get("NVIDIA_VISIBLE_DEVICES"),
     )
-    if why := why_openvino(device, facts):
+
+
+def engine_for(device: str) -> Engine:
+    """Return the engine for DEVICE; raise ConfigError where it wants a GPU and torch is not installed."""
+    if why := why_openvino(device, gpu_facts()):
         return _openvino(why)
     engine = _open_clip()
     if device == "auto" and not (hardware := engine.probe_hardware()).gpus:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from services.classifier.port import ModelFacts
+from services.classifier.model.preprocess import stack
+from services.classifier.port import Model, ModelFacts
 from shared.clock import uuid7
 from shared.contract import DecisionSettings, LabelSet, PictureInfo, SnippetHeader, SnippetMessage
 
@@ -145,3 +147,18 @@ def make_tiny_model(folder: Path, tower: Literal["vit", "conv"] = "vit", **ours:
     if ours:
         (folder / "clipwatch.json").write_text(json.dumps(ours))
     return folder
+
+
+def assert_keeps_the_port(model: Model) -> None:
+    """Check shapes, types, unit length, and that a picture's vector does not depend on its batch."""
+    facts = model.facts
+    small = model.resize(photo(50, 30))
+    assert small.shape == (facts.image_size, facts.image_size, 3)
+    assert small.dtype == np.uint8
+    pictures = stack([small, model.resize(photo(20, 90, seed=1))])
+    for vectors in (model.embed_pictures(pictures), model.embed_texts(["a person", "a dog"])):
+        assert vectors.shape == (2, facts.embedding_dim)
+        assert vectors.dtype == np.float32
+        assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1], abs=1e-4)
+    assert np.array_equal(model.embed_texts(["a dog"]), model.embed_texts(["a dog"]))
+    assert np.allclose(model.embed_pictures(pictures)[:1], model.embed_pictures(pictures[:1]), atol=1e-5)

@@ -25,7 +25,7 @@ from services.classifier.model.openvino.model import OpenVinoModel
 from services.classifier.model.preprocess import decode, stack
 from services.classifier.port import Model
 from services.classifier.weights.names import resolve_model
-from tests.unit.classifier.makers import ColourModel, photo
+from tests.unit.classifier.makers import ColourModel, assert_keeps_the_port, photo
 
 SAMPLES = Path(__file__).resolve().parents[5] / "samples"
 MODELS = Path(sys.prefix) / "share" / "clipwatch" / "models"
@@ -49,17 +49,7 @@ def model(request: pytest.FixtureRequest, tiny: OpenVinoModel) -> Model:
 
 
 def test_a_model_keeps_the_port(model: Model) -> None:
-    facts = model.facts
-    small = model.resize(photo(50, 30))
-    assert small.shape == (facts.image_size, facts.image_size, 3)
-    assert small.dtype == np.uint8
-    pictures = stack([small, model.resize(photo(20, 90, seed=1))])
-    for vectors in (model.embed_pictures(pictures), model.embed_texts(["a person", "a dog"])):
-        assert vectors.shape == (2, facts.embedding_dim)
-        assert vectors.dtype == np.float32
-        assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1], abs=1e-4)
-    assert np.array_equal(model.embed_texts(["a dog"]), model.embed_texts(["a dog"]))
-    assert np.allclose(model.embed_pictures(pictures)[:1], model.embed_pictures(pictures[:1]), atol=1e-5)
+    assert_keeps_the_port(model)
 
 
 def frames() -> list[bytes]:

@@ -40,8 +40,16 @@ pytestmark = pytest.mark.redis
 
 @pytest.fixture
 async def client(own_redis: RedisServer) -> AsyncIterator[Redis]:
-    """The consumer's client of the test's own Redis; its deadline is short."""
-    redis: Redis = Redis.from_url(own_redis.url, socket_timeout=0.5)
+    """A client of the test's own Redis, for tests whose Redis answers: its deadline is long."""
+    redis: Redis = Redis.from_url(own_redis.url, socket_timeout=30)
+    yield redis
+    await redis.aclose()
+
+
+@pytest.fixture
+async def hasty(own_redis: RedisServer) -> AsyncIterator[Redis]:
+    """The consumer's client where Redis goes away: its deadline is short, so that a frozen one is noticed soon."""
+    redis: Redis = Redis.from_url(own_redis.url, socket_timeout=1)
     yield redis
     own_redis.thaw()
     await redis.aclose()
@@ -115,10 +123,10 @@ async def test_a_batch_in_hand_while_redis_is_killed_and_restarted_is_settled_on
 
 
 async def test_a_frozen_redis_is_told_once_each_way_and_nothing_is_lost(
-    own_redis: RedisServer, client: Redis, look: Redis
+    own_redis: RedisServer, hasty: Redis, look: Redis
 ) -> None:
     with capture_logs() as logs:
-        async with running(client, Handler()):
+        async with running(hasty, Handler()):
             await add(look, 1)
             await until(lambda: have(look, 1))
             own_redis.freeze()
@@ -132,12 +140,12 @@ async def test_a_frozen_redis_is_told_once_each_way_and_nothing_is_lost(
 
 
 async def test_settling_into_a_frozen_redis_writes_one_output(
-    own_redis: RedisServer, client: Redis, look: Redis
+    own_redis: RedisServer, hasty: Redis, look: Redis
 ) -> None:
     gate = Gate()
     await add(look, 1)
     with capture_logs() as logs:
-        async with running(client, gate):
+        async with running(hasty, gate):
             await gate.entered.wait()
             own_redis.freeze()
             gate.open.set()
@@ -161,11 +169,11 @@ async def test_stop_while_redis_is_away_ends_at_once(own_redis: RedisServer, cli
 
 
 async def test_stop_while_redis_is_frozen_ends_within_the_time_to_finish(
-    own_redis: RedisServer, client: Redis, look: Redis
+    own_redis: RedisServer, hasty: Redis, look: Redis
 ) -> None:
     gate = Gate()
     await add(look, 1)
-    async with running(client, gate, finish_s=0.2) as consumer:
+    async with running(hasty, gate, finish_s=0.2) as consumer:
         await gate.entered.wait()
         own_redis.freeze()
         gate.open.set()  # settling hangs, for as long as the socket's deadline

@@ -82,7 +82,7 @@ def _is_whole(reference: ModelReference, models_dir: Path) -> bool:
 
 def _download(reference: ModelReference, cache_dir: Path | None) -> None:
     import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
     cache = str(cache_dir) if cache_dir else None
     name, _ = repository(reference)
@@ -91,7 +91,7 @@ def _download(reference: ModelReference, cache_dir: Path | None) -> None:
         if reference.kind == "hub":
             huggingface_hub.hf_hub_download(name, CONFIG_FILE, revision=revision, cache_dir=cache)
         _download_weights(reference, cache)
-    except EntryNotFoundError:  # no open_clip repository, or one without weights: it may hold towers
+    except RemoteEntryNotFoundError:  # no open_clip repository, or one without weights: it may hold towers
         towers = wanted_files(huggingface_hub.list_repo_files(name, revision=revision))
         if not towers:
             raise
@@ -114,12 +114,12 @@ def _download(reference: ModelReference, cache_dir: Path | None) -> None:
 def _download_weights(reference: ModelReference, cache: str | None) -> None:
     """Download the best of the files that may hold the weights; raise the last one's error when there is none."""
     import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
     name, _ = repository(reference)
     *better, last = hub.weight_names(reference)
     for file in better:
-        with contextlib.suppress(EntryNotFoundError):
+        with contextlib.suppress(RemoteEntryNotFoundError):  # its base is raised when a hub fails, too
             huggingface_hub.hf_hub_download(name, file, revision=reference.revision or None, cache_dir=cache)
             return
     huggingface_hub.hf_hub_download(name, last, revision=reference.revision or None, cache_dir=cache)

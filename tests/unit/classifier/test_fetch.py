@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,13 +13,18 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from services.classifier.weights import hub
+
 REPOSITORY = Path(__file__).parents[3]
 COMMIT = "0123456789" * 4
 
 
 @contextmanager
-def hub_of(folder: Path, corrupt: bool = False) -> Iterator[str]:
-    """Serve a folder as the hub serves the repository o/tiny; `corrupt` changes a byte of the weights on the way."""
+def hub_of(folder: Path, corrupt: bool = False, failing: str = "") -> Iterator[str]:
+    """Serve a folder as the hub serves the repository o/tiny; `corrupt` changes a byte of the weights on the way.
+
+    Of the file `failing` it says that it may not be had now.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -34,7 +40,10 @@ def hub_of(folder: Path, corrupt: bool = False) -> Iterator[str]:
             digest = hashlib.sha256(data).hexdigest()
             if corrupt and path.suffix == ".safetensors" and data:
                 data[-1] ^= 1
-            self.send_response(200 if is_known or self.path == "/" else 404)
+            status = 403 if path.name == failing else 200 if is_known or self.path == "/" else 404
+            self.send_response(status)
+            if status == 404:
+                self.send_header("X-Error-Code", "EntryNotFound")
             self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("ETag", f'"{digest}"')
             self.send_header("Content-Length", str(len(data)))
@@ -86,6 +95,34 @@ def test_a_download_that_was_changed_on_the_way_is_exit_code_2(tiny_folder: Path
         done = fetch(tmp_path, endpoint, "hf-hub:o/tiny")
     assert done.returncode == 2
     assert "the file is corrupt: delete it and run `clipwatch models fetch hf-hub:o/tiny`" in done.stderr
+
+
+def other_weights(tiny_folder: Path, folder: Path) -> Path:
+    """Return a copy of the model whose weights have the second best name that a hub's may have."""
+    shutil.copytree(tiny_folder, folder)
+    (folder / hub.WEIGHTS[0]).rename(folder / hub.WEIGHTS[1])
+    return folder
+
+
+def test_weights_of_the_second_best_name_are_fetched_where_there_are_no_others(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    with hub_of(other_weights(tiny_folder, tmp_path / "repository")) as endpoint:
+        fetch(tmp_path / "models", endpoint, "hf-hub:o/tiny")
+    assert [path.name for path in (tmp_path / "models").rglob(hub.WEIGHTS[1])] == [hub.WEIGHTS[1]]
+
+
+def test_a_download_that_fails_does_not_pass_for_a_file_that_is_not_there(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Else the second best would be fetched, which a CPU cannot read, and the reason would be lost."""
+    repository = other_weights(tiny_folder, tmp_path / "repository")
+    with hub_of(repository, failing=hub.WEIGHTS[0]) as endpoint:
+        done = fetch(tmp_path / "models", endpoint, "hf-hub:o/tiny")
+    assert done.returncode == 2
+    assert "could not be fetched (" in done.stderr
+    assert "run `clipwatch models fetch hf-hub:o/tiny`" in done.stderr
+    assert not list((tmp_path / "models").rglob(hub.WEIGHTS[1]))
 
 
 def test_without_network_and_weights_the_command_to_run_is_one_line(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ WITHOUT_AVX = """
 import sys
 from pathlib import Path
 import numpy as np
-from services.classifier.model.openvino import converted, loading
+from services.classifier.model.openvino import loading
 from services.classifier.weights.names import ModelReference
 from services.classifier.devices.choice import DeviceChoice
 

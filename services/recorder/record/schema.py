@@ -1,69 +1,62 @@
-"""The tables, column by column, with units. Knows no query; migrations/ brings a database to this state.
+"""The tables of the record, column by column, with units. Knows no query; migrations/ brings a database to this state.
 
 Times are UTC, to the millisecond. Texts compare by code point (utf8mb4_bin), as SQLite does. What the
 classifier said of a snippet stands in `snippets` and the frame tables; `events` and `detections` follow from it
-(rows.py).
+(rows.py). The tables of users stand in access_tables.py.
 """
 
 from __future__ import annotations
-
-from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     Date,
-    DateTime,
-    Dialect,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects import mysql
-from sqlalchemy.types import TypeEngine
 
-from shared.clock import to_millis
+from services.recorder.record.access_tables import api_tokens, sessions, users
+from services.recorder.record.columns import (
+    MYSQL,
+    UtcMillis,
+    json_type,
+    metadata,
+    number_type,
+    uuid_type,
+)
 
-
-class UtcMillis(TypeDecorator[datetime]):
-    """An aware time, kept as UTC without zone: DATETIME(3) on MySQL and MariaDB, text on SQLite."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:  # Any: SQLAlchemy's own
-        return dialect.type_descriptor(mysql.DATETIME(fsp=3) if dialect.name == "mysql" else DateTime())
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else to_millis(value).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-def _id() -> TypeEngine[str]:
-    return String(36).with_variant(mysql.CHAR(36, charset="ascii", collation="ascii_bin"), "mysql")
-
-
-def _json() -> TypeEngine[str]:
-    return Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
-
-
-def _number() -> TypeEngine[int]:
-    return BigInteger().with_variant(Integer(), "sqlite")
-
+__all__ = [
+    "announcements",
+    "api_tokens",
+    "cameras",
+    "day_totals",
+    "detections",
+    "events",
+    "frame_embeddings",
+    "frame_probabilities",
+    "gap_notices",
+    "gaps",
+    "installation",
+    "metadata",
+    "notice_holders",
+    "notices",
+    "past_answers",
+    "removals",
+    "sessions",
+    "snippets",
+    "users",
+    "weather_reports",
+]
 
 LABEL_CHARS = 200  # LabelText in shared/contract/; 800 bytes of the 3072 that an InnoDB key may have
 MODEL_CHARS = 200
@@ -71,25 +64,10 @@ CAMERA_CHARS = 64
 MEDIA_NAME_CHARS = 60
 TARGET_CHARS = 64
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-# Any: keyword arguments of every type
-_MYSQL: dict[str, Any] = {
-    "mysql_engine": "InnoDB",
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",
-}
-
 weather_reports = Table(
     "weather_reports",
     metadata,
-    Column("id", _number(), primary_key=True, autoincrement=True, comment="number of the report"),
+    Column("id", number_type(), primary_key=True, autoincrement=True, comment="number of the report"),
     Column("provider", String(32), nullable=False, comment="who said so: open_meteo"),
     Column("latitude", Double, nullable=False, comment="degrees north, rounded to 0.01 (about 1 km)"),
     Column("longitude", Double, nullable=False, comment="degrees east, rounded to 0.01"),
@@ -110,13 +88,13 @@ weather_reports = Table(
         "provider", "latitude", "longitude", "observed_at", name="uq_weather_reports_place_time"
     ),
     comment="Weather observations, one a place, time and provider; events point here.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 events = Table(
     "events",
     metadata,
-    Column("id", _id(), primary_key=True, comment="UUIDv7, made once by the motion service"),
+    Column("id", uuid_type(), primary_key=True, comment="UUIDv7, made once by the motion service"),
     Column("camera", String(CAMERA_CHARS), nullable=False, comment="id of the camera in the camera file"),
     Column("started_at", UtcMillis, nullable=False, comment="first frame with motion, UTC"),
     Column("ended_at", UtcMillis, nullable=False, comment="last frame with motion so far, UTC"),
@@ -134,7 +112,7 @@ events = Table(
     Column("longitude", Double, comment="where the camera was, degrees east; NULL: not configured"),
     Column(
         "weather_id",
-        _number(),
+        number_type(),
         ForeignKey("weather_reports.id"),
         comment="weather at the start; NULL: none (yet)",
     ),
@@ -160,13 +138,13 @@ events = Table(
     Index("ix_events_updated", "updated_at"),
     Index("ix_events_weather_started", "weather_id", "started_at"),
     comment="One contiguous stretch of motion on one camera; label NULL: nothing was accepted.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 snippets = Table(
     "snippets",
     metadata,
-    Column("event_id", _id(), primary_key=True, comment="the event"),
+    Column("event_id", uuid_type(), primary_key=True, comment="the event"),
     Column(
         "snippet", Integer, primary_key=True, autoincrement=False, comment="number within the event, from 0"
     ),
@@ -192,14 +170,16 @@ snippets = Table(
     Column(
         "reason", Text, nullable=False, comment="why nothing was accepted, in words; empty: something was"
     ),
-    Column("label_set", _json(), nullable=False, comment="JSON: {labels: [...], background: [...]}"),
+    Column("label_set", json_type(), nullable=False, comment="JSON: {labels: [...], background: [...]}"),
     Column(
         "decision", Text, nullable=False, comment="JSON: settings of the decision (threshold, margin, ...)"
     ),
-    Column("accepted", _json(), nullable=False, comment="JSON: [{label, probability, started_at, ended_at}]"),
+    Column(
+        "accepted", json_type(), nullable=False, comment="JSON: [{label, probability, started_at, ended_at}]"
+    ),
     Column(
         "peaks",
-        _json(),
+        json_type(),
         nullable=False,
         comment="JSON: {text: averaged peak probability 0..1}, background too",
     ),
@@ -207,13 +187,13 @@ snippets = Table(
     Column("recorded_at", UtcMillis, nullable=False, comment="when the row was made, UTC, recorder's clock"),
     ForeignKeyConstraint(["event_id"], ["events.id"], ondelete="CASCADE", name="fk_snippets_events"),
     comment="Playable pieces of an event, and what the classifier said of each.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 detections = Table(
     "detections",
     metadata,
-    Column("event_id", _id(), primary_key=True, comment="the event"),
+    Column("event_id", uuid_type(), primary_key=True, comment="the event"),
     Column("label", String(LABEL_CHARS), primary_key=True, comment="an accepted label"),
     Column("camera", String(CAMERA_CHARS), nullable=False, comment="camera of the event"),
     Column("event_started_at", UtcMillis, nullable=False, comment="start of the event, UTC"),
@@ -226,13 +206,13 @@ detections = Table(
     Index("ix_detections_camera_label_started", "camera", "label", "event_started_at", "event_id"),
     Index("ix_detections_started", "event_started_at"),
     comment="Accepted labels of an event, each once.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 frame_probabilities = Table(
     "frame_probabilities",
     metadata,
-    Column("event_id", _id(), primary_key=True, comment="the event"),
+    Column("event_id", uuid_type(), primary_key=True, comment="the event"),
     Column("snippet", Integer, primary_key=True, autoincrement=False, comment="number within the event"),
     Column("moment", Integer, primary_key=True, autoincrement=False, comment="number within the snippet"),
     Column("kind", String(10), primary_key=True, comment="target, background, or other (pooled distractors)"),
@@ -248,13 +228,13 @@ frame_probabilities = Table(
         name="fk_frame_probabilities_snippets",
     ),
     comment="What the model said of each moment: shares before averaging, and the averages that decided.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 frame_embeddings = Table(
     "frame_embeddings",
     metadata,
-    Column("event_id", _id(), primary_key=True, comment="the event"),
+    Column("event_id", uuid_type(), primary_key=True, comment="the event"),
     Column("snippet", Integer, primary_key=True, autoincrement=False, comment="number within the event"),
     Column("picture", Integer, primary_key=True, autoincrement=False, comment="number within the snippet"),
     Column("moment", Integer, nullable=False, comment="moment that the picture shows"),
@@ -274,14 +254,14 @@ frame_embeddings = Table(
         name="fk_frame_embeddings_snippets",
     ),
     comment="Image embeddings of the classifier's pictures: for search and for labels in hindsight.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 notices = Table(
     "notices",
     metadata,
     Column("target", String(TARGET_CHARS), primary_key=True, comment="name of the target in the notify file"),
-    Column("event_id", _id(), primary_key=True, comment="the event"),
+    Column("event_id", uuid_type(), primary_key=True, comment="the event"),
     Column("version", Integer, nullable=False, comment="rises at each change of the event, from 1"),
     Column(
         "due_at", UtcMillis, comment="when it is to be looked at (again), UTC; NULL: nothing is to be done"
@@ -300,7 +280,7 @@ notices = Table(
     Index("ix_notices_noted", "noted_at"),
     Index("ix_notices_sent", "target", "camera", "label", "sent_at"),
     comment="What is to be told to whom, and what was: written in the transaction that changes the event.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 notice_holders = Table(
@@ -310,7 +290,7 @@ notice_holders = Table(
     Column("holder", String(64), nullable=False, comment="the recorder that tells it"),
     Column("held_until", UtcMillis, nullable=False, comment="another recorder may take over after this, UTC"),
     comment="Which of several recorders tells a target.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 removals = Table(
@@ -319,22 +299,22 @@ removals = Table(
     Column("name", String(MEDIA_NAME_CHARS), primary_key=True, comment="file below the media folder"),
     Column("decided_at", UtcMillis, nullable=False, comment="when its event's rows were removed, UTC"),
     comment="Files whose rows are gone and that are to be unlinked; empty but for moments.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 past_answers = Table(
     "past_answers",
     metadata,
-    Column("event_id", _id(), primary_key=True, comment="the event"),
+    Column("event_id", uuid_type(), primary_key=True, comment="the event"),
     Column("snippet", Integer, primary_key=True, autoincrement=False, comment="number within the event"),
     Column("labelled_at", UtcMillis, primary_key=True, comment="when this answer was decided, UTC"),
     Column("replaced_at", UtcMillis, nullable=False, comment="when labels in hindsight replaced it, UTC"),
     Column("model", String(MODEL_CHARS), nullable=False, comment="as in snippets, at that time"),
     Column("reason", Text, nullable=False, comment="as in snippets, at that time"),
-    Column("label_set", _json(), nullable=False, comment="as in snippets, at that time"),
+    Column("label_set", json_type(), nullable=False, comment="as in snippets, at that time"),
     Column("decision", Text, nullable=False, comment="as in snippets, at that time"),
-    Column("accepted", _json(), nullable=False, comment="as in snippets, at that time"),
-    Column("peaks", _json(), nullable=False, comment="as in snippets, at that time"),
+    Column("accepted", json_type(), nullable=False, comment="as in snippets, at that time"),
+    Column("peaks", json_type(), nullable=False, comment="as in snippets, at that time"),
     ForeignKeyConstraint(
         ["event_id", "snippet"],
         ["snippets.event_id", "snippets.snippet"],
@@ -342,7 +322,7 @@ past_answers = Table(
         name="fk_past_answers_snippets",
     ),
     comment="What was said of a snippet before labels in hindsight replaced it; kept to look up.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 day_totals = Table(
@@ -356,7 +336,7 @@ day_totals = Table(
     Column("n_lost", BigInteger, nullable=False, comment="snippets whose clip could not be kept"),
     Column("clip_bytes", BigInteger, nullable=False, comment="size of their clips, bytes"),
     comment="Sums by day and camera, changed in the transactions that change the rows they count.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 cameras = Table(
@@ -366,13 +346,13 @@ cameras = Table(
     Column("name", String(200), nullable=False, comment="its name for people; empty: none"),
     Column("owner", String(128), nullable=False, comment="data directory of the motion service that has it"),
     comment="The cameras that are configured: what motion services last said; a removed camera has no row.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 gaps = Table(
     "gaps",
     metadata,
-    Column("id", _id(), primary_key=True, comment="UUIDv7, made by the recorder that saw it"),
+    Column("id", uuid_type(), primary_key=True, comment="UUIDv7, made by the recorder that saw it"),
     Column(
         "kind",
         String(32),
@@ -396,14 +376,14 @@ gaps = Table(
     Index("ix_gaps_camera_started", "camera", "started_at", "id"),
     Index("ix_gaps_ended", "ended_at"),
     comment="Times in which something was not watched, recorded or told.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 gap_notices = Table(
     "gap_notices",
     metadata,
     Column("target", String(TARGET_CHARS), primary_key=True, comment="name of the target in the notify file"),
-    Column("gap_id", _id(), primary_key=True, comment="the gap"),
+    Column("gap_id", uuid_type(), primary_key=True, comment="the gap"),
     Column("due_at", UtcMillis, comment="when it is to be told (again), UTC; NULL: nothing is to be done"),
     Column("noted_at", UtcMillis, nullable=False, comment="when the gap began or ended, UTC"),
     Column("attempts", Integer, nullable=False, comment="failed attempts since it was last told"),
@@ -412,7 +392,7 @@ gap_notices = Table(
     Index("ix_gap_notices_due", "target", "due_at"),
     Index("ix_gap_notices_gap", "gap_id"),
     comment="Which gaps are to be told to whom: written in the transaction that changes the gap.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 installation = Table(
@@ -423,7 +403,7 @@ installation = Table(
         "id", String(16), nullable=False, comment="random, made once: tells installations on one broker apart"
     ),
     comment="What tells this installation from others.",
-    **_MYSQL,
+    **MYSQL,
 )
 
 announcements = Table(
@@ -437,5 +417,5 @@ announcements = Table(
     Column("discovery", String(100), nullable=False, comment="discovery prefix; empty: none"),
     Column("node", String(200), nullable=False, comment="its node id in the discovery topics"),
     comment="What was announced to MQTT brokers, so that it can be taken back.",
-    **_MYSQL,
+    **MYSQL,
 )

@@ -170,7 +170,8 @@ _OWN_TOO = (
     "DATABASE_URL",
     "MEDIA_DIR",
     "INDEX_DIR",
-    "CAMERAS_URL",
+    "MOTION_URL",
+    "MOTION_TOKEN",
 )
 
 

@@ -18,6 +18,7 @@ from services.recorder.gaps.watch import GapWatch, LiveState
 from services.recorder.health.backlog import Backlog
 from services.recorder.health.pipeline import Pipeline
 from services.recorder.http.api import add_routes
+from services.recorder.http.motion_client import MotionClient
 from services.recorder.http.state import ApiState
 from services.recorder.intake.housekeeping import Housekeeping
 from services.recorder.intake.intake import Intake
@@ -124,7 +125,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         lambda: runtime.health.is_ready,
         limits=settings.limits,
         token=settings.api_token,
-        cameras_url=settings.cameras_url or None,
+        motion=MotionClient(settings.motion_url, settings.motion_token),
         stop=runtime.stop,
     )
     add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
@@ -134,6 +135,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     _prepare(media)
     provider = _provider(settings, metrics)
     async with contextlib.AsyncExitStack() as resources:
+        resources.push_async_callback(api.motion.close)
         redis = await connect_redis(settings, runtime.stop)
         resources.push_async_callback(redis.aclose)
         database = await open_database(

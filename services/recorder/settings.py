@@ -90,13 +90,18 @@ class RecorderSettings(ServiceSettings):
             description="a camera away, a service gone or a disk full for this long is a gap, and told",
         ),
     ] = 10
-    cameras_url: Annotated[
-        str,
+    motion_url: Annotated[
+        str | None,
         Field(
             max_length=500,
-            description="http(s) address of motion's page as browsers see it, for a link; none: no link",
+            pattern=r"^https?://[^/?#@\s]+/?$",
+            description="address of the motion service, such as http://motion:8080: the recorder passes its cameras "
+            "and live pictures on; unset: none are there",
         ),
-    ] = "none"
+    ] = None
+    motion_token: Annotated[
+        SecretStr | None, Field(description="the API_TOKEN of the motion service at MOTION_URL")
+    ] = None
     streams_max: Annotated[
         int, Field(ge=1, le=1000, description="pages that may follow the events at the same time")
     ] = 64

@@ -436,8 +436,8 @@ def test_events_are_paged_and_filtered(filled_once: Recorder) -> None:
         assert detail["detections"][0]["label"] == "a dog"
         assert detail["snippets"][0]["clip_url"] == detail["clip_url"]
         assert len(detail["frames"][0]["moments"]) == 4
-        assert [named["name"] for named in client.get("/api/cameras").json()] == ["gate"]
-        assert [named["name"] for named in client.get("/api/labels").json()] == ["a dog"]
+        assert [named["name"] for named in client.get("/api/record/cameras").json()] == ["gate"]
+        assert [named["name"] for named in client.get("/api/record/labels").json()] == ["a dog"]
 
 
 FAULTS = [

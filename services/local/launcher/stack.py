@@ -8,6 +8,7 @@ import fcntl
 import json
 import logging
 import os
+import secrets
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -79,6 +80,7 @@ class Stack:
     failure: asyncio.Future[ChildGaveUp]
     http: httpx.AsyncClient
     sink: LineSink
+    motion_token: str  # of this start: the recorder and the launcher ask motion, nobody else
 
     async def unready(self) -> tuple[str, ...]:
         """Return the services that are not ready yet, in the order of the pipeline."""
@@ -91,7 +93,7 @@ class Stack:
 
     async def cameras(self) -> list[dict[str, Any]]:  # Any: motion's JSON
         """Return what motion says of each camera, or nothing while it cannot answer."""
-        answer = await self._get("motion", "/api/cameras")
+        answer = await self._get("motion", "/api/cameras", self.motion_token)
         if answer is None:
             return []
         return list(answer.json()["cameras"])
@@ -132,9 +134,10 @@ class Stack:
         finally:
             await stop_children([child], SERVICES_STOP_S)
 
-    async def _get(self, service: str, path: str) -> httpx.Response | None:
+    async def _get(self, service: str, path: str, token: str | None = None) -> httpx.Response | None:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
         try:
-            answer = await self.http.get(f"http://127.0.0.1:{self.ports[service]}{path}")
+            answer = await self.http.get(f"http://127.0.0.1:{self.ports[service]}{path}", headers=headers)
         except httpx.HTTPError:
             return None
         return answer if answer.status_code == 200 else None
@@ -156,16 +159,17 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
         redis_url = plan.redis_url or (embedded.url if embedded else "")
         database_url = plan.database_url or sqlite_address(plan.data_dir / "clipwatch.db")
         ports = {name: choose_port(plan.page_port if name == "recorder" else 0) for name in plan.services}
+        motion_token = secrets.token_urlsafe(32)
         children: dict[str, Child] = {}
         if embedded:
             children["redis"] = Child(ChildSpec("redis", embedded.argv, _plain_env()), sink)
         for name in ports:
             spec = _service(plan, name, ports[name], (redis_url, database_url))
+            if name == "motion":
+                spec = replace(spec, env={**spec.env, "API_TOKEN": motion_token})
             if name == "recorder" and "motion" in ports:
-                spec = replace(
-                    spec,
-                    env={**spec.env, "CAMERAS_URL": f"http://127.0.0.1:{ports['motion']}/"},
-                )
+                address = f"http://127.0.0.1:{ports['motion']}"
+                spec = replace(spec, env={**spec.env, "MOTION_URL": address, "MOTION_TOKEN": motion_token})
             children[name] = Child(spec, sink)
         failure: asyncio.Future[ChildGaveUp] = asyncio.get_running_loop().create_future()
         tasks = [
@@ -186,6 +190,7 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
                     failure,
                     http,
                     sink,
+                    motion_token,
                 )
             finally:
                 services = [child for name, child in children.items() if name != "redis"]

@@ -42,7 +42,7 @@ def add_whip_routes(  # noqa: C901  # three short routes and the login that they
 
     @app.options("/whip/{camera}")
     @app.options("/whip/{camera}/{session}")
-    async def options() -> Response:
+    async def options(token: _Token = "") -> Response:  # noqa: ARG001  # a browser asks for the address it will use
         return Response(None, 204, _CORS)
 
     @app.post("/whip/{camera}", status_code=201, responses=documented(401, 413, 415, 503))

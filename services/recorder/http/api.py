@@ -1,6 +1,6 @@
-"""The recorder's HTTP API: /api for the record, /media for the files, / for the page.
+"""The site: /api for the record, /media for the files, / for the pages; motion's routes are passed on.
 
-Its only changes are an event's protection and, asked for, labels in hindsight. Knows no queue.
+Its only changes of the record are an event's protection and, asked for, labels in hindsight. Knows no queue.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from services.recorder.http.gaps import gap_routes
 from services.recorder.http.health import health_routes
 from services.recorder.http.hindsight import hindsight_routes
 from services.recorder.http.media import media_routes
+from services.recorder.http.motion_proxy import add_motion_routes
 from services.recorder.http.page import add_page
 from services.recorder.http.record import record_routes
 from services.recorder.http.search import search_routes
@@ -32,6 +33,7 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
         hindsight_routes,
     ):
         app.include_router(routes(api))
+    add_motion_routes(app, api)
 
     @app.get("/api/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:

@@ -35,7 +35,6 @@ class StatsOut(ApiModel):
     oldest_at: AwareDatetime | None
     newest_at: AwareDatetime | None
     is_ready: bool
-    cameras_url: str | None = None
 
 
 class RetentionOut(ApiModel):
@@ -66,13 +65,13 @@ def record_routes(api: ApiState) -> APIRouter:
         fields |= {name: getattr(api.limits, name) for name in RetentionLimits.__dataclass_fields__}
         return RetentionOut.model_validate(fields)
 
-    @router.get("/cameras")
+    @router.get("/record/cameras")
     async def cameras() -> list[NamedOut]:
         """Cameras that were seen, by name."""
         async with api.open_database().reading() as connection:
             return [NamedOut.model_validate(named) for named in await queries.seen_cameras(connection)]
 
-    @router.get("/labels")
+    @router.get("/record/labels")
     async def labels() -> list[NamedOut]:
         """Labels that were accepted at least once, by name."""
         async with api.open_database().reading() as connection:
@@ -83,7 +82,7 @@ def record_routes(api: ApiState) -> APIRouter:
         """Totals over the whole record, at most some seconds old."""
         totals = await read_totals()
         fields = {name: getattr(totals, name) for name in Totals.__dataclass_fields__}
-        return StatsOut(**fields, is_ready=api.is_ready(), cameras_url=api.cameras_url)
+        return StatsOut(**fields, is_ready=api.is_ready())
 
     return router
 

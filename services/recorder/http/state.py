@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from services.recorder.health.pipeline import Disk, Pipeline
+from services.recorder.http.motion_client import MotionClient
 from services.recorder.media.files import MediaFolder
 from services.recorder.record.database import Database
 from services.recorder.record.feed import Feed
@@ -32,7 +33,7 @@ class ApiState:
     pipeline: Pipeline = field(default_factory=Pipeline)
     limits: RetentionLimits = field(default_factory=RetentionLimits)
     token: SecretStr | None = None
-    cameras_url: str | None = None
+    motion: MotionClient = field(default_factory=MotionClient)
     changed: Callable[[], None] = lambda: None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 

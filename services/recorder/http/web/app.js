@@ -114,10 +114,9 @@ function attribute(events) {
 
 async function about() {
   try {
-    const [cameras, labels, totals] = await Promise.all([ask("api/cameras"), ask("api/labels"), ask("api/stats")]);
+    const [cameras, labels, totals] = await Promise.all([ask("api/record/cameras"), ask("api/record/labels"), ask("api/stats")]);
     options(byId("camera"), "All cameras", cameras, filters.camera);
     options(byId("label"), "All labels", labels, filters.label);
-    if (/^https?:/.test(totals.cameras_url ?? "")) Object.assign(byId("cameras"), { href: totals.cameras_url, hidden: false });
     byId("totals").textContent = `${count(totals.accepted_events)} of ${plural(totals.events, "event")} labelled · ${bytes(totals.clip_bytes)} of clips`;
   } catch {
     byId("totals").textContent = ""; // the list says what is wrong

@@ -1,0 +1,142 @@
+"""The connections to the motion service, and what of a request and of an answer is passed on. Knows no caller."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+import httpx
+from fastapi import Request
+from pydantic import SecretStr
+
+from services.recorder.http.motion_routes import MotionRoute
+from shared.errors import reason
+from shared.http_api import ApiFault
+
+CONNECT_S = 3.0
+ANSWER_S = 30.0  # a WHEP answer takes 13 s at most, a picture 5 s
+QUIET_S = 60.0  # looks say something every 5 s
+QUIET_VIDEO_S = 300.0  # video.mjpeg says nothing while its camera is away
+ANSWER_MAX_BYTES = 32 * 1024 * 1024  # a picture, or the state of all cameras; streams have no end
+CONNECTIONS_MAX = 256  # streams and requests to motion at once; LIVE_VIEWERS_MAX of motion is usually less
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # of cameras and of WebRTC sessions
+_PASSED_UP = ("content-type", "if-match", "accept")
+_PASSED_DOWN = (
+    "content-type",
+    "etag",
+    "location",
+    "cache-control",
+    "retry-after",
+    "x-accel-buffering",
+    "x-content-type-options",
+    "access-control-allow-origin",
+    "access-control-allow-methods",
+    "access-control-allow-headers",
+    "access-control-expose-headers",
+)
+
+
+@dataclass(slots=True)
+class MotionClient:
+    """Where motion is, and the connections to it; `close` when done. None for `url`: no motion service is named."""
+
+    url: str | None = None
+    token: SecretStr | None = None
+    _http: httpx.AsyncClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._http = httpx.AsyncClient(
+            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=8),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    def request(self, route: MotionRoute, request: Request, body: bytes) -> httpx.Request:
+        """Return what is to be sent to motion; raises ApiFault when it is not named, or for an id that is none."""
+        if not self.url:
+            do = "set MOTION_URL of the recorder to the address of the motion service, and MOTION_TOKEN"
+            raise ApiFault(503, "no motion service is named", "the address of a motion service", do)
+        for name, value in request.path_params.items():
+            if not _ID.fullmatch(value):
+                raise no_camera(value) if name != "session" else _no_session()
+        parts = {name: quote(value, safe="") for name, value in request.path_params.items()}
+        names = (*_PASSED_UP, "authorization") if route.is_publishing else _PASSED_UP
+        headers = {name: request.headers[name] for name in names if name in request.headers}
+        headers["accept-encoding"] = "identity"
+        if self.token is not None and not route.is_publishing:
+            headers["authorization"] = f"Bearer {self.token.get_secret_value()}"
+        query = {"token": request.query_params["token"]} if "token" in request.query_params else None
+        timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, pool=CONNECT_S, read=_quiet_s(route))
+        return self._http.build_request(
+            route.method,
+            self.url.rstrip("/") + route.path.format_map(parts),
+            params=query,
+            headers=[(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
+            content=body if route.rule.body_max_bytes else None,
+            timeout=timeout,
+        )
+
+    @contextlib.asynccontextmanager
+    async def answered(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        """Yield motion's answer, whose body is not read yet; the request ends with the block."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                answer = await self._http.send(request, stream=True)
+        except (httpx.HTTPError, TimeoutError) as exc:
+            raise _away(exc) from exc
+        try:
+            yield answer
+        finally:
+            await answer.aclose()
+
+
+def _quiet_s(route: MotionRoute) -> float:
+    if not route.rule.is_stream:
+        return ANSWER_S
+    return QUIET_VIDEO_S if route.path.endswith("/video.mjpeg") else QUIET_S
+
+
+def passed_headers(answer: httpx.Response, root_path: str) -> dict[str, str]:
+    """Return what of motion's headers the caller gets; `root_path` leads to the site, behind a proxy."""
+    found = {name: answer.headers[name] for name in _PASSED_DOWN if name in answer.headers}
+    if found.get("location", "").startswith("/"):
+        found["location"] = root_path + found["location"]
+    return found
+
+
+async def read_whole(answer: httpx.Response) -> bytes:
+    """Return the body of an answer that has an end; raises ApiFault when it breaks off or is too long."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            async for piece in answer.aiter_raw():
+                body += piece
+                if len(body) > ANSWER_MAX_BYTES:
+                    wanted = f"at most {ANSWER_MAX_BYTES} bytes"
+                    raise ApiFault(503, "an answer of motion that is too long", wanted, "see motion's log")
+    except (httpx.HTTPError, TimeoutError) as exc:
+        raise _away(exc) from exc
+    return bytes(body)
+
+
+def no_camera(camera_id: str) -> ApiFault:
+    """Return the fault of a camera that is not there, or not for this caller: which of both is not said."""
+    return ApiFault(404, f"camera {camera_id[:64]!r}", "one of the camera file", "look in /api/cameras")
+
+
+def _no_session() -> ApiFault:
+    return ApiFault(404, "no such session", "the Location of an answer", "it may have ended already")
+
+
+def _away(exc: Exception) -> ApiFault:
+    do = "start the motion service, or correct MOTION_URL of the recorder"
+    return ApiFault(
+        503, f"the motion service does not answer ({reason(exc)})", "a running motion service", do
+    )

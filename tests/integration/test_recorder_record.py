@@ -491,6 +491,8 @@ async def test_lists_are_read_from_indexes(database: Database) -> None:
         EventFilter(camera="gate", accepted_only=False, before=before),
         EventFilter(label="a dog"),
         EventFilter(label="a dog", camera="gate", before=before),
+        EventFilter(cameras=frozenset({"gate", "yard"}), before=before),
+        EventFilter(label="a dog", cameras=frozenset({"gate", "yard"}), before=before),
     ):
         async with database.reading() as connection:
             sync = connection.sync_connection

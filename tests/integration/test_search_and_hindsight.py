@@ -186,6 +186,42 @@ async def test_search_keeps_to_camera_and_time(record: Record, redis_client: Red
         assert await found(camera="gate", until=NOON + timedelta(minutes=5)) == {ids["gate", 0]}
 
 
+async def test_a_viewer_finds_as_many_as_are_asked_for_among_the_own_cameras(
+    record: Record, redis_client: Redis
+) -> None:
+    """A better match on another camera takes no place in the answer; nor is it counted."""
+    for number in range(12):
+        await record.add(seen(number, [GREEN], "yard"), [GREEN])
+    mine = [await record.add(seen(number, [RED], "gate"), [RED]) for number in range(3)]
+    async with answering(redis_client, record.model):
+
+        async def found(**within: Any) -> tuple[list[str], int, int]:  # Any: of PictureFilter
+            request = SearchRequest("a dog", PictureFilter(**within), limit=3)
+            result = await record.search().find(request)
+            return [hit.event.id for hit in result.hits], result.extent.searched, result.extent.left_out
+
+        assert not set((await found())[0]) & set(mine)
+        assert await found(cameras=frozenset({"gate"})) == (sorted(mine), 3, 0)
+        assert await found(cameras=frozenset({"gate"}), camera="yard") == ([], 3, 0)
+        assert (await found(cameras=frozenset({"gate", "yard"})))[1] == 15
+        assert await found(cameras=frozenset()) == ([], 0, 0)
+
+
+async def test_a_look_back_is_at_the_viewers_cameras(record: Record, redis_client: Redis) -> None:
+    yard = await record.add(seen(0, [GREEN], "yard"), [GREEN])
+    await record.add(seen(1, [GREEN], "gate"), [GREEN])
+    async with answering(redis_client, record.model):
+        outcome = await record.look_back(True, labels=("a person",), cameras=frozenset({"gate"}))
+        other = await record.look_back(labels=("a person",), cameras=frozenset({"gate"}), camera="yard")
+    assert (outcome.n_events_all, outcome.n_written, dict(outcome.recorded)) == (1, 1, {"a dog": 1})
+    assert [one.camera for one in outcome.shown] == ["gate"]
+    assert (other.n_events_all, other.n_events) == (0, 0)
+    async with record.database.reading() as connection:
+        event = await find_event(connection, yard)
+    assert event is not None
+    assert event.label == "a dog"
+
+
 async def test_pictures_of_another_model_are_left_out_and_counted(
     record: Record, redis_client: Redis
 ) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.gaps.tracker import GapChange
 from services.recorder.gaps.values import ConfiguredCamera, Gap, GapKey
+from services.recorder.record.camera_filter import CameraIds, of_cameras
 from services.recorder.record.due import is_due
 from services.recorder.record.engines import insert_or_keep
 from services.recorder.record.schema import cameras, gap_notices, gaps
@@ -28,7 +29,7 @@ BEGAN, ENDED = "began", "ended"
 
 @dataclass(frozen=True, slots=True)
 class GapFilter:
-    """Which gaps to find; `camera` also finds those of no single camera."""
+    """Which gaps to find; `camera` and `cameras` (those that may be seen) also find those of no single camera."""
 
     camera: str | None = None
     kind: str | None = None
@@ -36,6 +37,7 @@ class GapFilter:
     until: datetime | None = None  # began before
     is_open: bool | None = None
     before: tuple[datetime, str] | None = None
+    cameras: CameraIds = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ async def find(connection: AsyncConnection, wanted: GapFilter, limit: int) -> li
     query = select(gaps)
     if wanted.camera is not None:
         query = query.where(or_(gaps.c.camera == wanted.camera, gaps.c.camera.is_(None)))
+    if wanted.cameras is not None:
+        query = query.where(or_(*of_cameras(gaps.c.camera, wanted.cameras), gaps.c.camera.is_(None)))
     if wanted.kind is not None:
         query = query.where(gaps.c.kind == wanted.kind)
     if wanted.since is not None:

@@ -92,12 +92,12 @@ def counted(counter: Counter) -> dict[str, int]:
     return {next(iter(one.labels.values())): int(one.value) for one in samples if one.name.endswith("_total")}
 
 
-def problems(pipeline: Pipeline, disk: Disk | None) -> list[Problem]:
-    """Return what is wrong, the worst first."""
+def problems(pipeline: Pipeline, disk: Disk | None, cameras: frozenset[str] | None = None) -> list[Problem]:
+    """Return what is wrong, the worst first; of cameras only these (None: all)."""
     found = [
         *_of_recorder(pipeline),
         *(_of_services(pipeline.heard, pipeline.queues) if pipeline.is_known else ()),
-        *_of_cameras(pipeline.heard),
+        *_of_cameras(pipeline.heard, cameras),
         *_of_queues(pipeline.queues),
         *(
             Problem("bad", f"'{name}' is not told: {fault}.")
@@ -131,7 +131,7 @@ def _of_services(heard: Sequence[ProcessPresence], queues: Sequence[Queue]) -> l
     return found
 
 
-def _of_cameras(heard: Sequence[ProcessPresence]) -> list[Problem]:
+def _of_cameras(heard: Sequence[ProcessPresence], cameras: frozenset[str] | None) -> list[Problem]:
     return [
         Problem(
             "bad", f"Camera '{camera.id}' is {camera.state}{f': {camera.message}' if camera.message else '.'}"
@@ -139,7 +139,7 @@ def _of_cameras(heard: Sequence[ProcessPresence]) -> list[Problem]:
         for one in heard
         if not one.is_silent
         for camera in one.presence.cameras
-        if camera.state in _AWAY
+        if camera.state in _AWAY and (cameras is None or camera.id in cameras)
     ]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from services.recorder.metrics import RecorderMetrics
+from services.recorder.record.camera_filter import CameraIds
 from services.recorder.record.database import Database
 from services.recorder.record.queries import changed_events
 from services.recorder.record.values import Event
@@ -46,7 +47,7 @@ class Feed:
         self._database = database
         self._metrics = metrics
         self._followers_max = followers_max
-        self._followers: set[asyncio.Queue[Event | None]] = set()
+        self._followers: dict[asyncio.Queue[Event | None], CameraIds] = {}
         self._kick = asyncio.Event()
         self._sent: dict[str, datetime] = {}  # event -> change that was sent; bounded by OVERLAP and PAGES
         self._clock = clock
@@ -58,20 +59,20 @@ class Feed:
         self._kick.set()
 
     @contextlib.contextmanager
-    def follow(self) -> Iterator[asyncio.Queue[Event | None]]:
-        """Yield a queue of changed events from now on; None ends it. Raises FeedFull."""
+    def follow(self, cameras: CameraIds = None) -> Iterator[asyncio.Queue[Event | None]]:
+        """Yield a queue of changed events of these cameras from now on; None ends it. Raises FeedFull."""
         if len(self._followers) >= self._followers_max:
             self._metrics.streams_dropped.labels("full").inc()
             raise FeedFull
         if not self._followers:
             self._since, self._sent, self._has_begun = self._clock(), {}, False
         queue: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE + 1)  # one place is for the None
-        self._followers.add(queue)
+        self._followers[queue] = cameras
         self._metrics.streams.set(len(self._followers))
         try:
             yield queue
         finally:
-            self._followers.discard(queue)
+            self._followers.pop(queue, None)
             self._metrics.streams.set(len(self._followers))
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
@@ -129,14 +130,15 @@ class Feed:
             self._sent[event.id] = event.updated_at
             n_news += 1
             if self._has_begun or event.updated_at <= now + OVERLAP:
-                for queue in tuple(self._followers):
-                    self._put(queue, event)
+                for queue, cameras in tuple(self._followers.items()):
+                    if cameras is None or event.camera in cameras:
+                        self._put(queue, event)
         return n_news
 
     def _put(self, queue: asyncio.Queue[Event | None], event: Event) -> None:
         if queue.qsize() < QUEUE:
             queue.put_nowait(event)
             return
-        self._followers.discard(queue)
+        self._followers.pop(queue, None)
         self._metrics.streams_dropped.labels("slow").inc()
         queue.put_nowait(None)

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Integer, Row, Select, and_, false, func, or_, select, true, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.recorder.record.camera_filter import CameraIds, narrowed, of_cameras, portions_in_order
 from services.recorder.record.schema import (
     day_totals,
     detections,
@@ -32,7 +33,10 @@ _IDS_AT_ONCE = 500  # ids in one IN (…)
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events; `before` (started_at, id) continues after the last event of the page before."""
+    """Which events; `before` (started_at, id) continues after the last event of the page before.
+
+    `cameras`: those that may be seen.
+    """
 
     camera: str | None = None
     label: str | None = None
@@ -41,6 +45,7 @@ class EventFilter:
     is_open: bool | None = None
     accepted_only: bool = True
     before: tuple[datetime, str] | None = None
+    cameras: CameraIds = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class LastSeen:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts over the whole record."""
+    """Counts over the record, as far as it may be seen."""
 
     events: int
     accepted_events: int
@@ -67,16 +72,12 @@ class Totals:
 
 async def find_events(connection: AsyncConnection, wanted: EventFilter, limit: int) -> list[Event]:
     """Return up to `limit` events, newest first, with weather and detections."""
-    started_at, key = events.c.started_at, events.c.id
+    started_at, key, camera = events.c.started_at, events.c.id, events.c.camera
     query = _events()
     if wanted.label is not None:
         of_label = and_(detections.c.event_id == events.c.id, detections.c.label == wanted.label)
         query = query.join(detections, of_label)
-        started_at, key = detections.c.event_started_at, detections.c.event_id
-        if wanted.camera is not None:
-            query = query.where(detections.c.camera == wanted.camera)
-    elif wanted.camera is not None:
-        query = query.where(events.c.camera == wanted.camera)
+        started_at, key, camera = detections.c.event_started_at, detections.c.event_id, detections.c.camera
     if wanted.accepted_only and wanted.label is None:
         is_accepted = events.c.is_accepted == true()
         if wanted.before is not None and connection.dialect.name == "mysql":
@@ -95,8 +96,12 @@ async def find_events(connection: AsyncConnection, wanted: EventFilter, limit: i
         at, event_id = wanted.before
         # the first condition alone gives the index its range; the second drops what the page before showed
         query = query.where(started_at <= at, or_(started_at < at, key < event_id))
-    found = await connection.execute(query.order_by(started_at.desc(), key.desc()).limit(limit))
-    return await _completed(connection, found.all())
+    query = query.order_by(started_at.desc(), key.desc()).limit(limit)
+    found: list[_Row] = []
+    for portion in portions_in_order(narrowed(wanted.camera, wanted.cameras)):
+        found += (await connection.execute(query.where(*of_cameras(camera, portion)))).all()
+    found.sort(key=lambda row: (row.started_at, row.id), reverse=True)
+    return await _completed(connection, found[:limit])
 
 
 async def changed_events(
@@ -110,9 +115,10 @@ async def changed_events(
     return await _completed(connection, found.all())
 
 
-async def find_event(connection: AsyncConnection, event_id: str) -> Event | None:
-    """Return one event with its snippets; None when there is none of this id."""
-    row = (await connection.execute(_events().where(events.c.id == event_id))).one_or_none()
+async def find_event(connection: AsyncConnection, event_id: str, cameras: CameraIds = None) -> Event | None:
+    """Return one event with its snippets; None when there is none of this id on these cameras."""
+    query = _events().where(events.c.id == event_id, *of_cameras(events.c.camera, cameras))
+    row = (await connection.execute(query)).one_or_none()
     if row is None:
         return None
     return (await with_snippets(connection, await _completed(connection, [row])))[0]
@@ -156,24 +162,28 @@ async def find_frames(connection: AsyncConnection, event_id: str) -> list[Frames
     return [_frames(snippet, rows) for snippet, rows in sorted(by_snippet.items())]
 
 
-async def seen_cameras(connection: AsyncConnection) -> list[LastSeen]:
-    """Return all cameras of the record, by name."""
+async def seen_cameras(connection: AsyncConnection, cameras: CameraIds = None) -> list[LastSeen]:
+    """Return the cameras of the record, by name."""
     query = select(events.c.camera, func.max(events.c.started_at)).group_by(events.c.camera)
+    query = query.where(*of_cameras(events.c.camera, cameras))
     return [LastSeen(*row) for row in await connection.execute(query.order_by(events.c.camera))]
 
 
-async def seen_labels(connection: AsyncConnection) -> list[LastSeen]:
-    """Return all labels that were ever accepted, by name."""
+async def seen_labels(connection: AsyncConnection, cameras: CameraIds = None) -> list[LastSeen]:
+    """Return the labels that were ever accepted on these cameras, by name."""
     query = select(detections.c.label, func.max(detections.c.event_started_at)).group_by(detections.c.label)
+    query = query.where(*of_cameras(detections.c.camera, cameras))
     return [LastSeen(*row) for row in await connection.execute(query.order_by(detections.c.label))]
 
 
-async def find_totals(connection: AsyncConnection) -> Totals:
+async def find_totals(connection: AsyncConnection, cameras: CameraIds = None) -> Totals:
     """Return the totals: sums that are kept up to date, the ends of an index, and the few events that are open."""
     names = ("n_events", "n_accepted", "n_snippets", "n_lost", "clip_bytes")
     sums = (func.coalesce(func.sum(day_totals.c[name]), 0) for name in names)
-    n_events, n_accepted, n_snippets, n_lost, clip_bytes = (await connection.execute(select(*sums))).one()
-    n_open = select(func.count()).select_from(events).where(events.c.is_open == true())
+    kept = select(*sums).where(*of_cameras(day_totals.c.camera, cameras))
+    n_events, n_accepted, n_snippets, n_lost, clip_bytes = (await connection.execute(kept)).one()
+    mine = of_cameras(events.c.camera, cameras)
+    n_open = select(func.count()).select_from(events).where(events.c.is_open == true(), *mine)
     return Totals(
         events=int(n_events),
         accepted_events=int(n_accepted),
@@ -181,8 +191,8 @@ async def find_totals(connection: AsyncConnection) -> Totals:
         snippets=int(n_snippets),
         lost_clips=int(n_lost),
         clip_bytes=int(clip_bytes),
-        oldest_at=await connection.scalar(select(func.min(events.c.started_at))),
-        newest_at=await connection.scalar(select(func.max(events.c.started_at))),
+        oldest_at=await connection.scalar(select(func.min(events.c.started_at)).where(*mine)),
+        newest_at=await connection.scalar(select(func.max(events.c.started_at)).where(*mine)),
     )
 
 

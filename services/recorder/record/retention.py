@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
+from services.recorder.record.camera_filter import CameraIds, of_cameras
 from services.recorder.record.database import Database
 from services.recorder.record.engines import insert_or_keep
 from services.recorder.record.schema import detections, events, removals, snippets
@@ -73,6 +74,12 @@ class RetentionLimits:
     def is_set(self) -> bool:
         return bool(self.days or self.size_bytes or self.free_bytes or any(rule.days for rule in self.rules))
 
+    def rules_of(self, cameras: CameraIds) -> list[RetentionRule]:
+        """Return the rules that name one of these cameras, or none."""
+        return [
+            rule for rule in self.rules if cameras is None or rule.camera is None or rule.camera in cameras
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
@@ -124,10 +131,14 @@ def _removable(now: datetime) -> ColumnElement[bool]:
 
 
 async def forecast(
-    connection: AsyncConnection, limits: RetentionLimits, now: datetime, free_bytes: int
+    connection: AsyncConnection,
+    limits: RetentionLimits,
+    now: datetime,
+    free_bytes: int,
+    cameras: CameraIds = None,
 ) -> Forecast:
-    """Return what a pass would remove; changes nothing."""
-    condition = and_(aged(limits, now), _removable(now))
+    """Return what a pass would remove, of these cameras as far as age is the reason; changes nothing."""
+    condition = and_(aged(limits, now), _removable(now), *of_cameras(events.c.camera, cameras))
     query = select(func.count(), func.max(events.c.started_at)).select_from(events).where(condition)
     n_events, newest = (await connection.execute(query)).one()
     return Forecast(int(n_events), newest, await _excess_bytes(connection, limits, free_bytes))
@@ -181,10 +192,15 @@ async def remove_events(
 
 
 async def set_protected(
-    connection: AsyncConnection, event_id: str, is_protected: bool, now: datetime
+    connection: AsyncConnection,
+    event_id: str,
+    is_protected: bool,
+    now: datetime,
+    cameras: CameraIds = None,
 ) -> bool:
-    """Protect an event from retention, or no longer; return False when there is no such event."""
-    query = select(events.c.updated_at).where(events.c.id == event_id).with_for_update()
+    """Protect an event from retention, or no longer; return False when these cameras have no such event."""
+    mine = and_(events.c.id == event_id, *of_cameras(events.c.camera, cameras))
+    query = select(events.c.updated_at).where(mine).with_for_update()
     before = (await connection.execute(query)).one_or_none()
     if before is None:
         return False

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.recorder.record.camera_filter import narrowed, of_cameras
 from services.recorder.record.rows import SnippetRows
 from services.recorder.record.schema import (
     events,
@@ -44,10 +45,9 @@ class Replacement:
 
 
 def _conditions(request: HindsightRequest) -> list[Any]:  # Any: SQLAlchemy's conditions
-    wanted: list[Any] = [events.c.started_at >= request.since, events.c.started_at < request.until]
-    if request.camera is not None:
-        wanted.append(events.c.camera == request.camera)
-    return wanted
+    cameras = narrowed(request.camera, request.cameras)
+    in_time = [events.c.started_at >= request.since, events.c.started_at < request.until]
+    return [*in_time, *of_cameras(events.c.camera, cameras)]
 
 
 async def count_events(connection: AsyncConnection, request: HindsightRequest) -> int:

@@ -18,6 +18,7 @@ class HindsightRequest:
     until: datetime
     camera: str | None = None
     adds: bool = False  # ask for the labels beside those of then, not in their place
+    cameras: frozenset[str] | None = None  # that may be seen; None: all
 
 
 @dataclass(frozen=True, slots=True)

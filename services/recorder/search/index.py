@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import or_, select
 
+from services.recorder.record.camera_filter import CameraIds
 from services.recorder.record.database import Database
 from services.recorder.record.schema import events, frame_embeddings, snippets
 from services.recorder.search.vectors import EmbeddedPicture, Picture, PictureFilter, Vectors
@@ -260,12 +261,15 @@ class EmbeddingIndex:
                 await asyncio.to_thread(self._save)
             return gone
 
-    def extent(self, model: str, dim: int) -> Extent:
-        """Return how much can be searched with the embeddings of one model."""
-        all_rows = sum(vectors.n for vectors in self._vectors.values())
-        vectors = self._vectors.get((model, dim))
-        searched = vectors.n if vectors else 0
-        return Extent(searched, all_rows - searched, self._is_complete)
+    def extent(self, model: str, dim: int, cameras: CameraIds = None) -> Extent:
+        """Return how much of these cameras can be searched with the embeddings of one model.
+
+        Blocks where `cameras` are given: it reads which camera each row is of.
+        """
+        indexed = tuple(self._vectors.items())
+        counts = {key: vectors.n if cameras is None else vectors.count(cameras) for key, vectors in indexed}
+        searched = counts.get((model, dim), 0)
+        return Extent(searched, sum(counts.values()) - searched, self._is_complete)
 
     async def nearest(
         self, model: str, query: NDArray[np.float32], within: PictureFilter, n: int

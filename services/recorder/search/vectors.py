@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +65,7 @@ class PictureFilter:
     camera: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    cameras: frozenset[str] | None = None  # that may be seen
 
 
 class Vectors:
@@ -184,13 +185,22 @@ class Vectors:
     def _fits(self, rows: NDArray[np.void], within: PictureFilter) -> NDArray[np.bool_]:
         fits = np.ones(len(rows), dtype=np.bool_)
         if within.camera is not None:
-            camera = self.cameras.index(within.camera) if within.camera in self.cameras else -1
-            fits &= rows["camera"].astype(np.int64) == camera
+            fits &= np.isin(rows["camera"], self._numbers({within.camera}))
+        if within.cameras is not None:
+            fits &= np.isin(rows["camera"], self._numbers(within.cameras))
         if within.since is not None:
             fits &= rows["captured_ms"] >= epoch_ms(within.since)
         if within.until is not None:
             fits &= rows["captured_ms"] < epoch_ms(within.until)
         return fits
+
+    def _numbers(self, cameras: Collection[str]) -> list[int]:
+        """Return what stands for these cameras in the rows; cameras beyond CAMERAS_MAX share one number."""
+        return sorted({min(at, CAMERAS_MAX) for at, name in enumerate(self.cameras) if name in cameras})
+
+    def count(self, cameras: Collection[str]) -> int:
+        """Return how many rows are of these cameras."""
+        return int(np.isin(self._mapped[1]["camera"], self._numbers(cameras)).sum())
 
     def keep_only(self, lows: NDArray[np.uint64]) -> int:
         """Drop the rows of events whose id's lower half is not among `lows`, if they are many; return how many went."""

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from sqlalchemy import Row, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.recorder.record.camera_filter import CameraIds, narrowed, of_cameras
 from services.recorder.record.database import Database
 from services.recorder.record.queries import find_events_by_id
-from services.recorder.record.schema import frame_embeddings, snippets
+from services.recorder.record.schema import events, frame_embeddings, snippets
 from services.recorder.record.values import Event
 from services.recorder.search.index import EmbeddingIndex, Extent
 from services.recorder.search.text_requests import TextEmbedder
@@ -86,15 +87,16 @@ class Search:
         await self.index.catch_up(self.catch_up_s)  # while an index is built, search what it has
         async with self._gate:
             hits = await self._hits(embedded.name, query, request)
-        extent = self.index.extent(embedded.name, len(query))
+        extent = await asyncio.to_thread(self.index.extent, embedded.name, len(query), request.within.cameras)
         return SearchResult(embedded.name, tuple(hits), extent, asked - began, time.perf_counter() - asked)
 
     async def _hits(self, model: str, query: NDArray[np.float32], request: SearchRequest) -> list[Hit]:
         n = max(64, PICTURES_AN_EVENT * request.limit)
+        cameras = narrowed(request.within.camera, request.within.cameras)
         for _ in range(ROUNDS):
             candidates = await self.index.nearest(model, query, request.within, n)
             async with self.database.reading() as connection:
-                best = await _best(connection, model, query, candidates)
+                best = await _best(connection, model, query, candidates, cameras)
                 if len(best) >= request.limit or len(candidates) < n or n >= CANDIDATES_MAX:
                     return await _completed(connection, best[: request.limit])
             n = min(8 * n, CANDIDATES_MAX)
@@ -106,10 +108,18 @@ _Scored = tuple[float, Row[*tuple[Any, ...]]]  # Any: columns are read by name
 
 
 async def _best(
-    connection: AsyncConnection, model: str, query: NDArray[np.float32], candidates: Sequence[Picture]
+    connection: AsyncConnection,
+    model: str,
+    query: NDArray[np.float32],
+    candidates: Sequence[Picture],
+    cameras: CameraIds,
 ) -> list[_Scored]:
-    """Return each event's best picture with its exact cosine, best first; what is gone from the record is left out."""
+    """Return each event's best picture with its exact cosine, best first; what is gone from the record is left out.
+
+    The index has looked at the cameras already; the record decides what may be seen.
+    """
     table, clip = frame_embeddings, snippets
+    mine = [] if cameras is None else [table.c.event_id == events.c.id, *of_cameras(events.c.camera, cameras)]
     best: dict[str, _Scored] = {}
     for start in range(0, len(candidates), KEYS_AT_ONCE):
         keys = [
@@ -129,7 +139,7 @@ async def _best(
                 clip.c.thumbnail_name,
             )
             .join(clip, and_(clip.c.event_id == table.c.event_id, clip.c.snippet == table.c.snippet))
-            .where(or_(*keys), table.c.model == model, table.c.dim == len(query))
+            .where(or_(*keys), table.c.model == model, table.c.dim == len(query), *mine)
         )
         for row in rows:
             vector = np.frombuffer(row.embedding, dtype="<f2").astype(np.float32)

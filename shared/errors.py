@@ -45,16 +45,17 @@ class ContractError(Permanent):
     """A message that does not follow the contract."""
 
 
-# user:password@ in any URL: up to the last @ of the line, since passwords that were not percent-encoded may hold
-# @ : / % spaces and quotes; only FFmpeg's "[rtsp @ 0x55]" is not taken for one. Another URL ends the search, so that
-# of two cameras in one line both keep their hosts. Rather hide too much than a character too few.
-_CREDENTIALS = re.compile(
-    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?:(?![\s'\"(\[<,;|][a-zA-Z][a-zA-Z0-9+.-]*://)[^\n])*@(?! 0x)"
-)
-_SECRET_PARAMETERS = re.compile(
-    r"(?P<name>[?&](?:appid|api_?key|access_token|auth|key|pass|password|passwd|pwd|secret|sig|token)=)[^&\s'\"]+",
+# Where another URL begins in a line, so that of two cameras in one line both keep their hosts.
+_NEXT_URL = re.compile(r"([\s'\"(\[<,;|])(?=[a-zA-Z][a-zA-Z0-9+.-]*://)")
+# The second net, for values that nobody has registered. Each has one run of characters that ends where the next part
+# begins, so that a text of any length takes time in proportion to it.
+_VALUES = re.compile(
+    r"((?:[?&](?:appid|api_?key|access_token|auth|key|sig|token)"
+    r"|(?<![a-zA-Z0-9])(?:login_?pass?|pass|passwd|passwort|password|psw|pwd|secret))=)[^&\s'\"]+",
     re.IGNORECASE,
 )
+_AUTHORIZATION = re.compile(r"(\bauthorization\b['\"]?\s{0,4}[:=,]\s{0,4})[^\n]+", re.IGNORECASE)
+_SCHEME_VALUE = re.compile(r"(\b(?:basic|bearer)\s{1,4})[a-z0-9+/=_.~-]{16,}", re.IGNORECASE)
 
 
 def reason(exc: BaseException) -> str:
@@ -66,10 +67,33 @@ def reason(exc: BaseException) -> str:
 
 
 def redact(text: str) -> str:
-    """Return `text` with the credentials of every URL replaced by `***`.
+    """Return `text` with the credentials of every URL, passwords and tokens replaced by `***`.
 
     The one redaction function: used by every sink (logs, messages of FFmpeg, API, metrics, database).
     """
     if not text.isascii():  # bytes of a file's name that are no UTF-8 can be written nowhere
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return _SECRET_PARAMETERS.sub(r"\g<name>***", _CREDENTIALS.sub(r"\g<scheme>***@", text))
+    if "://" in text and "@" in text:
+        text = "\n".join("".join(map(_without_login, _NEXT_URL.split(line))) for line in text.split("\n"))
+    if "=" in text:
+        text = _VALUES.sub(_without_value, text)
+    if any(word in text.lower() for word in ("basic", "bearer", "authorization")):
+        text = _SCHEME_VALUE.sub(_without_value, _AUTHORIZATION.sub(_without_value, text))
+    return text
+
+
+def _without_value(found: re.Match[str]) -> str:
+    return f"{found[1]}***"
+
+
+def _without_login(text: str) -> str:
+    """Hide user:password@ of a URL: up to the last @ of the line, or of what comes before another URL.
+
+    Passwords that were not percent-encoded may hold @ : / % spaces and quotes; only FFmpeg's "[rtsp @ 0x55]" is not
+    taken for one. Rather hide too much than a character too few.
+    """
+    scheme, mark, rest = text.partition("://")
+    at = rest.rfind("@")
+    while at >= 0 and rest.startswith("@ 0x", at):
+        at = rest.rfind("@", 0, at)
+    return f"{scheme}{mark}***{rest[at:]}" if at >= 0 else text

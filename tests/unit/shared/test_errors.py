@@ -74,6 +74,9 @@ def test_hosts_and_paths_stay_readable() -> None:
         "user@example.org wrote",
         "a/b:c@d",
         "cameras.yml: camera 'gate': motion.threshold=300: must be 1..255",
+        "Basic authentication is not what the camera wants",
+        "the authorization failed",
+        "bypass=1 key=3 token=none",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -86,6 +89,24 @@ def test_what_is_no_secret_stays(text: str) -> None:
 def test_secret_parameters_are_hidden(name: str) -> None:
     text = f"GET https://api.example/weather?lat=1&{name}={MARK}%20x&units=metric failed"
     assert redact(text) == f"GET https://api.example/weather?lat=1&{name}=***&units=metric failed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp://10.0.0.7:554/user=admin_password={}_channel=1_stream=0.sdp?real_stream",
+        "http://10.0.0.7/snapshot.cgi?loginuse=admin&loginpas={}",
+        "http://10.0.0.7/cgi?usr=admin&psw={}&x=1",
+        "http://10.0.0.7/cgi?pwd={}",
+        "GET /x HTTP/1.1\r\nAuthorization: Basic {}\r\nHost: a",
+        "{{'authorization': 'Bearer {}'}}",
+        "[b'Authorization', b'Digest response={}']",
+        "sent: Bearer {}0123456789",
+        "connect(password={}, user=x)",
+    ],
+)
+def test_what_cameras_and_headers_hold_is_hidden(text: str) -> None:
+    assert MARK not in redact(text.format(MARK))
 
 
 def test_a_password_without_a_host_is_hidden() -> None:

@@ -39,6 +39,7 @@ _MARKERS = {
     "e2e": "e2e",
     "browser": "browser",
     "integration": "integration",
+    "attack": "attack",
     "contract": "unit",
     "unit": "unit",
 }
@@ -65,6 +66,7 @@ _NOT_FAST = tuple(
         "e2e",
         "browser",
         "integration",
+        "attack",
         "contract",
         "unit/classifier/model",
         "unit/classifier/test_convert.py",

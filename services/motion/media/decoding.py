@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 
 from services.motion.media.frame import Frame, format_of
 from services.motion.media.packets import CLOCK, Packet, StreamFacts
+from services.motion.media.picture_bounds import DECODER_OPTIONS
 
 
 def decode(facts: StreamFacts, packets: Sequence[Packet]) -> Iterator[tuple[float, VideoFrame]]:
@@ -18,6 +19,7 @@ def decode(facts: StreamFacts, packets: Sequence[Packet]) -> Iterator[tuple[floa
     # FFmpeg's own AV1 decoder needs a graphics card
     context = CodecContext.create("libdav1d" if facts.codec == "av1" else facts.codec, "r")
     assert isinstance(context, VideoCodecContext)
+    context.options = dict(DECODER_OPTIONS)
     context.extradata = facts.extradata or None
     context.width, context.height = facts.width, facts.height
     if facts.pixel_format:

@@ -12,6 +12,7 @@ from av.packet import Packet
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
+from services.motion.media.picture_bounds import size_fault
 from services.motion.media.picture_format import (
     UPRIGHT,
     Colour,
@@ -86,7 +87,10 @@ class FormatReader:
         )
         if key != self._key:
             aspect = pixel_aspect_of(float(self.pixel_aspect or pixel_aspect or 1))
-            self._key, self._format = key, format_of(image, aspect, self._orientation)
+            shown = format_of(image, aspect, self._orientation)
+            if size_fault(*shown.size):  # a small picture of pixels eight times as wide as high
+                shown = format_of(image, 1.0, self._orientation)
+            self._key, self._format = key, shown
         return self._format
 
 

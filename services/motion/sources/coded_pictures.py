@@ -13,7 +13,8 @@ from av.video.frame import VideoFrame
 from services.motion.media import h264
 from services.motion.media.frame import FormatReader, Frame
 from services.motion.media.packets import CLOCK, Packet, StreamFacts
-from services.motion.sources.stream import ReadResult, SourceAway, measured
+from services.motion.media.picture_bounds import DECODER_OPTIONS, coded_fault, size_fault
+from services.motion.sources.stream import ReadResult, SourceAway, fitting, measured
 from services.motion.sources.timing import Arrival, LiveTimes, TimedPacket, with_times
 
 
@@ -76,6 +77,8 @@ class CodedPictureStream:
                 raise SourceAway(
                     f"the sender changed from {self.facts.codec} to {picture.codec}"
                 )  # no clip holds both
+            if (fault := coded_fault(picture.codec, picture.data)) is not None:
+                raise SourceAway(f"sends {fault}")
             if self._decoder is None:
                 if not begins:
                     self._on_drop("before_key_frame")
@@ -88,6 +91,7 @@ class CodedPictureStream:
         context = CodecContext.create(codec, "r")
         assert isinstance(context, VideoCodecContext)
         context.thread_count = 1  # several threads hold several frames back
+        context.options = dict(DECODER_OPTIONS)
         self._decoder = context
         self.facts = replace(self.facts, codec=codec)
 
@@ -103,8 +107,10 @@ class CodedPictureStream:
         raw = av.Packet(picture.data)
         raw.pts, raw.time_base = picture.ticks, CLOCK
         try:
-            return self._decoder.decode(raw)
-        except av.FFmpegError:
+            return fitting(self._decoder.decode(raw))
+        except av.FFmpegError as exc:
+            if fault := size_fault(self._decoder.width, self._decoder.height):
+                raise SourceAway(f"sends {fault}") from exc
             self._on_drop("broken_packet")
             self._on_broken()
             return []

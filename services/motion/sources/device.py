@@ -34,7 +34,9 @@ def open_device(
     fault: Exception | None = None
     for actions in _INPUT_OPTIONS:
         try:
-            container = open_container(path, (open_s, read_s), dict(actions), format_name)
+            container = open_container(
+                path, (open_s, read_s), {**actions, "protocol_whitelist": "file"}, format_name
+            )
         except (av.FFmpegError, OSError, ValueError) as exc:
             fault = fault or exc
             continue

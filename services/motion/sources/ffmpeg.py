@@ -6,9 +6,12 @@ FFmpeg's errors end here, as SourceAway; its messages go to our logs at DEBUG.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import av
@@ -21,13 +24,26 @@ from av.video.stream import VideoStream
 from services.motion.media import h264
 from services.motion.media.frame import FormatReader, Frame
 from services.motion.media.packets import Packet, StreamFacts
+from services.motion.media.picture_bounds import (
+    DECODER_OPTIONS,
+    MAX_ALLOCATION_BYTES,
+    MEASURED,
+    coded_fault,
+    size_fault,
+)
 from services.motion.sources.decode_policy import DecodeAction, DecodePolicy
 from services.motion.sources.packet_sizes import size_of
-from services.motion.sources.stream import ReadResult, SourceAway, measured
+from services.motion.sources.stream import ReadResult, SourceAway, fitting, measured
 from services.motion.sources.timing import Arrival, LiveTimes, StreamTimes, TimedPacket, with_times
 from shared.errors import redact
 
 ONE_CORE_PX = 2_600_000  # of a recording at its own speed: larger frames may take one core too long
+# What cameras and people record with, by FFmpeg's names of the demuxers. Not among them: those that read other
+# addresses (hls, dash, concat, sdp, rtsp, imf, webm_dash_manifest) or every kind of picture.
+RECORDING_FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,nut,mxf,dv,dhav,ivf,obu,av1,h264,hevc,m4v,mjpeg,mpjpeg,"
+    "wav,mp3,flac,aac"  # so that it is said that there is no video in them
+)
 KEY_FRAME_PATIENCE = 600  # packets without a key frame, after which a stream is taken as it is
 
 
@@ -217,9 +233,13 @@ class FfmpegStream:
         return action
 
     def _decoded(self, raw: av.Packet[VideoStream], packet_s: float) -> tuple[Frame, ...]:
+        if self.facts.codec in MEASURED and (fault := coded_fault(self.facts.codec, bytes(raw))) is not None:
+            raise SourceAway(f"sends {fault}")
         try:
-            images = raw.decode()
-        except av.FFmpegError:
+            images = fitting(raw.decode())
+        except av.FFmpegError as exc:
+            if fault := size_fault(self.codec_context.width, self.codec_context.height):
+                raise SourceAway(f"sends {fault}") from exc
             self._on_drop("broken_packet")
             images = []
         jpeg = raw if self.facts.codec == "mjpeg" else None
@@ -228,7 +248,7 @@ class FfmpegStream:
     def _drained(self, packet_s: float) -> tuple[Frame, ...]:
         """Return what the decoder still holds (threads, reordering), and make it forget the stream so far."""
         try:
-            images = self.codec_context.decode(None)
+            images = fitting(self.codec_context.decode(None))
         except av.FFmpegError:
             images = []
         self.codec_context.flush_buffers()
@@ -256,7 +276,7 @@ class FfmpegStream:
         if self.policy is not None and self.policy.is_dozing:
             yield from self._decode_skipped(self._skipped, self._last_frame_s or 0.0)
         try:
-            images = self.codec_context.decode(None)
+            images = fitting(self.codec_context.decode(None))
         except av.FFmpegError:
             return
         last_s = self._last_frame_s or 0.0
@@ -298,14 +318,40 @@ def duration_of(container: InputContainer, stream: VideoStream) -> float | None:
 
 
 def open_recording(path: str) -> InputContainer:
-    """Open a file for reading, whatever its name: of "2026-11-28T22:57:44.mp4" FFmpeg would make a protocol."""
-    return open_container(f"file:{path}", (30.0, 30.0), {})
+    """Open a file for reading, whatever its name: of "2026-11-28T22:57:44.mp4" FFmpeg would make a protocol.
+
+    Nothing but this file is read: playlists are no recordings, and what a file says of others is not followed.
+    """
+    return open_container(f"file:{path}", (30.0, 30.0), {"protocol_whitelist": "file"}, RECORDING_FORMATS)
 
 
 def open_container(
-    url: str, timeout: tuple[float, float], options: dict[str, str], format_name: str | None = None
+    url: str, timeout: tuple[float, float], options: dict[str, str], formats: str
 ) -> InputContainer:
-    """Open `url` for reading; a translated av.FFmpegError is the caller's to say."""
-    kwargs: dict[str, Any] = {"timeout": timeout, "options": options, "metadata_errors": "replace"}
-    container: InputContainer = av.open(url, "r", format=format_name, **kwargs)
+    """Open `url` for reading as one of `formats`; a translated av.FFmpegError is the caller's to say.
+
+    `options` name the protocols that may be used (`protocol_whitelist`), also by what is found at `url`.
+    """
+    _bound_allocations()
+    limits = {**DECODER_OPTIONS, "format_whitelist": formats}
+    kwargs: dict[str, Any] = {
+        "timeout": timeout,
+        "options": {**options, **limits},
+        "metadata_errors": "replace",
+    }
+    container: InputContainer = av.open(url, "r", format=formats if "," not in formats else None, **kwargs)
+    for stream in container.streams.video:
+        if stream.codec_context is not None:  # None: of a codec that FFmpeg does not know
+            stream.codec_context.options = dict(DECODER_OPTIONS)
     return container
+
+
+@functools.cache
+def _bound_allocations() -> None:
+    """Let FFmpeg allocate no more than MAX_ALLOCATION_BYTES at once, on Linux: PyAV has no word for it."""
+    with contextlib.suppress(OSError, AttributeError):
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        for path in {line.split(maxsplit=5)[5] for line in lines if "/libavutil" in line}:
+            bound = ctypes.CDLL(path).av_max_alloc  # libavutil/mem.h: void av_max_alloc(size_t max)
+            bound.argtypes, bound.restype = [ctypes.c_size_t], None
+            bound(MAX_ALLOCATION_BYTES)

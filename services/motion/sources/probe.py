@@ -14,6 +14,7 @@ import av
 from av.container.input import InputContainer
 from av.video.stream import VideoStream
 
+from services.motion.media.picture_bounds import size_fault
 from services.motion.sources.ffmpeg import duration_of, error_text, facts_of, open_recording
 from shared.cameras import parse_cameras, recordings_of
 from shared.errors import ConfigError
@@ -57,6 +58,8 @@ def probe(path: Path) -> FileFacts:
             found = f"only {' and '.join(kinds)}" if kinds else "no streams"
             raise ConfigError(f"{path}: has no video stream ({found} found)")
         stream = container.streams.video[0]
+        if fault := size_fault(stream.codec_context.width, stream.codec_context.height):
+            raise ConfigError(f"{path}: has {fault}")
         _check_decodes(path, container, stream)
         facts = facts_of(stream)
         duration_s = duration_of(container, stream)
@@ -138,7 +141,7 @@ def _why_not(path: Path, exc: BaseException) -> str:
     kinds = _top_boxes(path)
     if kinds and kinds[0] in _MP4_BRANDS and b"moov" not in kinds:
         return f"{path}: the file is cut off (moov atom missing), copy it again"
-    if isinstance(exc, av.InvalidDataError):
+    if isinstance(exc, av.InvalidDataError | av.ArgumentError):  # the latter: of a format that is not let in
         return f"{path}: is not a video that FFmpeg knows, or it is damaged"
     return f"{path}: cannot be opened as a video: {error_text(exc)}"
 

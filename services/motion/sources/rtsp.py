@@ -15,7 +15,10 @@ from services.motion.sources.timing import LiveTimes
 from shared.clock import steady_s
 from shared.errors import redact
 
+FORMAT = "rtsp"
 OPTIONS = {
+    # what a camera may have us open: no http (a tunnel to anywhere), no file, no playlist
+    "protocol_whitelist": "rtsp,rtp,srtp,udp,tcp,tls",
     "fflags": "+discardcorrupt",
     "analyzeduration": "3000000",
     "probesize": "2000000",
@@ -23,6 +26,8 @@ OPTIONS = {
     "allowed_media_types": "video",
 }
 UDP_OPTIONS = {
+    # what a camera may have us open: no http (a tunnel to anywhere), no file, no playlist
+    "protocol_whitelist": "rtsp,rtp,srtp,udp,tcp,tls",
     "buffer_size": "1048576",  # bytes the kernel holds while we are late: a key frame of 4K comes in one burst
     "reorder_queue_size": "128",  # packets that may wait for one that overtook them
     "max_delay": "500000",  # µs that they wait at most
@@ -39,7 +44,7 @@ def open_camera(
     """Connect to the camera at `url`; raise SourceAway, without credentials, when it does not answer in time."""
     options = {**OPTIONS, "rtsp_transport": transport, **(UDP_OPTIONS if transport == "udp" else {})}
     try:
-        container = open_container(url, (open_s, read_s), options)
+        container = open_container(url, (open_s, read_s), options, FORMAT)
     except (av.FFmpegError, OSError, ValueError) as exc:
         raise SourceAway(f"{redact(url)}: {_why_not(exc, transport)}") from exc
     if not container.streams.video:

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from av.video.frame import VideoFrame
+
 from services.motion.media.frame import Frame
 from services.motion.media.packets import Packet, StreamFacts
+from services.motion.media.picture_bounds import size_fault
 from shared.errors import Transient
 
 
@@ -48,3 +51,11 @@ class SourceStream(Protocol):
 def measured(facts: StreamFacts, frame: Frame) -> StreamFacts:
     """Return `facts` with size, pixel format, orientation and colour of a decoded frame."""
     return facts.shown_as(frame.format, frame.image.format.name)
+
+
+def fitting(images: list[VideoFrame]) -> list[VideoFrame]:
+    """Return decoded pictures; raise SourceAway when one of them is larger than pictures may be."""
+    for image in images:
+        if fault := size_fault(image.width, image.height):
+            raise SourceAway(f"sends {fault}")
+    return images

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +56,8 @@ def rss_mb() -> int:
 
 @contextmanager
 def embedded_redis() -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        server = prepare_redis(Path(folder))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as held:
+        server = prepare_redis(Path(folder), held)
         process = subprocess.Popen(server.argv, stdout=subprocess.DEVNULL)
         try:
             wait_for(server.url)

@@ -10,6 +10,7 @@ from shared.errors import ConfigError
 from shared.urls import NO_HOST, scheme_of, shown_url, url_fault
 
 SCHEMES = ("redis", "rediss", "unix")
+_OF_TCP = ("socket_keepalive", "socket_keepalive_options")
 
 
 def redis_faults(url: str) -> list[str]:
@@ -30,7 +31,9 @@ def redis_faults(url: str) -> list[str]:
 
 
 def make_redis(url: str, **options: Any) -> Redis:  # Any: options of redis-py
-    """Return a client; raise ConfigError when the URL cannot be used."""
+    """Return a client; raise ConfigError when the URL cannot be used. A unix socket has no use for options of TCP."""
+    if scheme_of(url) == "unix":
+        options = {name: value for name, value in options.items() if name not in _OF_TCP}
     try:
         client: Redis = Redis.from_url(url, **options)
     except (ValueError, TypeError):  # without its text, which may quote a piece of the password

@@ -34,6 +34,7 @@ class ChildSpec:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     is_finite: bool = False
+    umask: int = -1  # of the files that it makes; -1: the launcher's
 
 
 class ChildGaveUp(Exception):
@@ -94,6 +95,7 @@ class Child:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
             limit=1 << 20,
+            umask=self.spec.umask,
             preexec_fn=functools.partial(_die_with, os.getpid()) if sys.platform == "linux" else None,
         )
         if self._is_stopping:

@@ -1,28 +1,32 @@
-"""An embedded Redis for one machine: found, started privately on loopback, ended by process id.
+"""An embedded Redis for one machine: found, started privately on a unix socket, ended by process id.
 
-Knows redis-server and a folder; knows no stream. The append-only file makes a kill of the server lose nothing; a
-password in a private file keeps other users of the machine out.
+Knows redis-server and a folder; knows no stream. No port is opened: who may not enter the socket's folder cannot reach
+the server, and a password in a private file is asked for all the same. The append-only file makes a kill of the server
+lose nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from services.local.launcher.ports import free_port
+from services.local.launcher.private_folder import FOLDER_MODE
 from shared.errors import ConfigError
 from shared.files import write_durably
 
-USUAL_PORT = 6379
 MAXMEMORY = "1gb"
+SOCKET_BYTES_MAX = 100  # sun_path of unix(7) holds 108 with its final zero, macOS' 104
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class EmbeddedRedis:
 
     argv: tuple[str, ...]
     url: str
-    port: int
+    socket: Path
     pid_file: Path
     binary: Path
 
@@ -52,22 +56,23 @@ def find_redis_server() -> Path:
     )
 
 
-def prepare_redis(folder: Path, choose_port: Callable[[int], int] = free_port) -> EmbeddedRedis:
+def prepare_redis(folder: Path, held: contextlib.ExitStack) -> EmbeddedRedis:
     """Write the server's configuration into `folder` and return how to start and reach it.
 
-    `choose_port` is given the usual port and says which to take.
+    The socket lies in `folder`, or where that path is too long for one in a folder of its own, until `held` is closed.
     A server that an earlier, killed launcher left behind in the same folder is shut down first (its file is whole).
     """
     binary = find_redis_server()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
     password = _password(folder / "password")
     _end_leftover(folder, password)
-    port = choose_port(USUAL_PORT)
-    write_durably(folder / "port", str(port).encode(), 0o644)
+    socket = _socket_path(folder, held)
+    write_durably(folder / "socket", os.fsencode(socket))
     conf = folder / "redis.conf"
     lines = [
-        "bind 127.0.0.1",
-        f"port {port}",
+        "port 0",
+        f"unixsocket {_quoted(socket)}",
+        "unixsocketperm 600",
         f"requirepass {password}",
         f"dir {_quoted(folder)}",
         f"pidfile {_quoted(folder / 'redis.pid')}",
@@ -80,7 +85,7 @@ def prepare_redis(folder: Path, choose_port: Callable[[int], int] = free_port) -
         "loglevel warning",
     ]
     write_durably(conf, ("\n".join(lines) + "\n").encode())
-    return EmbeddedRedis(_argv(binary, conf), _url(password, port), port, folder / "redis.pid", binary)
+    return EmbeddedRedis(_argv(binary, conf), _url(password, socket), socket, folder / "redis.pid", binary)
 
 
 def _argv(binary: Path, conf: Path) -> tuple[str, ...]:
@@ -100,8 +105,26 @@ def _quoted(path: Path) -> str:
     return f'"{"".join(plain)}"'
 
 
-def _url(password: str, port: int) -> str:
-    return f"redis://:{password}@127.0.0.1:{port}/0"
+def _socket_path(folder: Path, held: contextlib.ExitStack) -> Path:
+    usual = folder.resolve() / "redis.sock"
+    if _is_fit(usual):
+        return usual
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - the shortest there is; mkdtemp makes it safe
+        if _is_fit(Path(parent) / "clipwatch-00000000" / "redis.sock"):
+            own = Path(tempfile.mkdtemp(prefix="clipwatch-", dir=parent))  # 0700
+            held.callback(shutil.rmtree, own, ignore_errors=True)
+            return own / "redis.sock"
+    raise ConfigError(f"TMPDIR={tempfile.gettempdir()}: too long for a socket's path; choose a shorter one")
+
+
+def _is_fit(path: Path) -> bool:
+    """Whether a path is short enough, and can stand in a URL: the client decodes it as UTF-8."""
+    raw = os.fsencode(path)
+    return len(raw) <= SOCKET_BYTES_MAX and raw.decode(errors="replace") == str(path)
+
+
+def _url(password: str, socket: Path) -> str:
+    return f"unix://:{password}@{quote(str(socket))}"
 
 
 def _password(path: Path) -> str:
@@ -110,12 +133,27 @@ def _password(path: Path) -> str:
     return path.read_text().strip()
 
 
+def _leftovers(folder: Path, password: str) -> Iterator[str]:
+    """Yield where a server of an earlier launcher on this folder may answer; before 2026-12 they had a port."""
+    with contextlib.suppress(OSError, ValueError):
+        yield f"redis://:{password}@127.0.0.1:{int((folder / 'port').read_text())}/0"
+    with contextlib.suppress(OSError):
+        yield _url(password, Path(os.fsdecode((folder / "socket").read_bytes())))
+
+
 def _end_leftover(folder: Path, password: str) -> None:
-    try:
-        port = int((folder / "port").read_text())
-    except (FileNotFoundError, ValueError):
-        return
-    client = Redis.from_url(_url(password, port), socket_timeout=2, socket_connect_timeout=0.5)
+    for url in _leftovers(folder, password):
+        _shut_down(url, folder)
+    (folder / "port").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        own = Path(os.fsdecode((folder / "socket").read_bytes())).parent
+        if own.name.startswith("clipwatch-") and own != folder and own.stat().st_uid == os.geteuid():
+            (own / "redis.sock").unlink(missing_ok=True)
+            own.rmdir()
+
+
+def _shut_down(url: str, folder: Path) -> None:
+    client = Redis.from_url(url, socket_timeout=2, socket_connect_timeout=0.5)
     try:
         if Path(str(client.config_get("dir")["dir"])).resolve() == folder.resolve():
             client.shutdown(save=False, nosave=True)

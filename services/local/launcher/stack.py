@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from logging.handlers import RotatingFileHandler
@@ -21,7 +21,9 @@ import httpx
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.local.launcher.environment import server_environment, service_environment
 from services.local.launcher.ports import claimed_port, free_port
+from services.local.launcher.private_folder import FILE_MODE, FOLDER_MODE, UMASK, make_private
 from services.local.launcher.processes import Child, ChildGaveUp, ChildSpec, LineSink, stop_children
 from services.local.launcher.redis_server import EmbeddedRedis, prepare_redis
 from services.recorder.record.database_url import sqlite_address
@@ -150,27 +152,21 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
     Logs go to `sink`, or to <data_dir>/logs/<service>.log (two files of 5 MB each at most).
     Raises ConfigError when the data directory is in use or something needed is missing.
     """
-    for folder in (plan.data_dir, plan.media_dir):
-        _make_folder(folder)
+    narrowed = make_private(plan.data_dir)
+    make_private(plan.media_dir)
     with _locked(plan.data_dir), contextlib.ExitStack() as held:
         sink = sink or _file_sink(plan.data_dir / "logs", held)
+        if narrowed:
+            sink("launcher", narrowed)
         choose_port = partial(claimed_port, held=held)
-        embedded = None if plan.redis_url else prepare_redis(plan.data_dir / "redis", choose_port)
+        embedded = None if plan.redis_url else prepare_redis(plan.data_dir / "redis", held)
         redis_url = plan.redis_url or (embedded.url if embedded else "")
         database_url = plan.database_url or sqlite_address(plan.data_dir / "clipwatch.db")
         ports = {name: choose_port(plan.page_port if name == "recorder" else 0) for name in plan.services}
         motion_token = secrets.token_urlsafe(32)
-        children: dict[str, Child] = {}
-        if embedded:
-            children["redis"] = Child(ChildSpec("redis", embedded.argv, _plain_env()), sink)
-        for name in ports:
-            spec = _service(plan, name, ports[name], (redis_url, database_url))
-            if name == "motion":
-                spec = replace(spec, env={**spec.env, "API_TOKEN": motion_token})
-            if name == "recorder" and "motion" in ports:
-                address = f"http://127.0.0.1:{ports['motion']}"
-                spec = replace(spec, env={**spec.env, "MOTION_URL": address, "MOTION_TOKEN": motion_token})
-            children[name] = Child(spec, sink)
+        specs = [_server(embedded)] if embedded else []
+        specs += _services(plan, ports, (redis_url, database_url), motion_token)
+        children = {spec.name: Child(spec, sink) for spec in specs}
         failure: asyncio.Future[ChildGaveUp] = asyncio.get_running_loop().create_future()
         tasks = [
             asyncio.create_task(_watch(child, failure), name=child.spec.name) for child in children.values()
@@ -215,18 +211,28 @@ async def _watch(child: Child, failure: asyncio.Future[ChildGaveUp]) -> None:
             failure.set_result(ChildGaveUp(child.spec.name, 1, [f"cannot be started: {exc}"]))
 
 
-def _plain_env() -> dict[str, str]:
-    return {
-        name: os.environ[name]
-        for name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
-        if name in os.environ
-    }
+def _server(embedded: EmbeddedRedis) -> ChildSpec:
+    return ChildSpec("redis", embedded.argv, server_environment(os.environ), umask=UMASK)
+
+
+def _services(
+    plan: StackPlan, ports: Mapping[str, int], urls: tuple[str, str], motion_token: str
+) -> Iterator[ChildSpec]:
+    for name, port in ports.items():
+        spec = _service(plan, name, port, urls)
+        if name == "motion":
+            spec = replace(spec, env={**spec.env, "API_TOKEN": motion_token})
+        if name == "recorder" and "motion" in ports:
+            address = f"http://127.0.0.1:{ports['motion']}"
+            spec = replace(spec, env={**spec.env, "MOTION_URL": address, "MOTION_TOKEN": motion_token})
+        yield spec
 
 
 def _service(plan: StackPlan, name: str, port: int, urls: tuple[str, str]) -> ChildSpec:
     env = _service_env(plan, name, port, *urls)
     is_finite = plan.is_finite and name == "motion"
-    return ChildSpec(name, (sys.executable, "-m", f"services.{name}"), env, is_finite)
+    umask = -1 if name == "classifier" else UMASK  # what it makes are models, which others may use too
+    return ChildSpec(name, (sys.executable, "-m", f"services.{name}"), env, is_finite, umask)
 
 
 def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database_url: str) -> dict[str, str]:
@@ -257,20 +263,14 @@ def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database
         }
     root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, **plan.extra_env, **own}
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ConfigError(f"{folder}: cannot be made: {exc.strerror}; choose another folder") from exc
+    given = service_environment(name, os.environ, plan.cameras_file)
+    return {**given, "PYTHONPATH": path, **plan.extra_env, **own}
 
 
 @contextlib.contextmanager
 def _locked(data_dir: Path) -> Any:  # Any: contextmanager's generator type
     """Lock the data directory: two launchers on it would start two Redis on the same file."""
-    with (data_dir / "lock").open("a+") as lock:
+    with _private(data_dir / "lock", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -285,14 +285,26 @@ def _locked(data_dir: Path) -> Any:  # Any: contextmanager's generator type
         yield
 
 
+def _private(path: Path, mode: str) -> IO[str]:
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, FILE_MODE)
+
+    return open(path, mode, encoding="utf-8", opener=opener)  # noqa: PTH123 - Path's own takes no opener
+
+
+class _PrivateLog(RotatingFileHandler):
+    def _open(self) -> Any:  # Any: logging's stream type, which only its stubs have
+        return _private(Path(self.baseFilename), self.mode)
+
+
 def _file_sink(folder: Path, files: contextlib.ExitStack) -> LineSink:
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
     handlers: dict[str, RotatingFileHandler] = {}
 
     def sink(name: str, line: str) -> None:
         handler = handlers.get(name)
         if handler is None:
-            handler = RotatingFileHandler(folder / f"{name}.log", maxBytes=5_000_000, backupCount=1)
+            handler = _PrivateLog(folder / f"{name}.log", maxBytes=5_000_000, backupCount=1)
             handlers[name] = files.enter_context(contextlib.closing(handler))
         handler.emit(logging.LogRecord(name, logging.INFO, "", 0, redact(line), (), None))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -225,7 +226,11 @@ def _with_moved_files(event: EventRow, out: Path) -> EventRow:
 
 
 def _move(source: Path | None, target: Path) -> Path | None:
-    return source.replace(target) if source is not None and source.exists() else None
+    if source is None or not source.exists():
+        return None
+    os.umask(umask := os.umask(0o077))
+    source.chmod(0o666 & ~umask)  # the record's own files are private; these are the user's results
+    return source.replace(target)
 
 
 def event_json(event: EventRow, recording: RecordingFile) -> dict[str, Any]:  # Any: JSON values

@@ -127,11 +127,7 @@ async def _closing_words(console: Console, records: Records, stack: Stack, since
 
 def _say_what_runs(console: Console, stack: Stack, wanted_port: int, logs: Path | None) -> None:
     """Say what was started and where to see it; `logs` None: they come on this terminal."""
-    redis = (
-        f"embedded, {stack.embedded.binary}, port {stack.embedded.port}"
-        if stack.embedded
-        else redact(stack.redis_url)
-    )
+    redis = f"embedded, {stack.embedded.binary}, on a socket" if stack.embedded else redact(stack.redis_url)
     taken = f" ({wanted_port} is taken)" if stack.page_port != wanted_port and wanted_port else ""
     console.print("[bold]clipwatch[/bold] starts on this machine")
     console.print(f"  redis     {redis}")

@@ -176,7 +176,7 @@ class MediaFolder:
     def _written(self, name: str, content: bytes) -> tuple[int, Path]:
         temporary = self.root / INCOMING / f"{name}.{secrets.token_hex(8)}"
         _make_folder(temporary.parent, self.root)
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             with os.fdopen(handle, "wb", closefd=False) as file:

@@ -141,7 +141,7 @@ class EmbeddingIndex:
             "at": self._at.isoformat(),
             "after": self._after,
         }
-        write_durably(self._folder / "state.json", json.dumps(state).encode(), 0o644)
+        write_durably(self._folder / "state.json", json.dumps(state).encode())
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         """Follow the record until `stop`."""

@@ -158,7 +158,7 @@ class Vectors:
 
     def _write_about(self) -> None:
         about = {"model": self.model, "dim": self.dim, "n": self.n, "cameras": self.cameras}
-        write_durably(self.folder / "about.json", json.dumps(about).encode(), 0o644)
+        write_durably(self.folder / "about.json", json.dumps(about).encode())
 
     def known(self) -> Iterator[tuple[str, int]]:
         """Yield (event id, snippet) of every snippet that has rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from redis import Redis
 
 from services.local.config import load_run_config
 from services.local.evaluation.labelled_clips import read_folder
-from services.local.launcher.redis_server import prepare_redis
+from services.local.launcher.redis_server import EmbeddedRedis, prepare_redis
 from services.local.tasks.analysis import AnalyzeOptions, check_options
 from services.local.tasks.analysis import _document as camera_file_of
 from services.local.tasks.camera_calibration import CalibrateOptions, calibrate_camera
@@ -146,7 +147,13 @@ def test_the_database_lies_where_the_data_directory_is(here: Path, name: str) ->
 @pytest.mark.parametrize("name", ['it\'s "q" \\', "new\nline", "[*]?", os.fsdecode(b"\xff #")], ids=ascii)
 def test_the_embedded_redis_keeps_its_file_there(here: Path, name: str) -> None:
     folder = here / name / "redis"
-    embedded = prepare_redis(folder)
+    with contextlib.ExitStack() as held:
+        embedded = prepare_redis(folder, held)
+        _keeps_its_file(embedded, folder)
+    assert embedded.socket.parent == folder or not embedded.socket.parent.exists()
+
+
+def _keeps_its_file(embedded: EmbeddedRedis, folder: Path) -> None:
     process = subprocess.Popen(embedded.argv, stdout=subprocess.DEVNULL)
     try:
         client = Redis.from_url(embedded.url)

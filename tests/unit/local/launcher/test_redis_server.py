@@ -1,28 +1,48 @@
-"""The embedded Redis: private, found where it is, a leftover is ended."""
+"""The embedded Redis: private, on a socket alone, found where it is; a leftover is ended."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from services.local.launcher.ports import free_port
-from services.local.launcher.redis_server import EmbeddedRedis, find_redis_server, prepare_redis
+from services.local.launcher.redis_server import (
+    SOCKET_BYTES_MAX,
+    EmbeddedRedis,
+    find_redis_server,
+    prepare_redis,
+)
 from shared.errors import ConfigError
-from tests.servers import wait_until
+from shared.redis_client import redis_faults
+from tests.servers import RedisServer, wait_until
 
 
-def started(embedded: EmbeddedRedis) -> subprocess.Popen[bytes]:
+@pytest.fixture
+def held() -> Iterator[contextlib.ExitStack]:
+    """What a launcher gives back at its end."""
+    with contextlib.ExitStack() as held:
+        yield held
+
+
+def started(embedded: EmbeddedRedis, held: contextlib.ExitStack) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(embedded.argv, stdout=subprocess.DEVNULL)
-    client = Redis.from_url(embedded.url)
-    wait_until(lambda: _answers(client), 10, "redis answers")
-    client.close()
+    held.callback(_end, process)
+    with contextlib.closing(Redis.from_url(embedded.url)) as client:
+        wait_until(lambda: _answers(client), 10, "redis answers")
     return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(10)
 
 
 def _answers(client: Redis) -> bool:
@@ -32,58 +52,131 @@ def _answers(client: Redis) -> bool:
         return False
 
 
-def test_a_taken_port_is_passed_over() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert free_port(port) != port
+def listening_inodes() -> set[str]:
+    """Return the inodes of all TCP sockets that listen on this machine."""
+    lines = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()
+    ]
+    return {line[9] for line in lines if line[3] == "0A"}
 
 
-def test_the_password_is_private_and_needed(tmp_path: Path) -> None:
-    embedded = prepare_redis(tmp_path / "redis")
-    process = started(embedded)
-    try:
-        for name in ("password", "redis.conf"):
-            assert stat.S_IMODE((tmp_path / "redis" / name).stat().st_mode) == 0o600
-        with pytest.raises(Exception, match=r"[Aa]uthenticat"):
-            Redis(port=embedded.port).ping()
-    finally:
-        process.terminate()
-        process.wait(10)
+def inodes_of(pid: int) -> set[str]:
+    """Return the inodes of a process' sockets."""
+    links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
 
 
-def test_a_server_left_behind_is_ended_and_its_entries_are_still_there(tmp_path: Path) -> None:
-    first = prepare_redis(tmp_path / "redis")
-    leftover = started(first)
-    client = Redis.from_url(first.url)
-    client.xadd("snippets.v1", {"h": "kept"})
-    client.close()
-    second = prepare_redis(tmp_path / "redis")
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux' /proc")
+def test_no_port_is_opened(tmp_path: Path, held: contextlib.ExitStack) -> None:
+    embedded = prepare_redis(tmp_path / "redis", held)
+    process = started(embedded, held)
+    assert not inodes_of(process.pid) & listening_inodes()
+    with contextlib.closing(Redis.from_url(embedded.url, decode_responses=True)) as client:
+        assert client.config_get("port") == {"port": "0"}
+
+
+def test_files_and_socket_are_private_and_the_password_is_needed(
+    tmp_path: Path, held: contextlib.ExitStack
+) -> None:
+    embedded = prepare_redis(tmp_path / "redis", held)
+    started(embedded, held)
+    assert redis_faults(embedded.url) == []
+    assert stat.S_IMODE((tmp_path / "redis").stat().st_mode) == 0o700
+    for name in ("password", "redis.conf", "socket"):
+        assert stat.S_IMODE((tmp_path / "redis" / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE(embedded.socket.stat().st_mode) == 0o600
+    with pytest.raises(Exception, match=r"[Aa]uthenticat"):
+        Redis(unix_socket_path=str(embedded.socket)).ping()
+
+
+@pytest.mark.parametrize("name", ["n" * 120, "é" * 60, os.fsdecode(b"\xff")], ids=ascii)
+def test_where_the_path_is_none_for_a_socket_it_lies_in_a_private_folder_of_its_own(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / name / "redis"
+    with contextlib.ExitStack() as held:
+        embedded = prepare_redis(folder, held)
+        own = embedded.socket.parent
+        assert len(os.fsencode(embedded.socket)) <= SOCKET_BYTES_MAX
+        assert own != folder
+        assert stat.S_IMODE(own.stat().st_mode) == 0o700
+        started(embedded, held)
+    assert not own.exists()
+
+
+def test_the_folder_of_a_killed_launchers_socket_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    folder = tmp_path / ("n" * 120) / "redis"
+    killed = contextlib.ExitStack()  # never closed
+    leftover = prepare_redis(folder, killed)
+    process = started(leftover, killed)
+    with contextlib.ExitStack() as held:
+        second = prepare_redis(folder, held)
+        assert process.wait(10) is not None
+        assert not leftover.socket.parent.exists()
+        started(second, held)
+
+
+def test_a_server_left_behind_is_ended_and_its_entries_are_still_there(
+    tmp_path: Path, held: contextlib.ExitStack
+) -> None:
+    first = prepare_redis(tmp_path / "redis", held)
+    leftover = started(first, held)
+    with contextlib.closing(Redis.from_url(first.url)) as client:
+        client.xadd("snippets.v1", {"h": "kept"})
+    second = prepare_redis(tmp_path / "redis", held)
     assert leftover.wait(10) is not None
-    process = started(second)
-    try:
-        assert Redis.from_url(second.url).xlen("snippets.v1") == 1
-        assert Redis.from_url(second.url).config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
-    finally:
-        process.terminate()
-        process.wait(10)
+    started(second, held)
+    with contextlib.closing(Redis.from_url(second.url)) as client:
+        assert client.xlen("snippets.v1") == 1
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
 
-def test_somebody_elses_server_on_the_old_port_is_left_alone(tmp_path: Path) -> None:
-    other = prepare_redis(tmp_path / "other")
-    process = started(other)
-    try:
-        folder = tmp_path / "mine"
-        folder.mkdir()
-        (folder / "port").write_text(str(other.port))
-        (folder / "password").write_text((tmp_path / "other" / "password").read_text())
-        mine = prepare_redis(folder)
-        assert mine.port != other.port
-        assert process.poll() is None
-    finally:
-        process.terminate()
-        process.wait(10)
+def older(folder: Path) -> RedisServer:
+    """Return the server of an older clipwatch on `folder`, which listens on a port."""
+    folder.mkdir(parents=True)
+    (folder / "password").write_text("0ld")
+    server = RedisServer(arguments=["--dir", str(folder)])
+    server.start()
+    (folder / "port").write_text(str(server.port))
+    with contextlib.closing(server.client()) as client:
+        client.config_set("requirepass", "0ld")
+    return server
+
+
+def test_the_server_of_an_older_clipwatch_is_ended_though_it_has_a_port(
+    tmp_path: Path, held: contextlib.ExitStack
+) -> None:
+    server = older(tmp_path / "redis")
+    prepare_redis(tmp_path / "redis", held)
+    wait_until(lambda: not server.is_running, 10, "its end")
+    assert not (tmp_path / "redis" / "port").exists()
+    server.close()
+
+
+def test_somebody_elses_server_is_left_alone(tmp_path: Path, held: contextlib.ExitStack) -> None:
+    other = older(tmp_path / "other")
+    embedded = prepare_redis(tmp_path / "third", held)
+    third = started(embedded, held)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "port").write_text(str(other.port))
+    (mine / "password").write_text("0ld")
+    (mine / "socket").write_text(str(embedded.socket))
+    assert prepare_redis(mine, held).socket.parent == mine
+    assert other.is_running
+    assert third.poll() is None
+    other.close()
+
+
+def test_a_socket_that_nobody_listens_on_is_in_nobodys_way(
+    tmp_path: Path, held: contextlib.ExitStack
+) -> None:
+    (tmp_path / "redis").mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "redis" / "redis.sock"))
+    started(prepare_redis(tmp_path / "redis", held), held)
 
 
 def test_without_any_server_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

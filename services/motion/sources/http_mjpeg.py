@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from services.motion.sources.coded_pictures import CodedPicture, CodedPictureStream
+from services.motion.sources.redirects import MOST_REDIRECTS, STATUSES, redirected
 from services.motion.sources.stream import SourceAway
 from shared.clock import steady_s
 from shared.errors import redact
@@ -138,23 +139,37 @@ def open_mjpeg(url: str, open_s: float, read_s: float, on_drop: Callable[[str], 
     The deadlines hold for each wait on the socket and for each picture. A server that trickles its header is left
     behind by the caller.
     """
-    try:
-        answer = _opener(url).open(_without_login(url), timeout=max(open_s, read_s))
-    except urllib.error.HTTPError as exc:
-        exc.close()
-        words = (
-            "user name or password is wrong" if exc.code in (401, 403) else f"answers {exc.code} {exc.reason}"
-        )
-        raise SourceAway(f"{redact(url)}: {words}") from exc
-    except (ValueError, http.client.InvalidURL):  # without the text, which may quote a piece of the password
-        raise SourceAway(f"{shown_url(url)}: this address cannot be asked; {HOW_TO_QUOTE}") from None
-    except (OSError, http.client.HTTPException) as exc:
-        raise SourceAway(f"{shown_url(url)}: {_say(exc)}") from exc
+    answer = _ask(url, max(open_s, read_s))
     kind = answer.headers.get_content_type()
     if not kind.startswith("multipart/"):
         answer.close()
         raise SourceAway(f"{redact(url)}: sends {kind}, wanted multipart/x-mixed-replace with JPEGs in it")
     return CodedPictureStream(_pictures(answer, read_s, on_drop), on_drop, answer.close)
+
+
+def _ask(url: str, within_s: float) -> http.client.HTTPResponse:
+    """Return the camera's answer, redirects followed as far as they may be."""
+    try:
+        target = _without_login(url)
+        for _ in range(1 + MOST_REDIRECTS):
+            try:
+                answer: http.client.HTTPResponse = _opener(url, target).open(target, timeout=within_s)
+                return answer
+            except urllib.error.HTTPError as exc:
+                exc.close()
+                location = exc.headers.get("Location", "")
+                if exc.code not in STATUSES or not location:
+                    raise SourceAway(f"{redact(url)}: {_refused(exc)}") from exc
+                target = _without_login(redirected(target, location, redact(url)))
+        raise SourceAway(f"{redact(url)}: redirects more than {MOST_REDIRECTS} times")
+    except (ValueError, http.client.InvalidURL):  # without the text, which may quote a piece of the password
+        raise SourceAway(f"{shown_url(url)}: this address cannot be asked; {HOW_TO_QUOTE}") from None
+    except (OSError, http.client.HTTPException) as exc:
+        raise SourceAway(f"{shown_url(url)}: {_say(exc)}") from exc
+
+
+def _refused(exc: urllib.error.HTTPError) -> str:
+    return "user name or password is wrong" if exc.code in (401, 403) else f"answers {exc.code} {exc.reason}"
 
 
 def _pictures(
@@ -179,17 +194,23 @@ def _pictures(
             yield CodedPicture("mjpeg", part, None, arrived_s)
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
+def _opener(url: str, target: str) -> urllib.request.OpenerDirector:
     logins = urllib.request.HTTPPasswordMgrWithDefaultRealm()
     parts = urlsplit(url)
     if parts.username:
-        user, password = unquote(parts.username), unquote(parts.password or "")
-        logins.add_password(None, _without_login(url), user, password)
-    return urllib.request.build_opener(
-        urllib.request.ProxyHandler({}),  # cameras are near
+        logins.add_password(None, target, unquote(parts.username), unquote(parts.password or ""))
+    # without the library's redirects, which go anywhere, and read all of an answer before; nor file: and ftp:
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPBasicAuthHandler(logins),
         urllib.request.HTTPDigestAuthHandler(logins),
-    )
+    ):
+        opener.add_handler(handler)
+    return opener
 
 
 def _without_login(url: str) -> str:

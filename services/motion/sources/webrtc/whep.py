@@ -11,9 +11,10 @@ import contextlib
 import http.client
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from services.motion.sources.coded_pictures import CodedPictureStream
+from services.motion.sources.redirects import MOST_REDIRECTS, STATUSES, redirected
 from services.motion.sources.stream import SourceAway
 from services.motion.sources.webrtc.peer import (
     CLOSE_S,
@@ -25,8 +26,6 @@ from services.motion.sources.webrtc.peer import (
 )
 from shared.errors import redact
 from shared.urls import HOW_TO_QUOTE, shown_url
-
-MOST_REDIRECTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +75,13 @@ def open_whep(url: str, open_s: float, read_s: float, on_drop: Callable[[str], N
 
 
 def _post(url: str, sdp: str, within_s: float) -> _Answer:
-    """Send the offer, following redirects."""
+    """Send the offer, following redirects on the same host."""
     target = url
     for _ in range(1 + MOST_REDIRECTS):
         status, headers, body = _ask("POST", target, url, sdp, within_s)
         location = headers.get("Location", "")
-        if status in (301, 302, 307, 308) and location:
-            target = urljoin(_web(target), location)
+        if status in STATUSES and location:
+            target = redirected(_web(target), location, redact(url))
             continue
         if status in (401, 403):
             raise SourceAway(f"{redact(url)}: user name, password or token is wrong ({status})")
@@ -90,7 +89,8 @@ def _post(url: str, sdp: str, within_s: float) -> _Answer:
             raise SourceAway(f"{redact(url)}: answers {status}, wanted 201 with a session description")
         if len(body) > MAX_SDP_BYTES:
             raise SourceAway(f"{redact(url)}: answers more than {MAX_SDP_BYTES} bytes")
-        return _Answer(body.decode(errors="replace"), urljoin(_web(target), location) if location else "")
+        session = redirected(_web(target), location, redact(url)) if location else ""
+        return _Answer(body.decode(errors="replace"), session)
     raise SourceAway(f"{redact(url)}: redirects more than {MOST_REDIRECTS} times")
 
 

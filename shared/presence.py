@@ -66,6 +66,7 @@ class Presence(BaseModel):
     service: Service
     name: str = Field(min_length=1, max_length=128, pattern=r"^\S+$")
     about: str = Field(default="", max_length=300)
+    state: str = Field(default="ready", max_length=32)  # ready, or loading: a classifier that loads its model
     cameras: tuple[CameraReport, ...] = Field(default=(), max_length=CAMERAS_MAX)
     # motion\'s data directory: it stays when the process is another
     owner: str = Field(default="", max_length=128)
@@ -83,6 +84,11 @@ class ProcessPresence:
     @property
     def is_silent(self) -> bool:
         return self.age_s > SILENT_S
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it is there and still loads its model, which may take minutes."""
+        return not self.is_silent and self.presence.state == "loading"
 
 
 async def announce(

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -64,6 +65,7 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
         stop = runtime.stop  # waits for no loading
         async with (
             _redis(settings, runtime) as redis,
+            _announced(redis, settings, stop) as announced,
             _gpu(redis, settings, runtime, metrics, (await unless_stopped(preparing, stop)).gpus) as gpu,
         ):
             prepared = await preparing
@@ -75,13 +77,14 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
             try:
                 await unless_stopped(classifier.warm_up(), stop)
                 about = f"{model.facts.name} on {gpu.name if gpu else model.facts.device}"[:300]
-                await _run_loops(classifier, redis, settings, runtime, about)
+                announced.presence = announced.presence.model_copy(update={"state": "ready", "about": about})
+                await _run_loops(classifier, redis, settings, runtime)
             finally:
                 classifier.close()
 
 
 async def _run_loops(
-    classifier: Classifier, redis: Redis, settings: ClassifierSettings, runtime: Runtime, about: str
+    classifier: Classifier, redis: Redis, settings: ClassifierSettings, runtime: Runtime
 ) -> None:
     """Label snippets and answer text requests until the runtime stops; raise DeviceLost when the device is lost."""
     stop, instance = runtime.stop, _instance(settings)
@@ -91,14 +94,12 @@ async def _run_loops(
     classifier.lost = partial(_lost, losses, stop)
     consumer = Consumer(redis, _consumer(settings), classifier.handle, StreamMetrics(), receipt_of_dead)
     text_requests = classifier.text_request_server(redis, instance, TextRequestMetrics())
-    presence = Presence(service=SERVICE, name=instance, about=about)
     runtime.health.is_ready = True
     log.info("ready")
     async with asyncio.TaskGroup() as group:  # one that fails ends the other, and the service
         group.create_task(consumer.run(stop, beat), name="snippets")
         serving = _until_stopped(text_requests.run(stop), stop, settings.finish_s)
         group.create_task(serving, name="text requests")
-        group.create_task(announce(redis, lambda: presence, stop), name="presence")
     if losses:
         raise losses[0]
 
@@ -162,6 +163,32 @@ async def _redis(settings: ClassifierSettings, runtime: Runtime) -> AsyncIterato
         yield redis
     finally:
         await redis.aclose()
+
+
+@dataclass(slots=True)
+class _Announced:
+    """What this process says of itself; the page shows that a model is loading, which may take minutes."""
+
+    presence: Presence
+
+
+@contextlib.asynccontextmanager
+async def _announced(
+    redis: Redis, settings: ClassifierSettings, stop: asyncio.Event
+) -> AsyncIterator[_Announced]:
+    """Announce this process, as loading first, until the runtime stops or the service ends."""
+    said = _Announced(Presence(service=SERVICE, name=_instance(settings), state="loading"))
+    ends = asyncio.Event()
+    telling = announce(redis, lambda: said.presence, ends, lambda: said.presence.state)
+    task = asyncio.create_task(telling, name="presence")
+    waiting = asyncio.create_task(stop.wait())
+    waiting.add_done_callback(lambda _: ends.set())
+    try:
+        yield said
+    finally:
+        waiting.cancel()
+        ends.set()
+        await task
 
 
 def _consumer(settings: ClassifierSettings) -> ConsumerSettings:

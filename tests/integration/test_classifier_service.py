@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 
 from shared.contract import CLASSIFIERS, LABELS, SNIPPETS, LabelsMessage, SnippetMessage
+from shared.presence import KEY, Presence
 from tests.servers import RedisServer, spawn, wait_until
 from tests.unit.classifier.makers import BLUE, RED, jpeg, make_tiny_model, message
 
@@ -103,6 +104,24 @@ def test_snippets_become_labels_and_leave_the_stream(redis: Redis, start: Start)
     assert redis.xpending(SNIPPETS, CLASSIFIERS)["pending"] == 0
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 0
+
+
+def test_a_model_that_loads_is_told_until_it_is_ready(redis: Redis, start: Start) -> None:
+    process = start()
+    states: list[str] = []
+
+    def is_ready() -> bool:
+        assert process.poll() is None, "the classifier ended"
+        said = cast("bytes | None", redis.hget(KEY, "classifier one"))
+        if said is not None:
+            states.append(Presence.model_validate_json(said.partition(b" ")[2]).state)
+        return states[-1:] == ["ready"]
+
+    wait_until(is_ready, START_LIMIT_S, "a classifier that is ready")
+    assert set(states) == {"loading", "ready"}
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    assert not redis.hexists(KEY, "classifier one")
 
 
 @pytest.mark.slow  # shorter: test_streams.py, in one process

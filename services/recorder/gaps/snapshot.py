@@ -16,7 +16,7 @@ CAMERA_CHARS = 64  # longer ids are no camera file's: the record cannot hold the
 START_GRACE_S = 120.0  # services start one after another, and a model takes time to load
 _SERVICES: dict[str, tuple[Kind, str]] = {
     "motion": ("motion.gone", "no motion service is there: no camera is watched"),
-    "classifier": ("classifier.gone", "no classifier is there: snippets wait, and nothing is recorded"),
+    "classifier": ("classifier.gone", "no classifier is ready: snippets wait, and nothing is recorded"),
 }
 
 
@@ -40,7 +40,11 @@ def owner_of(presence: Presence) -> str:
 
 def there(heard: Iterable[ProcessPresence], service: str) -> list[Presence]:
     """Return the processes of a service that are not silent."""
-    return [one.presence for one in heard if not one.is_silent and one.presence.service == service]
+    return [
+        one.presence
+        for one in heard
+        if one.presence.service == service and not one.is_silent and not one.is_loading
+    ]
 
 
 def configured(
@@ -98,7 +102,7 @@ def _add_service(
     if there(heard, service):
         found[GapKey(kind, service)] = None
         return
-    silent = [one.age_s for one in heard if one.presence.service == service]
+    silent = [one.age_s for one in heard if one.is_silent and one.presence.service == service]
     if silent or service in seen.were_there or seen.up_s >= START_GRACE_S:
         found[GapKey(kind, service)] = GapFault(reason, min(silent, default=0.0))
 

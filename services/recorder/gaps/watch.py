@@ -137,7 +137,7 @@ class GapWatch:
                     return None  # those who are there cannot say so
         except (RedisError, OSError, TimeoutError):  # readiness says so
             return None
-        self._were_there |= {one.presence.service for one in heard}
+        self._were_there |= {one.presence.service for one in heard if not one.is_loading}
         return heard
 
     async def _configured(

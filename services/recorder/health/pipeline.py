@@ -57,6 +57,12 @@ class Pipeline:
     is_known: bool = False  # queues and processes were looked at
     _first_heard: dict[str, tuple[int, float]] = field(default_factory=dict, init=False)
 
+    @property
+    def is_model_loading(self) -> bool:
+        """Whether a classifier is there, and none has loaded its model yet."""
+        found = [one for one in self.heard if one.presence.service == "classifier" and not one.is_silent]
+        return bool(found) and all(one.is_loading for one in found)
+
     async def look(self, redis: Redis) -> None:
         """Read who is there and what waits; raises what the client raises."""
         if self.backlog is not None:
@@ -114,7 +120,8 @@ def _of_recorder(pipeline: Pipeline) -> list[Problem]:
 
 
 def _of_services(heard: Sequence[ProcessPresence], queues: Sequence[Queue]) -> list[Problem]:
-    there = {one.presence.service for one in heard if not one.is_silent}
+    there = {one.presence.service for one in heard if not one.is_silent and not one.is_loading}
+    is_loading = any(one.is_loading for one in heard)
     found = [
         Problem(
             "warn", f"{one.presence.service} '{one.presence.name}' has said nothing for {_ago(one.age_s)}."
@@ -127,14 +134,18 @@ def _of_services(heard: Sequence[ProcessPresence], queues: Sequence[Queue]) -> l
     if "classifier" not in there:
         waiting = sum(queue.waiting for queue in queues if queue.stream == SNIPPETS)
         wait = plural(waiting, "snippet waits", "snippets wait")
-        found.append(Problem("bad", f"No classifier is there: {wait}, and nothing is recorded."))
+        if is_loading:
+            found.append(Problem("warn", f"The classifier is loading its model: {wait} until it is ready."))
+        else:
+            found.append(Problem("bad", f"No classifier is there: {wait}, and nothing is recorded."))
     return found
 
 
 def _of_cameras(heard: Sequence[ProcessPresence], cameras: frozenset[str] | None) -> list[Problem]:
     return [
         Problem(
-            "bad", f"Camera '{camera.id}' is {camera.state}{f': {camera.message}' if camera.message else '.'}"
+            "bad",
+            f"Camera '{camera.name or camera.id}' is {camera.state}{f': {camera.message}' if camera.message else '.'}",
         )
         for one in heard
         if not one.is_silent

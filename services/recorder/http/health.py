@@ -14,20 +14,22 @@ from shared.http_api import documented
 
 
 class CameraOut(ApiModel):
-    """A camera as motion says it is: connecting, running, away, ended or failed."""
+    """A camera as motion says it is: connecting, running, away, ended, failed or disabled; `name` is for people."""
 
     id: str
+    name: str
     state: str
     message: str
     motion: str
 
 
 class ServiceOut(ApiModel):
-    """A process of the pipeline; silent: it has said nothing for a while."""
+    """A process of the pipeline: ready, or loading its model; silent: it has said nothing for a while."""
 
     service: str
     name: str
     about: str
+    state: str
     is_silent: bool
     age_s: float
 
@@ -80,7 +82,13 @@ def _health_out(pipeline: Pipeline, disk: Disk | None, is_ready: bool) -> Health
         is_ready=is_ready,
         problems=[ProblemOut.model_validate(problem) for problem in problems(pipeline, disk)],
         cameras=[
-            CameraOut(id=camera.id, state=camera.state, message=camera.message, motion=one.presence.name)
+            CameraOut(
+                id=camera.id,
+                name=camera.name,
+                state=camera.state,
+                message=camera.message,
+                motion=one.presence.name,
+            )
             for one in pipeline.heard
             if not one.is_silent
             for camera in one.presence.cameras
@@ -90,6 +98,7 @@ def _health_out(pipeline: Pipeline, disk: Disk | None, is_ready: bool) -> Health
                 service=one.presence.service,
                 name=one.presence.name,
                 about=one.presence.about,
+                state=one.presence.state,
                 is_silent=one.is_silent,
                 age_s=round(one.age_s, 1),
             )

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.recorder.http.models import ApiModel, media_url
-from services.recorder.http.search import texts_fault
+from services.recorder.http.search import model_loading, texts_fault
 from services.recorder.http.state import ApiState, starting
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.hindsight_values import (
@@ -106,6 +106,8 @@ def hindsight_routes(api: ApiState) -> APIRouter:
             authorize(request, api.token, "a change of the record")
         if api.hindsight is None:
             raise starting()
+        if api.pipeline.is_model_loading:
+            raise model_loading()
         wanted = _request_of(asked)
         if faults := request_faults(wanted):
             raise ApiFault.of_lines(400, faults, "labels and a time", "change the request")

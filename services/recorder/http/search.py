@@ -75,6 +75,8 @@ def search_routes(api: ApiState) -> APIRouter:
         request = query.request
         if api.search is None:
             raise starting()
+        if api.pipeline.is_model_loading:
+            raise model_loading()
         try:
             found = await api.search.find(request)
         except (NoClassifier, TextsRefused) as exc:
@@ -83,6 +85,12 @@ def search_routes(api: ApiState) -> APIRouter:
         return _search_out(request.query, found)
 
     return router
+
+
+def model_loading() -> ApiFault:
+    """Return the answer while no classifier has its model yet."""
+    do = "wait until the model is loaded, then try again"
+    return ApiFault(503, "the classifier is still loading its model", "a classifier that is ready", do)
 
 
 def texts_fault(exc: NoClassifier | TextsRefused) -> ApiFault:

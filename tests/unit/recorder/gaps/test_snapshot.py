@@ -103,6 +103,9 @@ def test_services_have_time_to_start() -> None:
     assert faults(early, ()) == {}
     late = faults(replace(early, up_s=START_GRACE_S), ())
     assert all(late[key] is not None for key in (MOTION_GONE, GapKey("classifier.gone", "classifier")))
+    loading = ProcessPresence(Presence(service="classifier", name="c1", state="loading"), 1.0)
+    assert faults(replace(early, heard=[loading]), ()) == {}
+    assert faults(replace(early, up_s=START_GRACE_S, heard=[loading]), ()).keys() == late.keys()
     left = faults(replace(early, were_there=frozenset({"motion"})), ())
     assert list(left) == [MOTION_GONE]
 

@@ -47,6 +47,26 @@ def test_missing_services_are_told_with_what_waits() -> None:
     ]
 
 
+def test_a_classifier_that_loads_its_model_is_no_missing_one() -> None:
+    loading = ProcessPresence(Presence(service="classifier", name="c2", state="loading"), 1.0)
+    seen = pipeline(MOTION, loading, queues=(Queue(SNIPPETS, 7, 1.0, 0),))
+    assert texts(seen) == ["warn: The classifier is loading its model: 7 snippets wait until it is ready."]
+    assert seen.is_model_loading
+    assert texts(pipeline(MOTION, loading, CLASSIFIER)) == []
+    assert not pipeline(MOTION, loading, CLASSIFIER).is_model_loading
+    silent = replace(loading, age_s=300.0)
+    assert not pipeline(MOTION, silent).is_model_loading
+    assert "bad: No classifier is there: 0 snippets wait, and nothing is recorded." in texts(
+        pipeline(MOTION, silent)
+    )
+
+
+def test_a_camera_is_told_by_the_name_that_people_know() -> None:
+    camera = CameraReport(id="gate", state="away", name="Front gate")
+    heard = ProcessPresence(MOTION.presence.model_copy(update={"cameras": (camera,)}), 1.0)
+    assert texts(pipeline(heard, CLASSIFIER)) == ["bad: Camera 'Front gate' is away."]
+
+
 def test_a_silent_process_is_not_there_and_its_cameras_are_not_believed() -> None:
     silent = ProcessPresence(
         MOTION.presence.model_copy(update={"cameras": (CameraReport(id="x", state="away"),)}), 300

@@ -8,13 +8,19 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
+import httpx
 import pytest
 from fastapi import FastAPI
 
+from services.recorder.health.pipeline import Pipeline
 from services.recorder.http.hindsight import hindsight_routes
+from services.recorder.http.search import search_routes
 from services.recorder.http.state import ApiState
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.hindsight_values import HindsightRequest, Outcome
+from services.recorder.search.words import Search
+from shared.http_api import make_app
+from shared.presence import Presence, ProcessPresence
 
 
 class Looking:
@@ -26,6 +32,27 @@ class Looking:
     async def run(self, wish: HindsightRequest, is_applied: bool) -> AsyncIterator[Outcome]:  # noqa: ARG002
         while True:
             yield Outcome()
+
+
+async def test_while_the_model_loads_words_are_refused_at_once_and_the_answer_says_why() -> None:
+    loading = ProcessPresence(Presence(service="classifier", name="c1", state="loading"), 1.0)
+    state = ApiState(
+        lambda: True,
+        search=cast("Search", object()),
+        hindsight=cast("Hindsight", Looking()),
+        pipeline=Pipeline(heard=(loading,)),
+    )
+    app = make_app("recorder")
+    app.include_router(hindsight_routes(state))
+    app.include_router(search_routes(state))
+    asked = {"labels": ["a fox"], "since": "2026-01-01T00:00:00Z"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        for answer in (
+            await client.get("/api/search?q=fox"),
+            await client.post("/api/hindsight", json=asked),
+        ):
+            assert answer.status_code == 503
+            assert answer.json()["error"]["found"] == "the classifier is still loading its model"
 
 
 async def test_an_answer_that_nobody_reads_holds_no_gate() -> None:

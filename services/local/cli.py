@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from services.local.commands import models
+from services.local.commands import models, token, user
 from services.local.commands.analyze import analyze
 from services.local.commands.calibrate import calibrate
 from services.local.commands.check import check
@@ -31,6 +31,8 @@ app = typer.Typer(
 for command in (demo, run, check, labels, calibrate, analyze, search, relabel, evaluate):
     app.command()(command)
 app.add_typer(models.app, name="models")
+app.add_typer(user.app, name="user")
+app.add_typer(token.app, name="token")
 
 
 def main() -> None:

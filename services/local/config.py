@@ -24,7 +24,7 @@ from services.local.launcher.redis_server import find_redis_server
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.probe import camera_faults
 from services.recorder.notify.file import load_notify
-from services.recorder.record.database_url import parse_url
+from services.recorder.record.database_url import parse_url, sqlite_address
 from services.recorder.settings import RecorderSettings
 from shared.cameras import CameraFile, parse_cameras
 from shared.errors import ConfigError
@@ -101,6 +101,19 @@ def load_run_config(path: Path, environment: Mapping[str, str] | None = None) ->
         redis_url=_redis_url(environment),
         database_url=_database_url(environment),
     )
+
+
+def database_of(path: Path, environment: Mapping[str, str] | None = None) -> str:
+    """Return the address of a configuration's database: DATABASE_URL, or the file in its data folder.
+
+    Nothing else of the configuration needs to be right: who forgot a password gets in whatever became of a camera.
+    """
+    environment = os.environ if environment is None else environment
+    if (url := _database_url(environment)) is not None:
+        parse_url(url)
+        return url
+    settings = RunSettings(data_dir=Path(_text(read_yaml(path), "data_dir", "data")))
+    return sqlite_address(_data_dir(settings, path) / "clipwatch.db")
 
 
 def folder_faults(option: str, folder: Path) -> list[str]:

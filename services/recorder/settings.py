@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
+from services.recorder.access.session_ends import SessionLimits
 from services.recorder.record.retention import GB, RetentionLimits, RetentionRule
 from shared.errors import ConfigError
 from shared.settings import ServiceSettings
@@ -79,6 +81,20 @@ class RecorderSettings(ServiceSettings):
         SecretStr | None,
         Field(description="changes over HTTP need it as `Authorization: Bearer …`; unset: this machine only"),
     ] = None
+    admin_password: Annotated[
+        SecretStr | None,
+        Field(description="password of the user 'admin', who is made at the start while there is no user"),
+    ] = None
+    local_token_file: Annotated[
+        Path | None,
+        Field(description="a token for this machine's command line is written here; unset: none is made"),
+    ] = None
+    session_idle_h: Annotated[
+        float, Field(ge=0.1, le=8760, description="a login ends after this long without a request")
+    ] = 168
+    session_max_h: Annotated[
+        float, Field(ge=0.1, le=8760, description="a login ends after this long at the latest")
+    ] = 720
     notify_file: Annotated[
         Path | None, Field(description="who is told by MQTT or webhook, of what; unset: nobody")
     ] = None
@@ -116,6 +132,10 @@ class RecorderSettings(ServiceSettings):
                 "OPENWEATHER_KEY: not set; set it, or choose WEATHER_PROVIDER=open_meteo or none"
             )
         return self.openweather_key
+
+    @property
+    def session_limits(self) -> SessionLimits:
+        return SessionLimits(timedelta(hours=self.session_idle_h), timedelta(hours=self.session_max_h))
 
     @property
     def database_address(self) -> str:

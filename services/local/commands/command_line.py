@@ -35,6 +35,10 @@ Threshold = Annotated[
 CameraConfig = Annotated[Path, typer.Option("--config", "-c", help="The configuration, or the camera file.")]
 OneCamera = Annotated[str | None, typer.Option("--camera", help="Only this camera.")]
 JsonObject = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+SiteConfig = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="The configuration whose site it is; none: clipwatch.yml."),
+]
 PageUrl = Annotated[str, typer.Option("--url", envvar="CLIPWATCH_URL", help="Where the page is.")]
 PAGE_URL = "http://127.0.0.1:8080"
 
@@ -68,6 +72,23 @@ def fail(faults: Sequence[str], code: int) -> NoReturn:
 
     print_faults(faults)
     sys.exit(code)
+
+
+def database_address(config: Path | None) -> str:
+    """Return the address of a site's database; raise ConfigError when the configuration cannot be read."""
+    from services.local.config import database_of
+
+    return database_of(config or Path("clipwatch.yml"))
+
+
+def on_site(work: Callable[[], _T]) -> _T:
+    """Return what `work` does on a site's database; end the program when the database does not answer."""
+    from shared.errors import Transient, reason
+
+    try:
+        return work()
+    except Transient as exc:
+        fail([f"the database does not answer: {reason(exc)}; try again"], EXIT_FAILED)
 
 
 def run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]]) -> _T:

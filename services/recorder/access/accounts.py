@@ -192,6 +192,14 @@ class Accounts:
         self.changed()
         return ended
 
+    async def end_cookie(self, secret_hash: str) -> None:
+        """End the session of a cookie, if there is one."""
+        async with self.database.writing() as connection:
+            found = await rows.find_session(connection, secret_hash)
+            if found is not None:
+                await rows.end_session(connection, found.id, None)
+        self.changed()
+
     # -- parts
 
     async def _new_row(

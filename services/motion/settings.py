@@ -71,6 +71,14 @@ class MotionServiceSettings(CameraSettings):
             "commas: those of the host of a container, or of a router that forwards the ports"
         ),
     ] = ""
+    webrtc_bind: Annotated[
+        str,
+        Field(
+            description="addresses of this machine whose UDP ports WebRTC opens, separated by commas, such as "
+            "127.0.0.1 for viewers on this machine only; unset: HTTP_HOST if that is one address of a network, "
+            "else all addresses"
+        ),
+    ] = ""
     reconnect_max_s: Annotated[
         float, Field(gt=0, le=600, description="longest wait between two tries to reach a camera")
     ] = 30
@@ -84,7 +92,7 @@ class MotionServiceSettings(CameraSettings):
                 raise ValueError("wanted FIRST-LAST, at least two ports of 1024 to 65535")
         return text
 
-    @field_validator("webrtc_addresses")
+    @field_validator("webrtc_addresses", "webrtc_bind")
     @classmethod
     def _are_addresses(cls, text: str) -> str:
         for part in _parts(text):
@@ -98,7 +106,9 @@ class MotionServiceSettings(CameraSettings):
     def peer_network(self) -> PeerNetwork:
         first, _, last = self.webrtc_ports.partition("-")
         return PeerNetwork(
-            range(int(first), int(last) + 1) if first else (), tuple(_parts(self.webrtc_addresses))
+            range(int(first), int(last) + 1) if first else (),
+            tuple(_parts(self.webrtc_addresses)),
+            tuple(_parts(self.webrtc_bind)) or _network_address(self.http_host),
         )
 
     @property
@@ -108,6 +118,15 @@ class MotionServiceSettings(CameraSettings):
     @property
     def ring_max_bytes(self) -> int:
         return self.ring_max_mib * MIB
+
+
+def _network_address(host: str) -> tuple[str, ...]:
+    """Return `host` if it is one address of a network; not the loopback, which proxies stand before, nor all."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return ()
+    return () if address.is_loopback or address.is_unspecified else (str(address),)
 
 
 def _parts(text: str) -> list[str]:

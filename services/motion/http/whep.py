@@ -14,7 +14,7 @@ from services.motion.http.cameras import admit
 from services.motion.http.live import LIVE_FAULTS, NO_STORE, LiveRoutes, too_many_viewers
 from services.motion.http.whip import bad_offer, busy, no_session, read_sdp
 from services.motion.live.latest import TooManyViewers
-from services.motion.sources.webrtc.peer import BadSessionDescription
+from services.motion.sources.webrtc.session_description import BadSessionDescription
 from shared.http_api import documented
 
 

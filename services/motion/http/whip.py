@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 
-from services.motion.sources.webrtc.peer import MAX_SDP_BYTES, BadSessionDescription
+from services.motion.sources.webrtc.session_description import MAX_SDP_BYTES, BadSessionDescription
 from services.motion.sources.webrtc.whip import WhipEndpoint
 from shared.http_api import ApiFault, bounded_body, documented
 

@@ -29,14 +29,8 @@ from services.motion.live.latest import PICTURE_PX, LiveFrame, LiveView, ViewerS
 from services.motion.media.picture_format import BT601_525
 from services.motion.media.rendering import Renderer
 from services.motion.sources.webrtc.ice import PeerNetwork, require_candidates
-from services.motion.sources.webrtc.peer import (
-    CLOSE_S,
-    FAULTS,
-    NEGOTIATE_S,
-    BadSessionDescription,
-    EventLoopThread,
-    one_line,
-)
+from services.motion.sources.webrtc.peer import CLOSE_S, FAULTS, NEGOTIATE_S, EventLoopThread, one_line
+from services.motion.sources.webrtc.session_description import BadSessionDescription, bounded
 
 UNCONNECTED_S = 30.0  # a viewer that does not connect this long after the answer gives its slot back
 ASK_S = 1.0
@@ -220,7 +214,7 @@ class WhepSender:
 
 async def _answer(connection: RTCPeerConnection, sdp: str, track: LiveTrack) -> str:
     try:
-        await connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        await connection.setRemoteDescription(RTCSessionDescription(bounded(sdp), "offer"))
         if not any(
             known.kind == "video" and known.direction != "stopped" for known in connection.getTransceivers()
         ):

@@ -13,9 +13,11 @@ import ipaddress
 import re
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from aioice.ice import get_host_addresses
 
 from shared.logs import get_logger
 
@@ -30,15 +32,16 @@ _CONNECTION = re.compile(r"^(c=IN IP[46] )(\S+)$")
 
 @dataclass(frozen=True, slots=True)
 class PeerNetwork:
-    """Where peers reach us: the UDP ports that may be used (none named: any), and the addresses they are told (none
-    named: this machine's own)."""
+    """Where peers reach us: the UDP ports that may be used (none named: any), the addresses they are told (none named:
+    this machine's own), and those of this machine that are bound (none named: all but the loopback)."""
 
     ports: Sequence[int] = ()
     addresses: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
-        """Return an event loop whose connections use no other ports."""
-        return _PortLoop(self) if self.ports or self.addresses else asyncio.new_event_loop()
+        """Return an event loop whose connections use no other ports and addresses."""
+        return _PortLoop(self) if self.ports or self.addresses or self.bound else asyncio.new_event_loop()
 
     def describe(self, sdp: str) -> str:
         """Return our description with the addresses that peers are told."""
@@ -88,18 +91,33 @@ def outward_addresses(versions: set[int]) -> set[str]:
     return found
 
 
+def bound_address(host: str, bound: Collection[str]) -> str | None:
+    """Return the address that is bound when aioice asks for `host`; None: none is.
+
+    aioice never asks for the loopback, so a loopback address takes the place of the first that it asks for.
+    """
+    if host in bound:
+        return host
+    version = ipaddress.ip_address(host).version
+    first = next((one for one in get_host_addresses(version == 4, version == 6)), None)
+    if host != first:
+        return None
+    addresses = (ipaddress.ip_address(one) for one in bound)
+    return next((str(one) for one in addresses if one.is_loopback and one.version == version), None)
+
+
 class _PortLoop(asyncio.SelectorEventLoop):
     """Binds sockets that ask for any port to one of the network's ports.
 
-    Where peers are told another address, only the address on the way out is bound: a port that is open on two networks
-    could belong to two connections.
+    Where addresses are to be bound, only those are. Where peers are told another address, only the address on the way
+    out is bound: a port that is open on two networks could belong to two connections.
     """
 
     def __init__(self, network: PeerNetwork) -> None:
         super().__init__()
         self._ports = network.ports or (0,)
         versions: set[int] = {ipaddress.ip_address(address).version for address in network.addresses}
-        self._bound = outward_addresses(versions)
+        self._bound = set(network.bound) or outward_addresses(versions)
 
     async def create_datagram_endpoint(  # type: ignore[override]  # our callers' arguments, not all of asyncio's
         self,
@@ -109,9 +127,9 @@ class _PortLoop(asyncio.SelectorEventLoop):
     ) -> tuple[asyncio.DatagramTransport, _Protocol]:
         if local_addr is None or local_addr[1] != 0 or options:
             return await super().create_datagram_endpoint(protocol_factory, local_addr, **options)
-        host = local_addr[0]
-        if self._bound and host not in self._bound:
-            raise OSError(errno.EADDRNOTAVAIL, "not on the way out")  # aioice goes on with the next address
+        host = bound_address(local_addr[0], self._bound) if self._bound else local_addr[0]
+        if host is None:
+            raise OSError(errno.EADDRNOTAVAIL, "not to be bound")  # aioice goes on with the next address
         begin = secrets.randbelow(len(self._ports))
         for port in (*self._ports[begin:], *self._ports[:begin]):
             try:

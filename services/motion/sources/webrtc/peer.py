@@ -31,13 +31,12 @@ from aiortc.exceptions import InvalidAccessError, InvalidStateError
 from services.motion.sources.coded_pictures import CodedPicture, CodedPictureStream, is_key
 from services.motion.sources.stream import SourceAway
 from services.motion.sources.webrtc.ice import PeerNetwork, require_candidates
+from services.motion.sources.webrtc.session_description import BadSessionDescription, bounded
 from shared.clock import steady_s
-from shared.errors import Permanent
 from shared.logs import get_logger
 
 log = get_logger(__name__)
 
-MAX_SDP_BYTES = 64 * 1024
 MAX_WAITING = 120  # coded pictures that may wait for the reader: 4 s at 30 a second
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 KEY_EVERY_S = 2.0  # a clip begins at a key frame
@@ -61,10 +60,6 @@ FAULTS = (
 )
 
 _Result = TypeVar("_Result")
-
-
-class BadSessionDescription(Permanent):
-    """A session description that cannot be answered. The message is one line."""
 
 
 class EventLoopThread:
@@ -190,7 +185,7 @@ class Peer:
         """Return our answer to a publisher's offer; raise BadDescription when it sends no video that we know, and
         TimeoutError when no port is left."""
         try:
-            await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+            await self._connection.setRemoteDescription(RTCSessionDescription(bounded(sdp), "offer"))
             self._tap_all()
             await self._connection.setLocalDescription(await self._connection.createAnswer())
         except FAULTS as exc:
@@ -207,7 +202,7 @@ class Peer:
     async def accept(self, sdp: str) -> None:
         """Take the answer to our offer; raises BadDescription."""
         try:
-            await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+            await self._connection.setRemoteDescription(RTCSessionDescription(bounded(sdp), "answer"))
         except FAULTS as exc:
             raise BadSessionDescription(f"the answer cannot be used: {one_line(exc)}") from exc
 

@@ -16,14 +16,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from services.motion.sources.coded_pictures import CodedPictureStream
 from services.motion.sources.redirects import MOST_REDIRECTS, STATUSES, redirected
 from services.motion.sources.stream import SourceAway
-from services.motion.sources.webrtc.peer import (
-    CLOSE_S,
-    MAX_SDP_BYTES,
-    BadSessionDescription,
-    EventLoopThread,
-    Peer,
-    stream_of,
-)
+from services.motion.sources.webrtc.peer import CLOSE_S, EventLoopThread, Peer, stream_of
+from services.motion.sources.webrtc.session_description import MAX_SDP_BYTES, BadSessionDescription
 from shared.errors import redact
 from shared.urls import HOW_TO_QUOTE, shown_url
 

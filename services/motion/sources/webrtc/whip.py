@@ -14,14 +14,8 @@ from functools import partial
 from services.motion.sources.coded_pictures import CodedPictureStream
 from services.motion.sources.stream import SourceAway
 from services.motion.sources.webrtc.ice import PeerNetwork
-from services.motion.sources.webrtc.peer import (
-    CLOSE_S,
-    NEGOTIATE_S,
-    BadSessionDescription,
-    EventLoopThread,
-    Peer,
-    stream_of,
-)
+from services.motion.sources.webrtc.peer import CLOSE_S, NEGOTIATE_S, EventLoopThread, Peer, stream_of
+from services.motion.sources.webrtc.session_description import BadSessionDescription
 
 ASK_S = 0.5
 

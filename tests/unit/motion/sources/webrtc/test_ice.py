@@ -7,11 +7,18 @@ import re
 import socket
 
 import pytest
+from aioice.ice import get_host_addresses
 from aiortc import RTCConfiguration, RTCPeerConnection
 from pydantic import ValidationError
 
 from services.motion.settings import MotionServiceSettings
-from services.motion.sources.webrtc.ice import PeerNetwork, describe, outward_addresses, require_candidates
+from services.motion.sources.webrtc.ice import (
+    PeerNetwork,
+    bound_address,
+    describe,
+    outward_addresses,
+    require_candidates,
+)
 from services.motion.sources.webrtc.peer import EventLoopThread
 
 SDP = "\r\n".join(
@@ -141,3 +148,42 @@ def test_settings_name_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEBRTC_ADDRESSES", "192.0.2.10, 2001:db8::9")
     network = MotionServiceSettings().peer_network
     assert network == PeerNetwork(range(50000, 50020), ("192.0.2.10", "2001:db8::9"))
+
+
+def test_only_the_addresses_that_are_to_be_bound_are() -> None:
+    own = get_host_addresses(True, False)
+    assert bound_address("10.9.9.9", {"10.9.9.9"}) == "10.9.9.9"
+    assert bound_address("10.9.9.9", {"10.9.9.8"}) is None
+    assert bound_address(own[0], {"127.0.0.1"}) == "127.0.0.1"  # aioice never asks for the loopback itself
+    assert all(bound_address(other, {"127.0.0.1"}) is None for other in own[1:])
+    assert bound_address("2001:db8::9", {"127.0.0.1"}) is None
+
+
+def test_a_connection_that_is_bound_to_the_loopback_has_no_other_socket() -> None:
+    async def offered() -> list[str]:
+        connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        connection.createDataChannel("x")
+        await connection.setLocalDescription(await connection.createOffer())
+        await connection.close()
+        return re.findall(r"a=candidate:\S+ \d+ \S+ \d+ (\S+)", connection.localDescription.sdp)
+
+    loop = EventLoopThread("bound", PeerNetwork(bound=("127.0.0.1",)))
+    try:
+        assert loop.call(offered(), 10) == ["127.0.0.1"]
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "bind", "wanted"),
+    [
+        ("127.0.0.1", "", ()),
+        ("0.0.0.0", "", ()),
+        ("::", "", ()),
+        ("motion", "", ()),
+        ("192.168.1.20", "", ("192.168.1.20",)),
+        ("192.168.1.20", "127.0.0.1, ::1", ("127.0.0.1", "::1")),
+    ],
+)
+def test_what_is_bound_unless_it_is_said(host: str, bind: str, wanted: tuple[str, ...]) -> None:
+    assert MotionServiceSettings(http_host=host, webrtc_bind=bind).peer_network.bound == wanted

@@ -17,12 +17,12 @@ from services.motion.sources.stream import SourceAway
 from services.motion.sources.webrtc.peer import (
     MAX_WAITING,
     MAX_WAITING_BYTES,
-    BadSessionDescription,
     EventLoopThread,
     Peer,
     ReceiveBuffer,
     stream_of,
 )
+from services.motion.sources.webrtc.session_description import BadSessionDescription
 from services.motion.sources.webrtc.whip import WhipEndpoint
 
 KEY, DELTA = b"\x00\x00\x00\x01\x65key", b"\x00\x00\x00\x01\x41delta"

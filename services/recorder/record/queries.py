@@ -28,6 +28,7 @@ _EVENT = tuple(name for name in Event.__dataclass_fields__ if name in events.c)
 _WEATHER = tuple(Weather.__dataclass_fields__)
 _SNIPPET = tuple(name for name in Snippet.__dataclass_fields__ if name in snippets.c)
 _Row = Row[*tuple[Any, ...]]  # Any: columns are read by name
+_SAME_NAME_MAX = 10  # snippets that name one file: a publisher's fault, see is_named_by_another
 _IDS_AT_ONCE = 500  # ids in one IN (…)
 
 
@@ -137,6 +138,25 @@ async def find_events_by_id(connection: AsyncConnection, ids: Sequence[str]) -> 
         rows = (await connection.execute(_events().where(events.c.id.in_(portion)))).all()
         found += await _completed(connection, rows)
     return {event.id: event for event in found}
+
+
+async def is_media_of(connection: AsyncConnection, name: str, cameras: CameraIds) -> bool:
+    """Return whether a clip or thumbnail is of these cameras' events; one of no event, or of others' too, is not.
+
+    A thumbnail is found by the name of its clip, which differs in its ending only.
+    """
+    clip_name = name.removesuffix(".jpg") + ".mp4" if name.endswith(".jpg") else name
+    query = (
+        select(events.c.camera, snippets.c.clip_name, snippets.c.thumbnail_name)
+        .join(events, events.c.id == snippets.c.event_id)
+        .where(snippets.c.clip_name == clip_name)
+        .limit(_SAME_NAME_MAX)
+    )
+    found = (await connection.execute(query)).all()
+    is_named = (
+        any(name in (row.clip_name, row.thumbnail_name) for row in found) and len(found) < _SAME_NAME_MAX
+    )
+    return is_named and (cameras is None or all(row.camera in cameras for row in found))
 
 
 async def find_frames(connection: AsyncConnection, event_id: str) -> list[Frames]:

@@ -2,7 +2,8 @@
 
 Times are UTC, to the millisecond. Texts compare by code point (utf8mb4_bin), as SQLite does. What the
 classifier said of a snippet stands in `snippets` and the frame tables; `events` and `detections` follow from it
-(rows.py). The tables of users stand in access_tables.py.
+(rows.py). The tables of users stand in access_tables.py, those of
+links in link_tables.py.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from services.recorder.record.columns import (
     number_type,
     uuid_type,
 )
+from services.recorder.record.link_tables import link_keys, links
 
 __all__ = [
     "announcements",
@@ -47,6 +49,8 @@ __all__ = [
     "gap_notices",
     "gaps",
     "installation",
+    "link_keys",
+    "links",
     "metadata",
     "notice_holders",
     "notices",
@@ -186,6 +190,7 @@ snippets = Table(
     Column("labelled_at", UtcMillis, nullable=False, comment="when the classifier decided, UTC"),
     Column("recorded_at", UtcMillis, nullable=False, comment="when the row was made, UTC, recorder's clock"),
     ForeignKeyConstraint(["event_id"], ["events.id"], ondelete="CASCADE", name="fk_snippets_events"),
+    Index("ix_snippets_clip", "clip_name"),
     comment="Playable pieces of an event, and what the classifier said of each.",
     **MYSQL,
 )

@@ -42,6 +42,8 @@ _ORDER = (
     "users",
     "sessions",
     "api_tokens",
+    "links",
+    "link_keys",
 )
 
 

@@ -14,10 +14,9 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, BeforeValidator, SecretStr
+from pydantic import BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException
 
-from shared.access import Caller, refusal
 from shared.contract import Moment
 from shared.errors import Transient, redact
 from shared.logs import get_logger
@@ -37,8 +36,11 @@ _MEANINGS = {
     409: "the present state does not allow it",
     412: "the thing was changed meanwhile",
     413: "the body is too long",
+    414: "the address is too long",
     415: "the body is of another type",
+    421: "the Host is no name of this service",
     422: "a value cannot be used",
+    429: "the caller asks too often, or for too much at once",
     500: "a bug: see the log",
     503: "a part that is needed does not answer yet",
 }
@@ -121,6 +123,7 @@ def make_app(title: str) -> FastAPI:
     """Return an application whose every fault has the one shape, and which refuses unknown query parameters."""
     app = _App(
         title=title,
+        redirect_slashes=False,  # an address that is not there is answered as such, and names no Host
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(_refuse_unknown_parameters)],
@@ -231,13 +234,3 @@ async def bounded_body(request: Request, limit_bytes: int) -> bytes:
         if len(body) > limit_bytes:
             raise ApiFault(413, "a body that is too long", f"at most {limit_bytes} bytes", "send less")
     return bytes(body)
-
-
-def authorize(
-    request: Request, token: SecretStr | None, what: str, content_type: str | None = "application/json"
-) -> None:
-    """Raise ApiFault unless the caller may do `what`; the rules, and `content_type`, are in shared/access.py."""
-    caller = Caller.of(request.client.host if request.client else None, request.headers.get)
-    found = refusal(caller, token.get_secret_value() if token else None, content_type)
-    if found is not None:
-        raise ApiFault(found.status, what, "somebody who may do that", found.message)

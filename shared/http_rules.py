@@ -5,8 +5,9 @@ Each service has its own; the access middleware checks them before a body is rea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.access import Caller, Refusal
@@ -15,14 +16,31 @@ from shared.permissions import Identity, Permission
 JSON_TYPE = "application/json"
 
 
+# What a parameter of a path may be, by its name; checked before anything else sees it. No name: TEXT_PARAMETER.
+PathPatterns = Mapping[str, re.Pattern[str]]
+TEXT_PARAMETER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:-]{0,127}")
+
+
 @dataclass(frozen=True, slots=True)
 class RouteRule:
-    """One row. `content_type`: what a change has to be made of; a page of another site cannot send that unasked."""
+    """One row. `content_type`: what a change has to be made of; a page of another site cannot send that unasked.
+
+    PUBLIC rows that only read, and OWN rows, answer pages of every site: the first hold no data, the second ask for a
+    credential that no browser sends by itself. All others answer pages of the same origin only.
+    """
 
     permission: Permission
     body_max_bytes: int = 0
     content_type: str | None = None
     is_stream: bool = False  # stays open: counted per caller
+    is_shown_same_site: bool = False  # read by pages of another port of this host too, such as Grafana's
+    is_identified: bool = False  # PUBLIC or OWN, and yet wants to know who calls: `identity_of`
+    parameters: PathPatterns = field(default_factory=dict)  # for this route only, before those of the service
+
+    def is_open_to(self, method: str) -> bool:
+        """Whether pages of every site may send it."""
+        is_read = method in ("GET", "HEAD")
+        return self.permission is Permission.OWN or (self.permission is Permission.PUBLIC and is_read)
 
 
 # (method, path as the route writes it: '/api/events/{event_id}'); HEAD counts as GET
@@ -36,5 +54,6 @@ class Authenticator(Protocol):
         """Return the caller's identity, or why there is none (401, 403, 429, 503)."""
 
 
+PUBLIC = RouteRule(Permission.PUBLIC)
 LOOK = RouteRule(Permission.LOOK)
 CHANGE = RouteRule(Permission.OPERATE, 64 * 1024, JSON_TYPE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from starlette.responses import Response
@@ -11,13 +10,12 @@ from starlette.types import Scope
 
 
 class PageFiles(StaticFiles):
-    """A folder of files, each with `headers`. A browser asks for them at every load, so a new release shows at once."""
+    """A folder of files. A browser asks for them at every load, so a new release shows at once."""
 
-    def __init__(self, folder: Path, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(directory=folder)
-        self._headers = {"cache-control": "no-cache", **(headers or {})}
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
-        response.headers.update(self._headers)
+        response.headers["cache-control"] = "no-cache"
         return response

@@ -30,6 +30,7 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from shared.clock import WallClock
 from shared.errors import ConfigError, Stopped, reason, redact
+from shared.http_access import AccessControl, HttpAccess, access_control
 from shared.http_api import make_app
 from shared.logs import configure_logs, get_logger
 from shared.metrics import ClockMetrics
@@ -95,12 +96,15 @@ class Health:
 
 @dataclass(slots=True)
 class Runtime:
-    """What a running service is given: `stop` is set when intake has to end; `app` takes further HTTP routes."""
+    """What a running service is given: `stop` is set when intake has to end; `app` takes further HTTP routes, and
+    `access` their rules.
+    """
 
     service: str
     stop: asyncio.Event
     health: Health
     app: FastAPI
+    access: AccessControl = field(default_factory=AccessControl)
     http_port: int = 0
 
 
@@ -174,7 +178,8 @@ async def _checked(settings: _Settings, check: Check[_Settings] | None) -> Seque
 
 
 async def _serve(service: str, settings: _Settings, main: Main[_Settings]) -> int:
-    runtime = Runtime(service, asyncio.Event(), Health(), make_app(f"clipwatch {service}"))
+    app = make_app(f"clipwatch {service}")
+    runtime = Runtime(service, asyncio.Event(), Health(), app, access_control(settings))
     hurry = asyncio.Event()
     _stop_on_signals(runtime.stop, hurry)
     _add_routes(runtime)
@@ -319,7 +324,7 @@ async def _http_server(runtime: Runtime, settings: ServiceSettings) -> AsyncIter
     runtime.http_port = listener.getsockname()[1]
     server = uvicorn.Server(
         uvicorn.Config(
-            runtime.app,
+            HttpAccess(runtime.app, runtime.access),
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=1,

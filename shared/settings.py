@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, cast
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
+from shared.access import NetworkTrust, host_name
 from shared.errors import ConfigError, redact
 from shared.faults import list_faults
 from shared.urls import with_password
@@ -35,6 +37,37 @@ class ServiceSettings(BaseSettings):
     ] = ""
     http_host: Annotated[str, Field(description="address for /healthz, /readyz, /metrics")] = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535, description="0: any free port")] = 0
+    api_token: Annotated[
+        SecretStr | None,
+        Field(
+            min_length=16,
+            description="everything by HTTP but /healthz and /readyz needs 'Authorization: Bearer …' with it; "
+            "unset: this machine only",
+        ),
+    ] = None
+    metrics_token: Annotated[
+        SecretStr | None,
+        Field(
+            min_length=16,
+            description="/metrics takes 'Authorization: Bearer …' with it too, such as Prometheus'",
+        ),
+    ] = None
+    allowed_hosts: Annotated[
+        str,
+        Field(
+            max_length=4000,
+            description="names by which browsers and programs reach this service, separated by commas, beside "
+            "localhost, IP addresses and this machine's own name; others are refused (421)",
+        ),
+    ] = ""
+    trusted_proxies: Annotated[
+        str,
+        Field(
+            max_length=4000,
+            description="addresses or networks of reverse proxies, separated by commas, whose X-Forwarded-For, -Proto, "
+            "-Host and -Prefix count; with one, nobody is let in for being on this machine",
+        ),
+    ] = ""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Annotated[Literal["auto", "json", "text"], Field(description="auto: text on a terminal")] = (
         "auto"
@@ -49,6 +82,34 @@ class ServiceSettings(BaseSettings):
         int, Field(ge=0, description="stop when this process is no longer the parent; 0: never")
     ] = 0
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_names(cls, text: str) -> str:
+        for part in text_parts(text):
+            if host_name(part) != part.lower():
+                raise ValueError(
+                    f"found {part[:80]!r}, wanted names such as cam.example.org, without a port or *"
+                )
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        for part in text_parts(text):
+            try:
+                ip_network(part)
+            except ValueError:
+                raise ValueError(
+                    f"found {part[:80]!r}, wanted addresses or networks such as 192.0.2.7 or 172.18.0.0/16"
+                ) from None
+        return text
+
+    @property
+    def network_trust(self) -> NetworkTrust:
+        """ALLOWED_HOSTS and TRUSTED_PROXIES, with this machine's own names."""
+        hosts = [part.lower() for part in text_parts(self.allowed_hosts)]
+        return NetworkTrust.of(hosts, [ip_network(part) for part in text_parts(self.trusted_proxies)])
+
     @property
     def redis_address(self) -> str:
         """REDIS_URL with REDIS_PASSWORD in it: a secret."""
@@ -58,6 +119,11 @@ class ServiceSettings(BaseSettings):
     def finish_s(self) -> float:
         """Of the drain: time for work in hand, before it is given back; the rest is for closing."""
         return self.drain_s * 0.4
+
+
+def text_parts(text: str) -> list[str]:
+    """Return the parts of a setting that lists values, separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 class CameraSettings(ServiceSettings):

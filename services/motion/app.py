@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from services.motion.cameras.context import CameraContext
@@ -27,6 +26,7 @@ from services.motion.http.cameras import CameraRoutes, add_camera_routes
 from services.motion.http.live import LiveRoutes, add_picture_routes
 from services.motion.http.looks import add_look_routes
 from services.motion.http.page import add_page_routes
+from services.motion.http.rules import PATTERNS, RULES
 from services.motion.http.whep import add_whep_routes
 from services.motion.http.whip import add_whip_routes
 from services.motion.live.latest import LiveViews
@@ -89,9 +89,9 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     context = CameraContext(settings, outbox, secret.value, journals, views)
     supervisor = CameraSupervisor(context, folder / "recordings", runtime, metrics)
     registry = CameraRegistry(store, supervisor, version)
-    routes = CameraRoutes(registry, supervisor.as_json, settings.api_token)
-    live = LiveRoutes(registry, views, sender, settings.api_token)
-    _add_routes(runtime.app, routes, live, supervisor.endpoint_of)
+    routes = CameraRoutes(registry, supervisor.as_json)
+    live = LiveRoutes(registry, views, sender)
+    add_routes(runtime, routes, live, supervisor.endpoint_of)
     redis = _redis(settings)
     owner = owner_of(secret.value)
     publisher = Publisher(outbox, redis, settings.backlog_max, owner, metrics)
@@ -135,9 +135,16 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     supervisor.raise_if_unusable()
 
 
-def _add_routes(
-    app: FastAPI, routes: CameraRoutes, live: LiveRoutes, find_endpoint: Callable[[str], WhipEndpoint | None]
+def add_routes(
+    runtime: Runtime,
+    routes: CameraRoutes,
+    live: LiveRoutes,
+    find_endpoint: Callable[[str], WhipEndpoint | None],
 ) -> None:
+    """Add all routes and their rules."""
+    runtime.access.rules.update(RULES)
+    runtime.access.patterns.update(PATTERNS)
+    app = runtime.app
     add_camera_routes(app, routes)
     add_whep_routes(app, live)
     add_picture_routes(app, live)

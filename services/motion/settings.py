@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 
 from services.motion.sources.webrtc.ice import PeerNetwork
-from shared.settings import CameraSettings
+from shared.settings import CameraSettings, text_parts
 
 MIB = 1024 * 1024
 
@@ -20,13 +20,6 @@ class MotionServiceSettings(CameraSettings):
     data_dir: Annotated[
         Path, Field(description="outbox, journals and marks of finished files; must survive a restart")
     ] = Path("data/motion")
-    api_token: Annotated[
-        SecretStr | None,
-        Field(
-            min_length=16,
-            description="changes by HTTP need 'Authorization: Bearer …' with it; unset: changes from this machine only",
-        ),
-    ] = None
     exit_when_done: Annotated[
         bool,
         Field(
@@ -95,7 +88,7 @@ class MotionServiceSettings(CameraSettings):
     @field_validator("webrtc_addresses", "webrtc_bind")
     @classmethod
     def _are_addresses(cls, text: str) -> str:
-        for part in _parts(text):
+        for part in text_parts(text):
             try:
                 ip_address(part)
             except ValueError:
@@ -107,8 +100,8 @@ class MotionServiceSettings(CameraSettings):
         first, _, last = self.webrtc_ports.partition("-")
         return PeerNetwork(
             range(int(first), int(last) + 1) if first else (),
-            tuple(_parts(self.webrtc_addresses)),
-            tuple(_parts(self.webrtc_bind)) or _network_address(self.http_host),
+            tuple(text_parts(self.webrtc_addresses)),
+            tuple(text_parts(self.webrtc_bind)) or _network_address(self.http_host),
         )
 
     @property
@@ -127,7 +120,3 @@ def _network_address(host: str) -> tuple[str, ...]:
     except ValueError:
         return ()
     return () if address.is_loopback or address.is_unspecified else (str(address),)
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]

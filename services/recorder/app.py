@@ -19,6 +19,7 @@ from services.recorder.health.backlog import Backlog
 from services.recorder.health.pipeline import Pipeline
 from services.recorder.http.api import add_routes
 from services.recorder.http.motion_client import MotionClient
+from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from services.recorder.intake.housekeeping import Housekeeping
 from services.recorder.intake.intake import Intake
@@ -124,10 +125,11 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     api = ApiState(
         lambda: runtime.health.is_ready,
         limits=settings.limits,
-        token=settings.api_token,
         motion=MotionClient(settings.motion_url, settings.motion_token),
         stop=runtime.stop,
     )
+    runtime.access.rules.update(RULES)
+    runtime.access.patterns.update(PATTERNS)
     add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
     metrics = RecorderMetrics()
     notify = _notify_file(settings)

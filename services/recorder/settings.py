@@ -77,10 +77,6 @@ class RecorderSettings(ServiceSettings):
         tuple[RetentionRule, ...],
         Field(max_length=200, description='JSON: [{"camera": "gate", "label": "a dog", "days": 90}]'),
     ] = ()
-    api_token: Annotated[
-        SecretStr | None,
-        Field(description="changes over HTTP need it as `Authorization: Bearer …`; unset: this machine only"),
-    ] = None
     admin_password: Annotated[
         SecretStr | None,
         Field(description="password of the user 'admin', who is made at the start while there is no user"),

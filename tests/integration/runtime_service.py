@@ -13,6 +13,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field, SecretStr
 
 from shared.errors import ConfigError, Transient
+from shared.http_rules import RouteRule
+from shared.permissions import Permission
 from shared.runtime import Runtime, connect_redis, run
 from shared.settings import ServiceSettings
 
@@ -33,6 +35,8 @@ def say(word: str) -> None:
 
 
 async def main(settings: Settings, runtime: Runtime) -> None:
+    runtime.access.rules["GET", "/events"] = RouteRule(Permission.LOOK, is_stream=True)
+
     @runtime.app.get("/events")
     async def events() -> StreamingResponse:
         async def endless() -> AsyncIterator[bytes]:

@@ -8,13 +8,12 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 from prometheus_client import CollectorRegistry
-from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from services.recorder.http.api import add_routes
+from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
@@ -30,7 +29,9 @@ from services.recorder.record.retention import (
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import events, frame_embeddings, removals, snippets
 from services.recorder.record.transactions import record_snippet
+from shared.http_access import TokenAuthenticator
 from shared.http_api import make_app
+from tests.http_apps import client_of, guarded
 from tests.unit.recorder.messages import CLIP, START, Said, keep, labels_message
 
 NOW = START + timedelta(days=100)
@@ -163,8 +164,8 @@ async def test_an_event_is_protected_over_http_and_a_forecast_is_given(
     app, api = make_app("recorder"), ApiState(lambda: True)
     api.database, api.media, api.limits = database, media, RetentionLimits(days=30)
     add_routes(app, api)
-    transport = httpx.ASGITransport(app, client=("127.0.0.1", 5))
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+    tokens = TokenAuthenticator()
+    async with client_of(guarded(app, RULES, PATTERNS, tokens)) as http:
         url = f"/api/events/{event_id}/protected"
         assert (await http.get("/api/retention")).json()["aged_events"] == 2
         assert (await http.put(url, json={"is_protected": True})).json() == {"is_protected": True}
@@ -174,7 +175,8 @@ async def test_an_event_is_protected_over_http_and_a_forecast_is_given(
         assert unknown.status_code == 404
         foreign = await http.put(url, json={"is_protected": False}, headers={"origin": "http://evil.example"})
         assert foreign.status_code == 403
-        api.token = SecretStr("a token of the test")
+        tokens.api_token = "a token of the test"
         assert (await http.put(url, json={"is_protected": False})).status_code == 401
+        assert (await http.get("/api/retention")).status_code == 401
         bearer = {"authorization": "Bearer a token of the test"}
         assert (await http.put(url, json={"is_protected": False}, headers=bearer)).status_code == 200

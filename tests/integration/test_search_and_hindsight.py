@@ -20,6 +20,7 @@ from sqlalchemy import delete, func, select, update
 from services.classifier.words.prompts import LabelBank
 from services.classifier.words.text_requests import TextRequestMetrics, TextRequestServer
 from services.recorder.http.api import add_routes
+from services.recorder.http.rules import RULES
 from services.recorder.http.state import ApiState
 from services.recorder.media.values import StoredMedia
 from services.recorder.record.bootstrap import open_database
@@ -45,6 +46,8 @@ from shared.clock import uuid7
 from shared.contract import TEXTS, LabelSet, SnippetMessage
 from shared.decisions.labeller import EmbeddedSnippet, label
 from shared.http_api import make_app
+from shared.permissions import Identity, Permission
+from tests.http_apps import KnownIdentity, client_of, guarded
 from tests.unit.classifier.makers import BLUE, GREEN, NOON, RED, Colour, ColourModel, message
 
 pytestmark = pytest.mark.redis
@@ -442,8 +445,7 @@ async def test_more_added_labels_than_a_snippet_may_have_are_refused(
     hindsight = Hindsight(record.texts, record.database)
     add_routes(app, ApiState(lambda: True, record.database, hindsight=hindsight))
     asked = {"labels": ["a person"], "since": NOON.isoformat(), "until": LATER.isoformat(), "mode": "add"}
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+    async with client_of(guarded(app, RULES)) as client:
         answer = await client.post("/api/hindsight", json=asked | body)
     assert answer.status_code == 400
     fault = answer.json()["error"]
@@ -464,12 +466,12 @@ async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
         "since": NOON.isoformat(),
         "until": LATER.isoformat(),
     }
-    near = httpx.ASGITransport(app, client=("127.0.0.1", 1))
-    far = httpx.ASGITransport(app, client=("203.0.113.9", 1))
+    looker = KnownIdentity(Identity("a viewer", frozenset({Permission.LOOK})))
     async with (
         answering(redis_client, record.model),
-        httpx.AsyncClient(transport=near, base_url="http://127.0.0.1") as client,
-        httpx.AsyncClient(transport=far, base_url="http://clipwatch.example") as stranger,
+        client_of(guarded(app, RULES)) as client,
+        client_of(guarded(app, RULES), "203.0.113.9") as stranger,
+        client_of(guarded(app, RULES, authenticator=looker)) as viewer,
     ):
         found = (await client.get("/api/search", params={"q": "a dog", "limit": 3})).json()
         assert [hit["event"]["label"] for hit in found["results"]] == ["a dog"]
@@ -478,8 +480,14 @@ async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
         lines = [httpx.Response(200, content=line).json() for line in answer.text.splitlines()]
         assert lines[0] == {"done": 1, "of": 1}
         assert lines[-1]["result"]["labels"] == [{"label": "a dog", "recorded": 1, "hindsight": 0}]
-        refused = await stranger.post("/api/hindsight", json={**body, "apply": True})
-        assert refused.status_code == 403
+        assert (await viewer.post("/api/hindsight", json=body)).status_code == 200
+        for apply in (False, True):
+            refused = await stranger.post("/api/hindsight", json={**body, "apply": apply})
+            assert refused.status_code == 403
+            page = {"Origin": "http://evil.example"}
+            foreign = await client.post("/api/hindsight", json={**body, "apply": apply}, headers=page)
+            assert foreign.status_code == 403
+        assert (await viewer.post("/api/hindsight", json={**body, "apply": True})).status_code == 403
         applied = await client.post("/api/hindsight", json={**body, "apply": True})
         assert '"written":1' in applied.text
         empty = await client.post("/api/hindsight", json={**body, "labels": []})

@@ -8,8 +8,7 @@
 
 The camera file's own reader validates a change; it is written and applied before the answer. With `If-Match` it is
 made only while the file still has that ETag. Faults (shared/http_api.py): 422 bad values, 412 not the file that
-If-Match names, 409 a file with faults or one that cannot be written, 404 no such camera; 401, 403 and 415 as in
-shared/access.py.
+If-Match names, 409 a file with faults or one that cannot be written, 404 no such camera. Who may what: rules.py.
 """
 
 from __future__ import annotations
@@ -21,14 +20,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import SecretStr
 
 from services.motion.cameras.registry import CameraRegistry
 from shared.cameras import Camera
 from shared.cameras.editor import UnknownCamera
 from shared.cameras.store import BrokenFile, CameraFileChanged, CameraFileVersion, NotWritable
 from shared.errors import ConfigError, redact
-from shared.http_api import ApiFault, authorize, bounded_body, documented
+from shared.http_api import ApiFault, bounded_body, documented
 
 CHANGEABLE = (
     "name",
@@ -49,12 +47,6 @@ CHANGE_FAULTS = documented(401, 403, 404, 409, 412, 413, 415, 422)
 _JSON = dict[str, Any]  # Any: JSON
 
 
-def admit(request: Request, token: SecretStr | None, content_type: str | None) -> None:
-    """Raise ApiFault unless the caller may; `content_type` as in shared/access.py."""
-    what = "a change of the settings" if content_type else "a look at the camera"
-    authorize(request, token, what, content_type)
-
-
 def no_camera(camera_id: str) -> ApiFault:
     """Return the fault of an id that the camera file does not have."""
     return ApiFault(
@@ -68,10 +60,6 @@ class CameraRoutes:
 
     registry: CameraRegistry
     status: Callable[[], _JSON]
-    token: SecretStr | None = None
-
-    def allow(self, request: Request) -> None:
-        admit(request, self.token, "application/json")
 
     def answer(self, camera_id: str, version: CameraFileVersion) -> Response:
         camera = next((camera for camera in version.cameras.cameras if camera.id == camera_id), None)
@@ -112,7 +100,6 @@ def add_camera_routes(app: FastAPI, routes: CameraRoutes) -> None:
 
     @app.patch("/api/cameras/{camera_id}", openapi_extra=_documented(CHANGEABLE), responses=CHANGE_FAULTS)
     async def patch(camera_id: str, request: Request) -> Response:
-        routes.allow(request)
         return await routes.change(request, camera_id, _checked(await read_json(request), CHANGEABLE))
 
     @app.put(
@@ -121,7 +108,6 @@ def add_camera_routes(app: FastAPI, routes: CameraRoutes) -> None:
         responses=CHANGE_FAULTS,
     )
     async def labels(camera_id: str, request: Request) -> Response:
-        routes.allow(request)
         values = _checked(await read_json(request), LABELS_ONLY)
         if not isinstance(values.get("labels"), list):
             raise ApiFault(422, "labels", "a list of texts", 'send them such as {"labels": ["a dog"]}')
@@ -129,12 +115,10 @@ def add_camera_routes(app: FastAPI, routes: CameraRoutes) -> None:
 
     @app.post("/api/cameras/{camera_id}/pause", responses=CHANGE_FAULTS)
     async def pause(camera_id: str, request: Request) -> Response:
-        routes.allow(request)
         return await routes.change(request, camera_id, {"enabled": False})
 
     @app.post("/api/cameras/{camera_id}/resume", responses=CHANGE_FAULTS)
     async def resume(camera_id: str, request: Request) -> Response:
-        routes.allow(request)
         return await routes.change(request, camera_id, {"enabled": True})
 
 

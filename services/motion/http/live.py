@@ -3,9 +3,8 @@
     GET    /api/cameras/{id}/picture.jpg       the next frame as a JPEG; repeated, it is the slow live view
     GET    /api/cameras/{id}/video.mjpeg       the same as multipart/x-mixed-replace, for <img> and old players
 
-All routes for viewers are for the callers that may change settings (shared/access.py), since they show what a camera
-sees. Faults as everywhere (shared/http_api.py); 503 while the camera gives no picture, or while as many watch as
-LIVE_VIEWERS_MAX allows.
+Who may watch: rules.py. Faults as everywhere (shared/http_api.py); 503 while the camera gives no picture, or while as
+many watch as LIVE_VIEWERS_MAX allows.
 """
 
 from __future__ import annotations
@@ -15,13 +14,12 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.responses import StreamingResponse
-from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
 from services.motion.cameras.registry import CameraRegistry
-from services.motion.http.cameras import admit, no_camera
+from services.motion.http.cameras import no_camera
 from services.motion.live.latest import LiveViews, TooManyViewers, ViewerSlot
 from services.motion.live.sender import WhepSender
 from shared.cameras import Camera
@@ -31,7 +29,7 @@ PICTURE_S = 5.0  # longest wait for a picture
 HEARTBEAT_S = 5.0  # how often a stream that has nothing to say shows that it lives
 BOUNDARY = "clipwatch-picture"
 LIVE_FAULTS = documented(401, 403, 404, 503)
-NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+NO_STORE = {"Cache-Control": "no-store"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,6 @@ class LiveRoutes:
     registry: CameraRegistry
     views: LiveViews
     sender: WhepSender
-    token: SecretStr | None = None
 
     def camera(self, camera_id: str) -> Camera:
         found = self.registry.camera(camera_id)
@@ -64,11 +61,9 @@ def too_many_viewers(exc: TooManyViewers) -> ApiFault:
 
 def add_picture_routes(app: FastAPI, live: LiveRoutes) -> None:
     """Add the routes that are listed above."""
-    token = live.token
 
     @app.get("/api/cameras/{camera_id}/picture.jpg", responses=LIVE_FAULTS)
-    async def picture(camera_id: str, request: Request) -> Response:
-        admit(request, token, None)
+    async def picture(camera_id: str) -> Response:
         camera = live.camera(camera_id)
         slot, stack = live.slot(camera)
         with stack:
@@ -80,8 +75,7 @@ def add_picture_routes(app: FastAPI, live: LiveRoutes) -> None:
         return Response(data, 200, NO_STORE, "image/jpeg")
 
     @app.get("/api/cameras/{camera_id}/video.mjpeg", responses=LIVE_FAULTS)
-    async def mjpeg(camera_id: str, request: Request) -> Response:
-        admit(request, token, None)
+    async def mjpeg(camera_id: str) -> Response:
         camera = live.camera(camera_id)
         slot, stack = live.slot(camera)
         kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"

@@ -9,20 +9,11 @@ from fastapi import FastAPI, Request, Response
 from shared.page_files import PageFiles
 
 WEB = Path(__file__).parent / "web"
-HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'self'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "permissions-policy": "camera=(), microphone=(), geolocation=()",
-}
 
 
 def add_page_routes(app: FastAPI) -> None:
     """Add `/` (all cameras), `/cameras/{id}` (one) and their files; the page asks the API which cameras there are."""
-    files = PageFiles(WEB, HEADERS)
+    files = PageFiles(WEB)
     app.mount("/web", files)
 
     @app.get("/", include_in_schema=False)

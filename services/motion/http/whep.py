@@ -3,14 +3,13 @@
     POST   /api/cameras/{id}/whep              SDP offer in; 201, answer and Location out
     DELETE /api/cameras/{id}/whep/{session}    leave
 
-The answer is written by live/sender.py; who may watch, and how many: live.py.
+The answer is written by live/sender.py; who may watch: rules.py, how many: live.py.
 """
 
 from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 
-from services.motion.http.cameras import admit
 from services.motion.http.live import LIVE_FAULTS, NO_STORE, LiveRoutes, too_many_viewers
 from services.motion.http.whip import bad_offer, busy, no_session, read_sdp
 from services.motion.live.latest import TooManyViewers
@@ -20,13 +19,11 @@ from shared.http_api import documented
 
 def add_whep_routes(app: FastAPI, live: LiveRoutes) -> None:
     """Add the routes that are listed above."""
-    token = live.token
 
     @app.post(
         "/api/cameras/{camera_id}/whep", status_code=201, responses=documented(401, 403, 404, 413, 415, 503)
     )
     async def whep(camera_id: str, request: Request) -> Response:
-        admit(request, token, "application/sdp")
         camera = live.camera(camera_id)
         try:
             answer, session = await live.sender.offer(camera.id, await read_sdp(request))
@@ -40,8 +37,7 @@ def add_whep_routes(app: FastAPI, live: LiveRoutes) -> None:
         return Response(answer, 201, headers, "application/sdp")
 
     @app.delete("/api/cameras/{camera_id}/whep/{session}", responses=LIVE_FAULTS)
-    async def leave(camera_id: str, session: str, request: Request) -> Response:
-        admit(request, token, None)
+    async def leave(camera_id: str, session: str) -> Response:
         if not await live.sender.leave(camera_id, session):
             raise no_session()
         return Response(status_code=200)

@@ -1,6 +1,7 @@
 """The site: /api for the record, /media for the files, / for the pages; motion's routes are passed on.
 
-Its only changes of the record are an event's protection and, asked for, labels in hindsight. Knows no queue.
+Its only changes of the record are an event's protection and, asked for, labels in hindsight. Who may: rules.py. Knows
+no queue.
 """
 
 from __future__ import annotations

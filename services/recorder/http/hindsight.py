@@ -27,8 +27,10 @@ from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from shared.clock import now_utc
 from shared.contract import LabelText
 from shared.errors import Permanent, Transient
-from shared.http_api import ApiFault, FaultText, IsoTime, authorize, documented
+from shared.http_access import require
+from shared.http_api import ApiFault, FaultText, IsoTime, documented
 from shared.logs import get_logger
+from shared.permissions import Permission
 
 log = get_logger(__name__)
 
@@ -103,7 +105,7 @@ def hindsight_routes(api: ApiState) -> APIRouter:
     async def ask(request: Request, asked: HindsightIn) -> StreamingResponse:
         """What other labels would have recorded; with `apply` it becomes the record, and the old answers are kept."""
         if asked.apply:
-            authorize(request, api.token, "a change of the record")
+            require(request, Permission.OPERATE)
         if api.hindsight is None:
             raise starting()
         if api.pipeline.is_model_loading:

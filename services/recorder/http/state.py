@@ -7,8 +7,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pydantic import SecretStr
-
 from services.recorder.health.pipeline import Disk, Pipeline
 from services.recorder.http.motion_client import MotionClient
 from services.recorder.media.files import MediaFolder
@@ -32,7 +30,6 @@ class ApiState:
     hindsight: Hindsight | None = None
     pipeline: Pipeline = field(default_factory=Pipeline)
     limits: RetentionLimits = field(default_factory=RetentionLimits)
-    token: SecretStr | None = None
     motion: MotionClient = field(default_factory=MotionClient)
     changed: Callable[[], None] = lambda: None
     stop: asyncio.Event = field(default_factory=asyncio.Event)

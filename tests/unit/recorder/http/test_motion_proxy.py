@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.motion.app import _add_routes
+from services.motion.app import add_routes as add_motions_routes
 from services.motion.cameras.registry import CameraRegistry
 from services.motion.http.cameras import CameraRoutes
 from services.motion.http.live import LiveRoutes
@@ -29,6 +29,7 @@ from services.recorder.http.state import ApiState
 from shared.cameras.store import CameraFileStore
 from shared.http_api import make_app
 from shared.permissions import PERMISSIONS_OF, Identity, Role
+from shared.runtime import Health, Runtime
 from tests.servers import free_port
 
 TOKEN = "motion-0123456789abcdef"
@@ -150,11 +151,11 @@ def test_every_route_of_motion_is_passed_on_and_no_other(tmp_path: Path) -> None
     registry = CameraRegistry(store, _Workers(), store.read())
     views = LiveViews(1)
     live = LiveRoutes(registry, views, WhepSender(IceServers(), views.of))
-    app = make_app("motion")
-    _add_routes(app, CameraRoutes(registry, dict), live, lambda _camera: None)
+    runtime = Runtime("motion", asyncio.Event(), Health(), make_app("motion"))
+    add_motions_routes(runtime, CameraRoutes(registry, dict), live, lambda _camera: None)
     motions = {
         (method, route.path)  # type: ignore[attr-defined]  # of Starlette's BaseRoute
-        for route in app.routes
+        for route in runtime.app.routes
         for method in getattr(route, "methods", None) or ("GET",)
         if route.path not in OF_THE_PROCESS | OF_THE_PAGES and method != "HEAD"  # type: ignore[attr-defined]
     }

@@ -1,0 +1,42 @@
+"""What each route of the recorder asks of its caller."""
+
+from __future__ import annotations
+
+import re
+
+from services.recorder.http.motion_routes import MOTION_ROUTES
+from services.recorder.media.files import NAME
+from shared.http_rules import JSON_TYPE, LOOK, PUBLIC, PathPatterns, RouteRule, RouteRules
+from shared.permissions import Permission
+
+_LABEL_SETS_BYTES = 128 * 1024  # 70 labels of 200 characters, each of up to 6 bytes as JSON writes it
+
+RULES: RouteRules = {
+    **MOTION_ROUTES,
+    ("GET", "/"): PUBLIC,
+    ("GET", "/web"): PUBLIC,
+    ("GET", "/api/openapi.json"): LOOK,
+    ("GET", "/api/events"): LOOK,
+    ("GET", "/api/events/{event_id}"): LOOK,
+    ("PUT", "/api/events/{event_id}/protected"): RouteRule(Permission.OPERATE, 1024, JSON_TYPE),
+    ("GET", "/api/stream"): RouteRule(Permission.LOOK, is_stream=True),
+    ("GET", "/api/retention"): LOOK,
+    ("GET", "/api/record/cameras"): LOOK,
+    ("GET", "/api/record/labels"): LOOK,
+    ("GET", "/api/stats"): LOOK,
+    ("GET", "/api/health"): LOOK,
+    ("GET", "/api/search"): LOOK,
+    ("GET", "/api/gaps"): LOOK,
+    # with `apply` it asks for OPERATE as well
+    ("POST", "/api/hindsight"): RouteRule(Permission.LOOK, _LABEL_SETS_BYTES, JSON_TYPE, is_stream=True),
+    ("GET", "/media/{name:path}"): RouteRule(
+        Permission.LOOK, is_shown_same_site=True, parameters={"name": NAME}
+    ),
+}
+_CAMERA_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # as in shared/contract/fields.py
+PATTERNS: PathPatterns = {
+    "event_id": re.compile(r"[0-9a-f-]{36}"),
+    "camera_id": _CAMERA_ID,
+    "camera": _CAMERA_ID,
+    "session": re.compile(r"[A-Za-z0-9_-]{1,128}"),
+}

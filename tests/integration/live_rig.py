@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from av.video.frame import VideoFrame
@@ -43,8 +43,15 @@ def watched_service(folder: Path, redis_url: str, **environment: Any) -> Iterato
         rig.stop_all()
 
 
+class Service(Protocol):
+    """A service with HTTP on this machine."""
+
+    @property
+    def port(self) -> int: ...
+
+
 def ask(
-    motion: Motion, method: str, path: str, body: bytes | None = None, **headers: str
+    motion: Service, method: str, path: str, body: bytes | None = None, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     """Return status, headers (names in small letters) and body of an answer."""
     request = urllib.request.Request(
@@ -61,7 +68,7 @@ def ask(
             return exc.code, {k.lower(): v for k, v in exc.headers.items()}, exc.read()
 
 
-def told(motion: Motion, method: str, path: str, n: int, body: object = None) -> list[dict[str, Any]]:
+def told(motion: Service, method: str, path: str, n: int, body: object = None) -> list[dict[str, Any]]:
     """Return the first `n` events of a stream of looks."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{motion.port}{path}",

@@ -1,6 +1,6 @@
 """The configuration of a one-machine run: the camera file with an optional `settings:` section, and the environment.
 
-    settings: {model: mini, data_dir: ./data, page_port: 8080, weather: open_meteo}
+    settings: {model: mini, data_dir: ./data, listen: 127.0.0.1:8080, weather: open_meteo}
     cameras: [ … as in the camera file … ]
 
 REDIS_URL and DATABASE_URL in the environment replace the embedded servers.
@@ -13,14 +13,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any
 
 from services.classifier.settings import ClassifierSettings
 from services.classifier.weights import hub
 from services.classifier.weights.names import resolve_model
 from services.local.launcher.redis_server import find_redis_server
+from services.local.run_settings import SITE_VARIABLES, ListenAddress, RunSettings, parse_run_settings
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.probe import camera_faults
 from services.recorder.notify.file import load_notify
@@ -28,34 +27,12 @@ from services.recorder.record.database_url import parse_url, sqlite_address
 from services.recorder.settings import RecorderSettings
 from shared.cameras import CameraFile, parse_cameras
 from shared.errors import ConfigError
-from shared.faults import list_faults
 from shared.redis_client import redis_faults
 from shared.settings import read_settings
 from shared.urls import with_password
 from shared.yaml_files import read_yaml
 
-PAGE_PORT = 8080
-OFFLINE_MODEL = "mini"
-
-
-class RunSettings(BaseModel):
-    """The `settings:` section; everything in it is optional."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: Annotated[
-        str, Field(min_length=1, description="mini, NAME/TAG of open_clip, hf-hub:… or a folder")
-    ] = OFFLINE_MODEL
-    data_dir: Annotated[Path, Field(description="everything that is kept, relative to this file")] = Path(
-        "data"
-    )
-    page_port: Annotated[
-        int, Field(ge=0, le=65535, description="of the page, on 127.0.0.1; another when it is taken")
-    ] = PAGE_PORT
-    weather: Annotated[
-        Literal["open_meteo", "openweather", "none"],
-        Field(description="openweather reads its key from OPENWEATHER_KEY"),
-    ] = "open_meteo"
+API_TOKEN_MIN = 16  # characters of a token that stands between a network and the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +43,7 @@ class RunConfig:
     settings: RunSettings
     cameras: CameraFile
     data_dir: Path
+    site: Mapping[str, str]  # the recorder's settings of its network, of the file and of the environment
     redis_url: str | None
     database_url: str | None
 
@@ -83,13 +61,19 @@ def load_run_config(path: Path, environment: Mapping[str, str] | None = None) ->
     faults: list[str] = []
     settings = RunSettings()
     try:
-        settings = _settings(document.get("settings"), path.name)
-        faults.extend(folder_faults(f"{path.name}: settings.data_dir:", _data_dir(settings, path)))
+        settings = parse_run_settings(document, path.name)
+        faults.extend(folder_faults(f"{path.name}: settings.data_dir:", settings.data_folder(path)))
+        faults.extend(_network_faults(settings.address, environment, path.name))
     except ConfigError as exc:
         faults.extend(exc.faults)
     faults.extend(_model_faults(_text(document, "model", settings.model), path.name))
     faults.extend(camera_faults(document, path, environment))
-    faults.extend(_environment_faults(environment, _text(document, "weather", settings.weather)))
+    of_file = settings.environment(path)
+    site = {
+        **{name: environment[name] for name in SITE_VARIABLES if environment.get(name)},
+        **of_file,
+    }
+    faults.extend(_environment_faults(environment, of_file, _text(document, "weather", settings.weather)))
     if faults:
         raise ConfigError(faults)
     cameras = parse_cameras(document, path.name, path.parent, environment)
@@ -97,7 +81,8 @@ def load_run_config(path: Path, environment: Mapping[str, str] | None = None) ->
         file=path.resolve(),
         settings=settings,
         cameras=cameras,
-        data_dir=_data_dir(settings, path),
+        data_dir=settings.data_folder(path),
+        site=site,
         redis_url=_redis_url(environment),
         database_url=_database_url(environment),
     )
@@ -113,7 +98,7 @@ def database_of(path: Path, environment: Mapping[str, str] | None = None) -> str
         parse_url(url)
         return url
     settings = RunSettings(data_dir=Path(_text(read_yaml(path), "data_dir", "data")))
-    return sqlite_address(_data_dir(settings, path) / "clipwatch.db")
+    return sqlite_address(settings.data_folder(path) / "clipwatch.db")
 
 
 def folder_faults(option: str, folder: Path) -> list[str]:
@@ -129,24 +114,6 @@ def folder_faults(option: str, folder: Path) -> list[str]:
     except (OSError, ValueError) as exc:  # a name that is too long, or holds a NUL
         return [f"{option} {folder}: cannot be used: {getattr(exc, 'strerror', None) or exc}"]
     return []
-
-
-def _data_dir(settings: RunSettings, file: Path) -> Path:
-    name = os.path.expanduser(settings.data_dir)  # noqa: PTH111 - Path's own raises for a folder named ~x
-    return (file.parent / name).resolve()
-
-
-def _settings(section: Any, filename: str) -> RunSettings:  # Any: what a YAML file can hold
-    if section is None:
-        return RunSettings()
-    if not isinstance(section, dict):
-        raise ConfigError(f"{filename}: settings: wanted a mapping such as 'model: mini'")
-    try:
-        return RunSettings.model_validate(section)
-    except ValidationError as exc:
-        raise ConfigError(
-            [f"{filename}: settings.{fault}" for fault in list_faults(exc, RunSettings)]
-        ) from exc
 
 
 def _model_faults(name: str, filename: str) -> list[str]:
@@ -183,20 +150,36 @@ _OWN_TOO = (
     "DATABASE_URL",
     "MEDIA_DIR",
     "INDEX_DIR",
+    "LOCAL_TOKEN_FILE",
     "MOTION_URL",
     "MOTION_TOKEN",
 )
 
 
-def _environment_faults(environment: Mapping[str, str], weather: str) -> list[str]:
+def _network_faults(address: ListenAddress, environment: Mapping[str, str], filename: str) -> list[str]:
+    """Say why the page may not be opened to a network."""
+    if address.is_loopback or len(environment.get("API_TOKEN", "")) >= API_TOKEN_MIN:
+        return []
+    return [
+        f"{filename}: settings.listen={address}: others could reach it, and there is no login: must be with an "
+        f"API_TOKEN of {API_TOKEN_MIN} characters or more in the environment"
+    ]
+
+
+def _environment_faults(environment: Mapping[str, str], site: Mapping[str, str], weather: str) -> list[str]:
     """Say what would end a service: its settings, the servers, and the notify file."""
     faults = _url_faults(environment)
     given = {name: value for name, value in environment.items() if name.upper() not in (*_OWN, *_OWN_TOO)}
+    given = {name: value for name, value in given.items() if name.upper() not in site}
     given["WEATHER_PROVIDER"] = weather
     for kind in (MotionServiceSettings, ClassifierSettings):
         faults.extend(read_settings(kind, given)[1])
-    recorder, found = read_settings(RecorderSettings, given)
-    faults.extend(fault for fault in found if "WEATHER_PROVIDER" not in fault)  # told as settings.weather
+    recorder, found = read_settings(RecorderSettings, {**given, **site})
+    faults.extend(
+        _as_of_the_file(fault, site)
+        for fault in found
+        if "WEATHER_PROVIDER" not in fault  # told as settings.weather
+    )
     checks: list[Callable[[], object]] = [] if environment.get("REDIS_URL") else [find_redis_server]
     if recorder is not None:
         file = recorder.notify_file
@@ -208,6 +191,18 @@ def _environment_faults(environment: Mapping[str, str], weather: str) -> list[st
         except ConfigError as exc:
             faults.extend(exc.faults)
     return list(dict.fromkeys(faults))
+
+
+_SECTION = {"TLS_CERT_FILE": "tls_cert", "TLS_KEY_FILE": "tls_key"}
+
+
+def _as_of_the_file(fault: str, site: Mapping[str, str]) -> str:
+    """Name the setting of the configuration that a variable of the recorder was made from."""
+    for name in site:
+        start = f"environment: {name}"
+        if fault.startswith(start):
+            return f"settings.{_SECTION.get(name, name.lower())}{fault.removeprefix(start)}"
+    return fault
 
 
 def _url_faults(environment: Mapping[str, str]) -> list[str]:

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from services.classifier.settings import ClassifierSettings
-from services.local.config import RunSettings
+from services.local.run_settings import RunSettings
 from services.motion.settings import MotionServiceSettings
 from services.recorder.settings import RecorderSettings
 from shared.cameras import Camera, MotionSettings

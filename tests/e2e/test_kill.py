@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from services.local.config import models_dir
 from services.local.launcher.stack import Stack, StackPlan, running
+from services.local.run_settings import ListenAddress
 from tests.e2e.conftest import SAMPLES, cut, decoded_frames
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
@@ -54,7 +55,7 @@ def plan_for(folder: Path, recordings: Sequence[Path]) -> StackPlan:
         YAML().dump({"cameras": cameras}, file)
     return StackPlan(
         data_dir=folder, cameras_file=folder / "cameras.yml", model="mini", models_dir=models_dir(),
-        media_dir=folder / "media", page_port=0, weather="none", is_finite=True,
+        media_dir=folder / "media", listen=ListenAddress(port=0), weather="none", is_finite=True,
     )  # fmt: skip
 
 

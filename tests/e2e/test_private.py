@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from services.local.config import models_dir
 from services.local.launcher.stack import Stack, StackPlan, running
+from services.local.run_settings import ListenAddress
 
 pytestmark = [
     pytest.mark.timeout(200),
@@ -50,7 +51,7 @@ def plan(tmp_path: Path, people_15s: Path, monkeypatch: pytest.MonkeyPatch) -> S
     (data_dir / "media" / "old" / "clip.mp4").write_bytes(b"x")
     return StackPlan(
         data_dir=data_dir, cameras_file=tmp_path / "cameras.yml", model="mini", models_dir=models_dir(),
-        media_dir=data_dir / "media", page_port=0, weather="none", is_finite=True,
+        media_dir=data_dir / "media", listen=ListenAddress(port=0), weather="none", is_finite=True,
     )  # fmt: skip
 
 

@@ -39,8 +39,21 @@ SiteConfig = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="The configuration whose site it is; none: clipwatch.yml."),
 ]
-PageUrl = Annotated[str, typer.Option("--url", envvar="CLIPWATCH_URL", help="Where the page is.")]
-PAGE_URL = "http://127.0.0.1:8080"
+PageUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--url", envvar="CLIPWATCH_URL", help="Where the page is; default: where --config's clipwatch runs."
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", help="A file with an API token; default: CLIPWATCH_TOKEN, or this machine's own."
+    ),
+]
+RunConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", help="The configuration of the clipwatch that runs here.")
+]
 
 
 class FaultList:

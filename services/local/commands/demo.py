@@ -25,14 +25,18 @@ def demo(
         "data/demo"
     ),
     page_port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Of the page; another when it is taken.")
-    ] = 8080,
+        int | None,
+        typer.Option(
+            "--port", min=0, max=65535, help="Of the page; 8080 or the next free one, which is then kept."
+        ),
+    ] = None,
 ) -> None:
     """Play the sample videos as cameras, and show what is found, live.
 
     Example: [bold]clipwatch demo --label 'a person with a bag' --label 'a bicycle'[/bold]
     """
     from services.local.config import folder_faults
+    from services.local.run_settings import ListenAddress
     from services.local.tasks.demo import DemoOptions, camera_document
     from services.local.tasks.service_runs import show_demo
     from shared.cameras import parse_cameras
@@ -41,4 +45,8 @@ def demo(
     faults = FaultList(folder_faults("--data-dir", data_dir))
     faults.unless(lambda: parse_cameras(camera_document(options), "demo", data_dir, {}))
     faults.raise_if_any()
-    sys.exit(run_until_signal(lambda stop: show_demo(options, data_dir.resolve(), page_port, stop)))
+    sys.exit(
+        run_until_signal(
+            lambda stop: show_demo(options, data_dir.resolve(), ListenAddress(port=page_port), stop)
+        )
+    )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from services.local.commands.command_line import (
     EXIT_FAILED,
-    PAGE_URL,
     FaultList,
     JsonObject,
     Label,
     OneCamera,
     PageUrl,
+    RunConfigFile,
     Threshold,
+    TokenFile,
     fail,
     progress_unless,
 )
@@ -38,16 +41,20 @@ def relabel(
         bool, typer.Option("--apply/--dry-run", help="Write it into the record; else only show it.")
     ] = False,
     as_json: JsonObject = False,
-    url: PageUrl = PAGE_URL,
+    url: PageUrl = None,
+    token_file: TokenFile = None,
+    config: RunConfigFile = Path("clipwatch.yml"),
 ) -> None:
     """Show what other labels would have recorded, or make it the record; clipwatch has to be running.
 
     Example: [bold]clipwatch relabel --label 'a fox' --since 7d --dry-run[/bold]
     """
     from services.local.tasks import recorder_client
+    from services.local.tasks.recorder_address import RecorderOptions, find_recorder
     from services.local.tasks.screen import print_relabel
 
-    faults = FaultList(recorder_client.url_faults(url))
+    faults = FaultList()
+    recorder = faults.unless(lambda: find_recorder(RecorderOptions(url, token_file, config), os.environ))
     if not label:
         faults.add("no --label; wanted at least one, such as --label 'a fox'")
     if threshold is not None and not 0 <= threshold <= 1:
@@ -55,6 +62,7 @@ def relabel(
     since_time = faults.unless(lambda: recorder_client.parse_time(since, "--since"))
     until_time = faults.unless(lambda: recorder_client.parse_time(until, "--until"))
     faults.raise_if_any()
+    assert recorder is not None
     request = {
         "labels": label,
         "background": background or None,
@@ -67,7 +75,7 @@ def relabel(
     }
     try:
         with progress_unless(as_json) as progress:
-            result = recorder_client.relabel(url, request, progress)
+            result = recorder_client.relabel(recorder, request, progress)
     except recorder_client.NotAnswered as exc:
         fail([str(exc)], EXIT_FAILED)
     if as_json:

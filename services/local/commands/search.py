@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from services.local.commands.command_line import (
     EXIT_FAILED,
-    PAGE_URL,
     FaultList,
     JsonObject,
     OneCamera,
     PageUrl,
+    RunConfigFile,
+    TokenFile,
     fail,
 )
 
@@ -27,21 +30,26 @@ def search(
     until: Annotated[str | None, typer.Option("--until", help="Seen before then.")] = None,
     limit: Annotated[int, typer.Option("--limit", help="Events at most, 1..200.")] = 24,
     as_json: JsonObject = False,
-    url: PageUrl = PAGE_URL,
+    url: PageUrl = None,
+    token_file: TokenFile = None,
+    config: RunConfigFile = Path("clipwatch.yml"),
 ) -> None:
     """Search all recorded pictures by words, best first; clipwatch has to be running.
 
     Example: [bold]clipwatch search 'a person with a red umbrella' --since 7d[/bold]
     """
     from services.local.tasks import recorder_client
+    from services.local.tasks.recorder_address import RecorderOptions, find_recorder
     from services.local.tasks.screen import print_search
 
-    faults = FaultList(recorder_client.url_faults(url))
+    faults = FaultList()
+    recorder = faults.unless(lambda: find_recorder(RecorderOptions(url, token_file, config), os.environ))
     since_time = faults.unless(lambda: recorder_client.parse_time(since, "--since"))
     until_time = faults.unless(lambda: recorder_client.parse_time(until, "--until"))
     if not 1 <= limit <= 200:
         faults.add(f"--limit {limit}: wanted 1..200")
     faults.raise_if_any()
+    assert recorder is not None
     query = {
         "q": words,
         "camera": camera,
@@ -50,7 +58,7 @@ def search(
         "limit": limit,
     }
     try:
-        answer = recorder_client.search(url, query)
+        answer = recorder_client.search(recorder, query)
     except recorder_client.NotAnswered as exc:
         fail([str(exc)], EXIT_FAILED)
     if as_json:

@@ -26,6 +26,7 @@ from services.local.evaluation.plan import EvaluationPlan
 from services.local.launcher.processes import ChildGaveUp
 from services.local.launcher.stack import ServiceFailed, Stack, StackPlan, running
 from services.local.launcher.work_folder import work_folder
+from services.local.run_settings import ListenAddress
 from shared.contract import LABELS, MEDIA, LabelsMessage, MediaMessage
 from shared.decisions.label_texts import LabelTexts
 from shared.errors import ContractError
@@ -78,7 +79,7 @@ def _stack_plan(plan: EvaluationPlan, work: Path) -> StackPlan:
         model=plan.options.model,
         models_dir=models_dir(),
         media_dir=work / "media",
-        page_port=0,
+        listen=ListenAddress(port=0),
         weather="none",
         log_level="WARNING",
         services=("classifier",),

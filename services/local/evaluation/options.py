@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from services.local.config import OFFLINE_MODEL, load_run_config
+from services.local.config import load_run_config
 from services.local.evaluation.plan import EvaluateOptions
+from services.local.run_settings import OFFLINE_MODEL
 from shared.cameras import Camera
 from shared.contract import DecisionSettings
 from shared.errors import ConfigError

@@ -22,10 +22,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.local.launcher.environment import server_environment, service_environment
-from services.local.launcher.ports import claimed_port, free_port
+from services.local.launcher.page_address import LOCAL_TOKEN_FILE, URL_FILE, PageAddress, own_certificate
+from services.local.launcher.ports import PagePort, claimed_port, free_port, page_port
 from services.local.launcher.private_folder import FILE_MODE, FOLDER_MODE, UMASK, make_private
 from services.local.launcher.processes import Child, ChildGaveUp, ChildSpec, LineSink, stop_children
 from services.local.launcher.redis_server import EmbeddedRedis, prepare_redis
+from services.local.run_settings import ListenAddress
 from services.recorder.record.database_url import sqlite_address
 from shared.contract import LABELS, MEDIA, SNIPPETS
 from shared.errors import ClipwatchError, ConfigError, redact
@@ -57,7 +59,8 @@ class StackPlan:
     model: str
     models_dir: Path
     media_dir: Path
-    page_port: int
+    listen: ListenAddress = field(default_factory=ListenAddress)
+    site: Mapping[str, str] = field(default_factory=dict)  # the recorder's settings of its network
     weather: str = "open_meteo"
     redis_url: str | None = None
     database_url: str | None = None
@@ -74,7 +77,8 @@ class Stack:
     plan: StackPlan
     redis_url: str
     database_url: str
-    page_port: int
+    page: PageAddress
+    taken_port: int | None  # that the page should have had
     ports: dict[str, int]
     children: dict[str, Child]
     redis: Redis
@@ -138,8 +142,9 @@ class Stack:
 
     async def _get(self, service: str, path: str, token: str | None = None) -> httpx.Response | None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
+        origin = self.page.origin if service == "recorder" else f"http://127.0.0.1:{self.ports[service]}"
         try:
-            answer = await self.http.get(f"http://127.0.0.1:{self.ports[service]}{path}", headers=headers)
+            answer = await self.http.get(f"{origin}{path}", headers=headers)
         except httpx.HTTPError:
             return None
         return answer if answer.status_code == 200 else None
@@ -162,7 +167,9 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
         embedded = None if plan.redis_url else prepare_redis(plan.data_dir / "redis", held)
         redis_url = plan.redis_url or (embedded.url if embedded else "")
         database_url = plan.database_url or sqlite_address(plan.data_dir / "clipwatch.db")
-        ports = {name: choose_port(plan.page_port if name == "recorder" else 0) for name in plan.services}
+        chosen = page_port(plan.listen, plan.data_dir, held) if "recorder" in plan.services else PagePort(0)
+        page = PageAddress(plan.listen, chosen.port, plan.site)
+        ports = {name: chosen.port if name == "recorder" else choose_port(0) for name in plan.services}
         motion_token = secrets.token_urlsafe(32)
         specs = [_server(embedded)] if embedded else []
         specs += _services(plan, ports, (redis_url, database_url), motion_token)
@@ -172,13 +179,17 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
             asyncio.create_task(_watch(child, failure), name=child.spec.name) for child in children.values()
         ]
         redis = make_redis(redis_url, socket_timeout=3, socket_connect_timeout=1)
-        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
+        with _private(plan.data_dir / URL_FILE, "w") as file:
+            file.write(f"{page.url}\n")
+        verify = own_certificate(page.certificate) if page.certificate else True
+        async with httpx.AsyncClient(timeout=2, trust_env=False, verify=verify) as http:
             try:
                 yield Stack(
                     plan,
                     redis_url,
                     database_url,
-                    ports.get("recorder", 0),
+                    page,
+                    chosen.taken,
                     ports,
                     children,
                     redis,
@@ -260,6 +271,9 @@ def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database
             "MEDIA_DIR": str(plan.media_dir),
             "INDEX_DIR": str(plan.data_dir / "recorder" / "index"),
             "WEATHER_PROVIDER": plan.weather,
+            "HTTP_HOST": plan.listen.host,
+            "LOCAL_TOKEN_FILE": str(plan.data_dir / LOCAL_TOKEN_FILE),
+            **plan.site,
         }
     root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))

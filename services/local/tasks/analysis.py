@@ -19,6 +19,7 @@ from services.local.config import folder_faults, models_dir
 from services.local.launcher.stack import ServiceFailed, Stack, StackPlan, running
 from services.local.launcher.work_folder import work_folder
 from services.local.records import EventRow, Records
+from services.local.run_settings import ListenAddress
 from services.motion.sources.probe import FileFacts, probe
 from shared.cameras import parse_cameras
 from shared.clock import duration_s, to_millis
@@ -129,7 +130,7 @@ async def analyze(
             model=options.model,
             models_dir=models_dir(),
             media_dir=work / "media",
-            page_port=0,
+            listen=ListenAddress(port=0),
             weather="none",
             is_finite=True,
             log_level="WARNING",

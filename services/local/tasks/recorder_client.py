@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,9 +10,11 @@ from typing import Any
 
 import httpx
 
+from services.local.launcher.page_address import own_certificate
+from services.local.tasks.recorder_address import RecorderAddress
 from shared.clock import now_utc
 from shared.errors import ClipwatchError, ConfigError, redact
-from shared.urls import scheme_of, shown_url, url_fault
+from shared.urls import shown_url
 
 CONNECT_S = 5.0
 ANSWER_S = 60.0  # between two pieces of an answer
@@ -41,29 +42,25 @@ def parse_time(given: str | None, option: str) -> datetime | None:
         ) from exc
 
 
-def search(url: str, query: Mapping[str, str | int | None]) -> Json:
+def search(recorder: RecorderAddress, query: Mapping[str, str | int | None]) -> Json:
     """Return the answer of /api/search; raise ConfigError for a bad query, NotAnswered when nobody answers."""
     parameters = {name: value for name, value in query.items() if value is not None}
     try:
-        answer = httpx.get(
-            f"{url.rstrip('/')}/api/search",
-            params=parameters,
-            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-        )
+        with _client(recorder) as client:
+            answer = client.get(f"{recorder.url.rstrip('/')}/api/search", params=parameters)
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        raise NotAnswered(_unreachable(url, exc)) from exc
-    return _document(url, answer)
+        raise NotAnswered(_unreachable(recorder.url, exc)) from exc
+    return _document(recorder.url, answer)
 
 
-def relabel(url: str, request: Json, progress: Callable[[str, float], None]) -> Json:
+def relabel(recorder: RecorderAddress, request: Json, progress: Callable[[str, float], None]) -> Json:
     """Return the result of /api/hindsight; raises as `search` does."""
-    token = os.environ.get("API_TOKEN")
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
+    url = recorder.url
     try:
-        with httpx.stream(
-            "POST", f"{url.rstrip('/')}/api/hindsight", json=request, headers=headers, timeout=timeout
-        ) as answer:
+        with (
+            _client(recorder) as client,
+            client.stream("POST", f"{url.rstrip('/')}/api/hindsight", json=request) as answer,
+        ):
             if answer.status_code != 200:
                 answer.read()
                 return _document(url, answer)
@@ -79,12 +76,15 @@ def relabel(url: str, request: Json, progress: Callable[[str, float], None]) -> 
     raise NotAnswered(f"{shown_url(url)}: the answer broke off; ask the same again")
 
 
-def url_faults(url: str) -> list[str]:
-    """Say what is wrong with --url."""
-    if scheme_of(url) not in ("http", "https"):
-        return [f"--url {shown_url(url)}: wanted an address such as http://127.0.0.1:8080"]
-    fault = url_fault(url)
-    return [f"--url {shown_url(url)}: {fault}"] if fault else []
+def _client(recorder: RecorderAddress) -> httpx.Client:
+    """Return a client for the recorder. On this machine no proxy of the environment is between."""
+    certificate = recorder.certificate
+    try:
+        verify = own_certificate(certificate) if certificate else True
+    except OSError as exc:  # ssl.SSLError is one
+        raise ConfigError(f"settings.tls_cert={certificate}: cannot be read: {exc.strerror or exc}") from exc
+    timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
+    return httpx.Client(headers=recorder.headers, timeout=timeout, verify=verify)
 
 
 def _unreachable(url: str, exc: Exception) -> str:

@@ -13,9 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from services.local.config import OFFLINE_MODEL, RunConfig, models_dir
+from services.local.config import RunConfig, models_dir
 from services.local.launcher.stack import Stack, StackPlan, running, terminal_sink
 from services.local.records import EventRow, Records
+from services.local.run_settings import OFFLINE_MODEL, ListenAddress
 from services.local.tasks.demo import DemoOptions, write_camera_file
 from services.local.tasks.screen import cells, events_table, print_faults, short_path, totals, wide_console
 from shared.clock import now_utc
@@ -71,7 +72,7 @@ class Screen:
                 self.console.print("  ".join(cells(row)), markup=False)
 
 
-async def show_demo(options: DemoOptions, data_dir: Path, page_port: int, stop: asyncio.Event) -> int:
+async def show_demo(options: DemoOptions, data_dir: Path, listen: ListenAddress, stop: asyncio.Event) -> int:
     """Run the demo until `stop`, or once; return the exit code."""
     console = wide_console()
     began = time.monotonic()
@@ -84,16 +85,16 @@ async def show_demo(options: DemoOptions, data_dir: Path, page_port: int, stop: 
         model=OFFLINE_MODEL,
         models_dir=models_dir(),
         media_dir=data_dir / "media",
-        page_port=page_port,
+        listen=listen,
         is_finite=options.is_once,
     )
     cameras = write_camera_file(cameras_file, options, since)
     async with running(plan) as stack:
-        _say_what_runs(console, stack, page_port, plan.data_dir / "logs")
+        _say_what_runs(console, stack, plan.data_dir / "logs")
         if not await _until_shown(stack, stop, console):
             return _why(stack)
         looking = ", ".join(dict.fromkeys(label for camera in cameras.cameras for label in camera.labels))
-        console.print(f"[bold]page[/bold]    http://127.0.0.1:{stack.page_port}/")
+        console.print(f"[bold]page[/bold]    {stack.page.url}")
         console.print(f"[bold]looking for[/bold] {looking}; change the words in {short_path(cameras_file)}\n")
         async with Records.open(stack.database_url, plan.media_dir) as records:
             await _watch(stack, records, stop, Screen(console, began))
@@ -125,15 +126,16 @@ async def _closing_words(console: Console, records: Records, stack: Stack, since
     return 0 if accepted else 1
 
 
-def _say_what_runs(console: Console, stack: Stack, wanted_port: int, logs: Path | None) -> None:
+def _say_what_runs(console: Console, stack: Stack, logs: Path | None) -> None:
     """Say what was started and where to see it; `logs` None: they come on this terminal."""
     redis = f"embedded, {stack.embedded.binary}, on a socket" if stack.embedded else redact(stack.redis_url)
-    taken = f" ({wanted_port} is taken)" if stack.page_port != wanted_port and wanted_port else ""
+    taken = f" ({stack.taken_port} is taken)" if stack.taken_port else ""
     console.print("[bold]clipwatch[/bold] starts on this machine")
     console.print(f"  redis     {redis}")
     console.print(f"  database  {redact(stack.database_url)}")
-    console.print(f"  page      http://127.0.0.1:{stack.page_port}/{taken}")
-    console.print(f"  cameras   http://127.0.0.1:{stack.ports['motion']}/")
+    console.print(f"  page      {stack.page.url}{taken}")
+    for url in stack.page.urls_of_others():
+        console.print(f"            {url} for phones and other machines")
     console.print(
         f"  model     {stack.plan.model}"
         + (": a small demo model" if stack.plan.model == OFFLINE_MODEL else "")
@@ -170,14 +172,15 @@ async def run_services(config: RunConfig, log_level: str, stop: asyncio.Event) -
         model=config.settings.model,
         models_dir=models_dir(),
         media_dir=config.data_dir / "media",
-        page_port=config.settings.page_port,
+        listen=config.settings.address,
+        site=config.site,
         weather=config.settings.weather,
         redis_url=config.redis_url,
         database_url=config.database_url,
         log_level=log_level,
     )
     async with running(plan, terminal_sink()) as stack:
-        _say_what_runs(wide_console(is_stderr=True), stack, plan.page_port, None)
+        _say_what_runs(wide_console(is_stderr=True), stack, None)
         stopped = asyncio.create_task(stop.wait())
         try:
             waited: set[asyncio.Future[object]] = {stopped, stack.failure}  # type: ignore[arg-type]  # invariant

@@ -96,3 +96,59 @@ def test_a_missing_file_and_a_file_that_is_no_yaml_are_faults(tmp_path: Path) ->
 def test_models_lie_in_the_virtual_environment_unless_told_otherwise(tmp_path: Path) -> None:
     assert models_dir({}).parts[-3:] == ("share", "clipwatch", "models")
     assert models_dir({"MODELS_DIR": str(tmp_path)}) == tmp_path
+
+
+def network_faults(tmp_path: Path, settings: str, environment: dict[str, str] | None = None) -> list[str]:
+    path = written(
+        tmp_path, f"settings: {{{settings}}}\ncameras: [{{id: street, url: '{SAMPLE}', labels: [a car]}}]\n"
+    )
+    given = {"REDIS_URL": "redis://127.0.0.1:1/0", **(environment or {})}
+    try:
+        load_run_config(path, given)
+    except ConfigError as exc:
+        return list(exc.faults)
+    return []
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "'[::]:8080'", "192.168.1.5:8080"])
+def test_the_network_gets_no_page_without_a_login(tmp_path: Path, listen: str) -> None:
+    for token in ("", "x", "fifteen-letters"):
+        faults = network_faults(tmp_path, f"listen: {listen}", {"API_TOKEN": token})
+        assert any("settings.listen=" in fault and "no login" in fault for fault in faults), token
+    assert not network_faults(tmp_path, f"listen: {listen}", {"API_TOKEN": "a" * 16})
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9000", "localhost:9000", "'[::1]:9000'"])
+def test_this_machine_needs_no_login(tmp_path: Path, listen: str) -> None:
+    assert not network_faults(tmp_path, f"listen: {listen}")
+
+
+@pytest.mark.parametrize(
+    "listen", ["8080", "cam.example:8080", "0.0.0.0", "1.2.3:80", "0.0.0.0:99999", "'[::'"]
+)
+def test_what_is_no_address_is_told_with_what_is_wanted(tmp_path: Path, listen: str) -> None:
+    (fault,) = network_faults(tmp_path, f"listen: {listen}")
+    assert fault.startswith("clipwatch.yml: settings.listen=")
+
+
+def test_settings_of_the_network_are_the_recorders(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "settings: {listen: '127.0.0.1:1', allowed_hosts: [cam.example, b.example], path_prefix: /cw,\n"
+        "  trusted_proxies: [192.0.2.1], tls_cert: c.pem, tls_key: k.pem}\n"
+        f"cameras: [{{id: street, url: '{SAMPLE}', labels: [a car]}}]\n",
+    )
+    (tmp_path / "c.pem").touch()
+    (tmp_path / "k.pem").touch()
+    environment = {"REDIS_URL": "redis://127.0.0.1:1/0", "TRUSTED_PROXIES": "192.0.2.9"}
+    assert load_run_config(path, environment).site == {
+        "ALLOWED_HOSTS": "cam.example,b.example",
+        "TRUSTED_PROXIES": "192.0.2.1",
+        "PATH_PREFIX": "/cw",
+        "TLS_CERT_FILE": str(tmp_path / "c.pem"),
+        "TLS_KEY_FILE": str(tmp_path / "k.pem"),
+    }
+
+
+def test_one_half_of_a_certificate_is_told(tmp_path: Path) -> None:
+    assert "wanted both" in network_faults(tmp_path, "tls_cert: c.pem")[0]

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.local.config import load_run_config
-from services.local.tasks.recorder_client import url_faults
+from services.local.tasks.recorder_address import url_faults
 from services.motion.sources.http_mjpeg import open_mjpeg
 from services.motion.sources.stream import SourceAway
 from services.motion.sources.webrtc.whep import open_whep

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from services.local.cli import app
 from services.local.tasks import recorder_client
+from services.local.tasks.recorder_address import RecorderAddress
 from shared.clock import now_utc
 from shared.errors import ConfigError
 from tests.servers import free_port
@@ -107,15 +108,15 @@ def test_a_fault_of_the_recorder_becomes_an_error_of_its_kind(status: int, code:
     with recorder(status, json.dumps(FAULT), []) as url:
         wanted = recorder_client.NotAnswered if code == 1 else ConfigError
         with pytest.raises(wanted, match="no classifier answered within 5 s; wanted a classifier; start it"):
-            recorder_client.search(url, {"q": "a fox"})
+            recorder_client.search(RecorderAddress(url), {"q": "a fox"})
         with pytest.raises(wanted, match="no classifier"):
-            recorder_client.relabel(url, {"labels": ["a fox"]}, lambda _stage, _share: None)
+            recorder_client.relabel(RecorderAddress(url), {"labels": ["a fox"]}, lambda _stage, _share: None)
 
 
 def test_without_a_recorder_the_command_ends_with_1() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(recorder_client.NotAnswered, match="no recorder answers"):
-        recorder_client.search(url, {"q": "a fox"})
+        recorder_client.search(RecorderAddress(url), {"q": "a fox"})
     assert CliRunner().invoke(app, ["search", "a fox", "--url", url]).exit_code == 1
 
 
@@ -145,7 +146,9 @@ def test_relabel_follows_the_progress_and_prints_old_beside_new() -> None:
     with recorder(200, lines, seen) as url:
         done = CliRunner().invoke(app, ["relabel", "--label", "a fox", "--threshold", "0.6", "--url", url])
         shares: list[float] = []
-        recorder_client.relabel(url, {"labels": ["a fox"]}, lambda _stage, share: shares.append(share))
+        recorder_client.relabel(
+            RecorderAddress(url), {"labels": ["a fox"]}, lambda _stage, share: shares.append(share)
+        )
     assert done.exit_code == 0
     asked = json.loads(seen[0][1])
     assert (asked["labels"], asked["threshold"], asked["apply"], asked["mode"]) == (
@@ -164,4 +167,4 @@ def test_an_answer_that_breaks_off_is_no_success() -> None:
         recorder(200, '{"done":1,"of":2}\n', []) as url,
         pytest.raises(recorder_client.NotAnswered, match="broke off"),
     ):
-        recorder_client.relabel(url, {"labels": ["a fox"]}, lambda _stage, _share: None)
+        recorder_client.relabel(RecorderAddress(url), {"labels": ["a fox"]}, lambda _stage, _share: None)

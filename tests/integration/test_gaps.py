@@ -11,7 +11,6 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -23,6 +22,7 @@ from services.recorder.gaps.values import ConfiguredCamera, GapKey
 from services.recorder.gaps.watch import GapWatch, LiveState
 from services.recorder.health.pipeline import Disk, Pipeline, problems
 from services.recorder.http.api import add_routes
+from services.recorder.http.rules import RULES
 from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
@@ -34,6 +34,7 @@ from services.recorder.record.database import Database
 from shared.clock import now_utc
 from shared.http_api import make_app
 from shared.presence import CameraReport, Presence, announce
+from tests.http_apps import client_of, guarded
 from tests.integration.hook_server import Hooks
 from tests.integration.test_notifications import (
     DOG,
@@ -208,7 +209,7 @@ async def test_the_api_filters_gaps_as_it_filters_events(database: Database) -> 
         await rows.write(connection, change(GapKey("motion.gone", "motion")), (), now_utc())
     app = make_app("recorder")
     add_routes(app, ApiState(lambda: True, database=database))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+    async with client_of(guarded(app, RULES)) as client:
 
         async def asked(query: str) -> list[str]:
             answer = await client.get(f"/api/gaps?{query}")

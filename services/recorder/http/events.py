@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from services.recorder.http.models import ApiModel, EventDetailOut, EventOut, event_detail_out, event_out
 from services.recorder.http.paging import PAGE_MAX, cursor, parse_cursor
 from services.recorder.http.state import ApiState
+from services.recorder.http.viewer import Viewer
 from services.recorder.record import queries
+from services.recorder.record.camera_filter import CameraIds
 from services.recorder.record.feed import FeedFull
 from services.recorder.record.queries import EventFilter
 from services.recorder.record.retention import set_protected
@@ -50,12 +52,17 @@ class EventQuery:
     before: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50
 
-    @property
-    def filter(self) -> EventFilter:
+    def filter(self, viewer: CameraIds) -> EventFilter:
         """Return the filter for the database; raises ApiFault when `before` is no cursor."""
-        before = parse_cursor(self.before)
         return EventFilter(
-            self.camera, self.label, self.since, self.until, self.is_open, self.accepted_only, before
+            self.camera,
+            self.label,
+            self.since,
+            self.until,
+            self.is_open,
+            self.accepted_only,
+            parse_cursor(self.before),
+            viewer,
         )
 
 
@@ -64,9 +71,11 @@ def event_routes(api: ApiState) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["record"], responses=documented(503))
 
     @router.get("/events")
-    async def events(query: Annotated[EventQuery, Depends()], response: Response) -> EventsOut:
+    async def events(
+        query: Annotated[EventQuery, Depends()], response: Response, viewer: Viewer
+    ) -> EventsOut:
         """Events, newest first."""
-        wanted = query.filter
+        wanted = query.filter(viewer)
         async with api.open_database().reading() as connection:
             found = await queries.find_events(connection, wanted, query.limit)
         response.headers["cache-control"] = "no-store"
@@ -74,23 +83,23 @@ def event_routes(api: ApiState) -> APIRouter:
         return EventsOut(events=[event_out(event) for event in found], next=following)
 
     @router.get("/events/{event_id}", responses=documented(404))
-    async def event(event_id: str, response: Response) -> EventDetailOut:
+    async def event(event_id: str, response: Response, viewer: Viewer) -> EventDetailOut:
         """One event with its snippets and the probabilities of every moment."""
         async with api.open_database().reading() as connection:
-            found = await queries.find_event(connection, event_id)
+            found = await queries.find_event(connection, event_id, viewer)
             frames = await queries.find_frames(connection, event_id) if found else []
         if found is None:
-            raise _no_event(event_id)
+            raise no_event(event_id)
         response.headers["cache-control"] = "no-store"
         return event_detail_out(found, frames)
 
     @router.put("/events/{event_id}/protected", responses=documented(401, 403, 404, 415))
-    async def protect(event_id: str, wanted: ProtectedIn) -> ProtectedIn:
+    async def protect(event_id: str, wanted: ProtectedIn, viewer: Viewer) -> ProtectedIn:
         """Keep an event from being removed by retention, or no longer."""
         async with api.open_database().writing() as connection:
-            is_known = await set_protected(connection, event_id, wanted.is_protected, now_utc())
+            is_known = await set_protected(connection, event_id, wanted.is_protected, now_utc(), viewer)
         if not is_known:
-            raise _no_event(event_id)
+            raise no_event(event_id)
         api.changed()
         return wanted
 
@@ -104,11 +113,11 @@ def event_routes(api: ApiState) -> APIRouter:
             }
         },
     )
-    async def stream() -> StreamingResponse:
+    async def stream(viewer: Viewer) -> StreamingResponse:
         """Every event that is added or changes, as it happens, whether accepted or not."""
         api.open_database()
         return StreamingResponse(
-            _stream(api),
+            _stream(api, viewer),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
@@ -116,17 +125,18 @@ def event_routes(api: ApiState) -> APIRouter:
     return router
 
 
-def _no_event(event_id: str) -> ApiFault:
+def no_event(event_id: str) -> ApiFault:
+    """Return the answer for an event that there is not, or that is of a camera which the caller does not see."""
     found = f"no event '{event_id[:64]}'"
     return ApiFault(404, found, "the id of a recorded event", "look in /api/events")
 
 
-async def _stream(api: ApiState) -> AsyncIterator[str]:
+async def _stream(api: ApiState, viewer: CameraIds) -> AsyncIterator[str]:
     if api.feed is None or api.stop.is_set():
         yield "retry: 2000\n\n"
         return
     try:
-        with api.feed.follow() as queue:
+        with api.feed.follow(viewer) as queue:
             yield "retry: 2000\nevent: hello\ndata: {}\n\n"
             while True:
                 try:

@@ -12,6 +12,8 @@ from services.recorder.gaps import rows
 from services.recorder.gaps.values import Gap, Kind
 from services.recorder.http.paging import PAGE_MAX, cursor, parse_cursor
 from services.recorder.http.state import ApiState
+from services.recorder.http.viewer import Viewer
+from services.recorder.record.camera_filter import CameraIds
 from shared.http_api import IsoTime, documented
 
 
@@ -49,11 +51,10 @@ class GapQuery:
     before: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50
 
-    @property
-    def filter(self) -> rows.GapFilter:
+    def filter(self, viewer: CameraIds) -> rows.GapFilter:
         """Return the filter for the database; raises ApiFault when `before` is no cursor."""
         before = parse_cursor(self.before)
-        return rows.GapFilter(self.camera, self.kind, self.since, self.until, self.is_open, before)
+        return rows.GapFilter(self.camera, self.kind, self.since, self.until, self.is_open, before, viewer)
 
 
 def gap_routes(api: ApiState) -> APIRouter:
@@ -61,9 +62,9 @@ def gap_routes(api: ApiState) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["gaps"], responses=documented(503))
 
     @router.get("/gaps")
-    async def gaps(query: Annotated[GapQuery, Depends()], response: Response) -> GapsOut:
+    async def gaps(query: Annotated[GapQuery, Depends()], response: Response, viewer: Viewer) -> GapsOut:
         """Times in which something was not watched, recorded or told, the newest first."""
-        wanted = query.filter
+        wanted = query.filter(viewer)
         async with api.open_database().reading() as connection:
             found = await rows.find(connection, wanted, query.limit)
         response.headers["cache-control"] = "no-store"

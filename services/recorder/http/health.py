@@ -10,6 +10,8 @@ from fastapi import APIRouter, Response
 from services.recorder.health.pipeline import Disk, Pipeline, problems
 from services.recorder.http.models import ApiModel
 from services.recorder.http.state import ApiState
+from services.recorder.http.viewer import Viewer
+from services.recorder.record.camera_filter import CameraIds
 from shared.http_api import documented
 
 
@@ -69,18 +71,19 @@ def health_routes(api: ApiState) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["record"], responses=documented(503))
 
     @router.get("/health")
-    async def health(response: Response) -> HealthOut:
+    async def health(response: Response, viewer: Viewer) -> HealthOut:
         """How the pipeline is: cameras, services, queues, disk, and what is wrong; some seconds old."""
         response.headers["cache-control"] = "no-store"
-        return _health_out(api.pipeline, await asyncio.to_thread(api.disk), api.is_ready())
+        disk = await asyncio.to_thread(api.disk)
+        return _health_out(api.pipeline, disk, api.is_ready(), viewer)
 
     return router
 
 
-def _health_out(pipeline: Pipeline, disk: Disk | None, is_ready: bool) -> HealthOut:
+def _health_out(pipeline: Pipeline, disk: Disk | None, is_ready: bool, viewer: CameraIds) -> HealthOut:
     return HealthOut(
         is_ready=is_ready,
-        problems=[ProblemOut.model_validate(problem) for problem in problems(pipeline, disk)],
+        problems=[ProblemOut.model_validate(problem) for problem in problems(pipeline, disk, viewer)],
         cameras=[
             CameraOut(
                 id=camera.id,
@@ -92,6 +95,7 @@ def _health_out(pipeline: Pipeline, disk: Disk | None, is_ready: bool) -> Health
             for one in pipeline.heard
             if not one.is_silent
             for camera in one.presence.cameras
+            if viewer is None or camera.id in viewer
         ],
         services=[
             ServiceOut(

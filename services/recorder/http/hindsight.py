@@ -15,6 +15,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from services.recorder.http.models import ApiModel, media_url
 from services.recorder.http.search import model_loading, texts_fault
 from services.recorder.http.state import ApiState, starting
+from services.recorder.http.viewer import Viewer
+from services.recorder.record.camera_filter import CameraIds
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.hindsight_values import (
     EventComparison,
@@ -102,7 +104,7 @@ def hindsight_routes(api: ApiState) -> APIRouter:
             **documented(401, 403, 409, 415, 503),
         },
     )
-    async def ask(request: Request, asked: HindsightIn) -> StreamingResponse:
+    async def ask(request: Request, asked: HindsightIn, viewer: Viewer) -> StreamingResponse:
         """What other labels would have recorded; with `apply` it becomes the record, and the old answers are kept."""
         if asked.apply:
             require(request, Permission.OPERATE)
@@ -110,7 +112,7 @@ def hindsight_routes(api: ApiState) -> APIRouter:
             raise starting()
         if api.pipeline.is_model_loading:
             raise model_loading()
-        wanted = _request_of(asked)
+        wanted = _request_of(asked, viewer)
         if faults := request_faults(wanted):
             raise ApiFault.of_lines(400, faults, "labels and a time", "change the request")
         if api.hindsight.gate.locked():
@@ -129,7 +131,7 @@ def hindsight_routes(api: ApiState) -> APIRouter:
     return router
 
 
-def _request_of(asked: HindsightIn) -> HindsightRequest:
+def _request_of(asked: HindsightIn, viewer: CameraIds) -> HindsightRequest:
     return HindsightRequest(
         labels=tuple(dict.fromkeys(asked.labels)),
         background=None if asked.background is None else tuple(dict.fromkeys(asked.background)),
@@ -138,6 +140,7 @@ def _request_of(asked: HindsightIn) -> HindsightRequest:
         until=asked.until or now_utc(),
         camera=asked.camera,
         adds=asked.mode == "add",
+        cameras=viewer,
     )
 
 

@@ -1,14 +1,23 @@
-"""Clips and thumbnails by their names, with ranges; what a name stands for never changes."""
+"""Clips and thumbnails by their names, with ranges, for who sees their camera; what a name stands for never changes."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
 from services.recorder.http.state import ApiState
+from services.recorder.http.viewer import Viewer
+from services.recorder.record import queries
 from shared.http_api import ApiFault, documented
+
+MEDIA_HEADERS = {
+    # asked for again each time, and answered 304: a browser that was logged out shows nothing of its cache
+    "cache-control": "private, no-cache",
+    "cross-origin-resource-policy": "same-site",  # Grafana on another port of this host shows them
+}
 
 
 def media_routes(api: ApiState) -> APIRouter:
@@ -26,24 +35,35 @@ def media_routes(api: ApiState) -> APIRouter:
             416: {"description": "`Range` lies outside the file"},
         },
     )
-    async def media(name: str, request: Request) -> Response:
-        """A clip or thumbnail; the name is its capability and its content never changes."""
-        found = await asyncio.to_thread(api.media.find, name) if api.media else None
-        if found is None:
-            raise ApiFault(
-                404, "no such file", "/media/<yyyy>/<mm>/<dd>/<name>", "take the address from /api/events"
-            )
-        path, status, media_type = found
-        headers = {
-            "etag": f'"{path.stem}-{status.st_size:x}"',
-            "cache-control": "private, max-age=31536000, immutable",
-            "cross-origin-resource-policy": "cross-origin",  # Grafana shows them from another origin
-        }
-        if _is_known(request.headers.get("if-none-match"), headers["etag"]):
-            return Response(status_code=304, headers=headers)
-        return FileResponse(path, media_type=media_type, stat_result=status, headers=headers)
+    async def media(name: str, request: Request, viewer: Viewer) -> Response:
+        """A clip or thumbnail; its content never changes. A name alone opens nothing."""
+        if viewer is not None:
+            async with api.open_database().reading() as connection:
+                if not await queries.is_media_of(connection, name, viewer):
+                    raise no_file()
+        return await file_response(api, name, request, MEDIA_HEADERS)
 
     return router
+
+
+async def file_response(
+    api: ApiState, name: str | None, request: Request, headers: Mapping[str, str]
+) -> Response:
+    """Return a file of the media folder, or that it is known already; raise ApiFault (404) when there is none."""
+    found = await asyncio.to_thread(api.media.find, name) if api.media and name else None
+    if found is None:
+        raise no_file()
+    path, status, media_type = found
+    etag = f'"{path.stem}-{status.st_size:x}"'
+    if _is_known(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers={**headers, "etag": etag})
+    return FileResponse(path, media_type=media_type, stat_result=status, headers={**headers, "etag": etag})
+
+
+def no_file() -> ApiFault:
+    """Return the answer for a file that there is not, or that is of a camera which the caller does not see."""
+    do = "take the address from /api/events"
+    return ApiFault(404, "no such file", "/media/<yyyy>/<mm>/<dd>/<name>", do)
 
 
 def _is_known(if_none_match: str | None, etag: str) -> bool:

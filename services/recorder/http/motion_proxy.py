@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from services.recorder.http.motion_client import MotionClient, no_camera, passed_headers, read_whole
 from services.recorder.http.motion_routes import MotionRoute, motion_routes
 from shared.errors import reason
+from shared.http_access import NOBODY, identity_of
 from shared.http_api import ApiFault, bounded_body, documented
 from shared.logs import get_logger
 from shared.permissions import Identity
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from services.recorder.http.state import ApiState
 
 log = get_logger(__name__)
+
+_FAULTS_OF_ALL = (
+    "a camera file that cannot be changed now",
+    "a camera file without faults that can be written",
+    "ask somebody who sees all cameras: motion's log lists the faults",
+)
 
 
 def add_motion_routes(app: FastAPI, api: ApiState) -> None:
@@ -59,15 +66,14 @@ def _operation_id(route: MotionRoute) -> str:
 
 def _endpoint(route: MotionRoute, api: ApiState) -> Callable[[Request], Awaitable[Response]]:
     async def pass_on(request: Request) -> Response:
-        identity: Identity | None = request.scope.get("state", {}).get("identity")
+        identity = identity_of(request)
         camera_id = request.path_params.get("camera_id")
-        if camera_id is not None and identity is not None and not identity.sees(camera_id):
+        if camera_id is not None and not identity.sees(camera_id):
             raise no_camera(camera_id)
         body = await bounded_body(request, route.rule.body_max_bytes)
         passing = _Passing(api.motion, route, api.motion.request(route, request, body))
         passing.root_path = request.scope.get("root_path", "")
-        if route.path == "/api/cameras" and identity is not None:
-            passing.identity = identity
+        passing.identity = identity
         return _PassedResponse(passing, api.stop)
 
     return pass_on
@@ -84,13 +90,13 @@ def only_seen(document: bytes, identity: Identity) -> bytes:
 
 @dataclass(slots=True)
 class _Passing:
-    """One request that is being passed on. `identity`: of whom only the cameras that they see are shown."""
+    """One request that is being passed on. `identity`: who is shown only the cameras that they see."""
 
     client: MotionClient
     route: MotionRoute
     request: httpx.Request
     root_path: str = ""
-    identity: Identity | None = None
+    identity: Identity = NOBODY
     has_begun: bool = False
 
     async def run(self, send: Send) -> None:
@@ -105,8 +111,10 @@ class _Passing:
 
     async def _whole(self, answer: httpx.Response, send: Send) -> None:
         data = await read_whole(answer)
-        if self.identity is not None and answer.is_success:
+        if self.route.path == "/api/cameras" and answer.is_success:
             data = only_seen(data, self.identity)
+        if answer.status_code == 409 and self.identity.cameras is not None:
+            raise ApiFault(409, *_FAULTS_OF_ALL)  # it lists the faults of all cameras
         await self._begin(
             answer, send, {} if answer.status_code == 204 else {"content-length": str(len(data))}
         )

@@ -11,13 +11,16 @@ from pydantic import AwareDatetime
 
 from services.recorder.http.models import ApiModel
 from services.recorder.http.state import ApiState
+from services.recorder.http.viewer import Viewer
 from services.recorder.record import queries
+from services.recorder.record.camera_filter import CameraIds
 from services.recorder.record.queries import Totals
 from services.recorder.record.retention import Forecast, RetentionLimits, RetentionRule, forecast
 from shared.clock import now_utc
 from shared.http_api import documented
 
 TOTALS_S = 1.0  # totals are read again after this long
+TOTALS_KEPT = 32  # different sets of cameras
 
 
 class NamedOut(ApiModel):
@@ -55,47 +58,52 @@ def record_routes(api: ApiState) -> APIRouter:
     read_totals = _cached_totals(api)
 
     @router.get("/retention")
-    async def retention() -> RetentionOut:
+    async def retention(viewer: Viewer) -> RetentionOut:
         """What retention would remove now; nothing is changed."""
         disk = await asyncio.to_thread(api.disk)
         free_bytes = disk.free_bytes if disk is not None else 0
         async with api.open_database().reading() as connection:
-            expected = await forecast(connection, api.limits, now_utc(), free_bytes)
+            expected = await forecast(connection, api.limits, now_utc(), free_bytes, viewer)
         fields = {name: getattr(expected, name) for name in Forecast.__dataclass_fields__}
         fields |= {name: getattr(api.limits, name) for name in RetentionLimits.__dataclass_fields__}
-        return RetentionOut.model_validate(fields)
+        return RetentionOut.model_validate(fields | {"rules": api.limits.rules_of(viewer)})
 
     @router.get("/record/cameras")
-    async def cameras() -> list[NamedOut]:
+    async def cameras(viewer: Viewer) -> list[NamedOut]:
         """Cameras that were seen, by name."""
         async with api.open_database().reading() as connection:
-            return [NamedOut.model_validate(named) for named in await queries.seen_cameras(connection)]
+            found = await queries.seen_cameras(connection, viewer)
+        return [NamedOut.model_validate(named) for named in found]
 
     @router.get("/record/labels")
-    async def labels() -> list[NamedOut]:
+    async def labels(viewer: Viewer) -> list[NamedOut]:
         """Labels that were accepted at least once, by name."""
         async with api.open_database().reading() as connection:
-            return [NamedOut.model_validate(named) for named in await queries.seen_labels(connection)]
+            found = await queries.seen_labels(connection, viewer)
+        return [NamedOut.model_validate(named) for named in found]
 
     @router.get("/stats")
-    async def stats() -> StatsOut:
-        """Totals over the whole record, at most some seconds old."""
-        totals = await read_totals()
+    async def stats(viewer: Viewer) -> StatsOut:
+        """Totals over the record, at most some seconds old."""
+        totals = await read_totals(viewer)
         fields = {name: getattr(totals, name) for name in Totals.__dataclass_fields__}
         return StatsOut(**fields, is_ready=api.is_ready())
 
     return router
 
 
-def _cached_totals(api: ApiState) -> Callable[[], Awaitable[Totals]]:
-    cached: tuple[float, Totals] | None = None
+def _cached_totals(api: ApiState) -> Callable[[CameraIds], Awaitable[Totals]]:
+    cached: dict[CameraIds, tuple[float, Totals]] = {}  # by whose cameras; TOTALS_KEPT at most
 
-    async def read() -> Totals:
-        nonlocal cached
+    async def read(viewer: CameraIds) -> Totals:
         now_s = time.monotonic()
-        if cached is None or now_s - cached[0] > TOTALS_S:
+        if viewer not in cached or now_s - cached[viewer][0] > TOTALS_S:
             async with api.open_database().reading() as connection:
-                cached = (now_s, await queries.find_totals(connection))
-        return cached[1]
+                found = (now_s, await queries.find_totals(connection, viewer))
+            cached.pop(viewer, None)
+            if len(cached) >= TOTALS_KEPT:
+                del cached[next(iter(cached))]
+            cached[viewer] = found
+        return cached[viewer][1]
 
     return read

@@ -10,6 +10,8 @@ from pydantic import AwareDatetime, BaseModel
 
 from services.recorder.http.models import EventOut, event_out, media_url
 from services.recorder.http.state import ApiState, starting
+from services.recorder.http.viewer import Viewer
+from services.recorder.record.camera_filter import CameraIds
 from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from services.recorder.search.vectors import PictureFilter
 from services.recorder.search.words import Hit, SearchRequest, SearchResult
@@ -55,13 +57,12 @@ class SearchQuery:
     until: Annotated[IsoTime | None, Query(description="seen before this time")] = None
     limit: Annotated[int, Query(ge=1, le=200)] = 24
 
-    @property
-    def request(self) -> SearchRequest:
+    def request(self, viewer: CameraIds) -> SearchRequest:
         """Return the search that is asked for; raises ApiFault when there are no words."""
         if not self.q.strip():
             what = "say what to look for, such as 'a person with a red umbrella'"
             raise ApiFault(400, f"q={self.q!r}", "words", what)
-        pictures = PictureFilter(self.camera, self.since, self.until)
+        pictures = PictureFilter(self.camera, self.since, self.until, viewer)
         return SearchRequest(self.q.strip(), pictures, self.limit)
 
 
@@ -70,9 +71,9 @@ def search_routes(api: ApiState) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["search"], responses=documented(503))
 
     @router.get("/search")
-    async def find(query: Annotated[SearchQuery, Depends()], response: Response) -> SearchOut:
+    async def find(query: Annotated[SearchQuery, Depends()], response: Response, viewer: Viewer) -> SearchOut:
         """Events whose pictures fit the words best."""
-        request = query.request
+        request = query.request(viewer)
         if api.search is None:
             raise starting()
         if api.pipeline.is_model_loading:

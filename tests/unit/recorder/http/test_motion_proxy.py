@@ -30,6 +30,7 @@ from shared.cameras.store import CameraFileStore
 from shared.http_api import make_app
 from shared.permissions import PERMISSIONS_OF, Identity, Role
 from shared.runtime import Health, Runtime
+from tests.http_apps import EVERYTHING
 from tests.servers import free_port
 
 TOKEN = "motion-0123456789abcdef"
@@ -104,13 +105,12 @@ class Rig:
         self.http = httpx.AsyncClient(base_url=site, timeout=10, trust_env=False)
 
 
-def recorder(api: ApiState, identity: Identity | None = None, root_path: str = "") -> ASGIApp:
+def recorder(api: ApiState, identity: Identity = EVERYTHING, root_path: str = "") -> ASGIApp:
     app = make_app("recorder")
     add_routes(app, api)
 
     async def known(scope: Scope, receive: Receive, send: Send) -> None:
-        if identity is not None:
-            scope.setdefault("state", {})["identity"] = identity
+        scope.setdefault("state", {})["identity"] = identity
         path = root_path + str(scope.get("path", ""))
         await app({**scope, "root_path": root_path, "path": path}, receive, send)
 
@@ -118,7 +118,7 @@ def recorder(api: ApiState, identity: Identity | None = None, root_path: str = "
 
 
 @contextlib.asynccontextmanager
-async def rigged(identity: Identity | None = None, root_path: str = "") -> AsyncIterator[Rig]:
+async def rigged(identity: Identity = EVERYTHING, root_path: str = "") -> AsyncIterator[Rig]:
     motion = Motion()
     async with served(motion.app) as address:
         api = ApiState(lambda: True, motion=MotionClient(address, SecretStr(TOKEN)))
@@ -304,3 +304,16 @@ async def test_a_viewer_of_some_cameras_finds_no_others() -> None:
             assert (hidden.status_code, nobody.status_code) == (404, 404), path
             assert hidden.text.replace("yard", "none") == nobody.text
         assert [sent.url.path for sent in rig.motion.requests] == ["/api/cameras", "/api/cameras/gate"]
+
+
+@pytest.mark.parametrize(("identity", "is_told"), [(viewer("gate"), False), (EVERYTHING, True)])
+async def test_the_faults_of_a_camera_file_are_told_to_who_sees_all_cameras(
+    identity: Identity, is_told: bool
+) -> None:
+    async with rigged(identity) as rig:
+        broken = JSONResponse({"error": {"found": "cameras.yml: camera 'yard': labels"}}, status_code=409)
+        rig.motion.answers["/api/cameras/gate"] = broken
+        answer = await rig.http.patch("/api/cameras/gate", content=b"{}", headers=JSON)
+    assert answer.status_code == 409
+    assert ("yard" in answer.text) == is_told
+    assert answer.json()["error"]["found"]

@@ -42,10 +42,10 @@ BASE_RULES: dict[tuple[str, str], RouteRule] = {
     ("GET", "/metrics"): RouteRule(Permission.METRICS),
     ("GET", "/openapi.json"): LOOK,
 }
-# One policy for everything that is answered. data: and blob: are pictures and videos that the page's own scripts make.
+# One policy for everything that is answered. blob: are live pictures, which the page's own script has read.
 SECURITY_HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "media-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",

@@ -25,7 +25,6 @@ from services.motion.cameras.supervisor import STALLED_S, STOP_CAMERAS_S, Camera
 from services.motion.http.cameras import CameraRoutes, add_camera_routes
 from services.motion.http.live import LiveRoutes, add_picture_routes
 from services.motion.http.looks import add_look_routes
-from services.motion.http.page import add_page_routes
 from services.motion.http.rules import PATTERNS, RULES
 from services.motion.http.whep import add_whep_routes
 from services.motion.http.whip import add_whip_routes
@@ -149,7 +148,6 @@ def add_routes(
     add_whep_routes(app, live)
     add_picture_routes(app, live)
     add_look_routes(app, live)
-    add_page_routes(app)
     add_whip_routes(app, find_endpoint)
 
 

@@ -1,10 +1,14 @@
-"""The page of the cameras in a real Chromium: it plays, tries settings out, draws and saves."""
+"""The pages of the cameras in a real Chromium: they play, try settings out, draw and save.
+
+As on a home's machine: motion's API is behind the recorder, which serves the pages.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,10 +18,12 @@ from shared.cameras import load_cameras
 from tests.browser.accessible import MISNAMED
 from tests.integration.live_rig import watched_service
 from tests.integration.test_motion_service import Motion
+from tests.integration.test_recorder_service import Recorder
 from tests.programs import ServerError, find_chromium
 from tests.servers import RedisServer, wait_until
 
 LIMIT_MS = 90_000
+TOKEN = "0123456789abcdef-motion"  # motion's, which only the recorder knows
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=800)
 CSP_SAFE_NOW = (
@@ -55,11 +61,26 @@ PLACES = """async () => {
 }"""
 
 
+@dataclass
+class Site:
+    """The site of a recorder, with the motion service behind it."""
+
+    url: str
+    motion: Motion
+
+
 @pytest.fixture(scope="module")
-def motion(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Motion]:
+def site(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Site]:
     redis_server.start()
-    with watched_service(tmp_path_factory.mktemp("page"), redis_server.url) as running:
-        yield running
+    folder = tmp_path_factory.mktemp("page")
+    with watched_service(folder, redis_server.url, API_TOKEN=TOKEN) as motion:
+        recorder = Recorder(folder, redis_server.url, f"sqlite:///{folder}/clipwatch.db")
+        recorder.environment = {"MOTION_URL": f"http://127.0.0.1:{motion.port}", "MOTION_TOKEN": TOKEN}
+        recorder.start()
+        try:
+            yield Site(recorder.url, motion)
+        finally:
+            recorder.stop()
 
 
 @pytest.fixture(scope="module")
@@ -80,17 +101,17 @@ def tab() -> Iterator[Page]:
 
 
 @pytest.fixture
-def page(tab: Page, motion: Motion) -> Iterator[Page]:
+def page(tab: Page, site: Site) -> Iterator[Page]:
     faults: list[str] = []
     tab.on("pageerror", lambda error: faults.append(str(error)))
-    tab.goto(f"http://127.0.0.1:{motion.port}/cameras/cam")
+    tab.goto(f"{site.url}/cameras/cam")
     expect(tab.locator("#tuner")).to_be_visible(timeout=LIMIT_MS)
     yield tab
     assert faults == []
 
 
-def file_of(motion: Motion) -> Path:
-    return motion.log.parent / "cameras.yml"
+def file_of(site: Site) -> Path:
+    return site.motion.log.parent / "cameras.yml"
 
 
 @pytest.mark.redis
@@ -119,8 +140,8 @@ def test_a_box_is_drawn_on_the_frame_that_it_is_of(page: Page) -> None:
 
 
 @pytest.mark.redis
-def test_a_threshold_is_tried_without_being_saved_and_taken_back(page: Page, motion: Motion) -> None:
-    before = file_of(motion).read_text()
+def test_a_threshold_is_tried_without_being_saved_and_taken_back(page: Page, site: Site) -> None:
+    before = file_of(site).read_text()
     page.locator("#auto").uncheck()
     page.locator("#threshold").fill("254")
     expect(page.locator("#own")).to_have_text("Settings on trial, not saved")
@@ -129,13 +150,11 @@ def test_a_threshold_is_tried_without_being_saved_and_taken_back(page: Page, mot
     page.locator("#undo").click()
     expect(page.locator("#save")).to_be_disabled()
     assert page.locator("#auto").is_checked()
-    assert file_of(motion).read_text() == before
+    assert file_of(site).read_text() == before
 
 
 @pytest.mark.redis
-def test_a_mask_by_mouse_and_a_zone_by_keys_are_saved_with_the_files_comments(
-    page: Page, motion: Motion
-) -> None:
+def test_a_mask_by_mouse_and_a_zone_by_keys_are_saved_with_the_files_comments(page: Page, site: Site) -> None:
     page.locator("#draw-mask").click()
     box = page.locator("#overlay").bounding_box()
     assert box is not None
@@ -157,7 +176,7 @@ def test_a_mask_by_mouse_and_a_zone_by_keys_are_saved_with_the_files_comments(
     page.locator("#area").fill("350")
     page.locator("#save").click()
     expect(page.locator("#said")).to_have_text("Saved to the camera file, in force now", timeout=LIMIT_MS)
-    text = file_of(motion).read_text()
+    text = file_of(site).read_text()
     for comment in (
         "# the cameras of the house",
         "# by the door",
@@ -165,7 +184,7 @@ def test_a_mask_by_mouse_and_a_zone_by_keys_are_saved_with_the_files_comments(
         "# follows the noise",
     ):
         assert comment in text
-    saved = load_cameras(file_of(motion)).cameras[0].motion
+    saved = load_cameras(file_of(site)).cameras[0].motion
     assert saved.masks[0][0] == pytest.approx((0.1, 0.1), abs=0.01)
     assert saved.zones == (((0.5, 0.5), (0.6, 0.5), (0.6, 0.55)),)
     assert (saved.min_contour_area, saved.quiet_s, saved.threshold) == (350, 1, "auto")
@@ -176,23 +195,23 @@ def test_a_mask_by_mouse_and_a_zone_by_keys_are_saved_with_the_files_comments(
     page.get_by_role("button", name="Remove zone 1").click()
     page.locator("#save").click()
     expect(page.locator("#said")).to_have_text("Saved to the camera file, in force now", timeout=LIMIT_MS)
-    assert load_cameras(file_of(motion)).cameras[0].motion.masks == ()
+    assert load_cameras(file_of(site)).cameras[0].motion.masks == ()
 
 
 @pytest.mark.redis
-def test_a_camera_is_paused_and_resumed(page: Page, motion: Motion) -> None:
+def test_a_camera_is_paused_and_resumed(page: Page, site: Site) -> None:
     page.locator("#pause").click()
     expect(page.locator("#state-text")).to_have_text("Paused", timeout=LIMIT_MS)
-    assert not load_cameras(file_of(motion)).cameras[0].enabled
+    assert not load_cameras(file_of(site)).cameras[0].enabled
     page.get_by_role("button", name="Resume").click()
     expect(page.locator("#state-text")).to_have_text("Live", timeout=LIMIT_MS)
 
 
 @pytest.mark.redis
-def test_without_webrtc_single_pictures_are_shown(tab: Page, motion: Motion) -> None:
+def test_without_webrtc_single_pictures_are_shown(tab: Page, site: Site) -> None:
     tab.route("**/whep", lambda route: route.abort())
     try:
-        tab.goto(f"http://127.0.0.1:{motion.port}/cameras/cam")
+        tab.goto(f"{site.url}/cameras/cam")
         expect(tab.locator("#badge")).to_have_text("Single pictures", timeout=LIMIT_MS)
         width = tab.evaluate("() => document.getElementById('still').naturalWidth")
         assert width == 320
@@ -201,11 +220,11 @@ def test_without_webrtc_single_pictures_are_shown(tab: Page, motion: Motion) -> 
 
 
 @pytest.mark.redis
-def test_nothing_is_drawn_before_there_is_a_picture(tab: Page, motion: Motion) -> None:
+def test_nothing_is_drawn_before_there_is_a_picture(tab: Page, site: Site) -> None:
     for what in ("**/whep", "**/picture.jpg"):
         tab.route(what, lambda route: route.abort())
     try:
-        tab.goto(f"http://127.0.0.1:{motion.port}/cameras/cam")
+        tab.goto(f"{site.url}/cameras/cam")
         expect(tab.locator("#badge")).to_have_text("Waiting for the camera", timeout=LIMIT_MS)
         expect(tab.locator("#draw-mask")).to_be_disabled()
         tab.unroute("**/picture.jpg")
@@ -217,10 +236,10 @@ def test_nothing_is_drawn_before_there_is_a_picture(tab: Page, motion: Motion) -
 
 
 @pytest.mark.redis
-def test_all_cameras_are_listed_with_a_picture_and_fit_a_phone(tab: Page, motion: Motion) -> None:
+def test_all_cameras_are_listed_with_a_picture_and_fit_a_phone(tab: Page, site: Site) -> None:
     tab.set_viewport_size(PHONE)
     try:
-        tab.goto(f"http://127.0.0.1:{motion.port}/")
+        tab.goto(f"{site.url}/cameras")
         expect(tab.get_by_alt_text("Picture of cam")).to_be_visible(timeout=LIMIT_MS)
         tab.get_by_role("link", name="cam", exact=False).last.click()
         expect(tab.locator("#tuner")).to_be_visible(timeout=LIMIT_MS)
@@ -230,9 +249,9 @@ def test_all_cameras_are_listed_with_a_picture_and_fit_a_phone(tab: Page, motion
 
 
 @pytest.mark.redis
-def test_what_was_seen_is_taken_back_when_nobody_answers(page: Page, motion: Motion) -> None:
+def test_what_was_seen_is_taken_back_when_nobody_answers(page: Page, site: Site) -> None:
     expect(page.locator("#verdict0")).to_contain_text("moving, score", timeout=LIMIT_MS)
-    motion.process.send_signal(
+    site.motion.process.send_signal(
         signal.SIGSTOP
     )  # it closes no connection: nothing tells but that nobody answers
     try:
@@ -241,13 +260,13 @@ def test_what_was_seen_is_taken_back_when_nobody_answers(page: Page, motion: Mot
             expect(page.locator(f"#verdict{lane}")).to_have_text("no answer")
             expect(page.locator(f"#verdict{lane}")).to_have_class("verdict")
     finally:
-        motion.process.send_signal(signal.SIGCONT)
+        site.motion.process.send_signal(signal.SIGCONT)
     expect(page.locator("#verdict0")).to_contain_text("moving, score", timeout=LIMIT_MS)
     expect(page.locator("#state-text")).to_have_text("Live", timeout=LIMIT_MS)
 
 
 @pytest.mark.redis
-def test_nothing_is_in_force_or_saved_while_a_zone_is_drawn(page: Page, motion: Motion) -> None:
+def test_nothing_is_in_force_or_saved_while_a_zone_is_drawn(page: Page, site: Site) -> None:
     page.locator("#area").fill("360")
     page.locator("#save").click()
     expect(page.locator("#said")).to_have_text("Saved to the camera file, in force now", timeout=LIMIT_MS)
@@ -261,16 +280,16 @@ def test_nothing_is_in_force_or_saved_while_a_zone_is_drawn(page: Page, motion: 
     expect(page.locator("#save")).to_be_disabled()
     page.locator("#cancel").click()
     expect(page.locator("#save")).to_be_enabled()
-    assert load_cameras(file_of(motion)).cameras[0].motion.min_contour_area == 360
+    assert load_cameras(file_of(site)).cameras[0].motion.min_contour_area == 360
 
 
 @pytest.mark.redis
-def test_the_list_says_what_is_away_and_comes_back_by_itself(tab: Page, motion: Motion) -> None:
-    tab.goto(f"http://127.0.0.1:{motion.port}/")
+def test_the_list_says_what_is_away_and_comes_back_by_itself(tab: Page, site: Site) -> None:
+    tab.goto(f"{site.url}/cameras")
     expect(tab.get_by_alt_text("Picture of cam")).to_be_visible(timeout=LIMIT_MS)
     tab.context.set_offline(True)
     try:
-        expect(tab.locator("#notice")).to_contain_text("The motion service does not answer", timeout=LIMIT_MS)
+        expect(tab.locator("#notice")).to_contain_text("The recorder does not answer", timeout=LIMIT_MS)
     finally:
         tab.context.set_offline(False)
     expect(tab.locator("#notice")).to_be_hidden(timeout=LIMIT_MS)

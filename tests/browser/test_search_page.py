@@ -147,6 +147,6 @@ async def test_without_a_classifier_the_page_says_what_to_do(
     await page.get_by_role("button", name="Search", exact=True).click()
     notice = page.get_by_role("alert")
     await expect(notice).to_contain_text("No classifier answers", timeout=LIMIT_MS)
-    await expect(notice).to_contain_text("start the classifier")
+    await expect(notice).to_contain_text("What to do: Start the classifier")
     await shot(page, tmp_path, "no-classifier")
     assert any("/api/search" in url and status == 503 for url, status in answers)

@@ -211,7 +211,7 @@ async def test_loading_errors_and_a_recorder_that_goes_away_are_told_and_pass(
     refusal = '{"error": {"found": "no database", "wanted": "one", "do": "start it"}}'
     for route in held:
         await route.fulfill(status=503, body=refusal, content_type="application/json")
-    await expect(notice).to_contain_text("The events cannot be read: no database; start it")
+    await expect(notice).to_contain_text("The events cannot be read: no database: wanted one; start it")
     await record(redis_client, Said(event=9, accepted=accepted, is_last=True))
     await expect(cards.first).to_contain_text("a dog")  # news are shown, and the error stays
     await expect(notice).to_contain_text("The events cannot be read")

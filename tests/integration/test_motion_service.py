@@ -36,9 +36,13 @@ class Motion:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    token: str = ""
 
     def cameras(self) -> dict[str, Any]:  # Any: JSON
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/cameras", timeout=5) as answer:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/cameras")
+        if self.token:
+            request.add_header("Authorization", f"Bearer {self.token}")
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return {camera["id"]: camera for camera in json.load(answer)["cameras"]}
 
     def state(self, camera: str = "cam") -> str | None:
@@ -87,7 +91,7 @@ class Rig:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        motion = Motion(process, port, log)
+        motion = Motion(process, port, log, environment.get("API_TOKEN", ""))
         self._running.append(motion)
         if is_waited_for:
             wait_until(

@@ -6,7 +6,7 @@ import re
 
 from services.motion.http.cameras import MAX_BODY_BYTES
 from services.motion.sources.webrtc.session_description import MAX_SDP_BYTES
-from shared.http_rules import JSON_TYPE, LOOK, PUBLIC, PathPatterns, RouteRule, RouteRules
+from shared.http_rules import JSON_TYPE, LOOK, PathPatterns, RouteRule, RouteRules
 from shared.permissions import Permission
 
 _SETTINGS = RouteRule(Permission.OPERATE, MAX_BODY_BYTES, JSON_TYPE)
@@ -16,9 +16,6 @@ _PUBLISH = RouteRule(Permission.OWN, MAX_SDP_BYTES)  # whip.py asks for the came
 _CAMERA = "/api/cameras/{camera_id}"
 
 RULES: RouteRules = {
-    ("GET", "/"): PUBLIC,
-    ("GET", "/cameras/{camera_id}"): PUBLIC,
-    ("GET", "/web"): PUBLIC,
     ("GET", "/api/cameras"): LOOK,
     ("GET", _CAMERA): LOOK,
     ("PATCH", _CAMERA): _SETTINGS,

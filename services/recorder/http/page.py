@@ -1,21 +1,48 @@
-"""The record's page and its files."""
+"""The site's pages and their files.
+
+    /                events: list, search, labels in hindsight
+    /cameras         all cameras; /cameras/{id}: one, live, with its settings
+    /web             their scripts and styles
+
+They hold no data: each asks the API who is looking, and goes to /login when nobody is.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-
-from shared.page_files import PageFiles
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 WEB = Path(__file__).parent / "web"
+PAGES = {
+    "/": "events.html",
+    "/cameras": "cameras.html",
+    "/cameras/{camera_id}": "camera.html",
+}
 
 
 def add_page(app: FastAPI) -> None:
-    """Serve the page at `/` and its files below `/web`."""
-    files = PageFiles(WEB)
+    """Serve PAGES, and their files below `/web`."""
+    files = PageFiles(directory=WEB)
     app.mount("/web", files)
+    for path, name in PAGES.items():
+        app.add_api_route(path, _page(files, name), methods=["GET", "HEAD"], include_in_schema=False)
 
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-    async def index(request: Request) -> Response:
-        return await files.get_response("index.html", request.scope)
+
+def _page(files: PageFiles, name: str) -> Callable[[Request], Awaitable[Response]]:
+    async def page(request: Request) -> Response:  # what it shows is in its address, which its script reads
+        return await files.get_response(name, request.scope)
+
+    return page
+
+
+class PageFiles(StaticFiles):
+    """A folder of files. A browser asks for them at every load, so a new release shows at once."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["cache-control"] = "no-cache"
+        return response

@@ -14,6 +14,8 @@ _LABEL_SETS_BYTES = 128 * 1024  # 70 labels of 200 characters, each of up to 6 b
 RULES: RouteRules = {
     **MOTION_ROUTES,
     ("GET", "/"): PUBLIC,
+    ("GET", "/cameras"): PUBLIC,
+    ("GET", "/cameras/{camera_id}"): PUBLIC,
     ("GET", "/web"): PUBLIC,
     ("GET", "/api/openapi.json"): LOOK,
     ("GET", "/api/events"): LOOK,

@@ -1,20 +1,20 @@
 // One event: its clips one after the other, the probabilities below with a cursor that follows, and the facts.
 
 import { Chart } from "./chart.js";
+import { at, file, idOf, read } from "./api.js";
 import { el } from "./dom.js";
-import { bytes, clock, colour, duration, percent, time, weatherFacts, why } from "./format.js";
+import { bytes, clock, colour, duration, percent, time, weatherFacts } from "./format.js";
 import { chip } from "./list.js";
+import { nameOf, named } from "./names.js";
+import { faultParts } from "./site.js";
 
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 const AGAIN_MS = 5000;
 
 export class Detail {
-  constructor(root, onClose, stars) {
-    this.root = root;
-    this.onClose = onClose;
-    this.stars = stars;
-    this.id = null;
-    this.fetching = null;
+  // `onClose()`: the reader wants it closed; `onClosed()`: it is.
+  constructor(root, { onClose, onClosed, stars }) {
+    Object.assign(this, { root, onClose, onClosed, stars, id: null, fetching: null });
   }
 
   get isOpen() {
@@ -36,9 +36,7 @@ export class Detail {
     const request = new AbortController();
     this.fetching = request;
     try {
-      const answer = await fetch(`api/events/${encodeURIComponent(this.id)}`, { signal: request.signal });
-      const said = await answer.json();
-      if (!answer.ok) throw new Error(said.error?.found ?? `status ${answer.status}`);
+      const said = await read(`api/events/${idOf(this.id)}`, { signal: request.signal });
       if (isFirst || !this.event) this.show(said);
       else this.update(said);
     } catch (fault) {
@@ -53,7 +51,7 @@ export class Detail {
     this.id = null;
     this.root.hidden = true;
     this.root.replaceChildren();
-    this.onClose();
+    this.onClosed();
   }
 
   toggle() {
@@ -76,9 +74,9 @@ export class Detail {
 
   fail(fault) {
     this.root.replaceChildren(this.head("Event"), el("div", { class: "notice" },
-      el("p", {}, `This event cannot be shown: ${why(fault)}.`),
+      el("h2", {}, "This event cannot be shown"), ...faultParts(fault),
       el("button", { type: "button", onclick: () => this.open(this.id) }, "Try again")));
-    if (fault instanceof TypeError) this.retry(this.id);
+    if (fault.status === 0) this.retry(this.id);
   }
 
   // Nobody answered: asks again by itself, as long as this event is wanted.
@@ -90,7 +88,7 @@ export class Detail {
     return el("header", { class: "detail-head" },
       el("h2", { tabindex: "-1" }, title, event && time(event.started_at, true)),
       event && this.stars.button(event),
-      el("button", { type: "button", class: "close", "aria-label": "Close the event (Esc)", title: "Close (Esc)", onclick: () => this.close() }, "✕"));
+      el("button", { type: "button", class: "close", "aria-label": "Close the event (Esc)", title: "Close (Esc)", onclick: () => this.onClose() }, "✕"));
   }
 
   show(event) {
@@ -104,7 +102,7 @@ export class Detail {
     this.measure = el("p", { class: "measure" });
     this.facts = el("div", { class: "facts" });
     this.chips = el("div", { class: "labels" });
-    this.root.replaceChildren(this.head(event.camera, event), this.stage, this.measure, this.plot, this.legend, this.strip, this.chips, this.facts);
+    this.root.replaceChildren(this.head(el("a", { href: at(`cameras/${idOf(event.camera)}`), title: "The camera, live" }, named(event.camera)), event), this.stage, this.measure, this.plot, this.legend, this.strip, this.chips, this.facts);
     this.chart = new Chart(this.plot, { onSeek: (ms) => this.seek(ms), onPoint: (values) => this.say(values) });
     this.player();
     this.describe();
@@ -131,7 +129,7 @@ export class Detail {
       this.stage.replaceChildren(el("p", { class: "blank" }, "The clip of this event could not be kept."));
       return;
     }
-    this.video = el("video", { controls: true, playsinline: true, preload: "auto", "aria-label": `Clip of camera ${this.event.camera}` });
+    this.video = el("video", { controls: true, playsinline: true, preload: "auto", "aria-label": `Clip of camera ${nameOf(this.event.camera)}` });
     this.video.muted = true;
     this.video.addEventListener("ended", () => this.play(this.playing + 1));
     this.video.addEventListener("play", () => this.follow());
@@ -149,8 +147,8 @@ export class Detail {
   loadClip(index, andPlay, second = 0) {
     this.playing = index;
     const part = this.clips[index];
-    this.video.poster = part.thumbnail_url ?? "";
-    this.video.src = part.clip_url;
+    this.video.poster = file(part.thumbnail_url) ?? "";
+    this.video.src = file(part.clip_url);
     if (second) this.video.currentTime = second;
     if (andPlay) this.video.play().catch(() => {});
     this.buttons();
@@ -160,7 +158,7 @@ export class Detail {
   unplayable() {
     if (!this.video?.getAttribute("src")) return;
     this.stage.querySelector(".fault")?.remove();
-    this.stage.append(el("p", { class: "fault", role: "alert" }, "This clip cannot be played. ", el("a", { href: this.clips[this.playing].clip_url, download: true }, "Save it"), " to look at it elsewhere."));
+    this.stage.append(el("p", { class: "fault", role: "alert" }, "This clip cannot be played. ", el("a", { href: file(this.clips[this.playing].clip_url), download: true }, "Save it"), " to look at it elsewhere."));
   }
 
   follow() {
@@ -190,7 +188,7 @@ export class Detail {
         type: "button", disabled: index < 0, "aria-pressed": String(index === this.playing),
         title: `${clock(part.started_at)}${part.accepted.length ? `: ${part.accepted.join(", ")}` : ""}`,
         onclick: () => this.play(index),
-      }, part.thumbnail_url ? el("img", { src: part.thumbnail_url, alt: "", loading: "lazy" }) : null,
+      }, part.thumbnail_url ? el("img", { src: file(part.thumbnail_url), alt: "", loading: "lazy" }) : null,
       el("span", {}, index < 0 ? `Clip ${part.snippet + 1} lost` : `Clip ${part.snippet + 1}`));
     }));
   }
@@ -254,6 +252,7 @@ export class Detail {
     const event = this.event;
     const reason = event.detections.length ? "" : event.snippets.find((part) => part.reason)?.reason;
     const rows = [
+      ["Camera", [named(event.camera), " · ", el("a", { href: at(`cameras/${idOf(event.camera)}`) }, "live and settings")]],
       ["Started", time(event.started_at, true)],
       ["Lasted", event.is_open ? `${duration(event.duration_s)} so far` : duration(event.duration_s)],
       ...event.detections.map((found) => [found.label, [`${percent(found.probability)}, `, time(found.started_at), " to ", time(found.ended_at)]]),
@@ -261,7 +260,7 @@ export class Detail {
       ["Motion", percent(event.motion_peak)],
       ["Model", [...new Set(event.snippets.map((part) => part.model))].join(", ")],
       event.latitude !== null && ["Place", `${event.latitude.toFixed(4)}, ${event.longitude.toFixed(4)}`],
-      ["Clips", this.clips.length ? this.clips.map((part, i) => [i ? ", " : "", el("a", { href: part.clip_url, download: `${event.camera}-${event.started_at.slice(0, 19).replaceAll(":", "")}-${part.snippet}.mp4` }, `save ${part.snippet + 1} (${bytes(part.clip_bytes)})`)]).flat() : "none"],
+      ["Clips", this.clips.length ? this.clips.map((part, i) => [i ? ", " : "", el("a", { href: file(part.clip_url), download: `${event.camera}-${event.started_at.slice(0, 19).replaceAll(":", "")}-${part.snippet}.mp4` }, `save ${part.snippet + 1} (${bytes(part.clip_bytes)})`)]).flat() : "none"],
     ].filter(Boolean);
     const parts = [el("dl", {}, rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))))];
     if (event.weather) {

@@ -73,12 +73,6 @@ export function weatherFacts(weather) {
   return facts.filter(([, value]) => value !== null).map(([name, value, say]) => [name, say(value)]);
 }
 
-// Says why something could not be read; of nobody answering browsers say "Failed to fetch".
-export function why(fault) {
-  if (fault.name === "TimeoutError") return "the recorder gives no answer in time";
-  return fault instanceof TypeError ? "the recorder does not answer; see whether it runs" : fault.message;
-}
-
 // A number with its noun: "1 event", "2 events".
 export function plural(n, one, many = `${one}s`) {
   return `${count(n)} ${n === 1 ? one : many}`;

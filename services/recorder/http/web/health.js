@@ -1,12 +1,15 @@
 // How the pipeline is: a lamp in the head, and a panel with cameras, services, queue and disk. Asks again and again.
 
+import { read } from "./api.js";
 import { el } from "./dom.js";
-import { bytes, clock, count, day, duration, why } from "./format.js";
+import { bytes, clock, count, day, duration } from "./format.js";
+import { learn, named } from "./names.js";
 
 const OPEN_MS = 3000;
 const SHUT_MS = 15000;
 const DEADLINE_MS = 8000;
 const GAPS = { "camera.away": "away", "motion.gone": "gone", "classifier.gone": "gone", "disk.full": "full", "recorder.unready": "not ready", "target.away": "not told" };
+const STATES = { ready: "there", loading: "loading its model" };
 const STREAMS = { "snippets.v1": "for the classifier", "labels.v1": "for the recorder", "media.v1": "clips of both" };
 
 export class Health {
@@ -38,13 +41,13 @@ export class Health {
   async ask() {
     clearTimeout(this.timer);
     try {
-      const answer = await fetch("api/health", { signal: AbortSignal.timeout(DEADLINE_MS) });
-      if (!answer.ok) throw new Error(`status ${answer.status}`);
-      this.said = await answer.json();
+      this.said = await read("api/health", { deadline_ms: DEADLINE_MS });
+      learn(this.said.cameras);
       if (!this.panel.hidden) this.gaps = (await newestGaps()) ?? this.gaps;
       this.fault = "";
     } catch (fault) {
-      this.fault = why(fault);
+      this.fault = fault.message;
+      learn([]);
     }
     this.draw();
     clearTimeout(this.timer);
@@ -93,10 +96,10 @@ export class Health {
         ? el("ul", { class: "problems", "aria-label": "Problems" }, problems.map((one) => el("li", { class: `problem ${one.severity}` }, one.text)))
         : el("p", { class: "fine" }, "Everything runs and keeps up."),
       el("div", { class: "tiles" },
-        tile("Cameras", cameras.length ? cameras.map((one) => row(one.id, one.state, cameraLamp(one.state), one.message)) : [none("No camera is known.")]),
+        tile("Cameras", cameras.length ? cameras.map((one) => row(named(one.id), one.state, cameraLamp(one.state), one.message)) : [none("No camera is known.")]),
         tile("Services", [
           row("recorder", this.fault ? "no answer" : this.said.is_ready ? "ready" : "not ready", !this.fault && this.said.is_ready ? "good" : "bad"),
-          ...services.map((one) => row(one.service, one.is_silent ? `silent for ${Math.round(one.age_s)} s` : "there", one.is_silent ? "bad" : "good", [one.name, one.about].filter(Boolean).join(": "))),
+          ...services.map((one) => row(one.service, one.is_silent ? `silent for ${Math.round(one.age_s)} s` : STATES[one.state] ?? one.state, one.is_silent ? "bad" : one.state === "loading" ? "warn" : "good", [one.name, one.about].filter(Boolean).join(": "))),
         ]),
         tile("Queue", queues.length ? queues.map((one) => row(STREAMS[one.stream] ?? one.stream, `${count(one.waiting)} waiting`, one.dead ? "warn" : "good", one.dead ? `${count(one.dead)} could not be handled` : one.oldest_s >= 1 ? `oldest ${Math.round(one.oldest_s)} s` : "")) : [none("The queue has not been read yet.")]),
         tile("Disk", disk ? [
@@ -119,13 +122,12 @@ function row(name, said, lamp, more = "") {
 }
 
 async function newestGaps() {
-  const answer = await fetch("api/gaps?limit=8", { signal: AbortSignal.timeout(DEADLINE_MS) });
-  return answer.ok ? (await answer.json()).gaps : null;
+  return read("api/gaps?limit=8", { deadline_ms: DEADLINE_MS }).then((said) => said.gaps, () => null);
 }
 
 function gapRow(gap) {
   const length = gap.duration_s === null ? "lasts" : `for ${duration(gap.duration_s)}`;
-  return row(gap.subject, `${GAPS[gap.kind] ?? gap.kind} ${length}`, gap.duration_s === null ? "bad" : "warn",
+  return row(gap.camera ? named(gap.camera) : gap.subject, `${GAPS[gap.kind] ?? gap.kind} ${length}`, gap.duration_s === null ? "bad" : "warn",
     `${day(gap.started_at)}, ${clock(gap.started_at)}: ${gap.reason}`);
 }
 

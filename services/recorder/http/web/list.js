@@ -1,7 +1,9 @@
 // The list of events: cards under their days, newest first, one card an event however often it changes.
 
+import { file } from "./api.js";
 import { el } from "./dom.js";
 import { colour, day, dayKey, duration, percent, temperature, time, utc } from "./format.js";
+import { cameraName } from "./names.js";
 
 export class EventList {
   constructor(root, onOpen, stars) {
@@ -39,7 +41,7 @@ export class EventList {
     if (known && known.event.started_at === event.started_at) {
       const focused = known.card.contains(document.activeElement) && document.activeElement.className;
       known.card.replaceWith(card);
-      if (focused !== false) card.querySelector(focused === "star" ? ".star" : "button").focus({ preventScroll: true });
+      if (focused !== false) (focused === "star" && card.querySelector("button.star") || card.querySelector("button")).focus({ preventScroll: true });
     } else {
       if (known) this.remove(event.id);
       this.place(event, card);
@@ -126,16 +128,13 @@ function before(data, event) {
   return data.at < event.started_at || (data.at === event.started_at && data.id < event.id);
 }
 
-// A camera's id; whoever hears the page is told what it is.
-export const cameraName = (camera) => el("span", { class: "camera" }, el("span", { class: "unseen" }, "camera "), camera);
-
 export function chip(found) {
   return el("span", { class: `chip ${colour(found.label)}` }, el("b", {}, found.label), el("span", { class: "share" }, percent(found.probability)));
 }
 
 function shot(event) {
   const picture = event.thumbnail_url
-    ? el("img", { src: event.thumbnail_url, alt: "", loading: "lazy", decoding: "async", onerror: (e) => e.target.replaceWith(blank()) })
+    ? el("img", { src: file(event.thumbnail_url), alt: "", loading: "lazy", decoding: "async", onerror: (e) => e.target.replaceWith(blank()) })
     : blank();
   return el("span", { class: "shot" }, picture,
     el("span", { class: "length" }, duration(event.duration_s), event.n_snippets > 1 ? ` · ${event.n_snippets} clips` : ""),

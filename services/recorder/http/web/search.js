@@ -1,20 +1,27 @@
 // The search of the whole record: by words, and what other labels would have recorded.
 
+import { Fault, file, read, values } from "./api.js";
 import { el } from "./dom.js";
-import { count, duration, percent, plural, time, why } from "./format.js";
-import { cameraName, chip } from "./list.js";
+import { count, duration, percent, plural, time } from "./format.js";
+import { chip } from "./list.js";
+import { cameraName, nameOf } from "./names.js";
+import { faultParts, may } from "./site.js";
 
 const LIMIT = 24;
+const LOADING_MS = 3000; // how soon a classifier that loads its model is asked again
 
 export class SearchPanel {
-  // `scope()` gives {camera}; `onOpen(id)` opens an event; `onShown(bool)` says whether the results take the place of the list.
-  constructor(root, { scope, onOpen, onShown }) {
-    Object.assign(this, { root, scope, onOpen, onShown });
+  // `scope()` gives {camera}; `onOpen(id)` opens an event; `onShown(bool)` says whether the results take the place of the
+  // list; `onHindsight(wish)` and `onClose()` change what is looked for.
+  constructor(root, { scope, onOpen, onShown, onHindsight, onClose }) {
+    Object.assign(this, { root, scope, onOpen, onShown, onHindsight, onClose });
     this.asking = null;
+    this.again = 0;
   }
 
-  close() {
+  hide() {
     this.asking?.abort();
+    clearTimeout(this.again);
     this.root.hidden = true;
     this.root.replaceChildren();
     this.onShown(false);
@@ -25,13 +32,14 @@ export class SearchPanel {
     this.root.replaceChildren(
       el("header", { class: "results-head" },
         el("h2", { tabindex: "-1" }, title),
-        el("button", { type: "button", class: "quiet", onclick: () => this.close() }, "Back to all events")),
+        el("button", { type: "button", class: "quiet", onclick: () => this.onClose() }, "Back to all events")),
       ...parts);
     this.onShown(true);
   }
 
   begin() {
     this.asking?.abort();
+    clearTimeout(this.again);
     this.asking = new AbortController();
     return this.asking.signal;
   }
@@ -48,17 +56,14 @@ export class SearchPanel {
     const { camera } = this.scope();
     if (camera) wanted.set("camera", camera);
     try {
-      const answer = await fetch(`api/search?${wanted}`, { signal });
-      const found = await answer.json().catch(() => ({}));
-      if (!answer.ok) throw new Fault(found.error, answer.status);
-      this.found(title, found, camera);
+      this.found(title, await read(`api/search?${wanted}`, { signal }), camera);
     } catch (fault) {
       if (!signal.aborted) this.failed(title, fault, () => this.search(words));
     }
   }
 
   found(title, found, camera) {
-    const where = camera ? ` of camera ${camera}` : "";
+    const where = camera ? ` of camera ${nameOf(camera)}` : "";
     const parts = [`${plural(found.results.length, "event")}, best first, from ${plural(found.searched, "picture")} in ${found.took_s.toFixed(2)} s.`];
     if (where) parts.push(`Only events${where} are shown.`);
     if (found.left_out) parts.push(`${plural(found.left_out, "picture was", "pictures were")} looked at by another model and left out.`);
@@ -76,7 +81,7 @@ export class SearchPanel {
   hit(hit, best) {
     const { event } = hit;
     const picture = hit.thumbnail_url
-      ? el("img", { src: hit.thumbnail_url, alt: "", loading: "lazy", decoding: "async" })
+      ? el("img", { src: file(hit.thumbnail_url), alt: "", loading: "lazy", decoding: "async" })
       : el("span", { class: "blank" }, "no picture");
     const share = best > 0 ? Math.max(0, hit.similarity / best) : 0;
     return el("article", { class: "card" },
@@ -105,10 +110,10 @@ export class SearchPanel {
     const form = el("form", { class: "hindsight", "aria-label": "Labels in hindsight" },
       el("label", {}, el("span", {}, "Labels, one a line"), labels),
       el("label", {}, el("span", {}, "Always in view, one a line"), background),
-      el("label", {}, el("span", {}, "SearchPanel"), mode),
+      el("label", {}, el("span", {}, "How"), mode),
       el("label", {}, el("span", {}, "Threshold, 0 to 1"), threshold),
       el("label", {}, el("span", {}, "Events of the"), days),
-      el("button", { type: "submit", class: "primary" }, "Look back"));
+      el("button", { type: "submit", class: "main" }, "Look back"));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
@@ -118,7 +123,7 @@ export class SearchPanel {
         labels.reportValidity();
         return;
       }
-      this.lookBack(wish);
+      this.onHindsight(wish);
     });
     labels.addEventListener("input", () => labels.setCustomValidity(""));
     return form;
@@ -143,15 +148,13 @@ export class SearchPanel {
       since: new Date(ends.getTime() - wish.days * 86400000).toISOString(),
     };
     try {
-      const answer = await fetch("api/hindsight", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(question), signal });
-      if (!answer.ok) throw new Fault((await answer.json().catch(() => ({}))).error, answer.status);
-      for await (const said of lines(answer.body)) {
-        if (said.error) throw new Fault(said.error, 500);
+      for await (const said of values("api/hindsight", { method: "POST", json: question, signal })) {
+        if (said.error) throw new Fault(500, [said.error]);
         if (said.result) this.compared(wish, said.result, ends);
         else bar.value = said.of ? said.done / said.of : 1;
       }
     } catch (fault) {
-      if (!signal.aborted) this.failed("Labels in hindsight", fault, () => this.askHindsight(wish));
+      if (!signal.aborted) this.failed("Labels in hindsight", fault, () => this.lookBack(wish, isApplied, until), this.form(wish));
     }
   }
 
@@ -165,18 +168,18 @@ export class SearchPanel {
       el("tbody", {}, result.labels.map((row) => el("tr", {}, el("th", { scope: "row" }, row.label), el("td", {}, count(row.recorded)), el("td", {}, count(row.hindsight))))));
     const rows = result.shown.map((one) => el("li", { class: "pair" },
       el("button", { type: "button", onclick: () => this.onOpen(one.event_id) },
-        one.thumbnail_url ? el("img", { src: one.thumbnail_url, alt: "", loading: "lazy" }) : el("span", { class: "blank" }, "no picture"),
+        one.thumbnail_url ? el("img", { src: file(one.thumbnail_url), alt: "", loading: "lazy" }) : el("span", { class: "blank" }, "no picture"),
         el("span", { class: "line" }, cameraName(one.camera), time(one.started_at, true))),
       side("Recorded", one.recorded), side(result.applied ? "Now" : "In hindsight", one.hindsight)));
     const more = result.changed > result.shown.length && el("p", { class: "said" }, `The newest ${result.shown.length} are shown.`);
-    const apply = !result.applied && result.events > result.left_out && el("div", { class: "apply" });
+    const apply = !result.applied && may("operate") && result.events > result.left_out && el("div", { class: "apply" });
     if (apply) this.offer(apply, wish, result, ends);
     this.show("Labels in hindsight", this.form(wish), el("p", { class: "said", role: "status" }, told + left), ...[counts, apply, rows.length > 0 && el("ul", { class: "pairs" }, rows), more].filter(Boolean));
   }
 
   // Applying takes two presses: the second names what is replaced.
   offer(box, wish, result, ends) {
-    const ask = el("button", { type: "button", class: "primary" }, "Apply to the record …");
+    const ask = el("button", { type: "button", class: "main" }, "Apply to the record …");
     ask.addEventListener("click", () => {
       const sure = el("button", { type: "button", class: "danger", onclick: () => this.lookBack(wish, true, ends) }, "Replace the labels");
       box.replaceChildren(
@@ -187,35 +190,17 @@ export class SearchPanel {
     box.replaceChildren(ask);
   }
 
-  failed(title, fault, again) {
-    const isAway = fault.status === 503;
-    this.show(title, el("div", { class: "notice", role: "alert" },
-      el("h2", {}, isAway ? "No classifier answers" : "This did not work"),
-      el("p", {}, `${why(fault).replace(/^the /, "The ").replace(/\.$/, "")}.`),
-      el("button", { type: "button", onclick: again }, "Try again")));
-  }
-}
-
-class Fault extends Error {
-  constructor(said, status) {
-    super(said ? `${said.found}. ${said.do}.` : `The recorder does not answer (status ${status}).`);
-    this.status = status;
+  failed(title, fault, again, ...above) {
+    const isLoading = fault.status === 503 && fault.lines[0]?.found.includes("loading");
+    const heading = isLoading ? "The model is still loading" : fault.status === 503 ? "No classifier answers" : "This did not work";
+    this.show(title, ...above, el("div", { class: "notice", role: "alert" },
+      el("h2", {}, heading), ...faultParts(fault),
+      isLoading ? el("p", {}, "The page asks again by itself.") : el("button", { type: "button", onclick: again }, "Try again")));
+    if (isLoading) this.again = setTimeout(again, LOADING_MS);
   }
 }
 
 function side(title, said) {
   return el("div", { class: "side" }, el("h3", {}, title),
     el("span", { class: "labels" }, said.length ? said.map(chip) : el("span", { class: "chip none" }, "no label")));
-}
-
-async function* lines(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const parts = (rest + value).split("\n");
-    rest = parts.pop();
-    for (const part of parts) if (part) yield JSON.parse(part);
-  }
 }

@@ -1,15 +1,16 @@
 // One camera: its live picture, what the detector makes of it, and trying out, drawing and saving its settings.
 
-import { ask, events, pause, refuse } from "./api.js";
+import { ask, at, events, idOf, pause } from "./api.js";
 import { byId, el } from "./dom.js";
 import { Live } from "./live.js";
 import { drawDraft, drawLook, drawShapes, fitted } from "./overlay.js";
 import { Plot } from "./plot.js";
 import { Shapes } from "./shapes.js";
+import { begin, may, refuse } from "./site.js";
 import { Sync } from "./sync.js";
 
 const id = decodeURIComponent(location.pathname.split("/").pop());
-const base = `../api/cameras/${encodeURIComponent(id)}`;
+const base = `api/cameras/${idOf(id)}`;
 const STATE_MS = 3000;
 const DEADLINE_MS = 8000; // a service that stands still closes no connection
 const SETTLE_MS = 250; // a slider is let come to rest before the detectors are asked anew
@@ -25,7 +26,11 @@ let settling = 0;
 const shapes = new Shapes(byId("overlay"), changed, drafted);
 const plot = new Plot(byId("curve"));
 const sync = new Sync(see);
-const live = new Live(base, byId("video"), byId("still"), (kind) => { byId("badge").textContent = BADGES[kind]; });
+const live = new Live(base, byId("video"), byId("still"), (kind, reason) => {
+  byId("badge").textContent = BADGES[kind];
+  byId("why").hidden = kind !== "pictures";
+  byId("why").textContent = kind === "pictures" ? `Pictures instead of video: ${reason}.` : "";
+});
 
 // -- settings on the page
 
@@ -121,6 +126,7 @@ function state(camera) {
   byId("state").dataset.state = camera.state;
   byId("state-text").textContent = STATES[camera.state] ?? camera.state;
   byId("pause").textContent = camera.settings.enabled ? "Pause" : "Resume";
+  byId("pause").hidden = !may("operate");
   byId("pause").disabled = false;
 }
 
@@ -128,7 +134,7 @@ async function watchState() {
   for (;;) {
     await pause(STATE_MS);
     try {
-      const answer = await ask(base, { signal: AbortSignal.timeout(DEADLINE_MS) });
+      const answer = await ask(base, { deadline_ms: DEADLINE_MS });
       state(await answer.json());
       if (answer.headers.get("etag") !== etag && !Object.keys(differences()).length && !shapes.draft) {
         fill((await read()).settings.motion); // somebody else changed the file, and nothing is on trial here
@@ -280,14 +286,17 @@ byId("pause").addEventListener("click", pauseOrResume);
 
 async function start() {
   byId("tuner").hidden = true;
+  byId("shown-events").href = at(`?camera=${idOf(id)}&all=1`);
+  byId("settings").hidden = !may("operate");
   try {
     fill((await read()).settings.motion);
   } catch (fault) {
     refuse(fault, start);
     return;
   }
+  byId("notice").hidden = true;
   byId("tuner").hidden = false;
-  byId("compare").checked = matchMedia("(min-width: 1000px)").matches;
+  byId("compare").checked = may("operate") && matchMedia("(min-width: 1000px)").matches;
   changed();
   sync.follow(byId("video"));
   live.run().catch((fault) => refuse(fault, () => location.reload()));
@@ -295,4 +304,4 @@ async function start() {
   draw();
 }
 
-start();
+begin("cameras").then(start);

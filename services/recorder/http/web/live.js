@@ -7,7 +7,7 @@ const FIRST_FRAME_MS = 8000;
 const AGAIN_MS = 60000;
 
 export class Live {
-  // `say(kind)`: "connecting", "video", "pictures" or "waiting"
+  // `say(kind, reason)`: "connecting", "video", "pictures" or "waiting"; why there is no video
   constructor(base, video, still, say) {
     Object.assign(this, { base, video, still, say, session: null, peer: null, kind: "connecting" });
     this.isEnded = false;
@@ -26,20 +26,22 @@ export class Live {
   async run() {
     while (!this.isEnded) {
       this.become("connecting");
+      let reason = "the video connection ended";
       try {
         await this.connect();
         this.become("video");
         await this.gone();
       } catch (fault) {
-        if (fault.status === 401 || fault.status === 403) throw fault;
+        if (fault.isFinal) throw fault;
+        reason = fault.status === 503 || !fault.status ? fault.message : "no video connection could be made";
       }
       await this.hangUp();
-      if (!this.isEnded) await this.pictures(AGAIN_MS);
+      if (!this.isEnded) await this.pictures(AGAIN_MS, reason);
     }
   }
 
-  become(kind) {
-    if (kind !== this.kind || kind === "connecting") this.say(kind);
+  become(kind, reason = "") {
+    if (kind !== this.kind || kind === "connecting") this.say(kind, reason);
     this.kind = kind;
     this.video.hidden = kind !== "video";
     this.still.hidden = kind === "video";
@@ -62,8 +64,8 @@ export class Live {
     await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
     await new Promise((done, failed) => {
       this.video.onloadeddata = done;
-      peer.onconnectionstatechange = () => peer.connectionState === "failed" && failed(new Error("no connection"));
-      setTimeout(() => failed(new Error("no frame in time")), FIRST_FRAME_MS);
+      peer.onconnectionstatechange = () => peer.connectionState === "failed" && failed(new Error("WebRTC does not get through to this browser"));
+      setTimeout(() => failed(new Error("no video came by WebRTC in time")), FIRST_FRAME_MS);
     });
     await this.video.play().catch(() => {});
   }
@@ -83,16 +85,16 @@ export class Live {
     if (session) await ask(`${this.base}/whep/${session}`, { method: "DELETE", keepalive }).catch(() => {});
   }
 
-  async pictures(forMs) {
+  async pictures(forMs, reason) {
     const ends = performance.now() + forMs;
     while (!this.isEnded && performance.now() < ends) {
       try {
         const blob = await (await ask(`${this.base}/picture.jpg`)).blob();
         await this.show(URL.createObjectURL(blob));
-        this.become("pictures");
+        this.become("pictures", reason);
       } catch (fault) {
-        if (fault.status === 401 || fault.status === 403) throw fault;
-        this.become("waiting");
+        if (fault.isFinal) throw fault;
+        this.become("waiting", fault.message);
         await pause(2000);
         return; // the camera may be back: ask for video again
       }

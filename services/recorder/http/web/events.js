@@ -1,11 +1,14 @@
-// The page: reads the events, follows the stream of changes, and connects list, filters and detail.
+// The page of events: reads them, follows the stream of changes, and connects address, list, search and detail.
 
-import { SearchPanel } from "./search.js";
+import { addressOf, readAddress } from "./address.js";
+import { at, idOf, read, stream as streamOf } from "./api.js";
 import { Detail } from "./detail.js";
 import { byId, el } from "./dom.js";
-import { bytes, count, plural, why } from "./format.js";
-import { Health } from "./health.js";
+import { bytes, count, plural } from "./format.js";
 import { EventList } from "./list.js";
+import { nameOf } from "./names.js";
+import { SearchPanel } from "./search.js";
+import { begin, stillIn } from "./site.js";
 import { Stars } from "./star.js";
 
 const PAGE = 48;
@@ -14,7 +17,7 @@ const STATS_MS = 15000;
 const AGAIN_MS = 5000;
 const QUIET_MS = 45000; // the stream says something every 15 s; after this long it is taken for dead
 
-const filters = { camera: "", label: "", all: false };
+let view = readAddress();
 let next = null; // cursor of the older events
 let loading = null;
 let isBroken = false; // the events could not be read: what is shown may lack some
@@ -26,29 +29,23 @@ let refresh = 0;
 let toasted = 0;
 
 const stars = new Stars(kept, toast);
-const detail = new Detail(byId("detail"), closed, stars);
+const detail = new Detail(byId("detail"), { onClose: close, onClosed: closed, stars });
 const list = new EventList(byId("list"), open, stars);
-new Health(byId("pipeline"), byId("health"));
 const searchPanel = new SearchPanel(byId("results"), {
-  scope: () => ({ camera: filters.camera }),
+  scope: () => ({ camera: view.camera }),
   onOpen: open,
   onShown: (isShown) => document.body.classList.toggle("is-asking", isShown),
+  onHindsight: (hindsight) => go({ q: "", hindsight }),
+  onClose: () => go({ q: "", hindsight: null }),
 });
 
 // -- reading
 
-async function ask(path, signal) {
-  const answer = await fetch(path, { signal, headers: { accept: "application/json" } });
-  const said = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(said.error ? `${said.error.found}; ${said.error.do}` : `status ${answer.status}`);
-  return said;
-}
-
 function query(before) {
   const wanted = new URLSearchParams({ limit: String(PAGE) });
-  if (filters.camera) wanted.set("camera", filters.camera);
-  if (filters.label) wanted.set("label", filters.label);
-  if (filters.all) wanted.set("accepted_only", "false");
+  if (view.camera) wanted.set("camera", view.camera);
+  if (view.label) wanted.set("label", view.label);
+  if (view.all) wanted.set("accepted_only", "false");
   if (before) wanted.set("before", before);
   return `api/events?${wanted}`;
 }
@@ -63,7 +60,7 @@ async function load({ older = false, quietly = false } = {}) {
   if (!quietly) notice(null);
   byId("more").disabled = true;
   try {
-    const page = await ask(query(older ? next : null), request.signal);
+    const page = await read(query(older ? next : null), { signal: request.signal });
     isBroken = false;
     notice(null);
     if (!older) list.clear();
@@ -77,7 +74,7 @@ async function load({ older = false, quietly = false } = {}) {
     if (request.signal.aborted) return;
     isBroken = true;
     if (!older && !quietly) list.clear();
-    notice(el("p", {}, `The events cannot be read: ${why(fault)}. The page keeps trying.`),
+    notice(el("p", {}, `The events cannot be read: ${fault.message}. The page keeps trying.`),
       el("button", { type: "button", onclick: () => load({ older }) }, "Try again"));
     again = setTimeout(() => load({ older, quietly: true }), AGAIN_MS);
   } finally {
@@ -90,12 +87,12 @@ function emptiness() {
   if (isBroken) return; // the notice says so, until they are read
   if (list.size) {
     notice(null);
-  } else if (filters.camera || filters.label) {
-    notice(el("p", {}, "No event fits these filters."), el("button", { type: "button", onclick: clear }, "Clear filters"));
-  } else if (!filters.all) {
+  } else if (view.camera || view.label) {
+    notice(el("p", {}, "No event fits these filters."), el("button", { type: "button", onclick: () => go(NO_FILTERS) }, "Clear filters"));
+  } else if (!view.all) {
     notice(el("h2", {}, "Nothing recognised yet"),
       el("p", {}, "Events appear here by themselves as soon as a camera sees something that you named."),
-      el("button", { type: "button", onclick: () => { filters.all = true; apply(); } }, "Show events without a label"));
+      el("button", { type: "button", onclick: () => go({ all: true }) }, "Show events without a label"));
   } else {
     notice(el("h2", {}, "Nothing has moved yet"), el("p", {}, "Events appear here by themselves as soon as a camera sees motion."));
   }
@@ -114,36 +111,36 @@ function attribute(events) {
 
 async function about() {
   try {
-    const [cameras, labels, totals] = await Promise.all([ask("api/record/cameras"), ask("api/record/labels"), ask("api/stats")]);
-    options(byId("camera"), "All cameras", cameras, filters.camera);
-    options(byId("label"), "All labels", labels, filters.label);
+    const [cameras, labels, totals] = await Promise.all([read("api/record/cameras"), read("api/record/labels"), read("api/stats")]);
+    options(byId("camera"), "All cameras", cameras, view.camera, nameOf);
+    options(byId("label"), "All labels", labels, view.label);
     byId("totals").textContent = `${count(totals.accepted_events)} of ${plural(totals.events, "event")} labelled · ${bytes(totals.clip_bytes)} of clips`;
   } catch {
     byId("totals").textContent = ""; // the list says what is wrong
   }
 }
 
-function options(select, all, named, chosen) {
-  const names = named.map((one) => one.name);
+function options(select, all, known, chosen, said = (name) => name) {
+  const names = known.map((one) => one.name);
   if (chosen && !names.includes(chosen)) names.push(chosen);
-  const wanted = ["", ...names];
-  if (wanted.length === select.options.length && wanted.every((name, i) => select.options[i].value === name)) return;
-  select.replaceChildren(...wanted.map((name) => el("option", { value: name, selected: name === chosen }, name || all)));
+  const wanted = [["", all], ...names.map((name) => [name, said(name)])];
+  if (JSON.stringify(wanted) === JSON.stringify([...select.options].map((option) => [option.value, option.text]))) return;
+  select.replaceChildren(...wanted.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
 }
 
 // -- the stream of changes
 
 function fits(event) {
-  if (filters.camera && event.camera !== filters.camera) return false;
-  if (filters.label && !event.detections.some((found) => found.label === filters.label)) return false;
-  return filters.all || filters.label || event.label !== null;
+  if (view.camera && event.camera !== view.camera) return false;
+  if (view.label && !event.detections.some((found) => found.label === view.label)) return false;
+  return view.all || view.label || event.label !== null;
 }
 
 function follow() {
   stream?.close();
   state("connecting", failures ? "Reconnecting" : "Connecting");
   heardAt = Date.now();
-  const source = new EventSource("api/stream");
+  const source = streamOf();
   stream = source;
   source.addEventListener("hello", () => {
     heardAt = Date.now();
@@ -162,6 +159,7 @@ function follow() {
     source.close();
     stream = null;
     state("off", "Reconnecting");
+    stillIn(); // it does not say why it ended
     setTimeout(follow, RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
     failures += 1;
   };
@@ -183,7 +181,7 @@ function changed(event) {
   emptiness();
   attribute([event]);
   if (isNew) {
-    byId("announce").textContent = `New event: ${event.label ?? "motion"}, camera ${event.camera}`;
+    byId("announce").textContent = `New event: ${event.label ?? "motion"}, camera ${nameOf(event.camera)}`;
     about();
   }
 }
@@ -212,45 +210,80 @@ function state(name, text) {
   byId("state-text").textContent = text;
 }
 
-// -- filters, in the address so that they can be shared
+// -- what is shown, in the address so that it survives a reload and can be shared
 
-function readAddress() {
-  const given = new URLSearchParams(location.search);
-  filters.camera = given.get("camera") ?? "";
-  filters.label = given.get("label") ?? "";
-  filters.all = given.get("all") === "1";
+const NO_FILTERS = { camera: "", label: "", all: false };
+
+// Shows what was chosen; Back returns to what was shown before.
+function go(changes, { isReplaced = false, state = null } = {}) {
+  const before = view;
+  view = { ...view, ...changes };
+  history[isReplaced ? "replaceState" : "pushState"](isReplaced ? history.state : state, "", addressOf(view));
+  render(before);
 }
 
-function apply() {
-  const given = new URLSearchParams();
-  if (filters.camera) given.set("camera", filters.camera);
-  if (filters.label) given.set("label", filters.label);
-  if (filters.all) given.set("all", "1");
-  history.replaceState(null, "", `${location.pathname}${given.size ? `?${given}` : ""}${location.hash}`);
-  show();
-  load();
+function fromAddress() {
+  const before = view;
+  view = readAddress();
+  render(before);
 }
 
-function show() {
-  byId("camera").value = filters.camera;
-  byId("label").value = filters.label;
-  byId("all").checked = filters.all;
-  byId("reset").hidden = !(filters.camera || filters.label || filters.all);
+const differ = (one, other, names) => JSON.stringify(names.map((name) => one?.[name])) !== JSON.stringify(names.map((name) => other[name]));
+
+// Draws what differs from what was shown; without `before` everything.
+function render(before = null) {
+  const isFiltered = differ(before, view, ["camera", "label", "all"]);
+  if (isFiltered) {
+    showFilters();
+    load();
+  }
+  if (differ(before, view, ["q", "hindsight"]) || (before.camera !== view.camera && (view.q || view.hindsight))) look();
+  if (before?.event !== view.event) {
+    if (view.event) show(view.event);
+    else detail.close();
+  }
 }
 
-function clear() {
-  Object.assign(filters, { camera: "", label: "", all: false });
-  apply();
+function showFilters() {
+  for (const name of ["camera", "label"]) {
+    if (view[name] && ![...byId(name).options].some((option) => option.value === view[name])) {
+      byId(name).append(el("option", { value: view[name] }, name === "camera" ? nameOf(view[name]) : view[name]));
+    }
+    byId(name).value = view[name];
+  }
+  byId("all").checked = view.all;
+  byId("reset").hidden = !(view.camera || view.label || view.all);
+  Object.assign(byId("watch"), { hidden: !view.camera, href: at(`cameras/${idOf(view.camera)}`) });
+}
+
+// Searches for the words, looks back with the labels, or shows all events.
+function look() {
+  byId("words").value = view.q;
+  if (view.hindsight?.labels.length) searchPanel.lookBack(view.hindsight);
+  else if (view.hindsight) searchPanel.askHindsight(view.hindsight);
+  else if (view.q) searchPanel.search(view.q);
+  else searchPanel.hide();
 }
 
 // -- one event
 
 function open(id) {
-  if (location.hash !== `#${id}`) history.pushState(null, "", `#${id}`);
+  if (id === view.event) return;
+  go({ event: id }, { isReplaced: Boolean(view.event), state: { isOpened: true } });
+}
+
+function show(id) {
   byId("layout").classList.add("split");
   document.body.classList.add("has-detail");
   list.mark(id);
   detail.open(id);
+}
+
+// Closes the event: goes back to where it was opened, so that the phone's Back does not open it again.
+function close() {
+  if (!view.event) return;
+  if (history.state?.isOpened) history.back();
+  else go({ event: "" }, { isReplaced: true });
 }
 
 function closed() {
@@ -258,17 +291,7 @@ function closed() {
   document.body.classList.remove("has-detail");
   const id = list.chosen;
   list.mark(null);
-  if (location.hash) history.replaceState(null, "", location.pathname + location.search);
   if (id) list.focus(id);
-}
-
-function fromAddress() {
-  const id = decodeURIComponent(location.hash.slice(1));
-  if (/^[0-9a-f-]{36}$/.test(id)) {
-    if (id !== detail.id) open(id);
-  } else {
-    detail.close();
-  }
 }
 
 // -- keyboard
@@ -277,7 +300,7 @@ function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const tag = event.target.tagName;
   if (event.key === "Escape") {
-    detail.close();
+    close();
     return;
   }
   if (tag === "SELECT" || tag === "INPUT" || tag === "TEXTAREA") return;
@@ -296,7 +319,7 @@ function pressed(event) {
     if (event.key === "j" && card === card.parentElement.lastElementChild) load({ older: true });
   } else if (event.key === "s") {
     const card = event.target.closest?.(".card[data-id]");
-    const star = card ? card.querySelector(".star") : byId("detail").querySelector(".star");
+    const star = card ? card.querySelector("button.star") : byId("detail").querySelector("button.star");
     star?.click();
   } else if (event.key === " " && detail.isOpen && tag !== "VIDEO" && (tag !== "BUTTON" || event.target.closest(".card > button:not(.star)"))) {
     event.preventDefault();
@@ -308,30 +331,32 @@ const isWide = () => matchMedia("(min-width: 960px)").matches;
 
 // -- start
 
-readAddress();
-show();
-byId("filters").addEventListener("change", () => {
-  Object.assign(filters, { camera: byId("camera").value, label: byId("label").value, all: byId("all").checked });
-  apply();
-});
+byId("filters").addEventListener("change", () =>
+  go({ camera: byId("camera").value, label: byId("label").value, all: byId("all").checked }));
+byId("filters").addEventListener("submit", (event) => event.preventDefault());
+byId("reset").addEventListener("click", () => go(NO_FILTERS));
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
-  const words = byId("words").value.trim();
-  if (words) searchPanel.search(words);
-  else searchPanel.close();
+  const q = byId("words").value.trim();
+  if (q === view.q && !view.hindsight) look(); // asked again
+  else go({ q, hindsight: null });
 });
-byId("hindsight").addEventListener("click", () => searchPanel.askHindsight());
-byId("filters").addEventListener("submit", (event) => event.preventDefault());
-byId("reset").addEventListener("click", clear);
+byId("hindsight").addEventListener("click", () => go({ q: "", hindsight: { labels: [] } }));
 byId("more").addEventListener("click", () => load({ older: true }));
-new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && load({ older: true }), { rootMargin: "600px" }).observe(byId("more"));
-addEventListener("keydown", pressed);
-addEventListener("popstate", fromAddress);
-addEventListener("hashchange", fromAddress);
-setInterval(about, STATS_MS);
-setInterval(() => {
-  if (stream && document.visibilityState === "visible" && Date.now() - heardAt > QUIET_MS) stream.onerror();
-}, 5000);
-about();
-load().then(fromAddress);
-follow();
+
+async function start() {
+  await begin("");
+  render();
+  about();
+  follow();
+  new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && load({ older: true }), { rootMargin: "600px" }).observe(byId("more"));
+  addEventListener("keydown", pressed);
+  addEventListener("popstate", fromAddress);
+  addEventListener("hashchange", fromAddress);
+  setInterval(about, STATS_MS);
+  setInterval(() => {
+    if (stream && document.visibilityState === "visible" && Date.now() - heardAt > QUIET_MS) stream.onerror();
+  }, 5000);
+}
+
+start();

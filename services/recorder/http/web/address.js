@@ -1,0 +1,38 @@
+// What the page of events shows, as its address says it: filters, words or labels that are looked for, the open event.
+
+const ID = /^[0-9a-f-]{36}$/;
+
+export function readAddress() {
+  const given = new URLSearchParams(location.search);
+  const event = decodeURIComponent(location.hash.slice(1));
+  return {
+    camera: given.get("camera") ?? "",
+    label: given.get("label") ?? "",
+    all: given.get("all") === "1",
+    q: given.get("q") ?? "",
+    hindsight: given.get("look") === "hindsight" ? {
+      labels: given.getAll("labels"),
+      background: given.getAll("background"),
+      mode: given.get("mode") === "add" ? "add" : "replace",
+      days: Number(given.get("days")) || 7,
+      threshold: Number(given.get("threshold")) || null,
+    } : null,
+    event: ID.test(event) ? event : "",
+  };
+}
+
+export function addressOf({ camera, label, all, q, hindsight, event }) {
+  const said = new URLSearchParams();
+  if (camera) said.set("camera", camera);
+  if (label) said.set("label", label);
+  if (all) said.set("all", "1");
+  if (q) said.set("q", q);
+  if (hindsight) {
+    said.set("look", "hindsight");
+    for (const name of ["labels", "background"]) for (const text of hindsight[name] ?? []) said.append(name, text);
+    if (hindsight.mode === "add") said.set("mode", "add");
+    if (hindsight.days) said.set("days", hindsight.days);
+    if (hindsight.threshold) said.set("threshold", hindsight.threshold);
+  }
+  return `${location.pathname}${said.size ? `?${said}` : ""}${event ? `#${event}` : ""}`;
+}

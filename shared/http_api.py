@@ -27,6 +27,7 @@ _SHOWN_CHARACTERS = 80
 _CHECKED = ("/api/", "/whip/")  # a page's own address may carry whatever its script puts there
 _ISO_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}")
 _SAYS_WHAT_IS_WANTED = re.compile(r"[:,;] (?:must be|wanted) ")
+_SECRET_FIELD = re.compile(r"password|secret|token|key", re.IGNORECASE)
 _MEANINGS = {
     400: "a parameter or the body cannot be used",
     401: "the token is missing or wrong",
@@ -206,8 +207,14 @@ def _invalid(error: Mapping[str, Any]) -> FaultText:  # Any: pydantic's own erro
     if error["type"] == "json_invalid" or not name:
         return FaultText(found="a body that is not JSON", wanted="JSON", do="see /openapi.json for its form")
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("wanted ")
-    found = f"{name} is missing" if error["type"] == "missing" else f"{name}={_shown(error.get('input'))}"
+    found = f"{name} is missing" if error["type"] == "missing" else f"{name}={_value(error, name)}"
     return FaultText(found=found, wanted=message[:1].lower() + message[1:], do=f"change {where} '{name}'")
+
+
+def _value(error: Mapping[str, Any], name: str) -> str:  # Any: as above
+    """Return what was sent, unless it is a secret, or a field that nobody knows and that may hold one."""
+    is_hidden = error["type"] == "extra_forbidden" or _SECRET_FIELD.search(name)
+    return "…" if is_hidden else _shown(error.get("input"))
 
 
 def _shown(value: object) -> str:

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from services.recorder.access.authenticator import RecorderAuthenticator, SettingTokens
+from services.recorder.access.opening import SiteOpening, open_site
+from services.recorder.access.site import SiteAccess
 from services.recorder.gaps.tracker import GapTracker
 from services.recorder.gaps.watch import GapWatch, LiveState
 from services.recorder.health.backlog import Backlog
@@ -77,6 +81,7 @@ class _Parts:
     metrics: RecorderMetrics
     provider: WeatherProvider | None
     notify: NotifyFile
+    access: SiteAccess
 
     @property
     def outbox(self) -> NoticeOutbox:
@@ -130,8 +135,10 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     )
     runtime.access.rules.update(RULES)
     runtime.access.patterns.update(PATTERNS)
-    add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
     metrics = RecorderMetrics()
+    access = api.access = _site_access(settings, metrics)
+    runtime.access.authenticator = access.authenticator
+    add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
     notify = _notify_file(settings)
     media = MediaFolder(settings.media_dir.absolute())
     _prepare(media)
@@ -144,6 +151,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
             settings.database_address, runtime.stop, settings.connect_s, settings.transaction_s
         )
         resources.push_async_callback(_closed_soon, database)
+        await _open_site(settings, runtime, access, database)
         await _introduce_targets(settings, runtime, database, notify)
         if provider:
             resources.push_async_callback(provider.close)
@@ -152,7 +160,37 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         resources.enter_context(index.opened())
         api.search = Search(TextEmbedder(redis, SEARCH_TEXT_S), index, database)
         api.hindsight = Hindsight(TextEmbedder(redis, HINDSIGHT_TEXT_S), database)
-        await _run(_Parts(settings, runtime, redis, database, media, metrics, provider, notify), api, index)
+        await _run(
+            _Parts(settings, runtime, redis, database, media, metrics, provider, notify, access), api, index
+        )
+
+
+def _site_access(settings: RecorderSettings, metrics: RecorderMetrics) -> SiteAccess:
+    tokens = SettingTokens(_secret(settings.api_token), _secret(settings.metrics_token))
+    return SiteAccess(RecorderAuthenticator(tokens, settings.session_limits, metrics), metrics)
+
+
+async def _open_site(
+    settings: RecorderSettings, runtime: Runtime, access: SiteAccess, database: Database
+) -> None:
+    """Let in who may; raise ConfigError when it would be everybody."""
+    plan = SiteOpening(
+        settings.http_host,
+        _secret(settings.api_token),
+        _secret(settings.admin_password),
+        settings.local_token_file,
+    )
+    await wait_for_service(
+        "the database",
+        lambda: open_site(access, database, plan),
+        lambda exc: isinstance(exc, Transient),
+        settings,
+        runtime.stop,
+    )
+
+
+def _secret(given: SecretStr | None) -> str | None:
+    return given.get_secret_value() if given is not None else None
 
 
 def _notify_file(settings: RecorderSettings) -> NotifyFile:
@@ -235,6 +273,7 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
         parts.redis, parts.database, parts.metrics, parts.outbox, settings.close_after_s, changed
     )
     loops: dict[str, tuple[_Loop, float]] = {  # by name: what runs, and how long it may be silent
+        "access": (parts.access.run, 300),
         "feed": (feed.run, 60),
         "index": (index.run, 300),
         "housekeeping": (housekeeping.run, 120),

@@ -95,6 +95,16 @@ class RecorderMetrics:
             "Gaps that last: cameras away, services gone, a full disk, targets that take no notice.",
             ["kind"],
         )
+        self.logins = counter(
+            "clipwatch_logins_total",
+            "Logins: ok, wrong (name or password), limited (tried too often), busy (too many at once).",
+            ["outcome"],
+        )
+        self.refused_tokens = counter(
+            "clipwatch_refused_tokens_total",
+            "Requests with a token that opens nothing: unknown, ended, limited (tried too often).",
+            ["reason"],
+        )
         self.gaps_dropped = counter(
             "clipwatch_gaps_dropped_total",
             "Begins and ends of gaps that were not written: the database was away for too long.",
@@ -108,5 +118,9 @@ class RecorderMetrics:
             self.media_lost.labels(reason)
         for outcome in ("ok", "none", "away", "limited", "refused", "garbage"):
             self.weather.labels(outcome)
+        for outcome in ("ok", "wrong", "limited", "busy"):
+            self.logins.labels(outcome)
+        for reason in ("unknown", "ended", "limited"):
+            self.refused_tokens.labels(reason)
         for kind in ("new", "again"):
             self.snippets.labels(kind)

@@ -22,7 +22,11 @@ LIMIT_MB = 700  # issue 15
 SETTINGS = {
     "motion": {"CAMERAS_FILE": "/demo/cameras.yml", "DATA_DIR": "/data", "EXIT_WHEN_DONE": "false"},
     "classifier": {"MODEL": "mini", "MODELS_DIR": "/models", "HOME": "/models", "DEVICE": "cpu"},
-    "recorder": {"DATABASE_URL": "sqlite+aiosqlite:////media/record.db", "MEDIA_DIR": "/media"},
+    "recorder": {
+        "DATABASE_URL": "sqlite+aiosqlite:////media/record.db",
+        "MEDIA_DIR": "/media",
+        "ADMIN_PASSWORD": "correct horse",
+    },
 }
 SIZE = """
 import os

@@ -61,6 +61,7 @@ class SiteIdentity(Identity):
     role: Role | None = None
     user_id: str | None = None
     session_id: str | None = None
+    token_id: str | None = None
 
 
 class NoSuchUser(ConfigError):

@@ -13,12 +13,14 @@ from services.recorder.http.events import event_routes
 from services.recorder.http.gaps import gap_routes
 from services.recorder.http.health import health_routes
 from services.recorder.http.hindsight import hindsight_routes
+from services.recorder.http.login import login_routes
 from services.recorder.http.media import media_routes
 from services.recorder.http.motion_proxy import add_motion_routes
 from services.recorder.http.page import add_page
 from services.recorder.http.record import record_routes
 from services.recorder.http.search import search_routes
 from services.recorder.http.state import ApiState
+from services.recorder.http.users import user_routes
 
 
 def add_routes(app: FastAPI, api: ApiState) -> None:
@@ -32,6 +34,8 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
         search_routes,
         gap_routes,
         hindsight_routes,
+        login_routes,
+        user_routes,
     ):
         app.include_router(routes(api))
     add_motion_routes(app, api)

@@ -10,9 +10,31 @@ from shared.http_rules import JSON_TYPE, LOOK, PUBLIC, PathPatterns, RouteRule, 
 from shared.permissions import Permission
 
 _LABEL_SETS_BYTES = 128 * 1024  # 70 labels of 200 characters, each of up to 6 bytes as JSON writes it
+_USER_NAME = {"name": re.compile(r"[\w.@+-](?:[\w .@+-]{0,62}[\w.@+-])?")}  # as in access/names.py
+_LOGIN_BYTES, _USER_BYTES = 16 * 1024, 64 * 1024  # a name and two passwords; 500 cameras
 
+# Users, sessions and tokens. The routes look themselves whose session it is, and who may make the first user.
+ACCESS_RULES: RouteRules = {
+    ("GET", "/api/me"): PUBLIC,
+    ("POST", "/api/login"): RouteRule(Permission.PUBLIC, _LOGIN_BYTES, JSON_TYPE),
+    ("POST", "/api/setup"): RouteRule(Permission.PUBLIC, _LOGIN_BYTES, JSON_TYPE),
+    ("POST", "/api/logout"): RouteRule(Permission.PUBLIC, 1024, JSON_TYPE),
+    ("POST", "/api/me/password"): RouteRule(Permission.LOOK, _LOGIN_BYTES, JSON_TYPE),
+    ("GET", "/api/users"): RouteRule(Permission.ADMIN),
+    ("POST", "/api/users"): RouteRule(Permission.ADMIN, _USER_BYTES, JSON_TYPE),
+    ("PATCH", "/api/users/{name}"): RouteRule(
+        Permission.ADMIN, _USER_BYTES, JSON_TYPE, parameters=_USER_NAME
+    ),
+    ("DELETE", "/api/users/{name}"): RouteRule(Permission.ADMIN, parameters=_USER_NAME),
+    ("GET", "/api/sessions"): LOOK,
+    ("DELETE", "/api/sessions/{session_id}"): LOOK,
+    ("GET", "/api/tokens"): RouteRule(Permission.ADMIN),
+    ("POST", "/api/tokens"): RouteRule(Permission.ADMIN, _USER_BYTES, JSON_TYPE),
+    ("DELETE", "/api/tokens/{token_id}"): RouteRule(Permission.ADMIN),
+}
 RULES: RouteRules = {
     **MOTION_ROUTES,
+    **ACCESS_RULES,
     ("GET", "/"): PUBLIC,
     ("GET", "/cameras"): PUBLIC,
     ("GET", "/cameras/{camera_id}"): PUBLIC,

@@ -487,7 +487,7 @@ def test_new_env_fills_in_fresh_passwords_and_keeps_an_old_file(tmp_path: Path) 
     assert stat.S_IMODE(made.stat().st_mode) == 0o600
     found = values_of(made)
     passwords = [value for name, value in found.items() if name.endswith(SECRETS)]
-    assert len(set(passwords)) == len(passwords) == 6
+    assert len(set(passwords)) == len(passwords) == 7
     assert all(re.fullmatch(r"[0-9a-f]{48}", password) for password in passwords), "they stand in URLs"
     example = environment_file()
     fresh = {name for name in example if name.endswith(SECRETS)} | {"COMPOSE_PROJECT_NAME"}

@@ -22,17 +22,17 @@ from services.local.launcher.redis_server import find_redis_server
 from services.local.run_settings import SITE_VARIABLES, ListenAddress, RunSettings, parse_run_settings
 from services.motion.settings import MotionServiceSettings
 from services.motion.sources.probe import camera_faults
+from services.recorder.access.opening import TOKEN_MIN
 from services.recorder.notify.file import load_notify
 from services.recorder.record.database_url import parse_url, sqlite_address
 from services.recorder.settings import RecorderSettings
+from services.recorder.users import open_network_fault
 from shared.cameras import CameraFile, parse_cameras
 from shared.errors import ConfigError
 from shared.redis_client import redis_faults
 from shared.settings import read_settings
 from shared.urls import with_password
 from shared.yaml_files import read_yaml
-
-API_TOKEN_MIN = 16  # characters of a token that stands between a network and the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def load_run_config(path: Path, environment: Mapping[str, str] | None = None) ->
     try:
         settings = parse_run_settings(document, path.name)
         faults.extend(folder_faults(f"{path.name}: settings.data_dir:", settings.data_folder(path)))
-        faults.extend(_network_faults(settings.address, environment, path.name))
+        faults.extend(_network_faults(settings.address, environment, path.name, settings.data_folder(path)))
     except ConfigError as exc:
         faults.extend(exc.faults)
     faults.extend(_model_faults(_text(document, "model", settings.model), path.name))
@@ -156,13 +156,19 @@ _OWN_TOO = (
 )
 
 
-def _network_faults(address: ListenAddress, environment: Mapping[str, str], filename: str) -> list[str]:
-    """Say why the page may not be opened to a network."""
-    if address.is_loopback or len(environment.get("API_TOKEN", "")) >= API_TOKEN_MIN:
+def _network_faults(
+    address: ListenAddress, environment: Mapping[str, str], filename: str, data_dir: Path
+) -> list[str]:
+    """Say why the page may not be opened to a network: the recorder would end for the same reason."""
+    token, first = environment.get("API_TOKEN"), ("ADMIN_PASSWORD", "ADMIN_PASSWORD_FILE")
+    if address.is_loopback or any(environment.get(name) for name in first):
+        return []
+    database = _database_url(environment) or sqlite_address(data_dir / "clipwatch.db")
+    if open_network_fault(database, address.host, token) is None:
         return []
     return [
-        f"{filename}: settings.listen={address}: others could reach it, and there is no login: must be with an "
-        f"API_TOKEN of {API_TOKEN_MIN} characters or more in the environment"
+        f"{filename}: settings.listen={address}: others could reach it, and there is no login: must be with a user "
+        f"(clipwatch user add NAME --role admin), or an API_TOKEN of {TOKEN_MIN} characters or more"
     ]
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.local.config import load_run_config, models_dir
+from services.local.config import database_of, load_run_config, models_dir
+from services.recorder import users
 from shared.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -116,6 +117,18 @@ def test_the_network_gets_no_page_without_a_login(tmp_path: Path, listen: str) -
         faults = network_faults(tmp_path, f"listen: {listen}", {"API_TOKEN": token})
         assert any("settings.listen=" in fault and "no login" in fault for fault in faults), token
     assert not network_faults(tmp_path, f"listen: {listen}", {"API_TOKEN": "a" * 16})
+
+
+def test_a_user_of_the_site_is_login_enough(tmp_path: Path) -> None:
+    listen = "listen: 0.0.0.0:8080"
+    assert network_faults(tmp_path, listen)
+    assert not (tmp_path / "data").exists(), "a look makes no database"
+    assert not network_faults(tmp_path, listen, {"ADMIN_PASSWORD": "correct horse"})
+    users.add_user(
+        database_of(tmp_path / "clipwatch.yml", {}), users.UserOptions("ada", "admin"), "correct horse"
+    )
+    assert not network_faults(tmp_path, listen)
+    assert not network_faults(tmp_path, listen, {"API_TOKEN": "sixteen-letters!"})
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:9000", "localhost:9000", "'[::1]:9000'"])

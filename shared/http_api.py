@@ -34,6 +34,7 @@ _MEANINGS = {
     403: "the caller may not do this",
     404: "there is no such thing",
     405: "the address does not take this method",
+    410: "it has ended",
     409: "the present state does not allow it",
     412: "the thing was changed meanwhile",
     413: "the body is too long",

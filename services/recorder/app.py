@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from services.recorder.access.authenticator import RecorderAuthenticator, SettingTokens
+from services.recorder.access.links import EventLinks
 from services.recorder.access.opening import SiteOpening, open_site
 from services.recorder.access.site import SiteAccess
 from services.recorder.gaps.tracker import GapTracker
@@ -244,6 +245,7 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
     feed = Feed(parts.database, parts.metrics, settings.streams_max)
     live, pipeline = LiveState(), Pipeline(backlog=Backlog())
     api.database, api.media, api.feed, api.pipeline = parts.database, parts.media, feed, pipeline
+    api.links = EventLinks(parts.database)
     api.changed = feed.kick
     weather = _weather(parts, feed)
     notifiers = make_notifiers(

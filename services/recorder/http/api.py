@@ -13,6 +13,7 @@ from services.recorder.http.events import event_routes
 from services.recorder.http.gaps import gap_routes
 from services.recorder.http.health import health_routes
 from services.recorder.http.hindsight import hindsight_routes
+from services.recorder.http.links import link_routes, shared_routes
 from services.recorder.http.login import login_routes
 from services.recorder.http.media import media_routes
 from services.recorder.http.motion_proxy import add_motion_routes
@@ -31,6 +32,8 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
         record_routes,
         health_routes,
         media_routes,
+        link_routes,
+        shared_routes,
         search_routes,
         gap_routes,
         hindsight_routes,

@@ -31,7 +31,7 @@ def media_routes(api: ApiState) -> APIRouter:
         responses={
             200: {"content": {"video/mp4": {}, "image/jpeg": {}}},
             206: {"description": "the bytes that `Range` asks for"},
-            **documented(404),
+            **documented(404, 503),
             416: {"description": "`Range` lies outside the file"},
         },
     )

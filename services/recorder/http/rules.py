@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from services.recorder.access.links import LINK_ID, TOKEN
 from services.recorder.http.motion_routes import MOTION_ROUTES
 from services.recorder.media.files import NAME
 from shared.http_rules import JSON_TYPE, LOOK, PUBLIC, PathPatterns, RouteRule, RouteRules
@@ -12,6 +13,7 @@ from shared.permissions import Permission
 _LABEL_SETS_BYTES = 128 * 1024  # 70 labels of 200 characters, each of up to 6 bytes as JSON writes it
 _USER_NAME = {"name": re.compile(r"[\w.@+-](?:[\w .@+-]{0,62}[\w.@+-])?")}  # as in access/names.py
 _LOGIN_BYTES, _USER_BYTES = 16 * 1024, 64 * 1024  # a name and two passwords; 500 cameras
+_SHARED = RouteRule(Permission.OWN, parameters={"token": TOKEN})  # the link is checked by the route
 
 # Users, sessions and tokens. The routes look themselves whose session it is, and who may make the first user.
 ACCESS_RULES: RouteRules = {
@@ -43,6 +45,14 @@ RULES: RouteRules = {
     ("GET", "/api/events"): LOOK,
     ("GET", "/api/events/{event_id}"): LOOK,
     ("PUT", "/api/events/{event_id}/protected"): RouteRule(Permission.OPERATE, 1024, JSON_TYPE),
+    ("POST", "/api/events/{event_id}/links"): RouteRule(Permission.OPERATE, 2048, JSON_TYPE),
+    ("GET", "/api/events/{event_id}/links"): RouteRule(Permission.OPERATE),  # what they show opens events
+    ("DELETE", "/api/events/{event_id}/links"): RouteRule(Permission.OPERATE),
+    ("DELETE", "/api/links/{link_id}"): RouteRule(Permission.OPERATE),
+    ("GET", "/shared/{token}"): _SHARED,
+    ("GET", "/shared/{token}/event"): _SHARED,
+    ("GET", "/shared/{token}/clip"): _SHARED,
+    ("GET", "/shared/{token}/thumbnail"): _SHARED,
     ("GET", "/api/stream"): RouteRule(Permission.LOOK, is_stream=True),
     ("GET", "/api/retention"): LOOK,
     ("GET", "/api/record/cameras"): LOOK,
@@ -59,6 +69,7 @@ RULES: RouteRules = {
 }
 _CAMERA_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # as in shared/contract/fields.py
 PATTERNS: PathPatterns = {
+    "link_id": LINK_ID,
     "event_id": re.compile(r"[0-9a-f-]{36}"),
     "camera_id": _CAMERA_ID,
     "camera": _CAMERA_ID,

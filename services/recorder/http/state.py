@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from services.recorder.access.links import EventLinks
 from services.recorder.access.site import SiteAccess
 from services.recorder.health.pipeline import Disk, Pipeline
 from services.recorder.http.motion_client import MotionClient
@@ -33,6 +34,7 @@ class ApiState:
     limits: RetentionLimits = field(default_factory=RetentionLimits)
     motion: MotionClient = field(default_factory=MotionClient)
     access: SiteAccess | None = None
+    links: EventLinks | None = None
     changed: Callable[[], None] = lambda: None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -1,0 +1,205 @@
+"""Signed links to events: making, listing and revoking them, and what one shows to somebody without a login.
+
+POST, GET, DELETE /api/events/{event_id}/links     who may change the record
+DELETE            /api/links/{link_id}
+GET               /shared/{token}                  a page; below it `event` (JSON), `clip` and `thumbnail`
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from services.recorder.access.links import (
+    EventLink,
+    EventLinks,
+    LinkEnded,
+    NewLink,
+    SharedEvent,
+    TooManyLinks,
+)
+from services.recorder.http.events import no_event
+from services.recorder.http.media import file_response
+from services.recorder.http.shared_page import shared_page
+from services.recorder.http.state import ApiState, starting
+from services.recorder.http.viewer import Viewer
+from shared.http_access import identity_of
+from shared.http_api import ApiFault, documented
+
+HOURS_MAX = 8760
+SHARED_HEADERS = {
+    "cache-control": "private, no-store",  # what was revoked is shown no more
+    "cross-origin-resource-policy": "cross-origin",  # Home Assistant shows them on pages of its own
+    "x-robots-tag": "noindex, nofollow",
+}
+
+
+class LinkIn(BaseModel):
+    """What is asked for: for how long, and what for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hours: Annotated[float, Field(gt=0, le=HOURS_MAX)]
+    note: Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")] = ""
+
+
+class LinkOut(BaseModel):
+    """A link that opens its event. `url` is all that somebody needs; `target`: of the notify file, that was sent it."""
+
+    id: str
+    url: str
+    note: str
+    made_by: str
+    target: str | None
+    made_at: AwareDatetime
+    ends_at: AwareDatetime
+
+
+class RevokedOut(BaseModel):
+    revoked: int
+
+
+class SharedOut(BaseModel):
+    """What a link shows of its event; addresses are relative to this one."""
+
+    camera: str
+    label: str | None
+    labels: list[str]
+    started_at: AwareDatetime
+    ended_at: AwareDatetime
+    clip_url: str | None
+    thumbnail_url: str | None
+    ends_at: AwareDatetime
+
+
+def link_routes(api: ApiState) -> APIRouter:
+    """Return the routes by which links are made, listed and revoked."""
+    router = APIRouter(prefix="/api", tags=["links"], responses=documented(401, 403, 404, 503))
+
+    @router.post("/events/{event_id}/links", status_code=201, responses=documented(409, 413, 415))
+    async def make(
+        event_id: str, asked: LinkIn, request: Request, response: Response, viewer: Viewer
+    ) -> LinkOut:
+        """Make a link that opens this event without a login until it ends or is revoked."""
+        new = NewLink(timedelta(hours=asked.hours), identity_of(request).name, asked.note)
+        try:
+            made = await _links(api).make(event_id, new, viewer)
+        except TooManyLinks as exc:
+            do = "revoke those that nobody needs"
+            raise ApiFault(409, "an event with as many links as one may have", "fewer links", do) from exc
+        if made is None:
+            raise no_event(event_id)
+        response.headers["cache-control"] = "no-store"
+        return _link_out(made)
+
+    @router.get("/events/{event_id}/links")
+    async def links(event_id: str, response: Response, viewer: Viewer) -> list[LinkOut]:
+        """The links that open this event, the newest first."""
+        found = await _links(api).of_event(event_id, viewer)
+        if found is None:
+            raise no_event(event_id)
+        response.headers["cache-control"] = "no-store"
+        return [_link_out(link) for link in found]
+
+    @router.delete("/events/{event_id}/links")
+    async def revoke_all(event_id: str, viewer: Viewer) -> RevokedOut:
+        """Revoke all links of this event, those of notifications among them."""
+        revoked = await _links(api).revoke_all(event_id, viewer)
+        if revoked is None:
+            raise no_event(event_id)
+        return RevokedOut(revoked=revoked)
+
+    @router.delete("/links/{link_id}")
+    async def revoke(link_id: str, viewer: Viewer) -> RevokedOut:
+        """Revoke one link."""
+        if not await _links(api).revoke(link_id, viewer):
+            do = "look in /api/events/{event_id}/links"
+            raise ApiFault(404, "no such link", "the id of a link that is not revoked", do)
+        return RevokedOut(revoked=1)
+
+    return router
+
+
+def shared_routes(api: ApiState) -> APIRouter:
+    """Return the routes that a link opens: its page, and what the page shows."""
+    router = APIRouter(prefix="/shared", tags=["links"], responses=documented(404, 410, 503))
+
+    @router.get("/{token}", response_class=Response, responses=_content("text/html"))
+    async def page(token: str) -> HTMLResponse:
+        """The page of one event: its clip, its label, its time."""
+        return HTMLResponse(shared_page(await _opened(api, token), token), headers=SHARED_HEADERS)
+
+    @router.get("/{token}/event")
+    async def event(token: str, response: Response) -> SharedOut:
+        """What the page shows, as JSON."""
+        shared = await _opened(api, token)
+        response.headers.update(SHARED_HEADERS)
+        return _shared_out(shared)
+
+    @router.head("/{token}/clip", include_in_schema=False)
+    @router.get("/{token}/clip", response_class=FileResponse, responses=_content("video/mp4"))
+    async def clip(token: str, request: Request) -> Response:
+        """The clip that shows the event best, with ranges."""
+        shared = await _opened(api, token)
+        return await file_response(api, shared.event.clip_name, request, SHARED_HEADERS)
+
+    @router.head("/{token}/thumbnail", include_in_schema=False)
+    @router.get("/{token}/thumbnail", response_class=FileResponse, responses=_content("image/jpeg"))
+    async def thumbnail(token: str, request: Request) -> Response:
+        """The picture of that clip."""
+        shared = await _opened(api, token)
+        return await file_response(api, shared.event.thumbnail_name, request, SHARED_HEADERS)
+
+    return router
+
+
+def _content(kind: str) -> dict[int | str, dict[str, Any]]:  # Any: FastAPI's own
+    files = {206: {"description": "the bytes that `Range` asks for"}, 416: {"description": "no such bytes"}}
+    return {200: {"content": {kind: {}}}, **({} if kind == "text/html" else files)}
+
+
+def _links(api: ApiState) -> EventLinks:
+    if api.links is None:
+        raise starting()
+    return api.links
+
+
+async def _opened(api: ApiState, token: str) -> SharedEvent:
+    ask = "ask for a new link who sent you this one"
+    try:
+        found = await _links(api).open(token)
+    except LinkEnded as exc:
+        raise ApiFault(410, "a link that has ended", "one that lasts", ask) from exc
+    if found is None:
+        raise ApiFault(404, "no such link", "a link as it was sent, to its last character", ask)
+    return found
+
+
+def _link_out(link: EventLink) -> LinkOut:
+    return LinkOut(
+        id=link.id,
+        url=f"/shared/{link.token}",
+        note=link.note,
+        made_by=link.made_by,
+        target=link.target,
+        made_at=link.made_at,
+        ends_at=link.ends_at,
+    )
+
+
+def _shared_out(shared: SharedEvent) -> SharedOut:
+    event = shared.event
+    return SharedOut(
+        camera=shared.camera_name,
+        label=event.label,
+        labels=[detection.label for detection in event.detections],
+        started_at=event.started_at,
+        ended_at=event.ended_at,
+        clip_url="clip" if event.clip_name else None,
+        thumbnail_url="thumbnail" if event.thumbnail_name else None,
+        ends_at=shared.ends_at,
+    )

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from services.recorder.access.links import EventLinks
 from services.recorder.media.files import MediaFolder
 from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
@@ -164,6 +165,39 @@ async def test_a_webhook_carries_the_event_and_a_signature_of_it(
     assert await waiting(either_database) == 0
     await told(delivery)
     assert len(hooks.taken) == 1  # nothing is left to tell
+
+
+async def test_what_a_target_is_sent_opens_without_a_login_by_one_link_an_event(
+    either_database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    target = hook_target(hooks, when="changes", links_for="2d")
+    delivery = delivery_of(target, either_database, tmp_path)
+    for snippet, is_last in ((0, False), (1, True)):
+        await record(either_database, replace(DOG, snippet=snippet, is_last=is_last), target)
+        await told(delivery)
+    first, last = (json.loads(body)["data"]["urls"] for _, body in hooks.taken)
+    assert first == last
+    prefix, _, token = first["shared"].rpartition("/")
+    assert prefix == "http://page.lan/shared"
+    assert (first["clip"], first["thumbnail"]) == (f"{first['shared']}/clip", f"{first['shared']}/thumbnail")
+    links = EventLinks(either_database)
+    shown = await links.open(token)
+    assert shown is not None
+    assert (shown.event.id, shown.ends_at.isoformat()) == (DOG.event_id, first["ends_at"])
+    assert timedelta(days=1.9) < shown.ends_at - now_utc() < timedelta(days=2)
+    assert [link.target for link in await links.of_event(DOG.event_id) or ()] == ["hook"]
+
+
+async def test_a_target_without_links_is_sent_addresses_behind_the_login(
+    either_database: Database, hooks: Hooks, tmp_path: Path
+) -> None:
+    target = hook_target(hooks, links_for="off")
+    await record(either_database, DOG, target)
+    await told(delivery_of(target, either_database, tmp_path))
+    urls = json.loads(hooks.taken[0][1])["data"]["urls"]
+    assert (urls["shared"], urls["ends_at"]) == (None, None)
+    assert urls["clip"] == f"http://page.lan/media/2026/05/04/{DOG.media_key}.mp4"
+    assert await EventLinks(either_database).of_event(DOG.event_id) == []
 
 
 async def test_the_first_match_is_told_once_however_the_event_grows(
@@ -517,13 +551,18 @@ async def test_home_assistant_finds_a_label_a_motion_and_a_picture_a_camera(
         assert len(config["device"]["identifiers"]) == 1
         topic = config.get("state_topic") or config["image_topic"]
         assert (topic in listener.last) is (part != "detection")  # an event is no state: nothing is retained
-    assert json.loads(listener.last["clipwatch/gate/label"])["label"] == "a dog"
+    label = json.loads(listener.last["clipwatch/gate/label"])
+    assert label["label"] == "a dog"
+    shown = await EventLinks(database).open(label["urls"]["shared"].rpartition("/")[2])
+    assert shown is not None
+    assert shown.event.id == DOG.event_id
     assert listener.last["clipwatch/gate/motion"] == b"ON"
     assert listener.last["clipwatch/gate/picture"] == THUMBNAIL
     await record(database, replace(DOG, snippet=1, is_last=True), target)
     await told(delivery)
     await listener.has("clipwatch/gate/motion", b"OFF")
-    assert json.loads(listener.last["clipwatch/events"])["matched"]["label"] == "a dog"
+    sent = json.loads(listener.last["clipwatch/events"])
+    assert (sent["matched"]["label"], sent["urls"]) == ("a dog", label["urls"])
     await delivery.recipient.channel.close()
     await listener.has("clipwatch/status", b"offline")
     await ended(task)

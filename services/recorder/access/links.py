@@ -216,6 +216,19 @@ class EventLinks:
         return self._key
 
 
+@dataclass(frozen=True, slots=True)
+class TargetLinks:
+    """The links that one target is sent; `lasts` None: none."""
+
+    links: EventLinks
+    target: str
+    lasts: timedelta | None
+
+    async def of(self, event_id: str) -> EventLink | None:
+        """Return the link that messages about an event carry. Raises Transient of the database."""
+        return None if self.lasts is None else await self.links.for_target(event_id, self.target, self.lasts)
+
+
 async def _is_there(connection: AsyncConnection, event_id: str, cameras: CameraIds) -> bool:
     query = select(events.c.id).where(events.c.id == event_id, *of_cameras(events.c.camera, cameras))
     return (await connection.execute(query)).first() is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from services.recorder.access.links import EventLinks, TargetLinks
 from services.recorder.gaps.watch import LiveState
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
@@ -39,11 +40,12 @@ def make_notifiers(file: NotifyFile, parts: NotifierParts) -> list[Notifier]:
 
 def _recipient(target: Target, page: str, parts: NotifierParts) -> Recipient:
     wanted = target.filter
+    links = TargetLinks(EventLinks(parts.database), target.name, target.links_for)
     if target.webhook is not None:
         hook = target.webhook
         channel: Channel = Webhook(hook, page)
-        return Recipient(target.name, "webhook", wanted, channel, hook.timeout_s, target.gaps)
+        return Recipient(target.name, "webhook", wanted, channel, hook.timeout_s, links, target.gaps)
     assert target.mqtt is not None  # the file's model sees to it
-    record = DatabaseRecordView(parts.database, parts.media, wanted, target.name, parts.live)
+    record = DatabaseRecordView(parts.database, parts.media, wanted, links, parts.live)
     channel = Mqtt(target.mqtt, target.name, page, record)
-    return Recipient(target.name, "mqtt", wanted, channel, target.mqtt.timeout_s, target.gaps)
+    return Recipient(target.name, "mqtt", wanted, channel, target.mqtt.timeout_s, links, target.gaps)

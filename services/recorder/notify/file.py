@@ -13,6 +13,7 @@
         between: ["22:00", "06:00"]
         zone: Europe/Berlin                # of `between`; UTC when left out
         gaps: true                         # also cameras that are away, services that are gone, a full disk
+        links_for: 2d                      # clips and pictures open without a login for so long; off: never
 
 `${NAME}` is replaced from the environment, so that no secret has to stand in the file; in a URL it is quoted for its
 place (shared/placeholders.py).
@@ -23,13 +24,15 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from collections.abc import Mapping
-from datetime import time
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import (
+    BeforeValidator,
     Field,
     SecretStr,
     StringConstraints,
@@ -38,6 +41,7 @@ from pydantic import (
     model_validator,
 )
 
+from services.recorder.access.links import LASTS_MAX
 from services.recorder.notify.filters import Filter
 from shared.contract import CameraId, LabelText, Ratio
 from shared.errors import ConfigError, redact
@@ -108,6 +112,16 @@ class WebhookTarget(FileModel):
 _ONE_CHANNEL = "wanted one of 'mqtt:' and 'webhook:'"
 
 
+def _links_for(value: object) -> object:
+    if value is False or value == "off":  # YAML reads a bare off as false
+        return None
+    found = re.fullmatch(r"([0-9]{1,4})([dh])", value) if isinstance(value, str) else None
+    lasts = timedelta(hours=int(found[1]) * (24 if found[2] == "d" else 1)) if found else timedelta()
+    if not timedelta() < lasts <= LASTS_MAX:
+        raise ValueError("must be a time such as 7d or 12h, 365d at most, or off")
+    return lasts
+
+
 class Target(FileModel):
     """One target: its channel, and which notices it gets."""
 
@@ -123,6 +137,12 @@ class Target(FileModel):
         bool,
         Field(description="also tell of cameras, services, disks and targets that fail, and their return"),
     ] = True
+
+    links_for: Annotated[
+        timedelta | None,
+        BeforeValidator(_links_for),
+        Field(description="clips and pictures open without a login for so long, such as 12h; off: never"),
+    ] = timedelta(days=7)
 
     @field_validator("zone")
     @classmethod

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from services.recorder.access.links import EventLink
 from services.recorder.gaps.values import Gap, LiveCamera
 from services.recorder.gaps.watch import OpenGap
 from services.recorder.notify import homeassistant
@@ -48,6 +49,7 @@ class CameraState:
     is_moving: bool
     newest: Event | None  # of those that pass the filter
     picture: bytes | None  # JPEG of that event
+    link: EventLink | None = None  # opens that event without a login
 
 
 class RecordView(Protocol):
@@ -150,7 +152,7 @@ class Mqtt:
         for detection in notice.passing:
             if _mark(detection.label) in marks:
                 continue
-            facts = event_json(notice.event, self._page)
+            facts = event_json(notice.event, self._page, notice.link)
             facts |= {"label": detection.label, "probability": detection.probability}
             payload = _json({"event_type": EVENT_TYPE, **facts})
             await self._connection.publish(self._topic(notice.event.camera, "event"), payload)
@@ -187,7 +189,7 @@ class Mqtt:
         if now is None:
             await self._connection.retain(self._topic(camera, "availability"), ONLINE)
         if state.newest is not None:
-            label = _json(event_json(state.newest, self._page))
+            label = _json(event_json(state.newest, self._page, state.link))
             await self._connection.retain(self._topic(camera, "label"), label)
         if state.picture is not None:
             await self._connection.retain(self._topic(camera, "picture"), state.picture)

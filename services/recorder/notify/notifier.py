@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.recorder.access.links import TargetLinks
 from services.recorder.gaps import rows as gap_rows
 from services.recorder.gaps.rows import DueGapNotice
 from services.recorder.metrics import RecorderMetrics
@@ -49,6 +50,7 @@ class Recipient:
     filter: Filter
     channel: Channel
     timeout_s: float
+    links: TargetLinks
     wants_gaps: bool = True
 
 
@@ -153,6 +155,8 @@ class Notifier:
             await self._settle(due)
             return
         now = self.clock()
+        if notice.match is not None:
+            notice = replace(notice, link=await recipient.links.of(event.id))
 
         def postponed(connection: AsyncConnection, until: datetime) -> Awaitable[None]:
             return outbox.postpone(connection, recipient.name, due, until)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.recorder.access.links import EventLink
 from services.recorder.gaps.values import Gap
 from services.recorder.notify.port import Notice
 from services.recorder.record.values import Event
 
 
-def event_json(event: Event, page: str) -> dict[str, Any]:  # Any: JSON
-    """Return the event; times are ISO 8601 with zone, probabilities 0..1."""
+def event_json(event: Event, page: str, link: EventLink | None = None) -> dict[str, Any]:  # Any: JSON
+    """Return the event; times are ISO 8601 with zone, probabilities 0..1.
+
+    With `link` its clip and picture open without a login, until the link ends.
+    """
     weather = event.weather
+    shared = None if link is None else f"{page}/shared/{link.token}"
     return {
         "id": event.id,
         "camera": event.camera,
@@ -26,8 +31,10 @@ def event_json(event: Event, page: str) -> dict[str, Any]:  # Any: JSON
         "urls": {
             "page": f"{page}/#{event.id}",
             "api": f"{page}/api/events/{event.id}",
-            "clip": media_url(event.clip_name, page),
-            "thumbnail": media_url(event.thumbnail_name, page),
+            "clip": _file_url(event.clip_name, "clip", shared, page),
+            "thumbnail": _file_url(event.thumbnail_name, "thumbnail", shared, page),
+            "shared": shared,
+            "ends_at": None if link is None else link.ends_at.isoformat(),
         },
         "weather": None
         if weather is None
@@ -35,16 +42,18 @@ def event_json(event: Event, page: str) -> dict[str, Any]:  # Any: JSON
     }
 
 
-def media_url(name: str | None, page: str) -> str | None:
-    """Return the address of a file; None when there is none."""
-    return None if name is None else f"{page}/media/{name}"
+def _file_url(name: str | None, part: str, shared: str | None, page: str) -> str | None:
+    """Return the address of a file, behind the login where there is no link; None when there is no file."""
+    if name is None:
+        return None
+    return f"{page}/media/{name}" if shared is None else f"{shared}/{part}"
 
 
 def notice_json(notice: Notice, page: str) -> dict[str, Any]:  # Any: JSON
     """Return the event and the label that passed the target's filter."""
     match = notice.match
     return {
-        **event_json(notice.event, page),
+        **event_json(notice.event, page, notice.link),
         "matched": None if match is None else {"label": match.label, "probability": match.probability},
     }
 

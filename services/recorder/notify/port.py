@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from services.recorder.access.links import EventLink
 from services.recorder.gaps.values import Gap
 from services.recorder.record.values import Detection, Event
 from shared.errors import Transient
@@ -34,6 +35,7 @@ class Notice:
     passing: tuple[Detection, ...] = ()  # every label that passes the filter, `match` among them
     noted_at: datetime | None = None  # when the event last changed
     is_cooling: bool = False  # a notice of the same camera and label was sent less than its cooldown ago
+    link: EventLink | None = None  # opens the event without a login; None: the target gets none
 
 
 class Channel(Protocol):

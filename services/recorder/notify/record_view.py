@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import delete, select, update
 
+from services.recorder.access.links import TargetLinks
 from services.recorder.gaps.values import LiveCamera
 from services.recorder.gaps.watch import LiveState, OpenGap
 from services.recorder.media.files import MediaFolder
@@ -32,8 +33,12 @@ class DatabaseRecordView:
     database: Database
     media: MediaFolder
     filter: Filter
-    target: str
+    links: TargetLinks
     live: LiveState = field(default_factory=LiveState)
+
+    @property
+    def target(self) -> str:
+        return self.links.target
 
     async def installation(self) -> str:
         table = installation
@@ -89,7 +94,8 @@ class DatabaseRecordView:
         newest = next((event for event in found if self.filter.match(event) is not None), None)
         name = newest.thumbnail_name if newest is not None else None
         picture = await asyncio.to_thread(self._read, name) if name is not None else None
-        return CameraState(camera, is_moving, newest, picture)
+        link = await self.links.of(newest.id) if newest is not None else None
+        return CameraState(camera, is_moving, newest, picture, link)
 
     def _read(self, name: str) -> bytes | None:
         found = self.media.find(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
@@ -81,4 +81,30 @@ def test_names_are_unique(tmp_path: Path) -> None:
     path = tmp_path / "notify.yml"
     path.write_text("targets:\n" + "  - {name: a, mqtt: {host: h}}\n" * 2)
     with pytest.raises(ConfigError, match="is used twice"):
+        load_notify(path, {})
+
+
+@pytest.mark.parametrize(
+    ("said", "lasts"),
+    [
+        ("", timedelta(days=7)),
+        ("links_for: 12h", timedelta(hours=12)),
+        ("links_for: 365d", timedelta(days=365)),
+        ("links_for: off", None),
+        ('links_for: "off"', None),
+    ],
+)
+def test_links_open_for_as_long_as_a_target_says(tmp_path: Path, said: str, lasts: timedelta | None) -> None:
+    path = tmp_path / "notify.yml"
+    path.write_text(f"targets:\n  - name: home\n    mqtt: {{host: broker.lan}}\n    {said}\n")
+    assert load_notify(path, {}).targets[0].links_for == lasts
+
+
+@pytest.mark.parametrize(
+    "said", ["0d", "366d", "8761h", "7", "7 days", "1.5d", "true", "-1d", "9999d", "[7d]"]
+)
+def test_no_other_time_is_taken_for_links(tmp_path: Path, said: str) -> None:
+    path = tmp_path / "notify.yml"
+    path.write_text(f"targets:\n  - name: home\n    mqtt: {{host: broker.lan}}\n    links_for: {said}\n")
+    with pytest.raises(ConfigError, match=r"links_for.*must be a time such as 7d or 12h"):
         load_notify(path, {})

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -52,11 +53,11 @@ class Site:
     def client(self, identity: Identity | Refusal = NOBODY) -> httpx.AsyncClient:
         return client_of(guarded(self.app, RULES, PATTERNS, KnownIdentity(identity)))
 
-    async def link(self, said: Said = DOG, **asked: object) -> dict[str, str]:
+    async def link(self, said: Said = DOG, **asked: object) -> dict[str, Any]:  # Any: JSON
         async with self.client(OPERATOR) as client:
             answer = await client.post(f"/api/events/{said.event_id}/links", json={"hours": 2, **asked})
         assert answer.status_code == 201, answer.text
-        found: dict[str, str] = answer.json()
+        found: dict[str, Any] = answer.json()
         return found
 
 

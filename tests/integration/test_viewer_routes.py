@@ -28,7 +28,7 @@ from services.recorder.health.pipeline import Pipeline
 from services.recorder.http.api import add_routes
 from services.recorder.http.motion_proxy import only_seen
 from services.recorder.http.motion_routes import MOTION_ROUTES
-from services.recorder.http.rules import PATTERNS, RULES
+from services.recorder.http.rules import ACCESS_RULES, PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
 from services.recorder.metrics import RecorderMetrics
@@ -180,6 +180,8 @@ def label_sets(**values: object) -> dict[str, object]:
 # How each route is asked: of everything, and of what may be another camera's ({event}, {camera}, {media}).
 ASKED: dict[tuple[str, str], list[tuple[str, dict[str, Any] | None]]] = {
     ("GET", "/"): [("/", None)],
+    ("GET", "/cameras"): [("/cameras", None)],
+    ("GET", "/cameras/{camera_id}"): [("/cameras/{camera}", None)],
     ("GET", "/web"): [("/web/app.css", None)],
     ("GET", "/api/openapi.json"): [("/api/openapi.json", None)],
     ("GET", "/api/events"): [
@@ -216,6 +218,7 @@ ASKED: dict[tuple[str, str], list[tuple[str, dict[str, Any] | None]]] = {
     ("DELETE", "/api/events/{event_id}/links"): [("/api/events/{event}/links", None)],
 }
 SHARED = {key for key in RULES if key[1].startswith("/shared/")}  # for nobody: test_link_routes.py
+OF_PEOPLE = set(ACCESS_RULES)  # they say who sees which cameras, and nothing of cameras
 STREAMS = {("GET", "/api/stream")}  # asked in a test of its own
 PASSED_ON = {key for key in MOTION_ROUTES if "{camera_id}" in key[1]}
 # /api/cameras: only_seen below; WHIP asks for a camera's own token
@@ -277,7 +280,7 @@ def comparable(answer: httpx.Response, names: dict[str, str]) -> tuple[int, str,
 
 
 def test_each_route_is_asked() -> None:
-    assert set(ASKED) | STREAMS | SHARED | PASSED_ON | OF_MOTION == set(RULES)
+    assert set(ASKED) | STREAMS | SHARED | PASSED_ON | OF_MOTION | OF_PEOPLE == set(RULES)
 
 
 async def test_no_answer_holds_anything_of_another_camera(api: ApiState) -> None:

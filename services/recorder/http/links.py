@@ -158,8 +158,11 @@ def shared_routes(api: ApiState) -> APIRouter:
 
 
 def _content(kind: str) -> dict[int | str, dict[str, Any]]:  # Any: FastAPI's own
-    files = {206: {"description": "the bytes that `Range` asks for"}, 416: {"description": "no such bytes"}}
-    return {200: {"content": {kind: {}}}, **({} if kind == "text/html" else files)}
+    said: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {}}}}
+    if kind != "text/html":
+        said[206] = {"description": "the bytes that `Range` asks for"}
+        said[416] = {"description": "`Range` lies outside the file"}
+    return said
 
 
 def _links(api: ApiState) -> EventLinks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 import subprocess
@@ -120,6 +121,21 @@ def test_users_of_the_command_line_count_while_it_runs(site: SiteProcess) -> Non
     site.start(LOCAL_TOKEN_FILE=str(token_file))
     site.until_ready()
     assert site.get("/api/events", authorization=local) == 401, "each start makes a fresh one"
+
+
+def test_a_stream_ends_with_its_session(site: SiteProcess) -> None:
+    users.add_user(site.database, users.UserOptions("ada", "admin"), PASSWORD)
+    site.start()
+    site.until_ready()
+    with httpx.Client(base_url=f"http://127.0.0.1:{site.port}", timeout=30) as browser:
+        assert browser.post("/api/login", json={"name": "ada", "password": PASSWORD}).status_code == 200
+        with browser.stream("GET", "/api/stream") as stream:
+            lines = stream.iter_lines()
+            assert "event: hello" in (next(lines), next(lines))
+            assert "event: beat" in list(itertools.islice(lines, 4)), "a login that lasts keeps its stream"
+            users.set_password(site.database, "ada", "another horse")
+            left = list(lines)  # ends, or the client's timeout fails the test
+        assert "event: event" not in left
 
 
 def test_the_first_start_makes_the_admin_once(site: SiteProcess) -> None:

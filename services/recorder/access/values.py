@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -62,6 +62,7 @@ class SiteIdentity(Identity):
     user_id: str | None = None
     session_id: str | None = None
     token_id: str | None = None
+    lookup: str = field(default="", repr=False)  # what is asked for again, while a stream stays open
 
 
 class NoSuchUser(ConfigError):

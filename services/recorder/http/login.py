@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.recorder.access.accounts import Accounts, Client, NewSession
 from services.recorder.access.authenticator import COOKIE, cookie_hash, identity_of_session
 from services.recorder.access.site import SiteAccess, TriedTooOften
+from services.recorder.access.token_text import hash_secret
 from services.recorder.access.values import SCOPES, NameTaken, SiteIdentity, Way
 from services.recorder.http.state import ApiState, starting
 from shared.access import Caller, Refusal
@@ -185,7 +186,7 @@ async def _welcome(access: SiteAccess, request: Request, response: Response, mad
     set_session_cookie(request, response, made, access.authenticator.limits.longest)
     response.headers["cache-control"] = "no-store"
     caller = caller_of(request)
-    return await _me(access, caller, identity_of_session(made.session))
+    return await _me(access, caller, identity_of_session(made.session, hash_secret(made.cookie)))
 
 
 async def _end_previous(accounts: Accounts, caller: Caller) -> None:

@@ -28,6 +28,7 @@ from shared.access import (
 )
 from shared.http_api import ApiFault, FaultText, fault_response
 from shared.http_rules import LOOK, PUBLIC, TEXT_PARAMETER, Authenticator, RouteRule
+from shared.open_streams import RECHECK_S, serve_while_allowed
 from shared.permissions import Identity, Permission
 from shared.settings import ServiceSettings
 
@@ -75,6 +76,9 @@ class TokenAuthenticator:
         found = "no token" if sent is None else "a token that is not known"
         reason = "no_credentials" if sent is None else "wrong_credentials"
         return Refusal(401, _SEND_TOKEN, found, "the value of API_TOKEN", reason)
+
+    async def is_current(self, identity: Identity) -> bool:  # noqa: ARG002 - the port has it
+        return True  # settings change with a start only
 
 
 _LOCAL_ONLY = "open http://127.0.0.1:… there, without a proxy; set API_TOKEN to allow others"
@@ -176,8 +180,8 @@ def not_allowed(identity: Identity, permission: Permission) -> Refusal:
 class HttpAccess:
     """The ASGI app that asks AccessControl first; every answer of it and of the app has SECURITY_HEADERS."""
 
-    def __init__(self, app: FastAPI, access: AccessControl) -> None:
-        self._app, self._access = app, access
+    def __init__(self, app: FastAPI, access: AccessControl, recheck_s: float = RECHECK_S) -> None:
+        self._app, self._access, self._recheck_s = app, access, recheck_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -189,7 +193,17 @@ class HttpAccess:
             return
         rule, scope["state"]["identity"] = found
         exchange = _Exchange(receive, send, rule.body_max_bytes if rule else 0)
-        await self._app(scope, exchange.receive, exchange.send)
+        serving = self._app(scope, exchange.receive, exchange.send)
+        if rule is None or not rule.is_stream:
+            await serving
+            return
+
+        async def is_allowed() -> bool:
+            who = scope["state"]["identity"]
+            return not exchange.is_answered or await self._access.authenticator.is_current(who)
+
+        if not await serve_while_allowed(serving, is_allowed, self._recheck_s):
+            await exchange.send({"type": "http.response.body", "body": b""})
 
 
 def _head(scope: Scope) -> RequestHead:

@@ -53,6 +53,9 @@ class Authenticator(Protocol):
     async def identify(self, caller: Caller) -> Identity | Refusal:
         """Return the caller's identity, or why there is none (401, 403, 429, 503)."""
 
+    async def is_current(self, identity: Identity) -> bool:
+        """Whether somebody who was let in would still be, with the same rights: open streams ask now and then."""
+
 
 PUBLIC = RouteRule(Permission.PUBLIC)
 LOOK = RouteRule(Permission.LOOK)

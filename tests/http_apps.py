@@ -23,10 +23,15 @@ class KnownIdentity:
     def __init__(self, identity: Identity | Refusal = EVERYTHING) -> None:
         self.identity = identity
         self.asked: list[Caller] = []
+        self.n_looks = 0  # at whether somebody is still the same
 
     async def identify(self, caller: Caller) -> Identity | Refusal:
         self.asked.append(caller)
         return self.identity
+
+    async def is_current(self, identity: Identity) -> bool:
+        self.n_looks += 1
+        return self.identity == identity
 
 
 def guarded(

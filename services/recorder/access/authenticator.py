@@ -23,7 +23,7 @@ from shared.access import Caller, Refusal
 from shared.clock import now_utc
 from shared.errors import Transient
 from shared.logs import get_logger
-from shared.permissions import PERMISSIONS_OF, Permission
+from shared.permissions import PERMISSIONS_OF, Identity, Permission
 
 log = get_logger(__name__)
 
@@ -100,14 +100,19 @@ class RecorderAuthenticator:
         """Whether callers of this machine need no login: as long as there is neither user nor token."""
         return self.tokens.api is None and not await self._anybody.get("")
 
-    async def is_current(self, identity: SiteIdentity) -> bool:
-        """Whether somebody who was let in would still be; as long as the database is away, yes."""
+    async def is_current(self, identity: Identity) -> bool:
+        """Whether somebody who was let in would still be, with the same rights; yes while the database is away."""
+        if not isinstance(identity, SiteIdentity):
+            return False
         try:
             if identity.way == "open":
                 return await self.is_open()
             if identity.session_id is not None:
                 session = await self._sessions.get(identity.lookup)
-                return session is not None and not self._is_over(session)
+                if session is None or self._is_over(session):
+                    return False
+                now = identity_of_session(session, identity.lookup)
+                return (now.permissions, now.cameras) == (identity.permissions, identity.cameras)
             if identity.token_id is not None:
                 token = await self._tokens.get(identity.lookup)
                 return token is not None and not _has_ended(token, self.now())

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from services.recorder.access.authenticator import RecorderAuthenticator, SettingTokens
 from services.recorder.access.links import EventLinks
+from services.recorder.access.oidc import OidcLogins
 from services.recorder.access.opening import SiteOpening, open_site
 from services.recorder.access.site import SiteAccess
 from services.recorder.gaps.tracker import GapTracker
@@ -153,6 +154,8 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         )
         resources.push_async_callback(_closed_soon, database)
         await _open_site(settings, runtime, access, database)
+        if access.oidc is not None:
+            resources.push_async_callback(access.oidc.close)
         await _introduce_targets(settings, runtime, database, notify)
         if provider:
             resources.push_async_callback(provider.close)
@@ -168,7 +171,8 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
 
 def _site_access(settings: RecorderSettings, metrics: RecorderMetrics) -> SiteAccess:
     tokens = SettingTokens(_secret(settings.api_token), _secret(settings.metrics_token))
-    return SiteAccess(RecorderAuthenticator(tokens, settings.session_limits, metrics), metrics)
+    authenticator = RecorderAuthenticator(tokens, settings.session_limits, metrics)
+    return SiteAccess(authenticator, metrics, oidc=OidcLogins(settings.oidc) if settings.oidc else None)
 
 
 async def _open_site(

@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
+from services.recorder.access.oidc import OidcSettings
 from services.recorder.access.session_ends import SessionLimits
 from services.recorder.record.retention import GB, RetentionLimits, RetentionRule
 from shared.errors import ConfigError
+from shared.permissions import Role
 from shared.settings import ServiceSettings
 from shared.urls import with_password
 
@@ -85,6 +87,31 @@ class RecorderSettings(ServiceSettings):
         Path | None,
         Field(description="a token for this machine's command line is written here; unset: none is made"),
     ] = None
+    oidc_issuer: Annotated[
+        str,
+        Field(
+            pattern=r"^(https://.+|http://(127\.0\.0\.1|localhost)(:\d+)?(/.*)?)?$",
+            max_length=500,
+            description="OpenID provider by which users may log in too, https://…; empty: none",
+        ),
+    ] = ""
+    oidc_client_id: Annotated[str, Field(max_length=500, description="clipwatch's name at the provider")] = (
+        "clipwatch"
+    )
+    oidc_client_secret: Annotated[
+        SecretStr | None, Field(description="its secret there; unset: a public client, PKCE only")
+    ] = None
+    oidc_role_claim: Annotated[
+        str, Field(max_length=100, description="claim of the ID token that OIDC_ROLES are of, such as groups")
+    ] = ""
+    oidc_roles: Annotated[
+        dict[str, Role],
+        Field(max_length=100, description='JSON: {"value of the claim": "viewer, operator or admin"}'),
+    ] = {}  # noqa: RUF012  # pydantic copies it
+    oidc_usual_role: Annotated[
+        Literal["viewer", "operator", "none"],
+        Field(description="role of the provider's other users; none: they are refused"),
+    ] = "viewer"
     session_idle_h: Annotated[
         float, Field(ge=0.1, le=8760, description="a login ends after this long without a request")
     ] = 168
@@ -132,6 +159,21 @@ class RecorderSettings(ServiceSettings):
     @property
     def session_limits(self) -> SessionLimits:
         return SessionLimits(timedelta(hours=self.session_idle_h), timedelta(hours=self.session_max_h))
+
+    @property
+    def oidc(self) -> OidcSettings | None:
+        """The provider by which users may log in; None: none."""
+        if not self.oidc_issuer:
+            return None
+        secret = self.oidc_client_secret
+        return OidcSettings(
+            self.oidc_issuer,
+            self.oidc_client_id,
+            secret.get_secret_value() if secret else None,
+            self.oidc_role_claim,
+            self.oidc_roles,
+            None if self.oidc_usual_role == "none" else Role(self.oidc_usual_role),
+        )
 
     @property
     def database_address(self) -> str:

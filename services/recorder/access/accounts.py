@@ -7,16 +7,17 @@ be, Transient when the database or the hashing is busy; nothing is changed then.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.recorder.access import rows
 from services.recorder.access.names import clean_cameras, clean_name, clean_password, name_key, shown
+from services.recorder.access.oidc import OidcUser
 from services.recorder.access.passwords import Passwords
 from services.recorder.access.session_ends import SessionLimits
 from services.recorder.access.token_text import SECRET_BYTES, hash_secret
-from services.recorder.access.values import NameTaken, NoSuchUser, Session, User
+from services.recorder.access.values import LastAdmin, NameTaken, NoSuchUser, Session, User
 from services.recorder.record.database import Database
 from shared.clock import now_utc, uuid7
 from shared.errors import ConfigError
@@ -122,6 +123,32 @@ class Accounts:
             await rows.end_sessions(connection, user.id, kept_session)
         self.changed()
 
+    async def user_of_provider(self, came: OidcUser) -> User:
+        """Return the user of an OIDC subject, made at the first login; a role that the provider says counts at each.
+
+        Never a user who is there already: a name is anybody's to choose at a provider.
+        """
+        async with self.database.reading() as connection:
+            known = await rows.find_subject(connection, came.subject_hash)
+        if known is not None:
+            if known.role is came.role or not came.is_role_said:
+                return known
+            cameras = None if came.role is Role.ADMIN else known.cameras
+            try:
+                return await self.change(known.name, UserChange(came.role, cameras, has_cameras=True))
+            except LastAdmin:
+                return known
+        for name in _free_names(came):
+            row = {**await self._new_row(name, None, came.role, None), "subject_hash": came.subject_hash}
+            try:
+                async with self.database.writing() as connection:
+                    await rows.add_user(connection, name_key(name), row)
+            except NameTaken:
+                continue
+            self.changed()
+            return await self._user(name)
+        raise NameTaken("no name is free for this user of the provider: must be made by an admin")
+
     # -- logins
 
     async def login(self, name: str, password: str, client: Client) -> NewSession | None:
@@ -223,6 +250,14 @@ class Accounts:
         if found is None:
             raise NoSuchUser(f"no user {shown(name)}; see the list of users")
         return found.user
+
+
+def _free_names(came: OidcUser) -> Iterator[str]:
+    for name in (*came.names, f"user-{came.subject_hash[:8]}"):
+        try:
+            yield clean_name(name)
+        except ConfigError:
+            continue
 
 
 def _refuse_narrow_admin(role: Role, cameras: frozenset[str] | None) -> None:

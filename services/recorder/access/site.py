@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from services.recorder.access.accounts import Accounts, Client, NewSession
 from services.recorder.access.authenticator import RecorderAuthenticator
 from services.recorder.access.names import name_key
+from services.recorder.access.oidc import OidcLogins
 from services.recorder.access.passwords import Passwords, TooManyLogins
 from services.recorder.access.tokens import Tokens
 from services.recorder.access.tries import FailedTries, address_key
@@ -42,6 +43,7 @@ class SiteAccess:
     passwords: Passwords = field(default_factory=Passwords)
     by_address: FailedTries = field(default_factory=lambda: FailedTries(ADDRESS_TRIES, WINDOW_S))
     by_name: FailedTries = field(default_factory=lambda: FailedTries(NAME_TRIES, WINDOW_S))
+    oidc: OidcLogins | None = None
     accounts: Accounts | None = None
     api_tokens: Tokens | None = None
 

@@ -17,6 +17,7 @@ from services.recorder.http.links import link_routes, shared_routes
 from services.recorder.http.login import login_routes
 from services.recorder.http.media import media_routes
 from services.recorder.http.motion_proxy import add_motion_routes
+from services.recorder.http.oidc import oidc_routes
 from services.recorder.http.page import add_page
 from services.recorder.http.record import record_routes
 from services.recorder.http.search import search_routes
@@ -39,6 +40,7 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
         hindsight_routes,
         login_routes,
         user_routes,
+        oidc_routes,
     ):
         app.include_router(routes(api))
     add_motion_routes(app, api)

@@ -35,7 +35,7 @@ class LoginIn(BaseModel):
 class MeOut(BaseModel):
     """Who is logged in. `way`: a user's session, a token, open (this machine, while there is neither), or none.
 
-    `cameras` null: all. `setup`: the caller may make the first user by /api/setup.
+    `cameras` null: all. `setup`: the caller may make the first user by /api/setup. `oidc`: there is /api/oidc/login.
     """
 
     name: str | None
@@ -45,6 +45,7 @@ class MeOut(BaseModel):
     signed_in: bool
     way: Way
     setup: bool
+    oidc: bool
 
 
 def login_routes(api: ApiState) -> APIRouter:
@@ -81,7 +82,7 @@ def login_routes(api: ApiState) -> APIRouter:
         await _end_previous(accounts, caller)
         response.delete_cookie(
             COOKIE,
-            path=_cookie_path(request),
+            path=cookie_path(request),
             secure=caller.scheme == "https",
             httponly=True,
             samesite="lax",
@@ -146,7 +147,7 @@ def set_session_cookie(request: Request, response: Response, made: NewSession, l
         COOKIE,
         made.cookie,
         max_age=int(longest.total_seconds()),
-        path=_cookie_path(request),
+        path=cookie_path(request),
         secure=caller_of(request).scheme == "https",
         httponly=True,
         samesite="lax",
@@ -166,6 +167,7 @@ async def _me(access: SiteAccess, caller: Caller, identity: Identity | Refusal) 
             signed_in=False,
             way="none",
             setup=may_set_up,
+            oidc=access.oidc is not None,
         )
     return MeOut(
         name=identity.name,
@@ -175,6 +177,7 @@ async def _me(access: SiteAccess, caller: Caller, identity: Identity | Refusal) 
         signed_in=identity.way == "user",
         way=identity.way,
         setup=may_set_up,
+        oidc=access.oidc is not None,
     )
 
 
@@ -196,5 +199,6 @@ async def _end_previous(accounts: Accounts, caller: Caller) -> None:
         await accounts.end_cookie(secret_hash)
 
 
-def _cookie_path(request: Request) -> str:
+def cookie_path(request: Request) -> str:
+    """Return the part of this host that is the site's."""
     return caller_of(request).prefix or "/"

@@ -21,6 +21,8 @@ ACCESS_RULES: RouteRules = {
     ("POST", "/api/login"): RouteRule(Permission.PUBLIC, _LOGIN_BYTES, JSON_TYPE),
     ("POST", "/api/setup"): RouteRule(Permission.PUBLIC, _LOGIN_BYTES, JSON_TYPE),
     ("POST", "/api/logout"): RouteRule(Permission.PUBLIC, 1024, JSON_TYPE),
+    ("GET", "/api/oidc/login"): PUBLIC,
+    ("GET", "/api/oidc/callback"): PUBLIC,
     ("POST", "/api/me/password"): RouteRule(Permission.LOOK, _LOGIN_BYTES, JSON_TYPE),
     ("GET", "/api/users"): RouteRule(Permission.ADMIN),
     ("POST", "/api/users"): RouteRule(Permission.ADMIN, _USER_BYTES, JSON_TYPE),

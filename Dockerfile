@@ -55,7 +55,7 @@ COPY --from=offline-model /opt/venv/share/clipwatch /opt/venv/share/clipwatch
 # The folders of the volumes exist and belong to the user, so that new volumes do too. `mini` lives in the image, since
 # a volume would keep an old one; the link leads there, from the folder where models are looked for.
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin clipwatch && \
-    install -d -o clipwatch -g clipwatch /data /media /models && \
+    install -d -m 0700 -o clipwatch -g clipwatch /data /media /models && \
     ln -s /opt/venv/share/clipwatch/models/mini /models/mini
 WORKDIR /app
 COPY LICENSE NOTICE* ./
@@ -77,4 +77,4 @@ EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=20s --start-period=60s --retries=3 CMD ["python", "/app/probe.py"]
 # `docker compose run --rm motion --check` passes its arguments on; exec leaves no shell between signal and service.
-ENTRYPOINT ["/bin/sh", "-c", "exec python -m \"services.${SERVICE}\" \"$@\"", "clipwatch"]
+ENTRYPOINT ["/bin/sh", "-c", "umask 077; exec python -m \"services.${SERVICE}\" \"$@\"", "clipwatch"]

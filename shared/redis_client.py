@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.maint_notifications import MaintNotificationsConfig
 
 from shared.errors import ConfigError
 from shared.urls import NO_HOST, scheme_of, shown_url, url_fault
 
 SCHEMES = ("redis", "rediss", "unix")
+_QUIET: dict[str, Any] = {  # Any: options of redis-py
+    "driver_info": None,
+    "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+}
 _OF_TCP = ("socket_keepalive", "socket_keepalive_options")
 
 
@@ -31,7 +36,11 @@ def redis_faults(url: str) -> list[str]:
 
 
 def make_redis(url: str, **options: Any) -> Redis:  # Any: options of redis-py
-    """Return a client; raise ConfigError when the URL cannot be used. A unix socket has no use for options of TCP."""
+    """Return a client; raise ConfigError when the URL cannot be used. A unix socket has no use for options of TCP.
+
+    The client does not say what it is (CLIENT SETINFO): a user of Redis that may only do its work is refused that.
+    """
+    options = {**_QUIET, **options}
     if scheme_of(url) == "unix":
         options = {name: value for name, value in options.items() if name not in _OF_TCP}
     try:

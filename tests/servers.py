@@ -356,7 +356,7 @@ class MariaDBServer(_Databases, _Server):
             raise ServerError(f"mariadb-install-db failed: {tail}")
         (self.folder / "init.sql").write_text(
             f"CREATE OR REPLACE USER {self.user}@'{HOST}' IDENTIFIED BY '{self.password}';\n"
-            f"GRANT ALL ON *.* TO {self.user}@'{HOST}';\n"
+            f"GRANT ALL ON *.* TO {self.user}@'{HOST}' WITH GRANT OPTION;\n"
             f"DROP USER IF EXISTS root@'{HOST}';\n"
         )
 

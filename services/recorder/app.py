@@ -150,7 +150,11 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         redis = await connect_redis(settings, runtime.stop)
         resources.push_async_callback(redis.aclose)
         database = await open_database(
-            settings.database_address, runtime.stop, settings.connect_s, settings.transaction_s
+            settings.database_address,
+            runtime.stop,
+            settings.connect_s,
+            settings.transaction_s,
+            migration=settings.migration,
         )
         resources.push_async_callback(_closed_soon, database)
         await _open_site(settings, runtime, access, database)

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr
 
 from services.recorder.access.oidc import OidcSettings
 from services.recorder.access.session_ends import SessionLimits
+from services.recorder.record.migration_access import MigrationAccess
 from services.recorder.record.retention import GB, RetentionLimits, RetentionRule
 from shared.errors import ConfigError
 from shared.permissions import Role
@@ -27,6 +28,24 @@ class RecorderSettings(ServiceSettings):
     database_password: Annotated[
         SecretStr, Field(description="password of DATABASE_URL, as it is, where the URL has none")
     ] = SecretStr("")
+    migration_database_url: Annotated[
+        SecretStr | None,
+        Field(
+            description="the same database with a user who may change tables, for the start alone; unset: the user of "
+            "DATABASE_URL does it"
+        ),
+    ] = None
+    migration_database_password: Annotated[
+        SecretStr, Field(description="password of MIGRATION_DATABASE_URL, as it is, where the URL has none")
+    ] = SecretStr("")
+    dashboard_database_user: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_-]{0,32}$",
+            description="a user of MySQL or MariaDB who may read what dashboards show, and not users, sessions, tokens "
+            "and links: granted at the start by the user of MIGRATION_DATABASE_URL; unset: nothing is granted",
+        ),
+    ] = ""
     media_dir: Annotated[Path, Field(description="folder of the clips and thumbnails")] = Path("data/media")
     index_dir: Annotated[
         Path | None,
@@ -179,6 +198,15 @@ class RecorderSettings(ServiceSettings):
     def database_address(self) -> str:
         """DATABASE_URL with DATABASE_PASSWORD in it: a secret."""
         return with_password(self.database_url.get_secret_value(), self.database_password.get_secret_value())
+
+    @property
+    def migration(self) -> MigrationAccess | None:
+        """Who changes tables at the start; None: the user of DATABASE_URL."""
+        if self.migration_database_url is None:
+            return None
+        password = self.migration_database_password.get_secret_value()
+        address = with_password(self.migration_database_url.get_secret_value(), password)
+        return MigrationAccess(address, self.dashboard_database_user)
 
     @property
     def limits(self) -> RetentionLimits:

@@ -38,12 +38,13 @@ PAGE = 500  # receipts read, and marks checked, in one step
 RESENDS = 3  # of a snippet that went without a receipt
 RENEW_S = MARK_S / 7  # the marks of entries that are kept longer are renewed
 
-# What became of kept snippets. KEYS: snippets, labels, receipts, marks …   Answers one word for each mark.
+# What became of kept snippets. KEYS: snippets, marks …   ARGV: labels, receipts, which motion may only read, and Redis
+# takes all KEYS for what a script writes.   Answers one word for each mark.
 _FATES = """
-local has_answers = redis.call('EXISTS', KEYS[2]) == 1 and redis.call('XLEN', KEYS[2]) > 0
-local has_receipts = redis.call('EXISTS', KEYS[3]) == 1
+local has_answers = redis.call('EXISTS', ARGV[1]) == 1 and redis.call('XLEN', ARGV[1]) > 0
+local has_receipts = redis.call('EXISTS', ARGV[2]) == 1
 local fates = {}
-for i = 4, #KEYS do
+for i = 2, #KEYS do
   local mark = redis.call('GET', KEYS[i])
   local id = mark and string.match(mark, '^snippet (.+)$')
   if not mark then fates[#fates + 1] = 'lost'
@@ -125,7 +126,7 @@ class ReceiptReader:
 
     async def _ask(self, keys: Sequence[str]) -> dict[str, str]:
         marks = [mark_of(self._owner, key) for key in keys]
-        answer = cast("list[bytes]", await self._fates(keys=[SNIPPETS, LABELS, RECEIPTS, *marks]))
+        answer = cast("list[bytes]", await self._fates(keys=[SNIPPETS, *marks], args=[LABELS, RECEIPTS]))
         return {key: fate.decode() for key, fate in zip(keys, answer, strict=True)}
 
     async def _send_gone(self, keys: Sequence[str]) -> None:

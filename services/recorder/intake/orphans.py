@@ -20,11 +20,12 @@ MARGIN_S = 3600.0  # entries of one script have the time of one clock; it may ha
 # What is older than KEPT_S and than every snippet that waits, while no answer waits, belongs to nothing that waits: a
 # snippet becomes an answer, and an answer a row, in one step each.
 #
-# KEYS: media, snippets, labels.   ARGV: KEPT_S and MARGIN_S in milliseconds.   Answers the number of removed entries.
+# KEYS: media, labels.   ARGV: KEPT_S and MARGIN_S in milliseconds; snippets, which the recorder may only read, while
+# Redis takes all KEYS for what a script writes.   Answers the number of removed entries.
 _REMOVE = """
-if redis.call('XLEN', KEYS[3]) > 0 then return 0 end
+if redis.call('XLEN', KEYS[2]) > 0 then return 0 end
 local cut = redis.call('TIME')[1] * 1000 - ARGV[1]
-local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+local first = redis.call('XRANGE', ARGV[3], '-', '+', 'COUNT', 1)[1]
 if first then cut = math.min(cut, string.match(first[1], '^%d+') - ARGV[2]) end
 if cut <= 0 then return 0 end
 return redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', cut))
@@ -33,8 +34,8 @@ return redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', cut))
 
 async def remove_orphans(redis: Redis, kept_s: float = KEPT_S) -> int:
     """Remove what belongs to nothing that waits; return how many clips went. Raises what the client raises."""
-    arguments = [int(kept_s * 1000), int(MARGIN_S * 1000)]
-    return int(await redis.register_script(_REMOVE)(keys=[MEDIA, SNIPPETS, LABELS], args=arguments))
+    arguments: list[int | str] = [int(kept_s * 1000), int(MARGIN_S * 1000), SNIPPETS]
+    return int(await redis.register_script(_REMOVE)(keys=[MEDIA, LABELS], args=arguments))
 
 
 class Orphans:

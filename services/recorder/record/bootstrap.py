@@ -16,6 +16,7 @@ from services.recorder.record.database import Database
 from services.recorder.record.database_errors import DatabaseBusy, is_refused
 from services.recorder.record.database_url import parse_url
 from services.recorder.record.engines import LOCK_WAIT_S, make_engine
+from services.recorder.record.migration_access import MigrationAccess, let_read
 from shared.errors import ConfigError, Transient, reason, redact
 from shared.logs import get_logger
 from shared.waits import unless_stopped
@@ -25,15 +26,17 @@ log = get_logger(__name__)
 MIGRATION_LOCK_S = 120
 
 
-async def open_database(
+async def open_database(  # noqa: PLR0913  # who, how long, and whose tables
     given: str,
     stop: asyncio.Event,
     connect_s: float,
     transaction_s: float,
     lock_wait_s: float = LOCK_WAIT_S,
+    migration: MigrationAccess | None = None,
 ) -> Database:
     """Connect within `connect_s` and bring the tables up to date; raise ConfigError when that cannot be.
 
+    With `migration` its user does that, and `given`'s needs no right to change tables.
     Raises Stopped as soon as `stop` is set: a migration is undone, or goes on where it was.
     """
     url = parse_url(given)
@@ -44,6 +47,8 @@ async def open_database(
             raise ConfigError(f"DATABASE_URL={redact(given)}: folder cannot be made: {exc.strerror}") from exc
     database = Database(make_engine(given, lock_wait_s), transaction_s, lock_wait_s)
     try:
+        if migration is not None and url.get_backend_name() != "sqlite":
+            await unless_stopped(_migrated_apart(migration, transaction_s, connect_s), stop)
         await unless_stopped(_opened(database, given, connect_s), stop)
     except BaseException:
         await database.close()
@@ -51,9 +56,26 @@ async def open_database(
     return database
 
 
-async def _opened(database: Database, given: str, connect_s: float) -> None:
+async def _migrated_apart(migration: MigrationAccess, transaction_s: float, connect_s: float) -> None:
+    name = "MIGRATION_DATABASE_URL"
+    database = Database(make_engine(migration.address, LOCK_WAIT_S), transaction_s, LOCK_WAIT_S)
+    try:
+        await _opened(database, migration.address, connect_s, name)
+        if migration.reader:
+            async with database.writing() as connection:
+                await connection.run_sync(let_read, migration.reader)
+    except Transient as exc:
+        raise ConfigError(
+            f"DASHBOARD_DATABASE_USER={migration.reader}: cannot be let read: {reason(exc)}; "
+            f"make the user, and give that of {name} SELECT WITH GRANT OPTION"
+        ) from exc
+    finally:
+        await database.close()
+
+
+async def _opened(database: Database, given: str, connect_s: float, name: str = "DATABASE_URL") -> None:
     ends_at = asyncio.get_running_loop().time() + connect_s
-    await _answered(database, given, connect_s)
+    await _answered(database, given, connect_s, name)
     has_waited = False
     while True:
         try:
@@ -68,7 +90,7 @@ async def _opened(database: Database, given: str, connect_s: float) -> None:
         await asyncio.sleep(0.5)
 
 
-async def _answered(database: Database, given: str, connect_s: float) -> None:
+async def _answered(database: Database, given: str, connect_s: float, name: str) -> None:
     ends_at = asyncio.get_running_loop().time() + connect_s
     backoff_s = 0.1
     while True:
@@ -81,7 +103,7 @@ async def _answered(database: Database, given: str, connect_s: float) -> None:
             if refused or is_late:
                 why = "refused" if refused else f"no answer within {connect_s:g} s"
                 # the URL stands last: what redaction takes for a password ends at the last @ of a line
-                raise ConfigError(f"DATABASE_URL: {why}: {exc}; found {redact(given)}") from exc
+                raise ConfigError(f"{name}: {why}: {exc}; found {redact(given)}") from exc
         await asyncio.sleep(backoff_s)
         backoff_s = min(backoff_s * 2, 2.0)
 

@@ -96,10 +96,11 @@ def texts(value: object) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", services())
-def test_ports_are_published_on_loopback_only(name: str) -> None:
+def test_ports_are_published_on_loopback_and_the_page_where_the_user_says(name: str) -> None:
+    address = "${LISTEN_ADDRESS:-127.0.0.1}:" if name == "recorder" else "127.0.0.1:"
     for port in services()[name].get("ports", []):
         assert isinstance(port, str)
-        assert port.startswith("127.0.0.1:")
+        assert port.startswith(address)
     assert services()[name].get("network_mode") != "host"
 
 
@@ -392,7 +393,7 @@ def test_with_the_webrtc_file_motion_opens_the_ports_that_it_uses_on_one_address
     motion = read(WEBRTC)["services"]["motion"]
     address, ports = "${MOTION_ADDRESS:-127.0.0.1}", motion["environment"]["WEBRTC_PORTS"]
     assert motion["environment"]["WEBRTC_ADDRESSES"] == address
-    assert motion["ports"] == [f"{address}:${{MOTION_PORT:-8081}}:8080", f"{address}:{ports}:{ports}/udp"]
+    assert motion["ports"] == [f"{address}:{ports}:{ports}/udp"], "HTTP goes through the recorder"
     assert "network_mode" not in motion, "compose refuses it beside networks"
     default = MotionServiceSettings(webrtc_ports=environment_file()["WEBRTC_PORTS"])
     assert len(default.peer_network.ports) == 20
@@ -487,7 +488,7 @@ def test_new_env_fills_in_fresh_passwords_and_keeps_an_old_file(tmp_path: Path) 
     assert stat.S_IMODE(made.stat().st_mode) == 0o600
     found = values_of(made)
     passwords = [value for name, value in found.items() if name.endswith(SECRETS)]
-    assert len(set(passwords)) == len(passwords) == 7
+    assert len(set(passwords)) == len(passwords) == 13
     assert all(re.fullmatch(r"[0-9a-f]{48}", password) for password in passwords), "they stand in URLs"
     example = environment_file()
     fresh = {name for name in example if name.endswith(SECRETS)} | {"COMPOSE_PROJECT_NAME"}
@@ -498,6 +499,49 @@ def test_new_env_fills_in_fresh_passwords_and_keeps_an_old_file(tmp_path: Path) 
     assert new_env(folder).returncode == 1
     assert made.read_text() == before
     assert sorted(path.name for path in folder.iterdir()) == sorted([".env", *names])
+
+
+def test_new_env_adds_what_an_older_file_lacks_and_changes_nothing(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "clipwatch")
+    (folder / ".env").write_text(
+        "REDIS_PASSWORD=old\nMYSQL_ROOT_PASSWORD='a$b'\nPAGE_PORT=9"
+    )  # no end of line
+    done = new_env(folder, "--add")
+    assert done.returncode == 0, done.stderr
+    text = (folder / ".env").read_text()
+    assert text.startswith("REDIS_PASSWORD=old\nMYSQL_ROOT_PASSWORD='a$b'\nPAGE_PORT=9\n")
+    found = values_of(folder / ".env")
+    assert found.keys() == environment_file().keys() - {"COMPOSE_PROJECT_NAME"} | {"REDIS_PASSWORD"}
+    assert (found["PAGE_PORT"], found["MYSQL_ROOT_PASSWORD"]) == ("9", "'a$b'")
+    assert all(found[name] for name in found if name.endswith(SECRETS))
+    again = new_env(folder, "--add")
+    assert again.returncode == 0, again.stderr
+    assert (folder / ".env").read_text() == text
+    assert {path.name for path in folder.iterdir() if path.name.startswith(".env")} == {
+        ".env",
+        ".env.example",
+    }
+
+
+def test_each_service_is_a_user_of_redis_and_has_its_own_password_alone() -> None:
+    for name in SETTINGS:
+        environment = services()[name]["environment"]
+        assert environment["REDIS_URL"] == f"redis://{name}@redis:6379/0"
+        given = {match["name"] for text in texts(environment) for match in VARIABLE.finditer(text)}
+        assert {one for one in given if one.startswith("REDIS_")} == {f"REDIS_{name.upper()}_PASSWORD"}
+    assert set(services()["redis"]["environment"]) == {
+        f"REDIS_{user}_PASSWORD" for user in ("ADMIN", "MOTION", "CLASSIFIER", "RECORDER")
+    }
+    assert "--aclfile /tmp/users.acl" in " ".join(services()["redis"]["command"])
+
+
+def test_prometheus_has_its_token_by_a_file_and_nobody_asks_without_one() -> None:
+    config = read(ROOT / "deploy" / "prometheus.yml")
+    assert config["scrape_configs"][0]["authorization"] == {"credentials_file": "/tmp/metrics-token"}
+    assert "> /tmp/metrics-token" in services()["prometheus"]["entrypoint"][-1]
+    for name in SETTINGS:
+        assert "METRICS_TOKEN" in services()[name]["environment"]
+        assert services()[name]["environment"]["TRUSTED_PROXIES"] == "${TRUSTED_PROXIES:-127.0.0.1}"
 
 
 def test_new_env_keeps_two_checkouts_apart_and_one_the_same(tmp_path: Path) -> None:
@@ -532,11 +576,15 @@ def test_passwords_of_database_users_are_quoted_whole(tmp_path: Path, password: 
         "MYSQL_ROOT_PASSWORD": "r",
         "MYSQL_DATABASE": "clipwatch",
         "CLIPWATCH_PASSWORD": password,
+        "MIGRATOR_PASSWORD": "m",
         "GRAFANA_PASSWORD": "g",
     }
     script = ROOT / "deploy" / "mysql-init" / "10-users.sh"
     subprocess.run(["sh", script], env=environment, check=True, timeout=30)
     quoted = password.replace("\\", "\\\\").replace("'", "''")
     lines = told.read_text().splitlines()
-    assert lines[0] == f"CREATE USER 'clipwatch'@'%' IDENTIFIED BY '{quoted}';"
-    assert lines[-1] == "GRANT SELECT ON `clipwatch`.* TO 'grafana'@'%';"
+    assert lines[0] == f"CREATE USER IF NOT EXISTS 'clipwatch'@'%' IDENTIFIED BY '{quoted}';"
+    assert lines[1] == f"ALTER USER 'clipwatch'@'%' IDENTIFIED BY '{quoted}';"
+    assert [line for line in lines if "GRANT" in line and "grafana" in line] == [
+        "REVOKE ALL PRIVILEGES, GRANT OPTION FROM 'grafana'@'%';"
+    ], "what it may read is granted when the tables are there"

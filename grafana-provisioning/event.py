@@ -132,7 +132,7 @@ ORDER BY 1, 2
 
 def scores() -> Json:
     """Return what decided: each label's score, the background beside the best label, and the threshold."""
-    zoom = f"/d/{EVENT_UID}?var-event=$event_id&from=$event_from&to=$event_to&${{page:queryparam}}"
+    zoom = f"/d/{EVENT_UID}?var-event=$event_id&from=$event_from&to=$event_to"
     return panel(
         "timeseries",
         "Scores, moment by moment: ${event:text}",

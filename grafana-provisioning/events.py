@@ -211,7 +211,7 @@ def weather_line(name: str, unit: str, color: str) -> Json:
 def events_table() -> Json:
     """Return the table, newest first, with picture, clip and a way to look closer."""
     span = "from=${__data.fields.from_ms}&to=${__data.fields.to_ms}"
-    closer = f"/d/{EVENT_UID}?var-event=${{__data.fields.id}}&{span}&${{page:queryparam}}"
+    closer = f"/d/{EVENT_UID}?var-event=${{__data.fields.id}}&{span}"
     to_clip = link("Play the clip", "${__data.fields.clip_url}")
     return panel(
         "table",

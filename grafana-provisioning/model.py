@@ -107,17 +107,18 @@ def several(name: str, label: str, sql: str) -> Json:
     )
 
 
-def typed(name: str, label: str, value: str, description: str) -> Json:
-    """Return a variable that is typed in."""
+def constant(name: str, label: str, value: str, description: str) -> Json:
+    """Return a variable that neither a viewer nor an address (`?var-…`) sets; it is not shown."""
     return {
-        "type": "textbox",
+        "type": "constant",
         "name": name,
         "label": label,
         "description": description,
         "query": value,
         "current": {"text": value, "value": value},
         "options": [{"text": value, "value": value, "selected": True}],
-        "hide": 0,
+        "hide": 2,
+        "skipUrlSync": True,
     }
 
 

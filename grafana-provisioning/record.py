@@ -10,7 +10,7 @@ tests/integration/test_grafana_queries.py runs every one of them on both.
 
 from __future__ import annotations
 
-from model import Json, typed
+from model import Json, constant
 
 EVENTS_UID = "clipwatch-events"
 EVENT_UID = "clipwatch-event"
@@ -78,9 +78,9 @@ ORDER BY g.started_at DESC LIMIT 200
 
 def page() -> Json:
     """Return the variable that holds the address of clipwatch's page."""
-    return typed(
+    return constant(
         "page",
         "Page",
         "http://127.0.0.1:8080",
-        "address of clipwatch's page as your browser sees it; pictures and clips come from there",
+        "address of clipwatch's page as browsers see it; deploy/grafana/start.sh puts PAGE_URL into its place",
     )

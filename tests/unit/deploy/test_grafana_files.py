@@ -324,7 +324,10 @@ def test_the_source_asks_the_composed_database() -> None:
 def test_grafana_finds_the_dashboards_where_they_are_mounted() -> None:
     [provider] = read(PROVISIONING / "dashboards" / "clipwatch.yml")["providers"]
     mounts = dict(volume.split(":")[:2] for volume in grafana()["volumes"])
-    assert provider["options"]["path"] == mounts["./grafana-provisioning/dashboards"]
+    start = (ROOT / "deploy" / "grafana" / "start.sh").read_text()  # copies them, with PAGE_URL in them
+    assert f"source=${{DASHBOARDS:-{mounts['./grafana-provisioning/dashboards']}}}" in start
+    assert f"target=${{DASHBOARDS_TARGET:-{provider['options']['path']}}}" in start
+    assert mounts["./deploy/grafana"] == "/start"
     home = grafana()["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert Path(home).parent == Path(provider["options"]["path"])
     assert (PROVISIONING / "dashboards" / Path(home).name).is_file()

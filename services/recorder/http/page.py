@@ -2,6 +2,7 @@
 
     /                events: list, search, labels in hindsight
     /cameras         all cameras; /cameras/{id}: one, live, with its settings
+    /login, /users   logging in; users, sessions and tokens
     /web             their scripts and styles
 
 They hold no data: each asks the API who is looking, and goes to /login when nobody is.
@@ -21,6 +22,8 @@ PAGES = {
     "/": "events.html",
     "/cameras": "cameras.html",
     "/cameras/{camera_id}": "camera.html",
+    "/login": "login.html",
+    "/users": "users.html",
 }
 
 

@@ -42,6 +42,8 @@ RULES: RouteRules = {
     ("GET", "/"): PUBLIC,
     ("GET", "/cameras"): PUBLIC,
     ("GET", "/cameras/{camera_id}"): PUBLIC,
+    ("GET", "/login"): PUBLIC,
+    ("GET", "/users"): PUBLIC,
     ("GET", "/web"): PUBLIC,
     ("GET", "/api/openapi.json"): LOOK,
     ("GET", "/api/events"): LOOK,

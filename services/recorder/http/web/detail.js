@@ -6,6 +6,7 @@ import { el } from "./dom.js";
 import { bytes, clock, colour, duration, percent, time, weatherFacts } from "./format.js";
 import { chip } from "./list.js";
 import { nameOf, named } from "./names.js";
+import { sharing } from "./share.js";
 import { faultParts } from "./site.js";
 
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
@@ -101,8 +102,9 @@ export class Detail {
     this.legend = el("ul", { class: "legend", "aria-label": "Values at the cursor" });
     this.measure = el("p", { class: "measure" });
     this.facts = el("div", { class: "facts" });
+    this.share = sharing(event.id);
     this.chips = el("div", { class: "labels" });
-    this.root.replaceChildren(this.head(el("a", { href: at(`cameras/${idOf(event.camera)}`), title: "The camera, live" }, named(event.camera)), event), this.stage, this.measure, this.plot, this.legend, this.strip, this.chips, this.facts);
+    this.root.replaceChildren(this.head(el("a", { href: at(`cameras/${idOf(event.camera)}`), title: "The camera, live" }, named(event.camera)), event), this.stage, this.measure, this.plot, this.legend, this.strip, this.chips, this.facts, ...(this.share ? [this.share] : []));
     this.chart = new Chart(this.plot, { onSeek: (ms) => this.seek(ms), onPoint: (values) => this.say(values) });
     this.player();
     this.describe();

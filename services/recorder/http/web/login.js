@@ -20,6 +20,7 @@ async function start() {
 function show(who) {
   if (who.way === "none") {
     byId("login").hidden = byId("help").hidden = false;
+    byId("provider").hidden = !who.oidc;
     byId("name").focus();
     return;
   }

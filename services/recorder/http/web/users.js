@@ -1,6 +1,7 @@
 // Users, their sessions, and the tokens of programs. Who is no admin sees the own password and sessions only.
 
 import { at, idOf, read, send } from "./api.js";
+import { copied } from "./copy.js";
 import { byId, el } from "./dom.js";
 import { time } from "./format.js";
 import { nameOf } from "./names.js";
@@ -109,14 +110,14 @@ function showOwn() {
   const before = password("current-password"), secret = password();
   section("own", "Your password", `You are logged in as ${me().name}.`,
     form("Your password", [field("Password until now", before), field(`New password, at least ${PASSWORD_MIN} characters`, secret)], "Change the password", async () => {
-      await send("PATCH", `api/users/${idOf(me().name)}`, { old_password: before.value, password: secret.value });
+      await send("POST", "api/me/password", { old_password: before.value, new_password: secret.value });
       before.value = secret.value = "";
       return "The password is changed. Other sessions have ended.";
     }));
 }
 
 async function showSessions() {
-  const sessions = await read("api/sessions");
+  const sessions = await read(may("admin") ? "api/sessions?all=true" : "api/sessions");
   section("sessions", "Sessions", "Each is a browser that is logged in.",
     el("ul", { class: "entries" }, sessions.map((session) => el("li", {},
       el("span", { class: "who" }, session.user, session.is_own && el("span", { class: "tag" }, "this one")),
@@ -170,7 +171,12 @@ function editUser(user) {
   secret.required = false;
   secret.placeholder = "as it is";
   const box = el("div", { class: "editing" }, form(`Change ${user.name}`, [field("Role", role), field("New password", secret), ...sees.parts], "Save", async () => {
-    await send("PATCH", `api/users/${idOf(user.name)}`, { role: role.value, cameras: sees.value, ...(secret.value && { password: secret.value }) });
+    const changes = {
+      ...(role.value !== user.role && { role: role.value }),
+      ...(JSON.stringify(sees.value) !== JSON.stringify(user.cameras) && { cameras: sees.value }),
+      ...(secret.value && { password: secret.value }),
+    };
+    if (Object.keys(changes).length) await send("PATCH", `api/users/${idOf(user.name)}`, changes); // ends the sessions
     await show();
   }, button("Cancel", "quiet", () => box.remove())));
   return box;
@@ -208,11 +214,8 @@ function newToken() {
 // The secret itself, which nobody can show again.
 function secretBox({ name, token }) {
   const said = el("p", { class: "hint", role: "status" }, `The token of ${name}. It is shown this once: copy it now.`);
-  return el("div", {}, said, el("div", { class: "secret" }, el("code", {}, token), copyButton(token, said)));
+  return el("div", {}, said, copied(token, said));
 }
-
-const copyButton = (text, said) => button("Copy", "quiet", () => navigator.clipboard.writeText(text).then(
-  () => { said.textContent = "Copied."; }, () => { said.textContent = "This browser does not copy by itself: select the text and copy it."; }));
 
 // -- all
 

@@ -5,6 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 MODELS := $(VENV)/share/clipwatch/models
 ARGS   ?=
+SBOM   ?= motion classifier recorder gpu local
 INSTALL := sh requirements/install.sh $(BIN)/python
 # more than a home box needs; what is installed once is kept in step with its requirements
 GPU     ?= $(wildcard $(BIN)/.installed-gpu)
@@ -14,7 +15,7 @@ EXTRAS  := $(if $(GPU),$(BIN)/.installed-gpu) $(if $(CONVERT),$(BIN)/.installed-
 PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-fast check coverage docs lint clean requirements bench-classifier bench-motion bench-idle bench-search bench-record bench-page bench-growing bench-capture
+.PHONY: help install demo test test-all test-fast check coverage docs lint sbom clean requirements bench-classifier bench-motion bench-idle bench-search bench-record bench-page bench-growing bench-capture
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
@@ -51,6 +52,14 @@ lint: install $(BIN)/.installed-test ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+sbom: install $(BIN)/.installed-test ## what each image and `make install` are made of (CycloneDX), and all licences, in build/sbom
+	@mkdir -p build/sbom
+	@for name in $(SBOM); do \
+	  $(BIN)/cyclonedx-py requirements --output-reproducible --of JSON -o build/sbom/$$name.cdx.json \
+	    requirements/$$name.txt || exit 1; done
+	@$(BIN)/pip-licenses --python $(BIN)/python --format json --with-urls --order name --output-file build/sbom/licences.json
+	@ls build/sbom
 
 bench-classifier: install $(BIN)/.installed-test ## how fast the classifier is here, JSON (ARGS="mini --snippets 10000" watches its memory)
 	@PYTHONPATH=. $(BIN)/python bench/classifier.py $(ARGS)

@@ -22,7 +22,7 @@ if pip config list 2>/dev/null | grep -Eq '[.](index-url|no-index)='; then
 elif ! [ -x "$uv" ] && ! uv=$(command -v uv); then
   work=$(mktemp -d)
   uv=$work/bin/uv
-  pip install --quiet --no-deps --only-binary :all: --target "$work" -r "$here/uv.txt" >/dev/null 2>&1 || uv=''
+  pip install --quiet --no-deps --require-hashes --only-binary :all: --target "$work" -r "$here/uv.txt" >/dev/null 2>&1 || uv=''
 fi
 quiet=--quiet
 if [ -t 2 ]; then quiet=''; fi  # progress is for a terminal

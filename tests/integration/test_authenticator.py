@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import pytest
 from argon2 import PasswordHasher
 from prometheus_client import CollectorRegistry
 from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.access.accounts import Client, UserChange
 from services.recorder.access.authenticator import (
@@ -29,6 +31,7 @@ from services.recorder.access.values import EVERYTHING, SiteIdentity
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
+from services.recorder.record.database_errors import DatabaseAway
 from shared.access import Caller, Refusal
 from shared.permissions import Permission, Role
 
@@ -47,6 +50,14 @@ class ManualClock:
     def pass_by(self, span: timedelta) -> None:
         self.now += span
         self.seconds += span.total_seconds()
+
+
+class DatabaseThatIsAway(Database):
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        if self.transaction_s:
+            raise DatabaseAway("no answer")
+        yield await self.engine.connect()  # never
 
 
 @dataclass
@@ -120,8 +131,7 @@ async def test_nobody_is_known_before_the_database_is(site: Site) -> None:
 
 
 async def test_a_database_that_is_away_is_no_open_door(site: Site) -> None:
-    await site.database.engine.dispose()
-    site.authenticator.database = Database(site.database.engine, transaction_s=0)
+    site.authenticator.database = DatabaseThatIsAway(site.database.engine)
     assert await site.name(HERE) == 503
     assert await site.name(replace(THERE, cookie=f"{COOKIE}={'0' * 64}")) == 503
     assert await site.name(with_token(THERE, NO_TOKEN)) == 503
@@ -277,6 +287,17 @@ async def test_a_token_is_its_program_until_it_ends(site: Site) -> None:
     site.clock.pass_by(timedelta(seconds=1))
     assert await site.name(caller) == 401
     assert not await site.authenticator.is_current(found)
+
+
+async def test_the_id_of_a_token_opens_nothing_without_its_secret(site: Site) -> None:
+    tokens = site.access.api_tokens
+    assert tokens is not None
+    made = await tokens.make(TokenRequest("grafana"))
+    assert await site.name(with_token(THERE, made.text)) == "grafana"
+    guessed = token_text(bytes.fromhex(made.token.id), b"\0" * 32)
+    assert await site.name(with_token(THERE, guessed)) == 401
+    assert await site.name(with_token(HERE, guessed)) == 401
+    assert await site.name(with_token(THERE, made.text)) == "grafana"
 
 
 async def test_an_ended_token_counts_at_once(site: Site) -> None:

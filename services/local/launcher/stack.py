@@ -277,8 +277,16 @@ def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database
         }
     root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    given = service_environment(name, os.environ, plan.cameras_file)
+    given = {**webrtc_environment(plan), **service_environment(name, os.environ, plan.cameras_file)}
     return {**given, "PYTHONPATH": path, **plan.extra_env, **own}
+
+
+def webrtc_environment(plan: StackPlan) -> dict[str, str]:
+    """Return where motion opens UDP ports, unless it is told: where the page listens, or everywhere behind a proxy."""
+    is_for_others = plan.site.get("TRUSTED_PROXIES") or os.environ.get("WEBRTC_ADDRESSES")
+    if is_for_others or plan.listen.is_everywhere:
+        return {}
+    return {"WEBRTC_BIND": plan.listen.host}
 
 
 @contextlib.contextmanager

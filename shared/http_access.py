@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request
@@ -28,10 +28,15 @@ from shared.access import (
 )
 from shared.http_api import ApiFault, FaultText, fault_response
 from shared.http_rules import LOOK, PUBLIC, TEXT_PARAMETER, Authenticator, RouteRule
+from shared.logs import get_logger
 from shared.open_streams import RECHECK_S, serve_while_allowed
 from shared.permissions import Identity, Permission
+from shared.rate_limit import FailureLimit, address_key
 from shared.settings import ServiceSettings
 
+log = get_logger(__name__)
+TOKENS_MAX, TOKENS_WINDOW_S = 20, 300.0  # wrong ones of an address
+LOG_EVERY_S = 60.0
 TARGET_MAX = 8192  # characters of path and query together
 PATH_MAX = 1024
 ALL = frozenset(Permission)
@@ -93,6 +98,9 @@ class AccessControl:
     authenticator: Authenticator = field(default_factory=TokenAuthenticator)
     rules: dict[tuple[str, str], RouteRule] = field(default_factory=lambda: dict(BASE_RULES))
     patterns: dict[str, re.Pattern[str]] = field(default_factory=dict)
+    count_refused: Callable[[str], None] = lambda _reason: None
+    wrong_tokens: FailureLimit = field(default_factory=lambda: FailureLimit(TOKENS_MAX, TOKENS_WINDOW_S))
+    log_lines: FailureLimit = field(default_factory=lambda: FailureLimit(1, LOG_EVERY_S))
 
     async def check(self, app: FastAPI, scope: Scope) -> tuple[RouteRule | None, Identity] | Refusal:
         """Return the row of the route that a request is for and who calls, or why it is refused.
@@ -139,8 +147,32 @@ class AccessControl:
             return NOBODY
         identity = await self.authenticator.identify(caller)
         if isinstance(identity, Refusal):
-            return NOBODY if is_for_all else identity
+            return NOBODY if is_for_all else self._limited(identity, caller)
         return identity if identity.may(rule.permission) else not_allowed(identity, rule.permission)
+
+    def _limited(self, refusal: Refusal, caller: Caller) -> Refusal:
+        """Count a wrong token; from an address with too many of them all are answered alike.
+
+        A right one still counts there: its 16 characters cannot be tried out in any time, and nobody who shares an
+        address with others, as behind a proxy, shall keep them out.
+        """
+        if refusal.reason != "wrong_credentials":
+            return refusal
+        key = address_key(caller.address)
+        wait_s = self.wrong_tokens.wait_s(key)
+        if wait_s:
+            do = f"wait {max(1, round(wait_s))} s"
+            return Refusal(429, do, "too many wrong tokens", "fewer of them", "limited", wait_s)
+        self.wrong_tokens.count(key)
+        return refusal
+
+    def note(self, refusal: Refusal, address: str | None) -> None:
+        """Count a refusal; log one of wrong credentials a minute and address."""
+        self.count_refused(refusal.reason)
+        key = address_key(address)
+        if refusal.reason in ("wrong_credentials", "limited") and not self.log_lines.wait_s(key):
+            self.log_lines.count(key)
+            log.warning("a token was refused", address=key, status=refusal.status)
 
 
 def access_control(settings: ServiceSettings) -> AccessControl:
@@ -189,6 +221,8 @@ class HttpAccess:
         scope["state"] = dict(scope.get("state", {}))
         found = await self._access.check(self._app, scope)
         if isinstance(found, Refusal):
+            caller = scope["state"].get("caller")
+            self._access.note(found, caller.address if caller else None)
             await _answer(found)(scope, receive, _Exchange(receive, send, 0).send)
             return
         rule, scope["state"]["identity"] = found

@@ -19,6 +19,49 @@ class ClockMetrics:
             self.steps.labels(direction)
 
 
+REFUSALS = (
+    *(
+        "host",
+        "length",
+        "no_rule",
+        "id",
+        "origin",
+        "credentials",
+        "no_credentials",
+        "wrong_credentials",
+        "limited",
+    ),
+    *(
+        "permission",
+        "content_type",
+        "body",
+        "streams",
+        "connections",
+        "slow",
+        "malformed",
+        "starting",
+        "other",
+    ),
+)
+
+
+class HttpMetrics:
+    """What is counted of the check before every HTTP app, and of its server."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.refused = Counter(
+            "clipwatch_http_refused_total",
+            "Requests and connections that were refused, by why.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in REFUSALS:
+            self.refused.labels(reason)
+
+    def count_refused(self, reason: str) -> None:
+        self.refused.labels(reason if reason in REFUSALS else "other").inc()
+
+
 class StreamMetrics:
     """What the consumer loop counts."""
 

@@ -33,7 +33,7 @@ from shared.errors import ConfigError, Stopped, reason, redact
 from shared.http_access import AccessControl, HttpAccess, access_control
 from shared.http_api import make_app
 from shared.logs import configure_logs, get_logger
-from shared.metrics import ClockMetrics
+from shared.metrics import ClockMetrics, HttpMetrics
 from shared.redis_client import make_redis, redis_faults
 from shared.settings import ServiceSettings, read_settings
 from shared.streams.connection import is_away
@@ -174,12 +174,19 @@ def _refused(service: str, faults: Sequence[str]) -> int:
 
 
 async def _checked(settings: _Settings, check: Check[_Settings] | None) -> Sequence[str]:
-    return [*redis_faults(settings.redis_address), *(await check(settings) if check else ())]
+    faults = [*redis_faults(settings.redis_address), *(await check(settings) if check else ())]
+    return [*faults, *_listening_faults(settings)]
+
+
+def _listening_faults(settings: ServiceSettings) -> list[str]:
+    fault = None if settings.has_users else settings.listening_fault()
+    return [fault] if fault else []
 
 
 async def _serve(service: str, settings: _Settings, main: Main[_Settings]) -> int:
     app = make_app(f"clipwatch {service}")
     runtime = Runtime(service, asyncio.Event(), Health(), app, access_control(settings))
+    runtime.access.count_refused = HttpMetrics().count_refused
     hurry = asyncio.Event()
     _stop_on_signals(runtime.stop, hurry)
     _add_routes(runtime)
@@ -320,6 +327,8 @@ def _add_routes(runtime: Runtime) -> None:
 
 @contextlib.asynccontextmanager
 async def _http_server(runtime: Runtime, settings: ServiceSettings) -> AsyncIterator[None]:
+    if faults := _listening_faults(settings):
+        raise ConfigError(faults)
     listener = _listen(settings.http_host, settings.http_port)
     runtime.http_port = listener.getsockname()[1]
     server = uvicorn.Server(

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, ClassVar, Literal, TypeVar, cast
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
-from shared.access import NetworkTrust, host_name
+from shared.access import NetworkTrust, host_name, is_loopback
 from shared.errors import ConfigError, redact
 from shared.faults import list_faults
 from shared.urls import with_password
@@ -21,6 +21,8 @@ class ServiceSettings(BaseSettings):
     """Names are the environment's, in capitals: REDIS_URL, HTTP_PORT, …; an empty value counts as unset."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+    serves_metrics_only: ClassVar[bool] = False  # by HTTP there is nothing else to see
+    has_users: ClassVar[bool] = False  # in a database: the service itself looks at it once that is open
 
     redis_url: Annotated[
         SecretStr, Field(description="redis://, rediss:// or unix://; the queue between services")
@@ -103,6 +105,21 @@ class ServiceSettings(BaseSettings):
                     f"found {part[:80]!r}, wanted addresses or networks such as 192.0.2.7 or 172.18.0.0/16"
                 ) from None
         return text
+
+    def listening_fault(self, *, has_login: bool = False) -> str | None:
+        """Return why the service may not listen on HTTP_HOST; None when it may.
+
+        Beyond loopback anybody can ask: there has to be a token, or users (`has_login`). METRICS_TOKEN is not enough
+        where there is more to see than /metrics.
+        """
+        tokens = [self.api_token, self.metrics_token] if self.serves_metrics_only else [self.api_token]
+        if is_loopback(self.http_host) or has_login or any(tokens):
+            return None
+        what = "API_TOKEN or METRICS_TOKEN" if self.serves_metrics_only else "API_TOKEN"
+        return (
+            f"HTTP_HOST={self.http_host}: is reached by others, and {what} is not set; set it to 16 characters or more "
+            "(openssl rand -hex 24), or listen on 127.0.0.1"
+        )
 
     @property
     def network_trust(self) -> NetworkTrust:

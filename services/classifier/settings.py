@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from shared.settings import ServiceSettings
 
 class ClassifierSettings(ServiceSettings):
     """Names are the environment's, in capitals: MODEL, DEVICE, BATCH_PICTURES, …"""
+
+    serves_metrics_only: ClassVar[bool] = True
 
     model: Annotated[
         str,

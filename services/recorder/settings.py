@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, SecretStr
 
@@ -20,6 +20,8 @@ from shared.urls import with_password
 
 class RecorderSettings(ServiceSettings):
     """DATABASE_URL, MEDIA_DIR, WEATHER_…; HTTP_PORT serves the page, the API and the media files."""
+
+    has_users: ClassVar[bool] = True  # whether there are any is known once the database is open
 
     database_url: Annotated[
         SecretStr,

@@ -226,6 +226,20 @@ def test_a_port_that_is_taken_ends_with_2_and_a_clear_line(start: Start) -> None
     ]
 
 
+@pytest.mark.parametrize("arguments", [(), ("--check",)])
+@pytest.mark.parametrize("token", [{}, {"API_TOKEN": "x"}])
+def test_a_network_without_a_token_ends_with_2_and_what_to_do(
+    start: Start, arguments: tuple[str, ...], token: dict[str, str]
+) -> None:
+    service = start(*arguments, HTTP_HOST="0.0.0.0", REDIS_URL=f"redis://127.0.0.1:{free_port()}/0", **token)
+    assert service.code() == 2
+    said = [line for line in service.errors if "HTTP_HOST=0.0.0.0" in line]
+    assert said
+    assert "API_TOKEN" in said[0]
+    assert "16 characters" in said[0]
+    assert not any(line.startswith("port") for line in service.said)
+
+
 # -- Redis at the start
 
 

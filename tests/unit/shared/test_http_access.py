@@ -10,14 +10,18 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from shared.access import NetworkTrust, Refusal
 from shared.http_access import (
     SECURITY_HEADERS,
+    TOKENS_MAX,
+    TOKENS_WINDOW_S,
     HttpAccess,
     TokenAuthenticator,
     caller_of,
@@ -26,6 +30,7 @@ from shared.http_access import (
 )
 from shared.http_api import FaultOut, make_app
 from shared.http_rules import CHANGE, JSON_TYPE, LOOK, PUBLIC, RouteRule
+from shared.metrics import HttpMetrics
 from shared.permissions import Identity, Permission
 from tests.http_apps import KnownIdentity, client_of, guarded
 
@@ -149,6 +154,37 @@ async def test_with_a_token_everything_but_public_routes_needs_it(tokens: httpx.
 async def test_another_token_is_refused(tokens: httpx.AsyncClient, sent: str) -> None:
     answer = await tokens.get("/read/x", headers={b"Authorization": sent.encode()})
     assert answer.status_code == 401
+
+
+async def test_wrong_tokens_of_an_address_are_limited_counted_and_logged_once() -> None:
+    app, counted = with_tokens(), list[str]()
+    app._access.count_refused = counted.append
+    wrong = {"Authorization": "Bearer 0123456789abcdeg"}
+    with structlog.testing.capture_logs() as lines:
+        async with client_of(app, "192.0.2.7") as client, client_of(app, "192.0.2.8") as other:
+            statuses = [
+                (await client.get("/read/x", headers=wrong)).status_code for _ in range(TOKENS_MAX + 9)
+            ]
+            limited = await client.get("/read/x", headers=wrong)
+            assert (await client.get("/read/x", headers=BEARER)).status_code == 200
+            assert (await client.get("/read/x")).status_code == 401
+            assert (await other.get("/read/x", headers=wrong)).status_code == 401
+    assert statuses == [401] * TOKENS_MAX + [429] * 9
+    assert 1 <= int(limited.headers["retry-after"]) <= TOKENS_WINDOW_S
+    assert counted.count("wrong_credentials") == TOKENS_MAX + 1
+    assert counted.count("limited") == 10
+    assert [line["address"] for line in lines] == ["192.0.2.7", "192.0.2.8"]
+    assert "abcdeg" not in str(lines)
+
+
+def test_a_refusal_is_counted_by_a_reason_of_a_closed_set() -> None:
+    registry = CollectorRegistry()
+    metrics = HttpMetrics(registry)
+    for reason in ("host", "nonsense", "other"):
+        metrics.count_refused(reason)
+    name = "clipwatch_http_refused_total"
+    assert registry.get_sample_value(name, {"reason": "host"}) == 1
+    assert registry.get_sample_value(name, {"reason": "other"}) == 2
 
 
 async def test_the_token_of_metrics_opens_nothing_else(tokens: httpx.AsyncClient) -> None:

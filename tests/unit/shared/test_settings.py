@@ -98,3 +98,68 @@ def test_settings_with_faults_have_the_defaults_in_their_place() -> None:
     assert [fault.partition(":")[2].partition("=")[0].strip() for fault in faults] == ["HTTP_PORT", "DRAIN_S"]
     assert settings is not None
     assert (settings.http_port, settings.drain_s, settings.log_level) == (0, 20, "DEBUG")
+
+
+OTHERS = ["0.0.0.0", "::", "192.168.1.20", "recorder"]
+TOKEN = "0123456789abcdef"
+
+
+class Numbers(ServiceSettings):
+    serves_metrics_only = True
+
+
+@pytest.mark.parametrize("host", OTHERS)
+def test_beyond_this_machine_a_token_is_needed(host: str) -> None:
+    fault = Example(http_host=host).listening_fault()
+    assert fault is not None
+    assert f"HTTP_HOST={host}" in fault
+    assert "API_TOKEN" in fault
+    assert "16" in fault
+    assert Example(http_host=host, metrics_token=SecretStr(TOKEN)).listening_fault() is not None
+    assert Example(http_host=host, api_token=SecretStr(TOKEN)).listening_fault() is None
+    assert Example(http_host=host).listening_fault(has_login=True) is None
+    assert Numbers(http_host=host).listening_fault() is not None
+    assert Numbers(http_host=host, metrics_token=SecretStr(TOKEN)).listening_fault() is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.0.0.7"])
+def test_on_this_machine_no_token_is_needed(host: str) -> None:
+    assert Example(http_host=host).listening_fault() is None
+
+
+@pytest.mark.parametrize("name", ["API_TOKEN", "METRICS_TOKEN"])
+def test_a_token_has_16_characters_and_is_not_shown(name: str) -> None:
+    _, found = read_settings(Example, {name: "hunter2hunter2h"})
+    assert len(found) == 1
+    assert name in found[0]
+    assert "16" in found[0]
+    assert "hunter2" not in found[0]
+
+
+@pytest.mark.parametrize(
+    "names", ["*", "a.example,*", "a.example:80", "http://a.example", "*.example", "a b"]
+)
+def test_allowed_hosts_are_names(names: str) -> None:
+    _, found = read_settings(Example, {"ALLOWED_HOSTS": names})
+    assert len(found) == 1
+    assert "ALLOWED_HOSTS" in found[0]
+
+
+@pytest.mark.parametrize("proxies", ["proxy", "10.0.0.7/8", "*", "10.0.0.256"])
+def test_trusted_proxies_are_addresses_and_networks(proxies: str) -> None:
+    _, found = read_settings(Example, {"TRUSTED_PROXIES": proxies})
+    assert len(found) == 1
+    assert "TRUSTED_PROXIES" in found[0]
+
+
+def test_names_and_proxies_are_taken_as_they_are_listed() -> None:
+    environment = {"ALLOWED_HOSTS": "Cam.example.org, recorder", "TRUSTED_PROXIES": "10.0.0.7, fd00::/8"}
+    settings, found = read_settings(Example, environment)
+    assert settings is not None
+    assert not found
+    trust = settings.network_trust
+    assert trust.knows("cam.example.org:8443")
+    assert trust.knows("recorder")
+    assert not trust.knows("evil.example")
+    assert trust.is_proxy("fd00::7")
+    assert not trust.is_proxy("10.0.0.8")

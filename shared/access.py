@@ -6,7 +6,8 @@ name as Host (DNS rebinding). So every request needs a Host that is known here, 
 has to come from the same origin or from no page at all.
 
 Headers of a proxy count only when it is one of TRUSTED_PROXIES. From anybody else they show that there is one that
-nobody told of: its callers come from elsewhere, whatever its own address is.
+nobody told of: its callers come from elsewhere, whatever its own address is. What asks in HTTP/1.0 is a proxy too:
+nginx sends that, its own Host and nothing else, where its configuration says no more than an address.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class NetworkTrust:
 
     hosts: frozenset[str] = frozenset()
     proxies: tuple[Network, ...] = ()
+    prefix: str = ""  # under which a proxy shows the site, without a slash at its end
 
     @classmethod
     def of(cls, hosts: Iterable[str] = (), proxies: Iterable[Network] = ()) -> NetworkTrust:
@@ -105,17 +107,23 @@ class NetworkTrust:
             found.version == network.version and found in network for network in self.proxies
         )
 
+    def without_prefix(self, path: str) -> str | None:
+        """Return a path as the app knows it, whether a proxy took the prefix away or not; None for the prefix alone."""
+        if not self.prefix or not (path + "/").startswith(f"{self.prefix}/"):
+            return path
+        return path.removeprefix(self.prefix) or None
+
     def caller(self, request: RequestHead) -> Caller:
         """Return who calls."""
         header = request.header
         is_through_proxy = self.is_proxy(request.peer)
-        host, scheme, prefix = header("host"), request.scheme, ""
+        host, scheme, prefix = header("host"), request.scheme, self.prefix
         if is_through_proxy:
             host = _last(header("x-forwarded-host")) or host
             said = (_last(header("x-forwarded-proto")) or "").lower()
             scheme = said if said in ("http", "https") else scheme
-            prefix = (_last(header("x-forwarded-prefix")) or "").rstrip("/")
-            prefix = prefix if _PREFIX.fullmatch(prefix) else ""
+            said = (_last(header("x-forwarded-prefix")) or "").rstrip("/")
+            prefix = said if is_prefix(said) else prefix
         return Caller(
             peer=request.peer,
             host=host,
@@ -126,6 +134,7 @@ class NetworkTrust:
             prefix=prefix,
             is_local=(
                 not self.proxies
+                and request.version != "1.0"
                 and is_loopback(request.peer)
                 and is_loopback(host_name(host))
                 and all(header(name) is None for name in FORWARDING_HEADERS)
@@ -160,6 +169,7 @@ class RequestHead:
     peer: str | None
     header: Callable[[str], str | None]
     scheme: str = "http"
+    version: str = "1.1"
     method: str = "GET"
     path: str = "/"
     query: str = ""
@@ -196,6 +206,11 @@ def host_refusal(caller: Caller, trust: NetworkTrust) -> Refusal | None:
         "localhost, an IP address, the name of this machine, or one of ALLOWED_HOSTS",
         "host",
     )
+
+
+def is_prefix(path: str) -> bool:
+    """Whether `path` can be put before every path of the site: '/cams', '/home/cams'."""
+    return _PREFIX.fullmatch(path) is not None and not {".", ".."} & set(path.split("/"))
 
 
 def host_name(host: str | None) -> str | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI, Request
 from fastapi.routing import iter_route_contexts
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import RedirectResponse
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -218,6 +219,12 @@ class HttpAccess:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return  # no service has websockets or a lifespan
+        path = self._access.network.without_prefix(scope["path"])
+        if path is None:  # relative links of the page would miss it
+            address = f"{self._access.network.prefix}/"
+            await RedirectResponse(address, 308)(scope, receive, _Exchange(receive, send, 0).send)
+            return
+        scope["path"] = path
         scope["state"] = dict(scope.get("state", {}))
         found = await self._access.check(self._app, scope)
         if isinstance(found, Refusal):
@@ -246,6 +253,7 @@ def _head(scope: Scope) -> RequestHead:
         peer=client[0] if client else None,
         header=Headers(scope=scope).get,
         scheme=scope.get("scheme", "http"),
+        version=scope.get("http_version", "1.1"),
         method=scope["method"],
         path=scope["path"],
         query=scope.get("query_string", b"").decode("latin-1"),

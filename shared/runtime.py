@@ -37,6 +37,7 @@ from shared.metrics import ClockMetrics, HttpMetrics
 from shared.redis_client import make_redis, redis_faults
 from shared.settings import ServiceSettings, read_settings
 from shared.streams.connection import is_away
+from shared.tls import tls_faults
 from shared.waits import pause, unless_stopped
 
 log = get_logger(__name__)
@@ -180,7 +181,7 @@ async def _checked(settings: _Settings, check: Check[_Settings] | None) -> Seque
 
 def _listening_faults(settings: ServiceSettings) -> list[str]:
     fault = None if settings.has_users else settings.listening_fault()
-    return [fault] if fault else []
+    return [*([fault] if fault else ()), *tls_faults(settings.tls_cert_file, settings.tls_key_file)]
 
 
 async def _serve(service: str, settings: _Settings, main: Main[_Settings]) -> int:
@@ -339,6 +340,8 @@ async def _http_server(runtime: Runtime, settings: ServiceSettings) -> AsyncIter
             timeout_graceful_shutdown=1,
             lifespan="off",
             server_header=False,
+            ssl_certfile=settings.tls_cert_file,
+            ssl_keyfile=settings.tls_key_file,
         )
     )
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # signals are ours

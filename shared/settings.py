@@ -70,6 +70,11 @@ class ServiceSettings(BaseSettings):
             "-Host and -Prefix count; with one, nobody is let in for being on this machine",
         ),
     ] = ""
+    tls_cert_file: Annotated[
+        Path | None,
+        Field(description="certificate chain of the HTTP port, PEM; with TLS_KEY_FILE it speaks https only"),
+    ] = None
+    tls_key_file: Annotated[Path | None, Field(description="private key of TLS_CERT_FILE, PEM")] = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Annotated[Literal["auto", "json", "text"], Field(description="auto: text on a terminal")] = (
         "auto"

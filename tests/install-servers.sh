@@ -1,7 +1,7 @@
 #!/bin/sh
 # install-servers.sh [PYTHON]: bring what the tests need beside Python: a MariaDB server's binaries, GStreamer's RTSP
-# server, Chromium, the programs mosquitto, prometheus and promtool, a C compiler. The tests start servers privately.
-# tests/programs.py says what is missing; it looks for what the tests then run.
+# server, Chromium, the programs mosquitto, prometheus, promtool, nginx and caddy, a C compiler. The tests start servers
+# privately. tests/programs.py says what is missing; it looks for what the tests then run.
 set -eu
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
@@ -23,6 +23,8 @@ gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly" ;;
     compiler) packages="$packages gcc libc6-dev" ;;
     # Debian's packages of these start a service: only the programs are taken out of them, and the libraries they need
     mosquitto) packages="$packages libcjson1 libdlt2 libwrap0" programs="$programs mosquitto" ;;
+    nginx) packages="$packages libpcre2-8-0 libssl3 zlib1g libcrypt1" programs="$programs nginx" ;;
+    caddy) programs="$programs caddy" ;;
     prometheus | promtool) programs="$programs $name" ;;
   esac
 done

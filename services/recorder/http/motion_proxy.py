@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from services.recorder.http.motion_client import MotionClient, no_camera, passed_headers, read_whole
 from services.recorder.http.motion_routes import MotionRoute, motion_routes
 from shared.errors import reason
-from shared.http_access import NOBODY, identity_of
+from shared.http_access import NOBODY, caller_of, identity_of
 from shared.http_api import ApiFault, bounded_body, documented
 from shared.logs import get_logger
 from shared.permissions import Identity
@@ -72,7 +72,7 @@ def _endpoint(route: MotionRoute, api: ApiState) -> Callable[[Request], Awaitabl
             raise no_camera(camera_id)
         body = await bounded_body(request, route.rule.body_max_bytes)
         passing = _Passing(api.motion, route, api.motion.request(route, request, body))
-        passing.root_path = request.scope.get("root_path", "")
+        passing.prefix = caller_of(request).prefix
         passing.identity = identity
         return _PassedResponse(passing, api.stop)
 
@@ -95,7 +95,7 @@ class _Passing:
     client: MotionClient
     route: MotionRoute
     request: httpx.Request
-    root_path: str = ""
+    prefix: str = ""  # of the site, behind a proxy
     identity: Identity = NOBODY
     has_begun: bool = False
 
@@ -131,7 +131,7 @@ class _Passing:
 
     async def _begin(self, answer: httpx.Response, send: Send, headers: dict[str, str]) -> None:
         self.has_begun = True
-        passed = passed_headers(answer, self.root_path) | headers
+        passed = passed_headers(answer, self.prefix) | headers
         pairs = [(name.encode(), value.encode("latin-1")) for name, value in passed.items()]
         await send({"type": "http.response.start", "status": answer.status_code, "headers": pairs})
 

@@ -110,6 +110,8 @@ def test_root_installs_what_is_missing(machine: Machine, missing: str, packages:
         ("mosquitto", "mosquitto", "mosquitto"),
         ("prometheus", "prometheus", "prometheus"),
         ("promtool", "prometheus", "promtool"),
+        ("nginx", "nginx", "nginx"),
+        ("caddy", "caddy", "caddy"),
     ],
 )
 def test_of_packages_that_start_a_service_only_the_program_is_taken(
@@ -126,7 +128,7 @@ def test_of_packages_that_start_a_service_only_the_program_is_taken(
     [placed] = [line for line in machine.told if line.startswith("install ")]
     assert placed.endswith(f"/usr/bin/{program} /usr/local/bin/")
     installed = [line for line in machine.told if line.startswith("apt-get install")]
-    assert bool(installed) == (missing == "mosquitto"), "its libraries"
+    assert bool(installed) == (missing in ("mosquitto", "nginx")), "its libraries"
     folder = Path(placed.split()[-2]).parents[2]
     assert not folder.exists()
 
@@ -163,7 +165,7 @@ def test_without_a_python_it_says_so(machine: Machine) -> None:
 
 def test_every_program_that_can_be_missing_has_a_branch() -> None:
     text = SERVERS.read_text()
-    assert len(FINDERS) == 7
+    assert len(FINDERS) == 9
     assert all(re.search(rf"^ +({name}|{name} \|.*|.*\| {name})\)", text, re.MULTILINE) for name in FINDERS)
 
 

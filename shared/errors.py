@@ -14,6 +14,8 @@ this tree once, in the adapter that meets them.
 import re
 from collections.abc import Sequence
 
+from shared.secrets import HIDDEN, SECRET_VALUES, hide_known
+
 _REASON_MAX = 300
 
 
@@ -47,13 +49,8 @@ class ContractError(Permanent):
 
 # Where another URL begins in a line, so that of two cameras in one line both keep their hosts.
 _NEXT_URL = re.compile(r"([\s'\"(\[<,;|])(?=[a-zA-Z][a-zA-Z0-9+.-]*://)")
-# The second net, for values that nobody has registered. Each has one run of characters that ends where the next part
-# begins, so that a text of any length takes time in proportion to it.
-_VALUES = re.compile(
-    r"((?:[?&](?:appid|api_?key|access_token|auth|key|sig|token)"
-    r"|(?<![a-zA-Z0-9])(?:login_?pass?|pass|passwd|passwort|password|psw|pwd|secret))=)[^&\s'\"]+",
-    re.IGNORECASE,
-)
+# The second net, for values that nobody knows, with SECRET_VALUES. Each has one run of characters that ends where the
+# next part begins, so that a text of any length takes time in proportion to it.
 _AUTHORIZATION = re.compile(r"(\bauthorization\b['\"]?\s{0,4}[:=,]\s{0,4})[^\n]+", re.IGNORECASE)
 _SCHEME_VALUE = re.compile(r"(\b(?:basic|bearer)\s{1,4})[a-z0-9+/=_.~-]{16,}", re.IGNORECASE)
 
@@ -67,23 +64,24 @@ def reason(exc: BaseException) -> str:
 
 
 def redact(text: str) -> str:
-    """Return `text` with the credentials of every URL, passwords and tokens replaced by `***`.
+    """Return `text` with every known secret (shared/secrets.py), and what looks like one, replaced by `***`.
 
     The one redaction function: used by every sink (logs, messages of FFmpeg, API, metrics, database).
     """
     if not text.isascii():  # bytes of a file's name that are no UTF-8 can be written nowhere
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    text = hide_known(text)
     if "://" in text and "@" in text:
         text = "\n".join("".join(map(_without_login, _NEXT_URL.split(line))) for line in text.split("\n"))
     if "=" in text:
-        text = _VALUES.sub(_without_value, text)
+        text = SECRET_VALUES.sub(_without_value, text)
     if any(word in text.lower() for word in ("basic", "bearer", "authorization")):
         text = _SCHEME_VALUE.sub(_without_value, _AUTHORIZATION.sub(_without_value, text))
     return text
 
 
 def _without_value(found: re.Match[str]) -> str:
-    return f"{found[1]}***"
+    return f"{found[1]}{HIDDEN}"
 
 
 def _without_login(text: str) -> str:
@@ -96,4 +94,4 @@ def _without_login(text: str) -> str:
     at = rest.rfind("@")
     while at >= 0 and rest.startswith("@ 0x", at):
         at = rest.rfind("@", 0, at)
-    return f"{scheme}{mark}***{rest[at:]}" if at >= 0 else text
+    return f"{scheme}{mark}{HIDDEN}{rest[at:]}" if at >= 0 else text

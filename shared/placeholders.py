@@ -1,11 +1,16 @@
-"""`${NAME}` in the values of a file: replaced from the environment, and quoted for its place in a URL."""
+"""`${NAME}` in the values of a file: replaced from the environment, and quoted for its place in a URL.
+
+Or from the file that NAME_FILE names (shared/secret_files.py). What a URL takes from there is known as a secret.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from shared.urls import VARIABLE, fill_in
+from shared.secret_files import SecretFileFault, secret_from_file
+from shared.secrets import is_url, know
+from shared.urls import VARIABLE, fill_in, secret_names
 
 URL_FIELDS = frozenset({"url", "detect_url"})
 
@@ -20,10 +25,35 @@ def expand_all(value: Any, environment: Mapping[str, str]) -> tuple[Any, list[st
     return _expand(value, environment)
 
 
+def placeholder_fault(name: str, environment: Mapping[str, str]) -> str:
+    """Say why `${NAME}` has no value."""
+    try:
+        secret_from_file(name, environment)
+    except SecretFileFault as exc:
+        return f"${{{name}}}: {exc}"
+    return f"${{{name}}} is not set in the environment"
+
+
+def _values(text: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of the names in `text`; of one that has none, or two, nothing."""
+    values: dict[str, str] = {}
+    for name in VARIABLE.findall(text):
+        try:
+            value = secret_from_file(name, environment)
+        except SecretFileFault:
+            continue
+        if value is None and name in environment:
+            value = environment[name]
+        if value is not None:
+            values[name] = value
+    return values
+
+
 def _expand(value: Any, environment: Mapping[str, str]) -> tuple[Any, list[str]]:  # Any: YAML values
     if isinstance(value, str):
-        missing = [name for name in VARIABLE.findall(value) if name not in environment]
-        return VARIABLE.sub(lambda match: environment.get(match.group(1), match.group(0)), value), missing
+        values = _values(value, environment)
+        missing = [name for name in VARIABLE.findall(value) if name not in values]
+        return VARIABLE.sub(lambda match: values.get(match.group(1), match.group(0)), value), missing
     if isinstance(value, dict):
         pairs = {key: expand_field(key, item, environment) for key, item in value.items()}
         return {key: item for key, (item, _) in pairs.items()}, [
@@ -40,4 +70,12 @@ def expand_field(
 ) -> tuple[Any, list[str]]:  # Any: YAML values
     """Return the value of one field as `expand_all` does."""
     filled, missing = _expand(value, environment)
-    return (fill_in(value, environment) if key in URL_FIELDS and isinstance(value, str) else filled), missing
+    if key not in URL_FIELDS or not isinstance(value, str):
+        return filled, missing
+    values = _values(value, environment)
+    url = fill_in(value, values)
+    if is_url(url):  # no name of a file
+        know(url)
+        for name in secret_names(value):
+            know(values.get(name, "").replace(f"${{{name}}}", ""))
+    return url, missing

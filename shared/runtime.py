@@ -35,7 +35,8 @@ from shared.http_api import make_app
 from shared.logs import configure_logs, get_logger
 from shared.metrics import ClockMetrics, HttpMetrics
 from shared.redis_client import make_redis, redis_faults
-from shared.settings import ServiceSettings, read_settings
+from shared.secret_files import open_to_all
+from shared.settings import ServiceSettings, read_settings, secret_names
 from shared.streams.connection import is_away
 from shared.tls import tls_faults
 from shared.waits import pause, unless_stopped
@@ -154,6 +155,8 @@ def _run(
         if settings is None:
             return _refused(service, faults)
         configure_logs(service, settings.log_level, settings.log_format)
+        for file in open_to_all(secret_names(settings_kind), os.environ):
+            log.warning("every user of this machine can read a secret", file=file, do="chmod 600")
         if faults or "--check" in sys.argv[1:]:
             faults += asyncio.run(_checked(settings, check))
             if faults:

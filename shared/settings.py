@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar, cast
+from typing import Annotated, ClassVar, Literal, TypeVar, cast, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
@@ -14,19 +15,23 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from shared.access import NetworkTrust, host_name, is_loopback
 from shared.errors import ConfigError, redact
 from shared.faults import list_faults
-from shared.urls import with_password
+from shared.secret_files import SecretFileFault, secret_from_file
+from shared.secrets import know
+from shared.urls import SecretUrl, with_password
 
 
 class ServiceSettings(BaseSettings):
     """Names are the environment's, in capitals: REDIS_URL, HTTP_PORT, …; an empty value counts as unset."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
     serves_metrics_only: ClassVar[bool] = False  # by HTTP there is nothing else to see
     has_users: ClassVar[bool] = False  # in a database: the service itself looks at it once that is open
 
     redis_url: Annotated[
-        SecretStr, Field(description="redis://, rediss:// or unix://; the queue between services")
-    ] = SecretStr("redis://127.0.0.1:6379/0")
+        SecretUrl, Field(description="redis://, rediss:// or unix://; the queue between services")
+    ] = SecretUrl("redis://127.0.0.1:6379/0")
     redis_password: Annotated[
         SecretStr, Field(description="password of REDIS_URL, as it is, where the URL has none")
     ] = SecretStr("")
@@ -174,7 +179,10 @@ def read_settings(
     """
     names = {name.upper(): name for name in kind.model_fields}
     given = {name: value for name, value in environment.items() if name.upper() in names}
-    faults: list[str] = []
+    filed, faults = _secrets_of_files(kind, environment)
+    given |= filed
+    for name in secret_names(kind):
+        know(given.get(name, ""))
     for _ in range(1 + len(names)):
         try:
             return _read(kind, given), faults
@@ -193,6 +201,45 @@ def read_settings(
             break
         given = left
     return None, faults
+
+
+def secret_names(kind: type[BaseSettings]) -> list[str]:
+    """Return the names of the settings that are secrets: each may also be given as the file of NAME_FILE."""
+    return [
+        name.upper()
+        for name, field in kind.model_fields.items()
+        if any(
+            isinstance(one, type) and issubclass(one, SecretStr)
+            for one in (field.annotation, *get_args(field.annotation))
+        )
+    ]
+
+
+def _secrets_of_files(
+    kind: type[BaseSettings], environment: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return the secrets that NAME_FILE names, and what is wrong: a NAME_FILE of ours is never left out in silence."""
+    filed: dict[str, str] = {}
+    faults: list[str] = []
+    secrets = secret_names(kind)
+    for name in secrets:
+        try:
+            value = secret_from_file(name, environment)
+        except SecretFileFault as exc:
+            faults.append(redact(f"environment: {exc}"))
+        else:
+            if value is not None:
+                filed[name] = value
+    known = [f"{name}_FILE" for name in secrets]
+    for name, value in environment.items():
+        setting = name.removesuffix("_FILE")
+        if not value or setting == name or name.lower() in kind.model_fields or name in known:
+            continue
+        if setting.lower() in kind.model_fields:
+            faults.append(f"environment: {name}: is not known; {setting} is no secret, give it as {setting}")
+        elif meant := difflib.get_close_matches(name, known, n=1, cutoff=0.9):
+            faults.append(f"environment: {name}: is not known; did you mean '{meant[0]}'?")
+    return filed, faults
 
 
 def _read(kind: type[_Settings], environment: Mapping[str, str]) -> _Settings:

@@ -1,4 +1,4 @@
-"""URLs that may carry a login: fills in `${NAME}`, finds what would be misread, shows them without passwords. Pure.
+"""URLs that may carry a login: fills in `${NAME}`, finds what would be misread, shows them without passwords.
 
 Nothing here quotes a piece of a URL that cannot be read: such a piece may be half of a password.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from urllib.parse import SplitResult, quote, urlsplit
+
+from pydantic import SecretStr
 
 from shared.errors import redact
 
@@ -21,6 +23,15 @@ _PARTS = re.compile(r"(?P<scheme>[^:/?#]+://)(?P<authority>[^/?#]*)(?P<path>[^?#
 _USER, _PATH, _VALUE = "!$&'()*+,;=", "/:!$&'()*+,;=", "/:!$'()*,;"
 _NOT_PRINTED = re.compile(r"[\x00-\x20\x7f]")
 _PORTS = range(65536)
+
+
+class SecretUrl(SecretStr):
+    """A URL with a login or a token in it: str, repr, model_dump and errors do not show it."""
+
+    @property
+    def shown(self) -> str:
+        """The URL for people, without its secrets."""
+        return shown_url(self.get_secret_value())
 
 
 def scheme_of(url: str) -> str:
@@ -75,6 +86,15 @@ def _filled_pair(user: str, environment: Mapping[str, str]) -> str:
     if pair is None or pair == user:
         return user
     return ":".join(quote(part, safe=_USER) for part in pair.split(":", 1))
+
+
+def secret_names(template: str) -> list[str]:
+    """Return the names of the `${NAME}` that stand where a URL holds secrets: in its login, path and query."""
+    parts = _PARTS.fullmatch(template)
+    if parts is None:
+        return VARIABLE.findall(template)
+    password = parts["authority"].rpartition("@")[0].partition(":")[2]
+    return VARIABLE.findall(f"{password} {parts['path']} {parts['rest']}")
 
 
 def with_password(url: str, password: str) -> str:

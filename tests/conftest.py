@@ -14,6 +14,7 @@ import pytest
 from redis.asyncio import Redis
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # ships no types
 
+from shared.secrets import forget_all
 from tests.programs import ServerError
 from tests.servers import (
     MYSQL_MISSING,
@@ -140,6 +141,13 @@ class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # its base has no
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:  # Any: xdist's own
     """Spread tests over workers in our way, whatever --dist says."""
     return _Scheduling(config, log)
+
+
+@pytest.fixture(autouse=True)
+def known_secrets() -> Iterator[None]:
+    """What a test made known as a secret is hidden in no other test's texts."""
+    yield
+    forget_all()
 
 
 @pytest.fixture(scope="session", autouse=True)

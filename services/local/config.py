@@ -30,6 +30,8 @@ from services.recorder.users import open_network_fault
 from shared.cameras import CameraFile, parse_cameras
 from shared.errors import ConfigError
 from shared.redis_client import redis_faults
+from shared.secret_files import secret_of
+from shared.secrets import know
 from shared.settings import read_settings
 from shared.urls import with_password
 from shared.yaml_files import read_yaml
@@ -186,7 +188,7 @@ def _environment_faults(environment: Mapping[str, str], site: Mapping[str, str],
         for fault in found
         if "WEATHER_PROVIDER" not in fault  # told as settings.weather
     )
-    checks: list[Callable[[], object]] = [] if environment.get("REDIS_URL") else [find_redis_server]
+    checks: list[Callable[[], object]] = [] if secret_of("REDIS_URL", environment) else [find_redis_server]
     if recorder is not None:
         file = recorder.notify_file
         checks.append(lambda: recorder.weather_key)
@@ -223,10 +225,14 @@ def _url_faults(environment: Mapping[str, str]) -> list[str]:
 
 
 def _redis_url(environment: Mapping[str, str]) -> str | None:
-    return with_password(environment.get("REDIS_URL", ""), environment.get("REDIS_PASSWORD", "")) or None
+    return _with_password("REDIS_URL", "REDIS_PASSWORD", environment)
 
 
 def _database_url(environment: Mapping[str, str]) -> str | None:
-    return (
-        with_password(environment.get("DATABASE_URL", ""), environment.get("DATABASE_PASSWORD", "")) or None
-    )
+    return _with_password("DATABASE_URL", "DATABASE_PASSWORD", environment)
+
+
+def _with_password(url: str, password: str, environment: Mapping[str, str]) -> str | None:
+    found = with_password(secret_of(url, environment), secret_of(password, environment))
+    know(found)
+    return found or None

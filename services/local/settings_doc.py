@@ -40,6 +40,7 @@ def page() -> str:
         "## `settings:` of a one-machine run (`clipwatch run`)",
         *_table(RunSettings, "", set()),
         "## Environment of every service",
+        "A secret may also stand in a file of its own that `NAME_FILE` names: `API_TOKEN_FILE=/run/secrets/token`.",
         *_table(ServiceSettings, "env", set()),
         "## Environment of motion",
         *_table(MotionServiceSettings, "env", set(ServiceSettings.model_fields)),
@@ -103,7 +104,8 @@ def _type_text(annotation: Any) -> str:  # Any: a type annotation
         return " or ".join(_type_text(part) for part in arguments if part is not types.NoneType)
     if origin is tuple:
         return f"list of {_type_text(arguments[0])}"
-    names = {"str": "text", "SecretStr": "text (secret)", "float": "number", "int": "whole number",
+    names = {"str": "text", "SecretStr": "text (secret)", "SecretUrl": "URL (secret)",
+             "float": "number", "int": "whole number",
              "bool": "true or false",
              "Path": "path", "AwareDatetime": "time with zone", "datetime": "time with zone",
              "MotionSettings": "mapping"}  # fmt: skip

@@ -17,7 +17,7 @@ from shared.access import NetworkTrust, is_prefix
 from shared.errors import ConfigError
 from shared.permissions import Role
 from shared.settings import ServiceSettings
-from shared.urls import with_password
+from shared.urls import SecretUrl, with_password
 
 _OWN_PATHS = (
     "api",
@@ -40,9 +40,9 @@ class RecorderSettings(ServiceSettings):
     has_users: ClassVar[bool] = True  # whether there are any is known once the database is open
 
     database_url: Annotated[
-        SecretStr,
+        SecretUrl,
         Field(description="mysql://user:password@host/database, mariadb://… or sqlite:///path/of/file.db"),
-    ] = SecretStr("sqlite+aiosqlite:///data/clipwatch.db")
+    ] = SecretUrl("sqlite+aiosqlite:///data/clipwatch.db")
     database_password: Annotated[
         SecretStr, Field(description="password of DATABASE_URL, as it is, where the URL has none")
     ] = SecretStr("")

@@ -30,7 +30,7 @@ from shared.cameras.model import Camera, CameraFile, cross_faults
 from shared.cameras.sources import kind_of
 from shared.errors import ConfigError, redact
 from shared.faults import list_faults, near
-from shared.placeholders import expand_all, expand_field
+from shared.placeholders import expand_all, expand_field, placeholder_fault
 from shared.urls import VARIABLE
 from shared.yaml_files import kind_name, read_yaml
 
@@ -137,7 +137,7 @@ def _camera(
     entry: dict[str, Any], environment: Mapping[str, str]
 ) -> tuple[Camera | None, list[str]]:  # Any: YAML
     merged, missing = expand_all(entry, environment)
-    faults = [f"${{{name}}} is not set in the environment" for name in dict.fromkeys(missing)]
+    faults = [placeholder_fault(name, environment) for name in dict.fromkeys(missing)]
     try:
         camera = Camera.model_validate(merged)
     except ValidationError as exc:

@@ -34,6 +34,7 @@ from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import notices
 from services.recorder.record.transactions import QuietEventCloser, record_snippet
 from shared.clock import now_utc
+from shared.urls import SecretUrl
 from tests.integration.hook_server import Hooks, hook_server
 from tests.servers import HOST, MosquittoServer
 from tests.unit.recorder.messages import THUMBNAIL, Said, keep, labels_message
@@ -84,7 +85,7 @@ class Clock:
 
 def hook_target(hooks: Hooks, name: str = "hook", **more: Any) -> Target:  # Any: fields of either model
     fields = {key: more.pop(key) for key in ("when", "cooldown_s", "timeout_s") if key in more}
-    webhook = WebhookTarget(url=SecretStr(hooks.url), secret=SecretStr(SECRET), **fields)
+    webhook = WebhookTarget(url=SecretUrl(hooks.url), secret=SecretStr(SECRET), **fields)
     return Target(name=name, webhook=webhook, **more)
 
 

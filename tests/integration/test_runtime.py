@@ -18,11 +18,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from shared.errors import ConfigError, Stopped
 from shared.runtime import connect_redis
 from shared.settings import ServiceSettings
+from shared.urls import SecretUrl
 from tests.servers import RedisServer, free_port, wait_until
 
 SERVICE = Path(__file__).with_name("runtime_service.py")
@@ -267,7 +267,7 @@ def test_stop_while_redis_is_awaited_ends_with_0_at_once(start: Start) -> None:
 
 
 def of(url: str, connect_s: float) -> ServiceSettings:
-    return ServiceSettings(redis_url=SecretStr(url), connect_s=connect_s)
+    return ServiceSettings(redis_url=SecretUrl(url), connect_s=connect_s)
 
 
 async def fault(url: str, connect_s: float) -> str:

@@ -95,6 +95,7 @@ def _named(service: str, environment: Mapping[str, str], cameras_file: Path) -> 
     if file is None:
         return frozenset()
     try:
-        return frozenset(VARIABLE.findall(file.read_text(encoding="utf-8", errors="replace")))
+        names = VARIABLE.findall(file.read_text(encoding="utf-8", errors="replace"))
+        return frozenset(names) | {f"{name}_FILE" for name in names}
     except OSError:  # the service says what is wrong with it
         return frozenset()

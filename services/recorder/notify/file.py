@@ -46,8 +46,9 @@ from services.recorder.notify.filters import Filter
 from shared.contract import CameraId, LabelText, Ratio
 from shared.errors import ConfigError, redact
 from shared.faults import list_faults, near
-from shared.placeholders import expand_all
-from shared.urls import VARIABLE, url_fault
+from shared.placeholders import expand_all, placeholder_fault
+from shared.secrets import know_address, know_all
+from shared.urls import VARIABLE, SecretUrl, url_fault
 from shared.yaml_files import FileModel, read_yaml
 
 TARGETS_MAX = 32
@@ -77,7 +78,7 @@ class MqttTarget(FileModel):
 class WebhookTarget(FileModel):
     """An address that takes a signed POST."""
 
-    url: SecretStr
+    url: SecretUrl
     secret: Annotated[SecretStr, Field(min_length=16)]
     when: Annotated[
         Literal["first", "changes", "end"],
@@ -92,7 +93,7 @@ class WebhookTarget(FileModel):
 
     @field_validator("url")
     @classmethod
-    def _http(cls, value: SecretStr) -> SecretStr:
+    def _http(cls, value: SecretUrl) -> SecretUrl:
         if VARIABLE.search(value.get_secret_value()):
             return value  # the reader says that it is not set
         scheme, _, rest = value.get_secret_value().partition("://")
@@ -226,7 +227,7 @@ def _target(entry: Any, environment: Mapping[str, str]) -> tuple[Target | None, 
     if not isinstance(entry, dict):
         return None, ["wanted a mapping with name and mqtt or webhook"]
     expanded, unset = expand_all(entry, environment)
-    missing = [f"${{{name}}} is not set in the environment" for name in dict.fromkeys(unset)]
+    missing = [placeholder_fault(name, environment) for name in dict.fromkeys(unset)]
     try:
         target = Target.model_validate(expanded)
     except ValidationError as exc:
@@ -234,4 +235,7 @@ def _target(entry: Any, environment: Mapping[str, str]) -> tuple[Target | None, 
         if found != [_ONE_CHANNEL] and (entry.get("mqtt") is None) == (entry.get("webhook") is None):
             found.append(_ONE_CHANNEL)  # pydantic asks this only when every field is right
         return None, [*missing, *(fault for fault in found if "${" not in fault)]
+    know_all(target)
+    if target.webhook is not None:
+        know_address(target.webhook.url.get_secret_value())
     return (None if missing else target), missing

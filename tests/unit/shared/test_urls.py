@@ -19,7 +19,7 @@ from services.recorder.settings import RecorderSettings
 from shared.cameras import parse_cameras
 from shared.errors import ConfigError
 from shared.redis_client import make_redis, redis_faults
-from shared.urls import fill_in, shown_url, url_fault, with_password
+from shared.urls import SecretUrl, fill_in, shown_url, url_fault, with_password
 
 NASTY = [
     "a#b",
@@ -104,7 +104,7 @@ def test_redis_and_the_database_get_the_password_that_was_set(password: str) -> 
     assert make_redis(redis).connection_pool.connection_kwargs["password"] == password
     settings = RecorderSettings(
         redis_password=SecretStr(password),
-        database_url=SecretStr("mysql://clipwatch@mysql:3306/clipwatch"),
+        database_url=SecretUrl("mysql://clipwatch@mysql:3306/clipwatch"),
         database_password=SecretStr(password),
     )
     assert parse_url(settings.database_address).password == password

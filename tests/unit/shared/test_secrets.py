@@ -1,0 +1,166 @@
+"""Known secrets are hidden in every form in which a library, a file or a language writes them."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote, quote_plus, unquote
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import BaseModel, SecretStr
+
+from shared import secrets
+from shared.cameras import parse_cameras
+from shared.errors import ConfigError, redact
+from shared.placeholders import expand_all
+from shared.secrets import forget_all, know, know_address, know_all
+from shared.urls import SecretUrl
+from tests.unit.shared.test_long_texts import slow_text
+
+MARK = "S3cr3t"
+odd = st.text(
+    st.sampled_from("@/:%? #'\"&=+!$,;()[]{}<>|\\~éß中\u202e\t0aZ_-.*") | st.characters(codec="utf-8"),
+    max_size=12,
+)
+passwords = st.tuples(odd, odd).map(MARK.join)
+
+WAYS: list[Callable[[str], str]] = [
+    str,
+    repr,
+    ascii,
+    json.dumps,
+    quote,
+    quote_plus,
+    html.escape,
+    unquote,
+    lambda text: quote(text, safe=""),
+    lambda text: quote(text, safe="").lower() if text == text.lower() else quote(text, safe=""),
+    lambda text: repr({"a": text}),
+    lambda text: repr(json.dumps(text)),
+    lambda text: json.dumps(json.dumps(text)),
+    lambda text: repr(text.encode()),
+    lambda text: " ".join(text.split()),
+    lambda text: f"rtsp://admin:{quote(text, safe='')}@10.0.0.7/x",
+    lambda text: text.replace("'", "''"),
+]
+
+
+@given(passwords)
+@example(f"p%21@:/#\"'{MARK}")
+@example(f"{MARK}\nsecond line")
+def test_a_known_secret_is_hidden_in_every_form(password: str) -> None:
+    forget_all()
+    know(password)
+    for number, way in enumerate(WAYS):
+        assert MARK not in redact(f"before {way(password)} after"), number
+
+
+@given(passwords)
+def test_the_login_of_a_url_is_hidden_as_base64_too(password: str) -> None:
+    forget_all()
+    know(f"rtsp://admin:{quote(password, safe='')}@10.0.0.7/stream1")
+    encoded = base64.b64encode(f"admin:{password}".encode()).decode()
+    assert encoded.rstrip("=") not in redact(f"sent {encoded}")
+    assert MARK not in redact(f"{password} {password!r}")
+
+
+def test_pieces_that_a_library_cut_off_are_hidden() -> None:
+    know("before/first-half@second-half#third")
+    text = "Port could not be cast to integer value as 'first-half', 'second-half'"
+    assert redact(text) == "Port could not be cast to integer value as '***', '***'"
+
+
+@pytest.mark.parametrize("short", ["a", "ab", "abc", ""])
+def test_short_secrets_leave_logs_readable(short: str) -> None:
+    know(short, "user")
+    assert redact("abc: a camera is about") == "abc: a camera is about"
+
+
+def test_a_long_secret_is_hidden_before_a_shorter_one_in_it() -> None:
+    know("gate")
+    know("gateway-7")
+    assert redact("xgateway-7x gate") == "x***x ***"
+
+
+def test_secrets_that_overlap_are_hidden_both() -> None:
+    know("abcdef")
+    know("defghi")
+    assert redact("-abcdefghi-") == "-***-"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://h/snap.cgi?loginuse=admin&loginpas=hunter22", "hunter22"),
+        ("rtsp://h/user=admin_password=hunter22_channel=1", "hunter22_channel=1"),
+        ("whip:?token=0123456789abcdef", "0123456789abcdef"),
+        ("redis://:hunter22@h:6379/0", "hunter22"),
+        ("mysql://user:hunt%2Fer22@h/db", "hunt/er22"),
+        ("rtsp://user:hunt/er22@h/x", "hunt/er22"),
+    ],
+)
+def test_the_secrets_of_a_url_are_known_and_its_host_is_not(url: str, shown: str) -> None:
+    know(url)
+    assert redact(f"no answer: {shown}") == "no answer: ***"
+    assert redact("redis://h:6379/0 rtsp://h/x sqlite:///db") == "redis://h:6379/0 rtsp://h/x sqlite:///db"
+
+
+def test_an_address_that_is_a_secret_is_hidden_with_its_path() -> None:
+    know_address("https://hooks.example/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX?thread=1")
+    text = redact('POST /services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX?thread=1 "404"')
+    assert text == 'POST *** "404"'
+    assert redact("key XXXXXXXXXXXXXXXXXXXXXXXX") == "key ***"
+    assert redact("https://hooks.example") == "https://hooks.example"
+
+
+class _Inner(BaseModel):
+    token: SecretStr
+
+
+class _Outer(BaseModel):
+    url: SecretUrl
+    inner: tuple[_Inner, ...]
+
+
+def test_each_secret_of_a_model_is_known_and_none_is_shown() -> None:
+    model = _Outer.model_validate({"url": "redis://:hunter22@h", "inner": [{"token": "hunter33"}]})
+    know_all(model)
+    assert redact("hunter22 hunter33") == "*** ***"
+    forget_all()
+    for text in (repr(model), str(model), str(model.model_dump()), model.model_dump_json(), f"{model.url}"):
+        assert "hunter" not in text
+    assert model.url.shown == "redis://***@h"
+
+
+def test_what_placeholders_fill_into_a_url_is_known_also_where_the_camera_has_a_fault() -> None:
+    environment = {"PASSWORD": "hunter22", "HOST": "camera.lan", "KEY": "hunter33", "NAME": "front door"}
+    given = {"url": "rtsp://u:${PASSWORD}@${HOST}/x?k=${KEY}", "name": "${NAME}"}
+    expand_all(given, environment)
+    assert redact("hunter22 camera.lan hunter33 front door") == "*** camera.lan *** front door"
+    with pytest.raises(ConfigError, match="url"):
+        parse_cameras({"cameras": [{"id": "a", "url": "rtsp://u:hunter44#@h/"}]}, "c.yml", Path(), {})
+    assert redact("hunter44") == "***"
+
+
+def test_names_without_a_value_stay_readable() -> None:
+    know("rtsp://u:${GATE_PASSWORD}@h/x?token=${TOKEN}")
+    assert redact("${GATE_PASSWORD} ${TOKEN}") == "${GATE_PASSWORD} ${TOKEN}"
+
+
+def test_the_number_of_forms_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "MOST_FORMS", 100)
+    for number in range(1000):
+        know(f"pass word-{number:04}")
+    assert redact("pass word-0999") == "***"
+    assert redact("pass word-0001") == "pass word-0001"
+
+
+def test_many_secrets_cost_no_more_than_the_text_is_long() -> None:
+    for number in range(2000):
+        know(f"rtsp://admin:aaaa{number:06}@h/x")
+    assert slow_text(redact) is None

@@ -63,8 +63,8 @@ async def test_requests_of_noise_are_answered(site: Site, service: str, count: i
     found = await replies(port, Fuzzer(2, token), count)
     bugs = [(request[:300], reply) for request, reply in found if reply.status in (500, 501, 502, 504)]
     assert bugs == []
-    slow = sorted(reply.took_s for _, reply in found)[-max(1, count // 5000)]
-    assert slow < longest_s
+    slow = [(request[:90], reply) for request, reply in found if reply.took_s >= longest_s]
+    assert [one for one in slow if b"/picture.jpg" not in one[0]] == []  # which waits for the next frame
     assert site.rss_mib(service) - before_mib < MOST_GROWN_MIB
     statuses = Counter(reply.status for _, reply in found)
     assert statuses[None] < count / 4, statuses  # most are answered, whatever they are

@@ -49,7 +49,8 @@ def find_recorder(options: RecorderOptions, environment: Mapping[str, str]) -> R
     """Return the recorder of `options`; raises ConfigError with every fault."""
     settings = _settings(options.config)
     folder = settings.data_folder(options.config) if settings else None
-    url = options.url or (_text(folder / URL_FILE) if folder else None) or DEFAULT_URL
+    own_url = _text(folder / URL_FILE) if folder else None
+    url = options.url or own_url or DEFAULT_URL
     faults = url_faults(url)
     token = next((environment[name] for name in TOKEN_VARIABLES if environment.get(name)), None)
     if options.token_file is not None:
@@ -60,7 +61,7 @@ def find_recorder(options: RecorderOptions, environment: Mapping[str, str]) -> R
         faults.append("the token: wanted letters, digits and signs, without spaces")
     if faults:
         raise ConfigError(faults)
-    is_here = _is_loopback(url)
+    is_here = _is_loopback(url) or url == own_url
     if token is None and folder is not None and is_here:
         token = _text(folder / LOCAL_TOKEN_FILE)
     certificate = settings.environment(options.config).get("TLS_CERT_FILE") if settings and is_here else None

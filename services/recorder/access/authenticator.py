@@ -123,7 +123,7 @@ class RecorderAuthenticator:
     # -- tokens
 
     async def _of_token(self, sent: str, caller: Caller) -> SiteIdentity | Refusal:
-        if (fixed := self._of_settings(sent, caller)) is not None:
+        if (fixed := self._of_settings(sent)) is not None:
             return fixed
         address = address_key(caller.address)
         parts = parse_token(sent)
@@ -146,12 +146,12 @@ class RecorderAuthenticator:
         found = "a token that is not known" if token is None else "a token that has ended"
         return Refusal(401, "make a new one: clipwatch token add", found, "one that is", "wrong_credentials")
 
-    def _of_settings(self, sent: str, caller: Caller) -> SiteIdentity | None:
+    def _of_settings(self, sent: str) -> SiteIdentity | None:
         if _is_same(sent, self.tokens.api):
             return SiteIdentity("API_TOKEN", EVERYTHING, way="token")
         if _is_same(sent, self.tokens.metrics):
             return SiteIdentity("METRICS_TOKEN", frozenset({Permission.METRICS}), frozenset(), way="token")
-        if caller.is_local and _is_same(sent, self.tokens.local):
+        if _is_same(sent, self.tokens.local):  # from any address: the site may listen on none of loopback
             return SiteIdentity("this machine", EVERYTHING, way="token")
         return None
 

@@ -48,6 +48,14 @@ def test_another_address_of_this_machine_gets_its_token(config: Path, url: str) 
     assert find_recorder(RecorderOptions(url, config=config), {}).token == LOCAL
 
 
+def test_a_page_that_listens_in_the_network_only_gets_its_token(config: Path) -> None:
+    (config.parent / "kept" / "page-url").write_text("https://192.0.2.7:8085/\n")
+    found = find_recorder(RecorderOptions(config=config), {})
+    assert (found.url, found.token) == ("https://192.0.2.7:8085/", LOCAL)
+    assert found.certificate == config.parent / "c.pem"
+    assert find_recorder(RecorderOptions("https://192.0.2.8:8085/", config=config), {}).token is None
+
+
 def test_what_is_given_comes_before_what_is_found(config: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("of-the-file\n")
     environment = {"CLIPWATCH_TOKEN": "of-the-variable", "API_TOKEN": "of-the-recorder"}

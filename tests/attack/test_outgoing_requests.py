@@ -39,7 +39,7 @@ def redirecting(location: str, status: int) -> Talk:
 async def test_a_webhook_is_sent_to_no_other_address(status: int) -> None:
     with loopback_server() as canary, loopback_server(redirecting(canary.url, status)) as server:
         target = WebhookTarget(url=SecretStr(server.url), secret=SecretStr("a" * 16), timeout_s=2)
-        hook = Webhook(target, "")
+        hook = Webhook(target, "", str)
         await hook.prepare()
         with pytest.raises(NoticeRefused, match=f"status {status}"):
             await hook.send_gap(GAP, NOW)
@@ -66,7 +66,7 @@ async def test_an_endless_answer_of_a_webhook_is_not_read() -> None:
 
     with loopback_server(talk) as server:
         target = WebhookTarget(url=SecretStr(server.url), secret=SecretStr("a" * 16), timeout_s=2)
-        hook = Webhook(target, "")
+        hook = Webhook(target, "", str)
         await hook.prepare()
         with pytest.raises(ChannelAway, match="status 500"):
             await hook.send_gap(GAP, NOW)

@@ -243,17 +243,18 @@ async def test_a_camera_that_is_away_is_told_once_each_way(
     wants, other = hook_target(hooks), hook_target(hooks, "other", cameras=("yard",))
     quiet = hook_target(hooks, "quiet", gaps=False)
     rig = Rig(redis_client, database, tmp_path, (wants, other, quiet))
-    rig.cameras(seen(), seen(id_="yard"))
+    gate = {"name": "Front gate"}
+    rig.cameras(seen(**gate), seen(id_="yard"))
     running(rig)
     await holds(lambda: len(rig.live.cameras or {}) == 2)
-    rig.cameras(seen("away", message="no route to host"), seen(id_="yard"))
+    rig.cameras(seen("away", message="no route to host", **gate), seen(id_="yard"))
     await holds(lambda: len(hooks.taken) >= 1)
     rig.cameras(seen(), seen(id_="yard"))
     await holds(lambda: len(hooks.taken) >= 2)
     began, ended_ = hooks.document(0), hooks.document(1)
     assert (began["type"], ended_["type"]) == ("camera.away", "camera.back")
     assert began["data"]["reason"] == ended_["data"]["reason"] == "no route to host"
-    assert began["data"]["camera"] == "gate"
+    assert (began["data"]["camera"], began["data"]["camera_name"]) == ("gate", "Front gate")
     assert began["data"]["duration_s"] is None
     assert ended_["data"]["duration_s"] > 0
     assert began["data"]["id"] == ended_["data"]["id"]

@@ -45,6 +45,11 @@ class LiveState:
     cameras: Mapping[str, LiveCamera] | None = None
     gaps: tuple[OpenGap, ...] = ()
 
+    def name_of(self, camera: str) -> str:
+        """Return what people call a camera: its name, or its id where it has none, or is not known."""
+        known = (self.cameras or {}).get(camera)
+        return known.name or camera if known is not None else camera
+
 
 @dataclass(slots=True)
 class GapWatch:

@@ -43,7 +43,7 @@ def _recipient(target: Target, page: str, parts: NotifierParts) -> Recipient:
     links = TargetLinks(EventLinks(parts.database), target.name, target.links_for)
     if target.webhook is not None:
         hook = target.webhook
-        channel: Channel = Webhook(hook, page)
+        channel: Channel = Webhook(hook, page, parts.live.name_of)
         return Recipient(target.name, "webhook", wanted, channel, hook.timeout_s, links, target.gaps)
     assert target.mqtt is not None  # the file's model sees to it
     record = DatabaseRecordView(parts.database, parts.media, wanted, links, parts.live)

@@ -76,6 +76,9 @@ class RecordView(Protocol):
     def open_gaps(self) -> Sequence[OpenGap]:
         """Return the gaps that last and pass the filter."""
 
+    def name_of(self, camera: str) -> str:
+        """Return what people call a camera."""
+
     async def state(self, camera: str) -> CameraState:
         """Return how a camera stands in the record."""
 
@@ -137,11 +140,11 @@ class Mqtt:
         live = self._record.live_cameras()
         is_announced = live is None or camera in live  # others are recorded, but not configured (any more)
         if is_announced:
-            name = live[camera].name if live is not None else ""
-            await self._publish_camera(camera, name or camera)
+            await self._publish_camera(camera, self._record.name_of(camera))
         if notice.match is None:
             return
-        await self._connection.publish(self._topic("events"), _json(notice_json(notice, self._page)))
+        document = notice_json(notice, self._page, self._record.name_of)
+        await self._connection.publish(self._topic("events"), _json(document))
         is_news = notice.noted_at is None or now - notice.noted_at <= EVENT_MAX_AGE
         if is_announced and is_news:
             await self._publish_detections(notice)
@@ -152,13 +155,14 @@ class Mqtt:
         for detection in notice.passing:
             if _mark(detection.label) in marks:
                 continue
-            facts = event_json(notice.event, self._page, notice.link)
+            facts = event_json(notice.event, self._page, self._record.name_of, notice.link)
             facts |= {"label": detection.label, "probability": detection.probability}
             payload = _json({"event_type": EVENT_TYPE, **facts})
             await self._connection.publish(self._topic(notice.event.camera, "event"), payload)
 
     async def send_gap(self, gap: Gap, now: datetime) -> None:
-        document = {"type": gap_type(gap), "timestamp": now.isoformat(), **gap_json(gap, self._page)}
+        facts = gap_json(gap, self._page, self._record.name_of)
+        document = {"type": gap_type(gap), "timestamp": now.isoformat(), **facts}
         await self._connection.publish(self._topic("gaps"), _json(document))
 
     async def close(self, is_replaced: bool = False) -> None:
@@ -189,7 +193,7 @@ class Mqtt:
         if now is None:
             await self._connection.retain(self._topic(camera, "availability"), ONLINE)
         if state.newest is not None:
-            label = _json(event_json(state.newest, self._page, state.link))
+            label = _json(event_json(state.newest, self._page, self._record.name_of, state.link))
             await self._connection.retain(self._topic(camera, "label"), label)
         if state.picture is not None:
             await self._connection.retain(self._topic(camera, "picture"), state.picture)
@@ -211,6 +215,7 @@ class Mqtt:
                 "kind": key.kind,
                 "subject": key.subject,
                 "camera": key.camera,
+                "camera_name": None if key.camera is None else self._record.name_of(key.camera),
                 "reason": reason,
                 "started_at": started_at.isoformat(),
             }

@@ -1,4 +1,7 @@
-"""Events and gaps in JSON, as webhooks and MQTT send them. Addresses are absolute when the page's is known. Pure."""
+"""Events and gaps in JSON, as webhooks and MQTT send them. Addresses are absolute when the page's is known. Pure.
+
+A camera is named twice: `camera` is its id, for programs, and `camera_name` what people call it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ from typing import Any
 
 from services.recorder.access.links import EventLink
 from services.recorder.gaps.values import Gap
-from services.recorder.notify.port import Notice
+from services.recorder.notify.port import NameOf, Notice
 from services.recorder.record.values import Event
 
 
-def event_json(event: Event, page: str, link: EventLink | None = None) -> dict[str, Any]:  # Any: JSON
+def event_json(
+    event: Event, page: str, name_of: NameOf, link: EventLink | None = None
+) -> dict[str, Any]:  # Any: JSON
     """Return the event; times are ISO 8601 with zone, probabilities 0..1.
 
     With `link` its clip and picture open without a login, until the link ends.
@@ -20,6 +25,7 @@ def event_json(event: Event, page: str, link: EventLink | None = None) -> dict[s
     return {
         "id": event.id,
         "camera": event.camera,
+        "camera_name": name_of(event.camera),
         "started_at": event.started_at.isoformat(),
         "ended_at": event.ended_at.isoformat(),
         "is_open": event.is_open,
@@ -49,11 +55,11 @@ def _file_url(name: str | None, part: str, shared: str | None, page: str) -> str
     return f"{page}/media/{name}" if shared is None else f"{shared}/{part}"
 
 
-def notice_json(notice: Notice, page: str) -> dict[str, Any]:  # Any: JSON
+def notice_json(notice: Notice, page: str, name_of: NameOf) -> dict[str, Any]:  # Any: JSON
     """Return the event and the label that passed the target's filter."""
     match = notice.match
     return {
-        **event_json(notice.event, page, notice.link),
+        **event_json(notice.event, page, name_of, notice.link),
         "matched": None if match is None else {"label": match.label, "probability": match.probability},
     }
 
@@ -63,7 +69,7 @@ def gap_type(gap: Gap) -> str:
     return gap.key.kind if gap.ended_at is None else gap.key.kind.partition(".")[0] + ".back"
 
 
-def gap_json(gap: Gap, page: str) -> dict[str, Any]:  # Any: JSON
+def gap_json(gap: Gap, page: str, name_of: NameOf) -> dict[str, Any]:  # Any: JSON
     """Return the gap; `version` rises when a field changes its meaning."""
     return {
         "version": 1,
@@ -71,6 +77,7 @@ def gap_json(gap: Gap, page: str) -> dict[str, Any]:  # Any: JSON
         "kind": gap.key.kind,
         "subject": gap.key.subject,
         "camera": gap.key.camera,
+        "camera_name": None if gap.key.camera is None else name_of(gap.key.camera),
         "reason": gap.reason,
         "started_at": gap.started_at.isoformat(),
         "ended_at": None if gap.ended_at is None else gap.ended_at.isoformat(),

@@ -6,6 +6,7 @@ NoticeRefused   (Transient)  this one notice was turned down: it is tried again 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -14,6 +15,8 @@ from services.recorder.access.links import EventLink
 from services.recorder.gaps.values import Gap
 from services.recorder.record.values import Detection, Event
 from shared.errors import Transient
+
+NameOf = Callable[[str], str]  # what people call the camera with an id
 
 
 class ChannelAway(Transient):

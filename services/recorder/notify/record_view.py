@@ -82,6 +82,9 @@ class DatabaseRecordView:
         taken = [one for one in self.live.cameras.values() if self.filter.takes_camera(one.id)]
         return {one.id: one for one in taken[:CAMERAS_MAX]}
 
+    def name_of(self, camera: str) -> str:
+        return self.live.name_of(camera)
+
     def open_gaps(self) -> list[OpenGap]:
         return [
             gap for gap in self.live.gaps if gap[0].camera is None or self.filter.takes_camera(gap[0].camera)

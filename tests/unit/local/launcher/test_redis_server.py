@@ -22,6 +22,7 @@ from services.local.launcher.redis_server import (
 )
 from shared.errors import ConfigError
 from shared.redis_client import redis_faults
+from shared.redis_reach import old_version
 from tests.servers import RedisServer, wait_until
 
 
@@ -177,6 +178,31 @@ def test_a_socket_that_nobody_listens_on_is_in_nobodys_way(
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "redis" / "redis.sock"))
     started(prepare_redis(tmp_path / "redis", held), held)
+
+
+def test_the_server_of_the_package_is_newer_than_the_fixes_of_known_weaknesses(
+    tmp_path: Path, held: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/bin")
+    embedded = prepare_redis(tmp_path / "redis", held)
+    assert embedded.binary.name == "valkey-server"
+    started(embedded, held)
+    with contextlib.closing(Redis.from_url(embedded.url)) as client:
+        assert old_version(client.info("server")) is None
+
+
+def test_a_server_on_the_path_comes_first_but_not_one_that_a_package_left_in_this_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("environment", "system"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "redis-server").write_text("#!/bin/sh\n")
+        (tmp_path / name / "redis-server").chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "environment" / "python"))
+    monkeypatch.setenv("PATH", f"{tmp_path}/environment/:{tmp_path}/system")
+    assert find_redis_server() == tmp_path / "system" / "redis-server"
+    monkeypatch.setenv("PATH", f"{tmp_path}/environment")
+    assert find_redis_server().name == "valkey-server"
 
 
 def test_without_any_server_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,6 @@ def configure_logs(service: str, level: str, style: Literal["auto", "json", "tex
         "httpx",
         "httpcore",
         "uvicorn",
-        "uvicorn.error",
         "aioice",
         "aiortc",
         "libav",
@@ -46,6 +45,8 @@ def configure_logs(service: str, level: str, style: Literal["auto", "json", "tex
         "aiosqlite",
     ):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    # a WARNING of it is a line for every request that is none: the metric counts them
+    logging.getLogger("uvicorn.error").setLevel(max(logging.ERROR, logging.getLevelName(level)))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

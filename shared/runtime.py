@@ -13,7 +13,6 @@ import io
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -21,7 +20,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -32,6 +30,7 @@ from shared.clock import WallClock
 from shared.errors import ConfigError, Stopped, reason, redact
 from shared.http_access import AccessControl, HttpAccess, access_control
 from shared.http_api import make_app
+from shared.http_server import ServerLimits, ServerPlan, http_server
 from shared.logs import configure_logs, get_logger
 from shared.metrics import ClockMetrics, HttpMetrics
 from shared.redis_client import make_redis, redis_faults
@@ -196,7 +195,7 @@ async def _serve(service: str, settings: _Settings, main: Main[_Settings]) -> in
     _stop_on_signals(runtime.stop, hurry)
     _add_routes(runtime)
     async with (
-        _http_server(runtime, settings),
+        _listening(runtime, settings),
         _parent_watch(settings.parent_pid, runtime.stop),
         _clock_watch(ClockMetrics()),
     ):
@@ -331,55 +330,23 @@ def _add_routes(runtime: Runtime) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _http_server(runtime: Runtime, settings: ServiceSettings) -> AsyncIterator[None]:
+async def _listening(runtime: Runtime, settings: ServiceSettings) -> AsyncIterator[None]:
     if faults := _listening_faults(settings):
         raise ConfigError(faults)
-    listener = _listen(settings.http_host, settings.http_port)
-    runtime.http_port = listener.getsockname()[1]
-    server = uvicorn.Server(
-        uvicorn.Config(
-            HttpAccess(runtime.app, runtime.access),
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=1,
-            lifespan="off",
-            server_header=False,
-            ssl_certfile=settings.tls_cert_file,
-            ssl_keyfile=settings.tls_key_file,
-        )
+    access = runtime.access
+    plan = ServerPlan(
+        HttpAccess(runtime.app, access),
+        settings.http_host,
+        settings.http_port,
+        settings.tls_cert_file,
+        settings.tls_key_file,
+        ServerLimits(settings.http_connections_max, settings.http_address_connections_max),
+        access.network.is_proxy,
+        access.count_refused,
     )
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # signals are ours
-    task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
-    log.info("listening", host=settings.http_host, port=runtime.http_port)
-    try:
+    async with http_server(plan) as server:
+        runtime.http_port = server.port
         yield
-    finally:
-        server.should_exit = True
-        await asyncio.wait({task}, timeout=0.5)
-        for connection in list(
-            server.server_state.connections
-        ):  # what streams without end (SSE) is hung up on
-            if connection.transport is not None:
-                connection.transport.close()
-        await asyncio.wait({task}, timeout=2)
-        task.cancel()
-        listener.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as exc:
-        listener.close()
-        raise ConfigError(
-            f"HTTP_HOST={host} HTTP_PORT={port}: {exc.strerror}; choose another, or 0 for any"
-        ) from exc
-    listener.listen(128)
-    listener.setblocking(False)
-    return listener
 
 
 async def wait_for_service(

@@ -80,6 +80,18 @@ class ServiceSettings(BaseSettings):
         Field(description="certificate chain of the HTTP port, PEM; with TLS_KEY_FILE it speaks https only"),
     ] = None
     tls_key_file: Annotated[Path | None, Field(description="private key of TLS_CERT_FILE, PEM")] = None
+    http_connections_max: Annotated[
+        int,
+        Field(
+            ge=16,
+            le=65536,
+            description="connections to HTTP_PORT at once; one that waits gives way to a new one",
+        ),
+    ] = 512
+    http_address_connections_max: Annotated[
+        int,
+        Field(ge=8, le=65536, description="of those, by one address that is not one of TRUSTED_PROXIES"),
+    ] = 64
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Annotated[Literal["auto", "json", "text"], Field(description="auto: text on a terminal")] = (
         "auto"

@@ -17,6 +17,14 @@ MIB = 1024 * 1024
 class MotionServiceSettings(CameraSettings):
     """Names are the environment's, in capitals: DATA_DIR, BACKLOG_MAX, …"""
 
+    http_address_connections_max: Annotated[
+        int,
+        Field(
+            ge=8,
+            le=65536,
+            description="of HTTP_CONNECTIONS_MAX, by one address; all callers of the page come from the recorder's",
+        ),
+    ] = 512
     data_dir: Annotated[
         Path, Field(description="outbox, journals and marks of finished files; must survive a restart")
     ] = Path("data/motion")

@@ -27,6 +27,7 @@ from services.recorder.http.api import add_routes
 from services.recorder.http.motion_client import MotionClient
 from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
+from services.recorder.http.webrtc_views import WebrtcViews
 from services.recorder.intake.housekeeping import Housekeeping
 from services.recorder.intake.intake import Intake
 from services.recorder.intake.readiness import Readiness
@@ -254,6 +255,7 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
     live, pipeline = LiveState(), Pipeline(backlog=Backlog())
     api.database, api.media, api.feed, api.pipeline = parts.database, parts.media, feed, pipeline
     api.links = EventLinks(parts.database)
+    views = api.views = WebrtcViews(api.motion, parts.access.authenticator.is_current)
     api.changed = feed.kick
     weather = _weather(parts, feed)
     notifiers = make_notifiers(
@@ -284,6 +286,7 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
     )
     loops: dict[str, tuple[_Loop, float]] = {  # by name: what runs, and how long it may be silent
         "access": (parts.access.run, 300),
+        "views": (views.run, 60),
         "feed": (feed.run, 60),
         "index": (index.run, 300),
         "housekeeping": (housekeeping.run, 120),

@@ -83,6 +83,16 @@ class MotionClient:
             timeout=timeout,
         )
 
+    async def end_view(self, path: str) -> bool:
+        """End a WebRTC view; `path`: the Location that motion gave it. False: motion did not answer."""
+        headers = {"authorization": f"Bearer {self.token.get_secret_value()}"} if self.token else {}
+        url = f"{(self.url or '').rstrip('/')}{path}"
+        try:
+            answer = await self._http.delete(url, headers=headers, timeout=CONNECT_S)
+        except httpx.HTTPError:
+            return False
+        return answer.is_success or answer.status_code == 404
+
     @contextlib.asynccontextmanager
     async def answered(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
         """Yield motion's answer, whose body is not read yet; the request ends with the block."""

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.recorder.http.motion_client import MotionClient, no_camera, passed_headers, read_whole
 from services.recorder.http.motion_routes import MotionRoute, motion_routes
+from services.recorder.http.webrtc_views import WebrtcViews
 from shared.errors import reason
 from shared.http_access import NOBODY, caller_of, identity_of
 from shared.http_api import ApiFault, bounded_body, documented
@@ -74,6 +75,7 @@ def _endpoint(route: MotionRoute, api: ApiState) -> Callable[[Request], Awaitabl
         passing = _Passing(api.motion, route, api.motion.request(route, request, body))
         passing.prefix = caller_of(request).prefix
         passing.identity = identity
+        passing.views = api.views
         return _PassedResponse(passing, api.stop)
 
     return pass_on
@@ -97,6 +99,7 @@ class _Passing:
     request: httpx.Request
     prefix: str = ""  # of the site, behind a proxy
     identity: Identity = NOBODY
+    views: WebrtcViews | None = None
     has_begun: bool = False
 
     async def run(self, send: Send) -> None:
@@ -113,12 +116,21 @@ class _Passing:
         data = await read_whole(answer)
         if self.route.path == "/api/cameras" and answer.is_success:
             data = only_seen(data, self.identity)
+        self._note_view(answer)
         if answer.status_code == 409 and self.identity.cameras is not None:
             raise ApiFault(409, *_FAULTS_OF_ALL)  # it lists the faults of all cameras
         await self._begin(
             answer, send, {} if answer.status_code == 204 else {"content-length": str(len(data))}
         )
         await send({"type": "http.response.body", "body": data})
+
+    def _note_view(self, answer: httpx.Response) -> None:
+        if self.views is None or not self.route.is_view or not answer.is_success:
+            return
+        if self.route.method == "DELETE":
+            self.views.ended(self.request.url.path)
+        else:
+            self.views.begun(answer.headers["location"], self.identity)
 
     async def _stream(self, answer: httpx.Response, send: Send) -> None:
         await self._begin(answer, send, {})

@@ -95,6 +95,11 @@ class MotionRoute:
         return self.rule.permission is Permission.OWN
 
     @property
+    def is_view(self) -> bool:
+        """Whether it is WHEP, whose video lasts longer than the request."""
+        return "/whep" in self.path
+
+    @property
     def success(self) -> int:
         return _SUCCESS.get((self.method, self.path), 200)
 

@@ -12,6 +12,7 @@ from services.recorder.access.site import SiteAccess
 from services.recorder.access.values import SiteIdentity
 from services.recorder.health.pipeline import Disk, Pipeline
 from services.recorder.http.motion_client import MotionClient
+from services.recorder.http.webrtc_views import WebrtcViews
 from services.recorder.media.files import MediaFolder
 from services.recorder.record.database import Database
 from services.recorder.record.feed import Feed
@@ -35,6 +36,7 @@ class ApiState:
     pipeline: Pipeline = field(default_factory=Pipeline)
     limits: RetentionLimits = field(default_factory=RetentionLimits)
     motion: MotionClient = field(default_factory=MotionClient)
+    views: WebrtcViews | None = None
     access: SiteAccess | None = None
     links: EventLinks | None = None
     changed: Callable[[], None] = lambda: None

@@ -75,10 +75,15 @@ fail() { # MESSAGE SERVICE ...
     exit 1
 }
 
-unwell() { # services that are not running, or not healthy
-    compose ps -a --format '{{.Service}} {{.State}} {{.Health}}' | while read -r service state health; do
-        [ "$state" = running ] && [ "${health:-healthy}" = healthy ] || echo "$service"
-    done
+unwell() { # services that are not running, or not healthy; migration has ended well
+    compose ps -a --format '{{.Service}} {{.State}} {{.ExitCode}} {{.Health}}' |
+        while read -r service state code health; do
+            case "$service $state $code" in
+                migration\ exited\ 0) ;;
+                *\ running\ *) [ "${health:-healthy}" = healthy ] || echo "$service" ;;
+                *) echo "$service" ;;
+            esac
+        done
 }
 
 up() { # until everything is healthy; `up --wait` gives up at the first check that fails, as on a busy machine

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,51 @@ def test_one_user_makes_the_tables_and_another_works_with_them(made: UsersDataba
         with pytest.raises(pymysql.err.MySQLError, match="denied"):
             made.run("worker", statement)
     made.open(None)  # the tables are new: nobody has to change them
+
+
+def program(name: str, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of the recorder as a container does, with this environment and no other settings."""
+    return subprocess.run(
+        [sys.executable, "-m", f"services.recorder.{name}", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
+        input="correct horse battery\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_as_compose_does_it_one_program_makes_the_tables_and_another_has_no_right_to(
+    made: UsersDatabase,
+) -> None:
+    url = f"mysql+aiomysql://{{}}@{HOST}:{made.server.port}/{made.name}"
+    recorder = {"DATABASE_URL": url.format("worker"), "DATABASE_PASSWORD": PASSWORDS["worker"]}
+    early = program("users", recorder, "list")
+    assert early.returncode == 2
+    assert "python -m services.recorder.migrate" in early.stderr
+    migration = {
+        "MIGRATION_DATABASE_URL": url.format("migrator"),
+        "MIGRATION_DATABASE_PASSWORD": PASSWORDS["migrator"],
+        "DASHBOARD_DATABASE_USER": "grafana",
+    }
+    for _ in range(2):  # at each start
+        done = program("migrate", migration)
+        assert done.returncode == 0, done.stderr
+    made.run("grafana", "SELECT COUNT(*) FROM events")
+    for arguments, said in (
+        (("add", "ada", "--role", "admin", "--password-stdin"), "made the user 'ada', admin"),
+        (("list",), "ada"),
+        (("token-add", "grafana"), "cw_"),
+        (("passwd", "ada", "--password-stdin"), "changed"),
+    ):
+        done = program("users", recorder, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+    wrong = program("migrate", {**migration, "MIGRATION_DATABASE_PASSWORD": "guess"})
+    assert wrong.returncode == 2
+    assert "MIGRATION_DATABASE_URL: refused" in wrong.stderr
+    assert not [one for one in PASSWORDS.values() if one in wrong.stderr + early.stderr]
 
 
 def test_several_recorders_start_together(made: UsersDatabase) -> None:

@@ -24,6 +24,7 @@ from shared.waits import unless_stopped
 log = get_logger(__name__)
 
 MIGRATION_LOCK_S = 120
+_WHO_MAY = "a user who may change tables does it: MIGRATION_DATABASE_URL, or python -m services.recorder.migrate before"
 
 
 async def open_database(  # noqa: PLR0913  # who, how long, and whose tables
@@ -48,7 +49,7 @@ async def open_database(  # noqa: PLR0913  # who, how long, and whose tables
     database = Database(make_engine(given, lock_wait_s), transaction_s, lock_wait_s)
     try:
         if migration is not None and url.get_backend_name() != "sqlite":
-            await unless_stopped(_migrated_apart(migration, transaction_s, connect_s), stop)
+            await unless_stopped(migrate_apart(migration, transaction_s, connect_s), stop)
         await unless_stopped(_opened(database, given, connect_s), stop)
     except BaseException:
         await database.close()
@@ -56,7 +57,8 @@ async def open_database(  # noqa: PLR0913  # who, how long, and whose tables
     return database
 
 
-async def _migrated_apart(migration: MigrationAccess, transaction_s: float, connect_s: float) -> None:
+async def migrate_apart(migration: MigrationAccess, transaction_s: float, connect_s: float) -> None:
+    """Bring the tables up to date as the user of `migration`, and let the dashboards' read; raise ConfigError."""
     name = "MIGRATION_DATABASE_URL"
     database = Database(make_engine(migration.address, LOCK_WAIT_S), transaction_s, LOCK_WAIT_S)
     try:
@@ -83,7 +85,8 @@ async def _opened(database: Database, given: str, connect_s: float, name: str = 
             return
         except Transient as exc:
             if not isinstance(exc, DatabaseBusy) or asyncio.get_running_loop().time() > ends_at:
-                raise ConfigError(f"the tables cannot be brought up to date: {reason(exc)}") from exc
+                how = f"; {_WHO_MAY}" if is_refused(exc) else ""
+                raise ConfigError(f"the tables cannot be brought up to date: {reason(exc)}{how}") from exc
             if not has_waited:
                 log.warning("waiting at the start", of="a lock on the tables", error=reason(exc))
                 has_waited = True

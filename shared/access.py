@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from shared.errors import shortened
+
 FORWARDING_HEADERS = (
     "forwarded",
     "x-forwarded-for",
@@ -202,7 +204,7 @@ def host_refusal(caller: Caller, trust: NetworkTrust) -> Refusal | None:
     return Refusal(
         421,
         "use one of those, or add the name to ALLOWED_HOSTS",
-        f"the Host {(caller.host or '')[:80]!r}",
+        f"the Host {shortened(caller.host or '', 80)!r}",
         "localhost, an IP address, the name of this machine, or one of ALLOWED_HOSTS",
         "host",
     )

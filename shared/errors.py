@@ -60,7 +60,12 @@ def reason(exc: BaseException) -> str:
 
     The one way to put an error into a text for people: readiness, health, log lines, answers.
     """
-    return redact(" ".join(str(exc).split()))[:_REASON_MAX] or type(exc).__name__
+    return shortened(str(exc), _REASON_MAX) or type(exc).__name__
+
+
+def shortened(text: str, n_characters: int) -> str:
+    """Return the beginning of a text in one line without secrets: redacted first, for half a secret is not known."""
+    return redact(" ".join(text.split()))[:n_characters]
 
 
 def redact(text: str) -> str:

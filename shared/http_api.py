@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException
 
 from shared.contract import Moment
-from shared.errors import Transient, redact
+from shared.errors import Transient, redact, shortened
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -144,7 +144,9 @@ async def _refuse_unknown_parameters(request: Request) -> None:
     known = _parameters_of(request)
     faults = [
         FaultText(
-            found=f"the parameter '{name[:_SHOWN_CHARACTERS]}'", wanted=_listed(known), do="leave it out"
+            found=f"the parameter '{shortened(name, _SHOWN_CHARACTERS)}'",
+            wanted=_listed(known),
+            do="leave it out",
         )
         for name in request.query_params
         if name not in known
@@ -177,8 +179,9 @@ def _listed(names: Sequence[str]) -> str:
 def fault_response(
     status: int, texts: Sequence[FaultText], headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return the answer of the one shape."""
-    body = FaultOut(error=texts[0], errors=list(texts))
+    """Return the answer of the one shape, without secrets."""
+    shown = [FaultText(**{name: redact(text) for name, text in one.model_dump().items()}) for one in texts]
+    body = FaultOut(error=shown[0], errors=shown)
     return JSONResponse(body.model_dump(), status_code=status, headers=dict(headers or {}))
 
 

@@ -10,6 +10,9 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from shared.errors import redact
+from shared.terminal_text import printable, printable_lines
+
+_OF_LINES = ("exception", "stack")
 
 
 def configure_logs(service: str, level: str, style: Literal["auto", "json", "text"]) -> None:
@@ -29,7 +32,9 @@ def configure_logs(service: str, level: str, style: Literal["auto", "json", "tex
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=before))
+    last: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    last += [renderer] if as_json else [_printable, renderer]  # JSON escapes by itself
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=last, foreign_pre_chain=before))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -68,6 +73,13 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 def _redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {key: value if key.startswith("_") else _clean(value) for key, value in event.items()}
+
+
+def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {
+        key: (printable_lines if key in _OF_LINES else printable)(value) if isinstance(value, str) else value
+        for key, value in event.items()
+    }
 
 
 def _clean(value: object, depth: int = 0) -> object:

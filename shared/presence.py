@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from shared.errors import redact
+from shared.errors import shortened
 from shared.logs import get_logger
 from shared.waits import pause
 
@@ -161,5 +161,5 @@ def _heard(value: bytes, now_ms: int) -> ProcessPresence | None:
     try:
         return ProcessPresence(Presence.model_validate_json(text), max(now_ms - int(at), 0) / 1000, int(at))
     except (ValidationError, ValueError) as exc:
-        log.debug("presence cannot be read", error=redact(str(exc))[:200])
+        log.debug("presence cannot be read", error=shortened(str(exc), 200))
         return None

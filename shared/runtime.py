@@ -38,7 +38,9 @@ from shared.redis_reach import warn_of_open_redis
 from shared.secret_files import open_to_all
 from shared.settings import ServiceSettings, read_settings, secret_names
 from shared.streams.connection import is_away
+from shared.terminal_text import say
 from shared.tls import tls_faults
+from shared.uncaught import redact_uncaught
 from shared.waits import pause, unless_stopped
 
 log = get_logger(__name__)
@@ -150,6 +152,7 @@ def _run(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may hold bytes that are no UTF-8
             stream.reconfigure(errors="backslashreplace")
+    redact_uncaught()
     try:
         settings, faults = read_settings(settings_kind, os.environ)
         if settings is None:
@@ -161,7 +164,7 @@ def _run(
             faults += asyncio.run(_checked(settings, check))
             if faults:
                 return _refused(service, faults)
-            print(f"{service}: settings are fine")
+            say(f"{service}: settings are fine")
             return EXIT_STOPPED
         try:
             return asyncio.run(_serve(service, settings, main))
@@ -173,7 +176,7 @@ def _run(
 
 def _refused(service: str, faults: Sequence[str]) -> int:
     for fault in dict.fromkeys(" ".join(fault.split()) for fault in faults):
-        print(f"{service}: {redact(fault)}", file=sys.stderr)
+        say(f"{service}: {fault}", is_error=True)
     return EXIT_CONFIG
 
 

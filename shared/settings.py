@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from shared.access import NetworkTrust, host_name, is_loopback
-from shared.errors import ConfigError, redact
+from shared.errors import ConfigError, redact, shortened
 from shared.faults import list_faults
 from shared.secret_files import SecretFileFault, secret_from_file
 from shared.secrets import know
@@ -112,7 +112,7 @@ class ServiceSettings(BaseSettings):
         for part in text_parts(text):
             if host_name(part) != part.lower():
                 raise ValueError(
-                    f"found {part[:80]!r}, wanted names such as cam.example.org, without a port or *"
+                    f"found {shortened(part, 80)!r}, wanted names such as cam.example.org, without a port or *"
                 )
         return text
 
@@ -124,7 +124,7 @@ class ServiceSettings(BaseSettings):
                 ip_network(part)
             except ValueError:
                 raise ValueError(
-                    f"found {part[:80]!r}, wanted addresses or networks such as 192.0.2.7 or 172.18.0.0/16"
+                    f"found {shortened(part, 80)!r}, wanted addresses or networks such as 192.0.2.7 or 172.18.0.0/16"
                 ) from None
         return text
 

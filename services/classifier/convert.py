@@ -23,6 +23,7 @@ from services.classifier.weights.names import ModelReference, resolve_model
 from shared.errors import ConfigError, redact
 from shared.files import sync_folder
 from shared.settings import load_settings
+from shared.terminal_text import say
 
 NO_INT8 = "--no-int8"
 _INTO = "--into"  # the child's: the folder to write into
@@ -45,13 +46,13 @@ def main(arguments: list[str]) -> int:
         if len(names) != 1 or names[0].startswith("-"):
             raise ConfigError("wanted one name, such as ViT-B-32-256/datacomp_s34b_b86k")
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: nothing is left
-        print(f"{names[0]}: {convert(names[0], settings.models_dir, with_int8)}: written")
+        say(f"{names[0]}: {convert(names[0], settings.models_dir, with_int8)}: written")
     except ConfigError as exc:
         for fault in exc.faults:
-            print(f"{_TOLD}{redact(fault)}", file=sys.stderr)
+            say(f"{_TOLD}{fault}", is_error=True)
         return 2
     except KeyboardInterrupt:
-        print("clipwatch: interrupted; nothing was left behind", file=sys.stderr)
+        say("clipwatch: interrupted; nothing was left behind", is_error=True)
         return 130
     return 0
 
@@ -118,7 +119,7 @@ def _convert_here(name: str, models_dir: Path, half: Path, with_int8: bool) -> i
     from services.classifier.model.openvino.conversion import convert as write  # late: it imports the runtime
 
     def tell(line: str) -> None:
-        print(line, flush=True)
+        say(line)
 
     try:
         write(resolve_model(name, models_dir), models_dir, half, with_int8, tell)

@@ -21,8 +21,9 @@ from services.classifier.weights.names import resolve_model
 from services.classifier.words.prompts import LabelBank
 from shared.contract import Column, LabelSet
 from shared.decisions.label_texts import LabelTexts
-from shared.errors import ConfigError, redact
+from shared.errors import ConfigError
 from shared.settings import load_settings
+from shared.terminal_text import say
 
 _ARRAYS = ("embeddings", "rivals", "against", "shown")
 
@@ -80,7 +81,7 @@ def main(arguments: list[str]) -> int:
         EmbeddedTexts(model.facts, texts).write(Path(arguments[0]))
     except ConfigError as exc:
         for fault in exc.faults:
-            print(f"classifier: {redact(fault)}", file=sys.stderr)
+            say(f"classifier: {fault}", is_error=True)
         return 2
     return 0
 

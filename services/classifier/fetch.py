@@ -26,8 +26,9 @@ from services.classifier.weights.names import (
     repository,
     resolve_model,
 )
-from shared.errors import ConfigError, redact
+from shared.errors import ConfigError
 from shared.settings import load_settings
+from shared.terminal_text import say
 
 
 def main(arguments: list[str]) -> int:
@@ -40,14 +41,14 @@ def main(arguments: list[str]) -> int:
             verify(arguments[1:], settings.models_dir)
         elif arguments == ["--list"]:
             for line in listed(settings.models_dir):
-                print(line)
+                say(line)
         elif len(arguments) == 1 and not arguments[0].startswith("-"):
             fetch(arguments[0], settings)
         else:
             raise ConfigError("wanted one name, such as ViT-B-32-256/datacomp_s34b_b86k")
     except ConfigError as exc:
         for fault in exc.faults:
-            print(f"clipwatch: {redact(fault)}", file=sys.stderr)
+            say(f"clipwatch: {fault}", is_error=True)
         return 2
     return 0
 
@@ -57,14 +58,14 @@ def fetch(name: str, settings: ClassifierSettings) -> None:
     reference = resolve_model(name, settings.models_dir)
     warn_of_licence(reference)
     if reference.folder is not None and integrity.read_sums(reference.folder) is None:
-        print(f"{integrity.write_sums(reference.folder)}: written; what changes from now on is noticed")
+        say(f"{integrity.write_sums(reference.folder)}: written; what changes from now on is noticed")
     hub.require(reference, settings.models_dir)
     facts = load_on_cpu(reference, settings.model_copy(update={"dtype": "float32"})).facts
     record = ChecksumRecord(settings.models_dir)
-    print(f"{name}: {describe(check(reference, settings.models_dir, record))}")
+    say(f"{name}: {describe(check(reference, settings.models_dir, record))}")
     golden = "compared" if record.has_golden(name) else "not made: the weights are not verified"
-    print(f"{name}: golden embeddings are {golden}")
-    print(f"{facts.name}: there, {facts.image_size} px, {facts.embedding_dim} numbers a picture")
+    say(f"{name}: golden embeddings are {golden}")
+    say(f"{facts.name}: there, {facts.image_size} px, {facts.embedding_dim} numbers a picture")
 
 
 def verify(names: Sequence[str], models_dir: Path) -> None:
@@ -77,13 +78,13 @@ def verify(names: Sequence[str], models_dir: Path) -> None:
         try:
             if name in converted:
                 found = integrity.check_folder(name, converted_folder(models_dir, name), record, again=True)
-                print(f"{name}: converted: {describe(found)}")
+                say(f"{name}: converted: {describe(found)}")
                 if name not in present:
                     continue
             reference = resolve_model(name, models_dir)
             if reference.folder is None and not hub.is_here(reference, models_dir):
                 raise ConfigError(hub.not_here(reference, "nothing was tried"))
-            print(f"{name}: {describe(check(reference, models_dir, record, again=True))}")
+            say(f"{name}: {describe(check(reference, models_dir, record, again=True))}")
         except ConfigError as exc:
             faults.extend(exc.faults)
     record.save()
@@ -167,9 +168,9 @@ def warn_of_licence(reference: ModelReference) -> None:
     """Warn if the weights may not be used commercially."""
     licence = None if reference.folder else licence_of(repository(reference)[0])
     if licence is not None and licence.is_restricted:
-        print(
+        say(
             f"clipwatch: WARNING: {reference.name}: its weights' licence is {licence.name}: NOT FOR COMMERCIAL USE",
-            file=sys.stderr,
+            is_error=True,
         )
 
 

@@ -19,6 +19,7 @@ from services.local.commands.relabel import relabel
 from services.local.commands.run import run
 from services.local.commands.search import search
 from shared.errors import ConfigError
+from shared.uncaught import redact_uncaught
 
 app = typer.Typer(
     name="clipwatch",
@@ -40,6 +41,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may hold bytes that are no UTF-8
             stream.reconfigure(errors="backslashreplace")
+    redact_uncaught()
     try:
         app()
     except ConfigError as exc:

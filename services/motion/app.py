@@ -10,7 +10,6 @@ import contextlib
 import gc
 import json
 import os
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -247,16 +246,6 @@ def _ice(settings: MotionServiceSettings) -> IceServers:
 
 
 def _prepare_process() -> None:
-    """Quiet FFmpeg, keep OpenCV from sharing out planes that are too small for it, and log what ends a thread."""
+    """Quiet FFmpeg, and keep OpenCV from sharing out planes that are too small for it."""
     quiet_ffmpeg()
     cv2.setNumThreads(1)  # cameras are the parallelism
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        if args.exc_value is not None:
-            log.error(
-                "a thread failed: this is a bug",
-                thread=args.thread.name if args.thread else None,
-                exc_info=args.exc_value,
-            )
-
-    threading.excepthook = hook

@@ -14,6 +14,7 @@ from services.recorder.settings import RecorderSettings
 from shared.errors import ConfigError
 from shared.logs import configure_logs
 from shared.settings import load_settings
+from shared.terminal_text import say
 
 
 async def migrate(settings: RecorderSettings) -> None:
@@ -34,7 +35,7 @@ def main() -> int:
         configure_logs("recorder", settings.log_level, settings.log_format)
         asyncio.run(migrate(settings))
     except ConfigError as exc:
-        print(*exc.faults, sep="\n", file=sys.stderr)
+        say(*exc.faults, is_error=True)
         return 2
     except KeyboardInterrupt:
         return 1

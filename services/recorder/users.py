@@ -32,6 +32,7 @@ from shared.clock import now_utc
 from shared.errors import ConfigError, Transient, reason
 from shared.permissions import Role
 from shared.settings import load_settings
+from shared.terminal_text import say
 
 CONNECT_S, TRANSACTION_S = 10.0, 30.0
 DAYS_MAX = 3650
@@ -209,13 +210,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         address = load_settings(RecorderSettings).database_address
-        for line in _done(given, address):
-            print(line)
+        lines = _done(given, address)
+        if given.what == "token-add":  # shown this once, and nothing but it
+            print(*lines)
+        else:
+            say(*lines)
     except ConfigError as exc:
-        print(*exc.faults, sep="\n", file=sys.stderr)
+        say(*exc.faults, is_error=True)
         return 2
     except Transient as exc:
-        print(f"the database does not answer: {reason(exc)}", file=sys.stderr)
+        say(f"the database does not answer: {reason(exc)}", is_error=True)
         return 1
     except KeyboardInterrupt:
         return 1

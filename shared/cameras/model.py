@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, field_validator, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, field_validator, model_validator
 
 from shared.cameras.sources import kind_of, stream_fault, whip_fault
 from shared.contract import CameraId, DecisionSettings, LabelSet, LabelText, Ratio
+from shared.terminal_text import without_controls
 from shared.yaml_files import FileModel
 
+NewLabelText = Annotated[
+    LabelText, AfterValidator(without_controls)
+]  # one that is set; messages may hold older ones
 Point = tuple[Ratio, Ratio]
 LEAST_LOOKS_HZ = 0.5  # motion cannot be told from fewer pictures a second
 
@@ -113,15 +117,15 @@ class Camera(FileModel):
         Literal["tcp", "udp"],
         Field(description="rtsp: tcp loses nothing; udp delivers sooner on a good network"),
     ] = "tcp"
-    name: Annotated[str, Field(max_length=200)] = ""
+    name: Annotated[str, Field(max_length=200), AfterValidator(without_controls)] = ""
     enabled: bool = True
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
     labels: Annotated[
-        tuple[LabelText, ...], Field(min_length=1, max_length=200, description="what is looked for")
+        tuple[NewLabelText, ...], Field(min_length=1, max_length=200, description="what is looked for")
     ]
     background: Annotated[
-        tuple[LabelText, ...], Field(max_length=50, description="what is always in view")
+        tuple[NewLabelText, ...], Field(max_length=50, description="what is always in view")
     ] = ()
     threshold: Annotated[Ratio, Field(description="probability from which a label is accepted")] = 0.5
     leave_threshold: Annotated[

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from shared.cameras.model import Camera, CameraFile, cross_faults
 from shared.cameras.sources import kind_of
-from shared.errors import ConfigError, redact
+from shared.errors import ConfigError, redact, shortened
 from shared.faults import list_faults, near
 from shared.placeholders import expand_all, expand_field, placeholder_fault
 from shared.urls import VARIABLE
@@ -112,7 +112,7 @@ def recordings_of(
 def _who(filename: str, entry: Mapping[str, Any], index: int) -> str:  # Any: YAML
     identity = entry.get("id")
     return (
-        f"{filename}: camera {redact(str(identity))[:64]!r}"
+        f"{filename}: camera {shortened(str(identity), 64)!r}"
         if identity
         else f"{filename}: camera number {index + 1}"
     )

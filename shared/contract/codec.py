@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from shared.contract.fields import MediaId, MessagePart
-from shared.errors import ContractError
+from shared.errors import ContractError, shortened
 
 VERSION = 1
 
@@ -42,10 +42,11 @@ def load(kind: type[_Header], fields: Mapping[bytes, bytes]) -> _Header:
 
 
 def _fault(error: Mapping[str, Any]) -> str:  # Any: pydantic's own error mapping
-    where = ".".join(str(part)[:80] for part in error["loc"]) or "header"
+    where = ".".join(shortened(str(part), 80) for part in error["loc"]) or "header"
     if where == "version":
-        return f"version {str(error.get('input'))[:40]!r}, this service reads {VERSION}: upgrade the older service"
-    return f"{where}: {str(error['msg'])[:300]}"
+        found = shortened(str(error.get("input")), 40)
+        return f"version {found!r}, this service reads {VERSION}: upgrade the older service"
+    return f"{where}: {shortened(str(error['msg']), 300)}"
 
 
 def blob(fields: Mapping[bytes, bytes], name: bytes, limit: int) -> bytes:

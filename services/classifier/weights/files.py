@@ -10,7 +10,7 @@ from services.classifier.weights import hub, integrity
 from services.classifier.weights.integrity import ChecksumRecord, ChecksumResult
 from services.classifier.weights.names import CONFIG_FILE, ModelReference, repository
 from services.classifier.weights.tower_pairs import has_towers, wanted_files
-from shared.errors import ConfigError, redact
+from shared.errors import ConfigError, shortened
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -140,4 +140,4 @@ def offline() -> Iterator[None]:
 
 def one_line(exc: Exception) -> str:
     """Return an exception's text in one line, without passwords."""
-    return redact(" ".join(str(exc).split()))[:200] or type(exc).__name__
+    return shortened(str(exc), 200) or type(exc).__name__

@@ -21,7 +21,7 @@ from services.classifier.weights.names import (
 )
 from services.classifier.weights.tower_configs import config_of
 from services.classifier.weights.tower_pairs import has_towers, wanted_files
-from shared.errors import ConfigError
+from shared.errors import ConfigError, shortened
 
 # what open_clip takes from a repository without naming a file, best first
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -147,7 +147,7 @@ def _ask() -> str:
     try:
         answer = get_session().head(constants.ENDPOINT, timeout=CONNECT_S)
     except Exception as exc:  # noqa: BLE001 - its HTTP client, the proxy's and the resolver's errors share no base
-        return f"no network to {constants.ENDPOINT}: {' '.join(str(exc).split())[:80] or type(exc).__name__}"
+        return f"no network to {constants.ENDPOINT}: {shortened(str(exc), 80) or type(exc).__name__}"
     return f"{constants.ENDPOINT} answers {answer.status_code}" if answer.status_code >= 500 else ""
 
 

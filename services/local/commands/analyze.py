@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +19,7 @@ from services.local.commands.command_line import (
     run_until_signal,
 )
 from shared.plurals import plural
+from shared.terminal_text import say, say_json
 
 
 def analyze(
@@ -63,7 +63,7 @@ def analyze(
     )
     recordings = check_options(options)
     if model == "mini":
-        print(OFFLINE_NOTE, file=sys.stderr)
+        say(OFFLINE_NOTE, is_error=True)
     try:
         with progress_unless(as_json) as progress:
             analysis = run_until_signal(lambda stop: analyze(options, recordings, stop, progress))
@@ -73,7 +73,7 @@ def analyze(
     by_camera = {recording.camera: recording for recording in recordings}
     if as_json:
         for event in events:
-            print(json.dumps(event_json(event, by_camera[event.camera]), ensure_ascii=False))
+            say_json(event_json(event, by_camera[event.camera]))
         sys.stdout.flush()
     else:
         print_analysis(events, by_camera, out)

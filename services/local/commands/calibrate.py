@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.local.commands.command_line import EXIT_FAILED, CameraConfig, fail, run_until_signal
+from shared.terminal_text import say
 
 if TYPE_CHECKING:
     from services.local.tasks.camera_calibration import CameraCalibration
@@ -47,4 +48,4 @@ def calibrate(
     except CalibrationFailed as exc:
         fail([str(exc)], EXIT_FAILED)
     for line in lines_of(calibration, camera, config):
-        print(line)
+        say(line)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from shared.plurals import plural
+from shared.terminal_text import say
 
 
 def check(
@@ -23,4 +24,4 @@ def check(
 
     loaded = load_run_config(config)
     n_cameras = plural(len(loaded.cameras.cameras), "camera")
-    print(f"{config}: fine: {n_cameras}, model {loaded.settings.model}")
+    say(f"{config}: fine: {n_cameras}, model {loaded.settings.model}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +16,7 @@ from services.local.commands.command_line import (
     progress_unless,
     run_until_signal,
 )
+from shared.terminal_text import say, say_json
 
 
 # One function because its parameters are the command's options, as typer reads them.
@@ -73,7 +72,7 @@ def evaluate(
         faults.append(f"--precision {precision:g}: wanted 0..1")
     plan = check_evaluation(options, calibrate, faults)
     if plan.options.model == "mini":
-        print(OFFLINE_NOTE, file=sys.stderr)
+        say(OFFLINE_NOTE, is_error=True)
     try:
         with progress_unless(as_json) as progress:
             classified = run_until_signal(lambda stop: classify_clips(plan, stop, progress))
@@ -82,7 +81,7 @@ def evaluate(
     evaluation = evaluation_of(plan, classified, precision, calibrate)
     page = write_page(out, evaluation, classified.clips)
     if as_json:
-        print(json.dumps(as_document(evaluation), ensure_ascii=False), flush=True)
+        say_json(as_document(evaluation))
     else:
         print_evaluation(evaluation, str(page))
     if classified.faults:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from services.local.commands.command_line import Background, CameraConfig, Label, Threshold
+from shared.terminal_text import say
 
 
 def labels(
@@ -25,4 +26,4 @@ def labels(
 
     options = LabelOptions(camera, tuple(label or ()), tuple(background or ()), threshold)
     for line in set_or_show(options, config):
-        print(line)
+        say(line)

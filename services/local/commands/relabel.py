@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +21,7 @@ from services.local.commands.command_line import (
     fail,
     progress_unless,
 )
+from shared.terminal_text import say_json
 
 
 def relabel(
@@ -79,6 +79,6 @@ def relabel(
     except recorder_client.NotAnswered as exc:
         fail([str(exc)], EXIT_FAILED)
     if as_json:
-        print(json.dumps(result, ensure_ascii=False), flush=True)
+        say_json(result)
     else:
         print_relabel(result)

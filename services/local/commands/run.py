@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from services.local.commands.command_line import OFFLINE_NOTE, FaultList, run_until_signal
+from shared.terminal_text import say
 
 
 def run(
@@ -32,5 +33,5 @@ def run(
     faults.raise_if_any()
     assert loaded is not None
     if loaded.settings.model == "mini":
-        print(OFFLINE_NOTE.replace("--model ", "settings.model: "), file=sys.stderr)
+        say(OFFLINE_NOTE.replace("--model ", "settings.model: "), is_error=True)
     sys.exit(run_until_signal(lambda stop: run_services(loaded, level, stop)))

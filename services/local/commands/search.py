@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +18,7 @@ from services.local.commands.command_line import (
     TokenFile,
     fail,
 )
+from shared.terminal_text import say_json
 
 
 def search(
@@ -62,6 +62,6 @@ def search(
     except recorder_client.NotAnswered as exc:
         fail([str(exc)], EXIT_FAILED)
     if as_json:
-        print(json.dumps(answer, ensure_ascii=False), flush=True)
+        say_json(answer)
     else:
         print_search(answer)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from services.local.commands.command_line import JsonObject, SiteConfig, database_address, on_site
+from shared.terminal_text import say, say_json
 
 app = typer.Typer(help="API tokens: what lets programs in.", no_args_is_help=True)
 
@@ -35,7 +35,7 @@ def add(
 
     address = database_address(config)
     options = users.TokenOptions(name, scope or ("look",), camera or (), days)
-    print(on_site(lambda: users.add_token(address, options)).text)
+    print(on_site(lambda: users.add_token(address, options)).text)  # its own characters only, shown this once
 
 
 @app.command("list")
@@ -49,7 +49,7 @@ def list_tokens(as_json: JsonObject = False, config: SiteConfig = None) -> None:
     address = database_address(config)
     found = on_site(lambda: users.list_tokens(address))
     if not as_json:
-        print("\n".join(users.token_lines(found)))
+        say(*users.token_lines(found))
         return
     rows = [
         {
@@ -62,7 +62,7 @@ def list_tokens(as_json: JsonObject = False, config: SiteConfig = None) -> None:
         }
         for token in found
     ]
-    print(json.dumps({"tokens": rows}, ensure_ascii=False))
+    say_json({"tokens": rows})
 
 
 @app.command("rm")
@@ -78,4 +78,4 @@ def remove(
 
     address = database_address(config)
     on_site(lambda: users.end_token(address, name))
-    print("ended")
+    say("ended")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from services.local.commands.command_line import JsonObject, SiteConfig, database_address, on_site
+from shared.terminal_text import say, say_json
 
 app = typer.Typer(help="Users: who may log in, and as what.", no_args_is_help=True)
 UserName = Annotated[str, typer.Argument(help="The user's name.", metavar="NAME")]
@@ -37,7 +37,7 @@ def add(
     options = users.UserOptions(name, role, camera or ())
     password = users.read_password(password_stdin)
     made = on_site(lambda: users.add_user(address, options, password))
-    print(f"made the user '{made.name}', {made.role}")
+    say(f"made the user '{made.name}', {made.role}")
 
 
 @app.command("passwd")
@@ -51,7 +51,7 @@ def passwd(name: UserName, password_stdin: FromStdin = False, config: SiteConfig
     address = database_address(config)
     password = users.read_password(password_stdin)
     on_site(lambda: users.set_password(address, name, password))
-    print("changed; all sessions of this user have ended")
+    say("changed; all sessions of this user have ended")
 
 
 @app.command("list")
@@ -65,7 +65,7 @@ def list_users(as_json: JsonObject = False, config: SiteConfig = None) -> None:
     address = database_address(config)
     found = on_site(lambda: users.list_users(address))
     if not as_json:
-        print("\n".join(users.user_lines(found)))
+        say(*users.user_lines(found))
         return
     rows = [
         {
@@ -77,7 +77,7 @@ def list_users(as_json: JsonObject = False, config: SiteConfig = None) -> None:
         }
         for user in found
     ]
-    print(json.dumps({"users": rows}, ensure_ascii=False))
+    say_json({"users": rows})
 
 
 @app.command("rm")
@@ -90,4 +90,4 @@ def remove(name: UserName, config: SiteConfig = None) -> None:
 
     address = database_address(config)
     on_site(lambda: users.remove_user(address, name))
-    print("removed; all sessions of this user have ended")
+    say("removed; all sessions of this user have ended")

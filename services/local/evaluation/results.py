@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -28,6 +27,7 @@ from services.local.evaluation.metrics import (
 )
 from services.local.evaluation.plan import EvaluationPlan
 from services.local.evaluation.temperature_fit import TemperatureFit, calibrate_temperature
+from services.local.printable_console import PrintableConsole
 from shared.plurals import plural
 
 FEW = 20  # fewer clips of a label than this say little: 19 of 20 is 0.76 to 0.99
@@ -214,7 +214,7 @@ def best_text(suggestion: Suggestion) -> str:
 
 def print_evaluation(evaluation: Evaluation, page: str) -> None:
     """Print the tables on stdout."""
-    console = Console(highlight=False)
+    console = PrintableConsole(highlight=False)
     if not console.is_terminal:
         console.width = 160
     table = Table(

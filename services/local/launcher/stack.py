@@ -32,6 +32,8 @@ from services.recorder.record.database_url import sqlite_address
 from shared.contract import LABELS, MEDIA, SNIPPETS
 from shared.errors import ClipwatchError, ConfigError, redact
 from shared.redis_client import make_redis
+from shared.secrets import know_each
+from shared.terminal_text import printable
 
 SERVICES = ("motion", "classifier", "recorder")
 # What the slowest needs under load: motion up to 5.5 s when Redis does not answer, the classifier 0.4 of it for the
@@ -171,6 +173,7 @@ async def running(plan: StackPlan, sink: LineSink | None = None) -> AsyncIterato
         page = PageAddress(plan.listen, chosen.port, plan.site)
         ports = {name: chosen.port if name == "recorder" else choose_port(0) for name in plan.services}
         motion_token = secrets.token_urlsafe(32)
+        know_each(motion_token, redis_url, database_url)
         specs = [_server(embedded)] if embedded else []
         specs += _services(plan, ports, (redis_url, database_url), motion_token)
         children = {spec.name: Child(spec, sink) for spec in specs}
@@ -328,7 +331,9 @@ def _file_sink(folder: Path, files: contextlib.ExitStack) -> LineSink:
         if handler is None:
             handler = _PrivateLog(folder / f"{name}.log", maxBytes=5_000_000, backupCount=1)
             handlers[name] = files.enter_context(contextlib.closing(handler))
-        handler.emit(logging.LogRecord(name, logging.INFO, "", 0, redact(line), (), None))
+        handler.emit(
+            logging.LogRecord(name, logging.INFO, "", 0, printable(redact(line.expandtabs())), (), None)
+        )
 
     return sink
 
@@ -337,6 +342,6 @@ def terminal_sink(stream: IO[str] | None = None) -> LineSink:
     """Return a sink that writes every line to stderr, led by the service's name."""
 
     def sink(name: str, line: str) -> None:
-        print(f"{name:<10} {redact(line)}", file=stream or sys.stderr, flush=True)
+        print(f"{name:<10} {printable(redact(line.expandtabs()))}", file=stream or sys.stderr, flush=True)
 
     return sink

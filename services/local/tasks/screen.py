@@ -13,9 +13,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from services.local.printable_console import PrintableConsole
 from shared.clock import duration_s
-from shared.errors import redact
 from shared.plurals import plural
+from shared.terminal_text import say
 
 if TYPE_CHECKING:  # seconds of imports, which printing a fault must not cost
     from services.local.records import EventRow
@@ -27,7 +28,7 @@ COLUMNS = ("time", "camera", "label", "probability", "weather", "clip")
 
 def wide_console(is_stderr: bool = False) -> Console:
     """Return a console that breaks no lines for a file or a pipe, which have no width."""
-    console = Console(stderr=is_stderr, highlight=False, emoji=False)
+    console = PrintableConsole(stderr=is_stderr, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = 160
     return console
@@ -106,7 +107,7 @@ def totals(rows: Sequence[EventRow], n_dead: int) -> str:
 def progress_bar() -> Iterator[Callable[[str, float], None]]:
     """Show a progress bar on stderr; yields the function that moves it (stage, share 0..1)."""
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=PrintableConsole(stderr=True)) as progress:
         task = progress.add_task("starting", total=1.0)
         yield lambda stage, share: progress.update(task, description=stage, completed=share)
 
@@ -131,7 +132,7 @@ def print_analysis(events: Sequence[EventRow], recordings: Mapping[str, Recordin
         )
     if events:
         console.print(table)
-    console.print(f"{totals(events, 0)} in {short_path(out.resolve())}")
+    console.print(f"{totals(events, 0)} in {short_path(out.resolve())}", markup=False)
 
 
 def clock_text(seconds: float) -> str:
@@ -143,15 +144,12 @@ def clock_text(seconds: float) -> str:
 
 def print_faults(faults: Sequence[str]) -> None:
     """Print one line a fault on stderr, without colour codes when it is no terminal."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
-    for fault in faults:
-        line = redact(fault).replace("\n", "\\n")  # names of files hold what they like
-        console.print(f"clipwatch: {line}", markup=False)
+    say(*(f"clipwatch: {fault}" for fault in faults), is_error=True)  # names of files hold what they like
 
 
 def print_search(answer: Json) -> None:
     """Print the hits as a table, and what was searched."""
-    console = Console(width=max(Console().width, 120))
+    console = PrintableConsole(width=max(Console().width, 120))
     table = Table(header_style="bold")
     for column in ("similarity", "seen", "camera", "recorded as", "in the clip", "event"):
         table.add_column(column, justify="right" if column in ("similarity", "in the clip") else "left")
@@ -180,7 +178,7 @@ def print_search(answer: Json) -> None:
 
 def print_relabel(result: Json) -> None:
     """Print old and new labels side by side."""
-    console = Console(width=max(Console().width, 120))
+    console = PrintableConsole(width=max(Console().width, 120))
     counts = Table(header_style="bold", title="events by label", title_justify="left")
     for column in ("label", "recorded", "in hindsight"):
         counts.add_column(column, justify="left" if column == "label" else "right")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 
 from services.local.config import RunConfig, models_dir
 from services.local.launcher.stack import Stack, StackPlan, running, terminal_sink
@@ -95,7 +96,8 @@ async def show_demo(options: DemoOptions, data_dir: Path, listen: ListenAddress,
             return _why(stack)
         looking = ", ".join(dict.fromkeys(label for camera in cameras.cameras for label in camera.labels))
         console.print(f"[bold]page[/bold]    {stack.page.url}")
-        console.print(f"[bold]looking for[/bold] {looking}; change the words in {short_path(cameras_file)}\n")
+        file = escape(short_path(cameras_file))
+        console.print(f"[bold]looking for[/bold] {escape(looking)}; change the words in {file}\n")
         async with Records.open(stack.database_url, plan.media_dir) as records:
             await _watch(stack, records, stop, Screen(console, began))
             if stack.failure.done():
@@ -121,7 +123,7 @@ async def _closing_words(console: Console, records: Records, stack: Stack, since
     rows = await records.all_events(since)
     accepted = sorted((row for row in rows if row.accepted), key=lambda row: row.started_at, reverse=True)
     console.print(events_table(accepted, "recorded now"))
-    console.print(totals(rows, await stack.dead_letters()))
+    console.print(totals(rows, await stack.dead_letters()), markup=False)
     console.print(f"kept in {short_path(stack.plan.data_dir)}")
     return 0 if accepted else 1
 
@@ -131,8 +133,8 @@ def _say_what_runs(console: Console, stack: Stack, logs: Path | None) -> None:
     redis = f"embedded, {stack.embedded.binary}, on a socket" if stack.embedded else redact(stack.redis_url)
     taken = f" ({stack.taken_port} is taken)" if stack.taken_port else ""
     console.print("[bold]clipwatch[/bold] starts on this machine")
-    console.print(f"  redis     {redis}")
-    console.print(f"  database  {redact(stack.database_url)}")
+    console.print(f"  redis     {redis}", markup=False)
+    console.print(f"  database  {redact(stack.database_url)}", markup=False)
     console.print(f"  page      {stack.page.url}{taken}")
     for url in stack.page.urls_of_others():
         console.print(f"            {url} for phones and other machines")

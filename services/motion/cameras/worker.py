@@ -54,7 +54,7 @@ class CameraWorker:
             None  # of the clips' stream, when motion is detected in another
         )
         self.on_end: Callable[[], None] = lambda: None
-        self.is_broken = False  # ended by a bug; logged by threading.excepthook
+        self.is_broken = False  # ended by a bug; logged by shared/uncaught.py
         self._wall = WallClock()
 
     def start(self) -> None:

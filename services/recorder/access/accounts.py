@@ -22,6 +22,8 @@ from services.recorder.record.database import Database
 from shared.clock import now_utc, uuid7
 from shared.errors import ConfigError
 from shared.permissions import Role
+from shared.secrets import know_issued
+from shared.terminal_text import printable
 
 AGENT_CHARS, ADDRESS_CHARS = 120, 64
 
@@ -183,6 +185,7 @@ class Accounts:
         """
         now = self.now()
         cookie = secrets.token_hex(SECRET_BYTES)
+        know_issued(cookie)
         session = Session(
             id=uuid7(now),
             user=user,
@@ -190,7 +193,7 @@ class Accounts:
             seen_at=now,
             ends_at=self.limits.ends_at(now),
             address=client.address[:ADDRESS_CHARS],
-            agent=_printable(client.agent)[:AGENT_CHARS],
+            agent=printable(client.agent)[:AGENT_CHARS],
         )
         async with self.database.writing() as connection:
             found = await rows.find_user(connection, name_key(user.name))
@@ -263,7 +266,3 @@ def _free_names(came: OidcUser) -> Iterator[str]:
 def _refuse_narrow_admin(role: Role, cameras: frozenset[str] | None) -> None:
     if role is Role.ADMIN and cameras is not None:
         raise ConfigError("an admin sees all cameras: must be without cameras, or a viewer or operator")
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

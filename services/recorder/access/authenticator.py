@@ -24,6 +24,7 @@ from shared.clock import now_utc
 from shared.errors import Transient
 from shared.logs import get_logger
 from shared.permissions import PERMISSIONS_OF, Identity, Permission
+from shared.secrets import know_issued
 
 log = get_logger(__name__)
 
@@ -84,6 +85,7 @@ class RecorderAuthenticator:
         if (secret_hash := cookie_hash(caller.cookie)) is not None:
             session = await self._sessions.get(secret_hash)
             if session is not None and not self._is_over(session):
+                know_issued(cookie_secret(caller.cookie) or "")
                 self._use("session", session.id, session.seen_at)
                 return identity_of_session(session, secret_hash)
         if caller.is_local and await self.is_open():
@@ -135,6 +137,7 @@ class RecorderAuthenticator:
                 return too_many(wait_s, "wrong tokens")
         token = await self._tokens.get(key) if parts else None
         if token is not None and not _has_ended(token, self.now()):
+            know_issued(sent.rpartition("_")[2])
             self._use("token", token.id, token.used_at)
             return SiteIdentity(
                 token.name, token.scopes, token.cameras, way="token", token_id=token.id, lookup=key
@@ -224,14 +227,20 @@ def identity_of_session(session: Session, lookup: str) -> SiteIdentity:
 
 def cookie_hash(header: str | None) -> str | None:
     """Return the hash of the session's cookie in a Cookie header; None when there is none that could be one."""
+    secret = cookie_secret(header)
+    return None if secret is None else parse_cookie(secret)
+
+
+def cookie_secret(header: str | None) -> str | None:
+    """Return the session's cookie in a Cookie header; None when there is none that could be one."""
     if header is None or len(header) > COOKIES_MAX:
         return None
     for part in header.split(
         ";"
     ):  # not http.cookies, which stops at what it cannot read of another program's
         name, _, value = part.strip().partition("=")
-        if name == COOKIE and (found := parse_cookie(value)) is not None:
-            return found
+        if name == COOKIE and parse_cookie(value) is not None:
+            return value
     return None
 
 

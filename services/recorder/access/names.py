@@ -10,7 +10,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, shortened
+from shared.terminal_text import printable
 
 USER_NAME_CHARS, NAME_KEY_CHARS = 64, 200  # access_tables.py
 PASSWORD_MIN, PASSWORD_MAX = 10, 256  # NIST SP 800-63B asks for 8, and for no rules of composition
@@ -79,5 +80,4 @@ def clean_cameras(given: Iterable[str] | None) -> frozenset[str] | None:
 
 def shown(text: str) -> str:
     """Return a text that somebody sent, quoted, short, and without control characters."""
-    printable = "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN])
-    return f"'{printable}{'…' if len(text) > _SHOWN else ''}'"
+    return f"'{printable(shortened(text, _SHOWN))}{'…' if len(text) > _SHOWN else ''}'"

@@ -17,6 +17,7 @@ from services.recorder.record.database_errors import TablesMissing
 from shared.errors import ConfigError, Transient, reason
 from shared.files import write_durably
 from shared.logs import get_logger
+from shared.secrets import know_issued
 
 log = get_logger(__name__)
 
@@ -92,6 +93,7 @@ async def refuse_open_network(database: Database, host: str, api_token: str | No
 def write_local_token(path: Path) -> str:
     """Write a fresh token that only this account can read, and return it; raise ConfigError. Blocks on the disk."""
     token = secrets.token_hex(32)
+    know_issued(token)
     try:
         write_durably(path, f"{token}\n".encode(), mode=0o600)
     except OSError as exc:

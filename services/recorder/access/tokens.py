@@ -15,6 +15,7 @@ from services.recorder.record.database import Database
 from shared.clock import now_utc
 from shared.errors import ConfigError
 from shared.permissions import Permission
+from shared.secrets import know_issued
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Tokens:
             raise ConfigError("the token's end is past: must be a time to come, or none")
         token_id, secret = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES)
         text = token_text(token_id, secret)
+        know_issued(secret.hex())
         parts = parse_token(text)
         assert parts is not None
         token = ApiToken(

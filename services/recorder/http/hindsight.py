@@ -26,8 +26,8 @@ from services.recorder.search.hindsight_values import (
     request_faults,
 )
 from services.recorder.search.text_requests import NoClassifier, TextsRefused
+from shared.cameras.model import NewLabelText
 from shared.clock import now_utc
-from shared.contract import LabelText
 from shared.errors import Permanent, Transient
 from shared.http_access import require
 from shared.http_api import ApiFault, FaultText, IsoTime, documented
@@ -41,8 +41,8 @@ class HindsightIn(BaseModel):
     """What the record is asked. `background` and `threshold` left out: as they were for each snippet."""
 
     model_config = ConfigDict(extra="forbid")
-    labels: Annotated[list[LabelText], Field(min_length=1, max_length=50)]
-    background: Annotated[list[LabelText], Field(max_length=20)] | None = None
+    labels: Annotated[list[NewLabelText], Field(min_length=1, max_length=50)]
+    background: Annotated[list[NewLabelText], Field(max_length=20)] | None = None
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     camera: Annotated[str, Field(max_length=64)] | None = None
     since: IsoTime

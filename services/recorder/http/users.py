@@ -21,7 +21,7 @@ from services.recorder.http.login import (
     tried_too_often,
 )
 from services.recorder.http.state import ApiState, starting
-from shared.errors import ConfigError
+from shared.errors import ConfigError, shortened
 from shared.http_access import identity_of
 from shared.http_api import ApiFault, IsoTime, documented
 from shared.permissions import Permission, Role
@@ -253,7 +253,7 @@ def _fault(exc: ConfigError) -> ApiFault:
 
 
 def _none_of(what: str, its_id: str, place: str) -> ApiFault:
-    return ApiFault(404, f"no {what} '{its_id[:40]}'", f"the id of a {what}", f"look in {place}")
+    return ApiFault(404, f"no {what} '{shortened(its_id, 40)}'", f"the id of a {what}", f"look in {place}")
 
 
 def _user_out(user: User) -> UserOut:

@@ -44,7 +44,7 @@ from pydantic import (
 from services.recorder.access.links import LASTS_MAX
 from services.recorder.notify.filters import Filter
 from shared.contract import CameraId, LabelText, Ratio
-from shared.errors import ConfigError, redact
+from shared.errors import ConfigError, redact, shortened
 from shared.faults import list_faults, near
 from shared.placeholders import expand_all, placeholder_fault
 from shared.secrets import know_address, know_all
@@ -202,7 +202,9 @@ def load_notify(path: Path, environment: Mapping[str, str] | None = None) -> Not
         faults.append(f"{path.name}: page: wanted an address such as http://clipwatch.lan:8080")
     give_up_h = document.get("give_up_h", 24)
     if isinstance(give_up_h, bool) or not isinstance(give_up_h, int | float) or not 0 < give_up_h <= 720:
-        faults.append(f"{path.name}: give_up_h={str(give_up_h)[:40]}: must be more than 0 and at most 720")
+        faults.append(
+            f"{path.name}: give_up_h={shortened(str(give_up_h), 40)}: must be more than 0 and at most 720"
+        )
     entries = document.get("targets")
     if not isinstance(entries, list) or not 1 <= len(entries) <= TARGETS_MAX:
         raise ConfigError([*faults, f"{path.name}: targets: wanted a list of 1 to {TARGETS_MAX}"])
@@ -211,7 +213,7 @@ def load_notify(path: Path, environment: Mapping[str, str] | None = None) -> Not
     for number, entry in enumerate(entries, start=1):
         target, found = _target(entry, environment)
         name = entry.get("name") if isinstance(entry, dict) else None
-        who = f"target {str(name)[:64]!r}" if name else f"target number {number}"
+        who = f"target {shortened(str(name), 64)!r}" if name else f"target number {number}"
         faults.extend(f"{path.name}: {who}: {fault}" for fault in found)
         if str(name) in names:
             faults.append(f"{path.name}: {who}: name: is used twice, names must be unique")

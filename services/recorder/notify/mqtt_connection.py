@@ -16,6 +16,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from services.recorder.notify.file import MqttTarget
 from services.recorder.notify.port import ChannelAway
+from shared.errors import shortened
 
 _LOGIN = {4, 5, 134, 135}  # CONNACK: bad user name or password, not authorized; MQTT 3.1.1 and 5
 
@@ -121,4 +122,4 @@ def _why_not(exc: BaseException) -> str:
 
 
 def _text(exc: BaseException) -> str:
-    return str(exc)[:200] or type(exc).__name__
+    return shortened(str(exc), 200) or type(exc).__name__

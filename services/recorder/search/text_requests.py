@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from shared.contract import TEXTS, TEXTS_WAITING, LabelSet, TextsAnswer, TextsRequest, answer_key
 from shared.decisions.label_texts import EmbeddedLabelSet, from_answer
-from shared.errors import ContractError, Permanent, Transient, redact
+from shared.errors import ContractError, Permanent, Transient, shortened
 
 BLOCK_S = 2.0  # well below the socket's deadline
 
@@ -48,7 +48,7 @@ class TextEmbedder:
         try:
             fields = await self._answer(request)
         except (RedisError, OSError) as exc:
-            raise NoClassifier(f"Redis does not answer: {redact(str(exc))[:200]}") from exc
+            raise NoClassifier(f"Redis does not answer: {shortened(str(exc), 200)}") from exc
         if fields is None:
             raise NoClassifier(f"no classifier answered within {self.deadline_s:g} s")
         try:

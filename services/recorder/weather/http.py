@@ -13,7 +13,7 @@ import httpx
 
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.weather.port import Report, WeatherAway, WeatherLimited, WeatherRefused
-from shared.errors import redact
+from shared.errors import redact, shortened
 
 ANSWER_MAX_BYTES = 256 * 1024
 LIMITED_S = 60.0  # providers count by the minute, the hour and the day; a 429 need not say which
@@ -108,8 +108,8 @@ class WeatherClient:
         except ValueError:
             answer = None
         said = answer.get(self.reason_field) if isinstance(answer, dict) else None
-        text = said if isinstance(said, str) else body[:120].decode("utf-8", "replace")
-        return self._clean(" ".join(text.split()))[:200]
+        text = said if isinstance(said, str) else body.decode("utf-8", "replace")
+        return shortened(self._clean(text), 200 if isinstance(said, str) else 120)
 
     def _clean(self, text: str) -> str:
         return redact(text.replace(self.secret, "***") if self.secret else text)
@@ -136,7 +136,7 @@ def number(value: object) -> float | None:
 def seconds(value: object) -> int:
     """Return a time in seconds since 1970; raise WeatherAway when it cannot be one."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 4_102_444_800:
-        raise WeatherAway(f"the answer's time cannot be read: {str(value)[:40]!r}")
+        raise WeatherAway(f"the answer's time cannot be read: {shortened(str(value), 40)!r}")
     return value
 
 

@@ -18,7 +18,7 @@ from shared import secrets
 from shared.cameras import parse_cameras
 from shared.errors import ConfigError, redact
 from shared.placeholders import expand_all
-from shared.secrets import forget_all, know, know_address, know_all
+from shared.secrets import forget_all, know, know_address, know_all, know_issued
 from shared.urls import SecretUrl
 from tests.unit.shared.test_long_texts import slow_text
 
@@ -145,6 +145,60 @@ def test_what_placeholders_fill_into_a_url_is_known_also_where_the_camera_has_a_
     with pytest.raises(ConfigError, match="url"):
         parse_cameras({"cameras": [{"id": "a", "url": "rtsp://u:hunter44#@h/"}]}, "c.yml", Path(), {})
     assert redact("hunter44") == "***"
+
+
+@pytest.mark.parametrize(
+    ("secret", "line", "shown"),
+    [
+        ("door", "the door of a doorbell", "the *** of a doorbell"),
+        ("12345", "12345 at 2026-11-30T12:34:56.123456Z", "*** at 2026-11-30T12:34:56.123456Z"),
+        ("admin", "the admin's camera", "the admin's camera"),
+        ("password", "the password is wrong", "the password is wrong"),
+        ("admin", "rtsp://admin:admin@h/x", "rtsp://***@h/x"),
+        ("camera", "http://h/x?loginpas=camera&a=1", "http://h/x?loginpas=***&a=1"),
+        ("ab1c", "xab1cx", "x***x"),
+        ("street", "the streets", "the ***s"),
+    ],
+)
+def test_words_and_numbers_of_everybody_leave_the_rest_readable(secret: str, line: str, shown: str) -> None:
+    know(secret, "admin")
+    assert redact(line) == shown
+    basic = base64.b64encode(f"admin:{secret}".encode()).decode()
+    assert redact(f"sent {basic}").rstrip("=") == "sent ***"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://h/live/AbCdEfGh1234XyZ9", "rtsp://h/live/***"),
+        ("rtsps://h:7441/7f1c9a2e-6f1b-4a56-9d0c-0f4b8f6f2b11?enableSrtp", "rtsps://h:7441/***?enableSrtp"),
+        ("http://h/v1/x?k=0123456789abcdef0", "http://h/v1/x?k=***"),
+        ("rtsp://h/Zm9vYmFy_Q1w2-E3r4t5Y6/1", "rtsp://h/***/1"),
+        ("rtsp://h/h264Preview_01_main", "rtsp://h/h264Preview_01_main"),
+        ("rtsp://h/Streaming/Channels/101", "rtsp://h/Streaming/Channels/101"),
+        ("rtsp://h/cam/realmonitor?channel=1&subtype=0", "rtsp://h/cam/realmonitor?channel=1&subtype=0"),
+        ("rtsp://h/axis-media/media.amp", "rtsp://h/axis-media/media.amp"),
+        ("redis://h/0123456789abcdef0", "redis://h/0123456789abcdef0"),
+    ],
+)
+def test_a_key_in_the_path_of_a_camera_is_known_and_a_name_is_not(url: str, shown: str) -> None:
+    know(url)
+    assert redact(f"lost {url}") == f"lost {shown}"
+
+
+def test_a_password_between_others_in_a_path_is_known_by_itself() -> None:
+    know("rtsp://h/user=admin_password=hunter22_channel=1_stream=0.sdp?real_stream")
+    assert redact("said hunter22, and hunter22 again") == "said ***, and *** again"
+
+
+def test_issued_tokens_are_hidden_and_push_no_password_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "MOST_ISSUED", 3)
+    know("hunter22")
+    tokens = [f"{number:064x}" for number in range(5)]
+    for token in tokens:
+        know_issued(token)
+    assert redact(f"cw_0123456789ab_{tokens[4]} {tokens[2]}") == "cw_0123456789ab_*** ***"
+    assert redact(f"hunter22 {tokens[0]} sha256 {tokens[1]}") == f"*** {tokens[0]} sha256 {tokens[1]}"
 
 
 def test_names_without_a_value_stay_readable() -> None:

@@ -22,7 +22,7 @@ from services.classifier.devices.choice import (
     why_no_gpu,
 )
 from services.classifier.port import DeviceLost
-from shared.errors import Transient, redact
+from shared.errors import Transient, shortened
 
 NVML = "libnvidia-ml.so.1"
 
@@ -59,7 +59,7 @@ def _why_none() -> str:
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]  # torch's gap
     except (AssertionError, RuntimeError) as exc:
-        said = redact(" ".join(str(exc).split()))[:200]
+        said = shortened(str(exc), 200)
     facts = CudaFacts(
         torch_cuda=torch.version.cuda,
         driver_cuda=nvidia.driver_cuda(nvidia.open_library(nvidia.DRIVER)),
@@ -95,7 +95,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except RuntimeError as exc:
-        said = " ".join(str(exc).split())[:200]
+        said = shortened(str(exc), 200)
         if isinstance(exc, torch.OutOfMemoryError) or "out of memory" in said:
             raise Transient(f"the device is out of memory: {said}") from exc
         # cuBLAS' and cuDNN's errors are plain RuntimeErrors

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from services.classifier.model.memory_batches import MemoryBatches
 from services.classifier.model.open_clip.gpus import translated
 from services.classifier.port import ModelFacts
+from shared.errors import shortened
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -92,7 +93,7 @@ class OpenClipModel:
                 batch
             )  # what is not the compiler's fault raises here
             self._encode, self._is_compiled = self.network.encode_image, False
-            said = " ".join(str(exc).split())[:200]
+            said = shortened(str(exc), 200)
             log.warning(
                 "COMPILE=on does not work here, going on without", error=f"{type(exc).__name__}: {said}"
             )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
 from services.classifier.weights.families import Pixels
-from shared.errors import Transient
+from shared.errors import Transient, shortened
 
 # Streams never wait for each other, threads of one stream do
 MOST_STREAMS = 4
@@ -107,7 +107,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as exc:
-        said = " ".join(str(exc).split())[:200]
+        said = shortened(str(exc), 200)
         if isinstance(exc, MemoryError) or any(words in said.lower() for words in _NO_MEMORY):
             raise Transient(f"this machine is out of memory: {said}") from exc
         raise

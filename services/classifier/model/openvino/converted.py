@@ -30,7 +30,7 @@ from services.classifier.weights.integrity import ChecksumRecord, GoldenEmbeddin
 from services.classifier.weights.names import OURS_FILE, ModelReference, own_settings, read_json
 from services.classifier.weights.tower_configs import config_of, tokenizer_folder
 from services.classifier.weights.tower_pairs import INT8_FILE, TowerFiles, tower_files
-from shared.errors import ConfigError
+from shared.errors import ConfigError, shortened
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -153,7 +153,7 @@ def _read(path: Path) -> ov.Model:
 
 
 def _why_unreadable(path: Path, exc: Exception) -> str:
-    said = " ".join(str(exc).split())[:200]
+    said = shortened(str(exc), 200)
     here = ov.get_version().split("-")[0]
     if path.suffix != ".xml":
         return f"cannot be read by OpenVINO {here}: {said}; export it anew"

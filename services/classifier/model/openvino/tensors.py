@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, shortened
 
 Array = NDArray[Any]  # Any: of whatever number format the file has
 _DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "F64": np.float64, "I64": np.int64}
@@ -37,7 +37,7 @@ def read_safetensors(path: Path) -> dict[str, Array]:
         data = np.memmap(path, np.uint8, mode="c", offset=8 + n_header)
         return {name: _tensor(data, entry) for name, entry in header.items() if name != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        said = " ".join(str(exc).split())[:200]
+        said = shortened(str(exc), 200)
         raise ConfigError(f"{path}: cannot be read as safetensors: {said}; get the file anew") from exc
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from services.classifier.weights.names import open_clip_folder, read_json
-from shared.errors import ConfigError
+from shared.errors import ConfigError, shortened
 
 Tokenize = Callable[[Sequence[str]], NDArray[np.int64]]  # K texts -> int64[K,L]
 
@@ -108,7 +108,7 @@ class _FileTokenizer:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as exc:  # noqa: BLE001 - the library raises nothing narrower
-            said = " ".join(str(exc).split())[:200]
+            said = shortened(str(exc), 200)
             raise ConfigError(f"{path}: cannot be read: {said}; make the model folder anew") from exc
         self._length, self._clean = length, clean
         settings = _settings(folder)

@@ -20,7 +20,7 @@ from services.classifier.model.openvino.tensors import Array, Tensors, expect
 from services.classifier.model.openvino.text import build_text
 from services.classifier.model.openvino.vit import build_siglip, build_vit, siglip_shape
 from services.classifier.weights.names import read_json
-from shared.errors import ConfigError
+from shared.errors import ConfigError, shortened
 
 # ends of names of what training keeps, and of what only a loss uses
 _MEANINGLESS = ("num_batches_tracked", "position_ids", "logit_bias", "attn_mask")
@@ -60,7 +60,7 @@ def build_towers(
     except ConfigError as exc:
         raise ConfigError(f"MODEL={name}: cannot be built without torch: {exc}; {convert}") from exc
     except (KeyError, TypeError, ValueError, RuntimeError) as exc:  # numbers that make no network
-        said = f"{type(exc).__name__}: {' '.join(str(exc).split())[:200]}"
+        said = f"{type(exc).__name__}: {shortened(str(exc), 200)}"
         raise ConfigError(
             f"MODEL={name}: its configuration cannot be built without torch: {said}; {convert}"
         ) from exc

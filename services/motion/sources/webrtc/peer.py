@@ -33,6 +33,7 @@ from services.motion.sources.stream import SourceAway
 from services.motion.sources.webrtc.ice import PeerNetwork, require_candidates
 from services.motion.sources.webrtc.session_description import BadSessionDescription, bounded
 from shared.clock import steady_s
+from shared.errors import shortened
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -276,4 +277,4 @@ def _ignore(codec: str, data: bytes, ticks: int) -> None:
 
 
 def one_line(exc: BaseException) -> str:
-    return " ".join(str(exc).split())[:200] or type(exc).__name__
+    return shortened(str(exc), 200) or type(exc).__name__

@@ -7,6 +7,7 @@ the body -> the app. A route without a row answers nobody; an address without a 
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import re
 from collections.abc import Callable, MutableMapping
@@ -30,17 +31,19 @@ from shared.access import (
 from shared.http_api import ApiFault, FaultText, fault_response
 from shared.http_rules import LOOK, PUBLIC, TEXT_PARAMETER, Authenticator, RouteRule
 from shared.logs import get_logger
-from shared.open_streams import RECHECK_S, serve_while_allowed
+from shared.open_streams import RECHECK_S, OpenStreams, TooManyStreams, serve_while_allowed
 from shared.permissions import Identity, Permission
-from shared.rate_limit import FailureLimit, address_key
+from shared.rate_limit import FailureLimit, RefusalLog, address_key
 from shared.settings import ServiceSettings
 
 log = get_logger(__name__)
 TOKENS_MAX, TOKENS_WINDOW_S = 20, 300.0  # wrong ones of an address
-LOG_EVERY_S = 60.0
+CALLER_HEADER = "x-clipwatch-caller"  # whom the recorder asks for; from who knows API_TOKEN only
 TARGET_MAX = 8192  # characters of path and query together
 PATH_MAX = 1024
 ALL = frozenset(Permission)
+API_TOKEN = "API_TOKEN"  # the key of its identity  # noqa: S105  # no token
+_CALLER = re.compile(r"[\w.:/ -]{1,100}", re.ASCII)
 NOBODY = Identity("nobody", frozenset(), frozenset())
 # What every service has: its own routes of shared/runtime.py, and FastAPI's document.
 BASE_RULES: dict[tuple[str, str], RouteRule] = {
@@ -72,7 +75,7 @@ class TokenAuthenticator:
     async def identify(self, caller: Caller) -> Identity | Refusal:
         sent = caller.bearer
         if sent is not None and _is_token(sent, self.api_token):
-            return Identity("API_TOKEN", ALL)
+            return Identity("API_TOKEN", ALL, key=API_TOKEN)
         if sent is not None and _is_token(sent, self.metrics_token):
             return Identity("METRICS_TOKEN", frozenset({Permission.METRICS}))
         if self.api_token is None and caller.is_local:
@@ -101,7 +104,8 @@ class AccessControl:
     patterns: dict[str, re.Pattern[str]] = field(default_factory=dict)
     count_refused: Callable[[str], None] = lambda _reason: None
     wrong_tokens: FailureLimit = field(default_factory=lambda: FailureLimit(TOKENS_MAX, TOKENS_WINDOW_S))
-    log_lines: FailureLimit = field(default_factory=lambda: FailureLimit(1, LOG_EVERY_S))
+    refusals: RefusalLog = field(default_factory=lambda: RefusalLog(log))
+    streams: OpenStreams = field(default_factory=OpenStreams)
 
     async def check(self, app: FastAPI, scope: Scope) -> tuple[RouteRule | None, Identity] | Refusal:
         """Return the row of the route that a request is for and who calls, or why it is refused.
@@ -127,9 +131,10 @@ class AccessControl:
             if refusal is not None:
                 return refusal
         scope["state"]["caller"] = caller
-        identity = await self._identity(rule, caller)
+        identity = await self._identity(rule, caller, scope)
         if isinstance(identity, Refusal):
             return identity
+        scope["state"]["key"] = _stream_key(identity, caller, head)
         return _content_refusal(rule, caller, Headers(scope=scope)) or (rule, identity)
 
     def _unfit(self, rule: RouteRule, parameters: MutableMapping[str, object]) -> Refusal | None:
@@ -142,13 +147,19 @@ class AccessControl:
                 )
         return None
 
-    async def _identity(self, rule: RouteRule, caller: Caller) -> Identity | Refusal:
+    async def _identity(self, rule: RouteRule, caller: Caller, scope: Scope) -> Identity | Refusal:
         is_for_all = rule.permission in (Permission.PUBLIC, Permission.OWN)
         if is_for_all and not rule.is_identified:
             return NOBODY
         identity = await self.authenticator.identify(caller)
         if isinstance(identity, Refusal):
-            return NOBODY if is_for_all else self._limited(identity, caller)
+            refusal = self._limited(identity, caller)
+            if not is_for_all or refusal.status == 429:
+                return refusal
+            if refusal.reason == "wrong_credentials":
+                self.note(refusal, caller.address)
+            scope["state"]["refusal"] = refusal
+            return NOBODY
         return identity if identity.may(rule.permission) else not_allowed(identity, rule.permission)
 
     def _limited(self, refusal: Refusal, caller: Caller) -> Refusal:
@@ -170,10 +181,8 @@ class AccessControl:
     def note(self, refusal: Refusal, address: str | None) -> None:
         """Count a refusal; log one of wrong credentials a minute and address."""
         self.count_refused(refusal.reason)
-        key = address_key(address)
-        if refusal.reason in ("wrong_credentials", "limited") and not self.log_lines.wait_s(key):
-            self.log_lines.count(key)
-            log.warning("a token was refused", address=key, status=refusal.status)
+        if refusal.reason in ("wrong_credentials", "limited"):
+            self.refusals.warn("a token was refused", address_key(address), status=refusal.status)
 
 
 def access_control(settings: ServiceSettings) -> AccessControl:
@@ -190,6 +199,17 @@ def identity_of(request: Request) -> Identity:
     return found if isinstance(found, Identity) else NOBODY
 
 
+def refusal_of(request: Request) -> Refusal | None:
+    """Return why it is not known who calls, on a route that answers nobody too and asks who it is."""
+    found = request.scope.get("state", {}).get("refusal")
+    return found if isinstance(found, Refusal) else None
+
+
+def stream_key_of(request: Request) -> str:
+    """Return by what the streams of a caller are counted: a user, a token, or an address."""
+    return str(request.scope["state"]["key"])
+
+
 def caller_of(request: Request) -> Caller:
     """Return what the access check knows of a request: its address, Host, scheme and prefix behind proxies."""
     found = request.scope["state"]["caller"]
@@ -201,7 +221,7 @@ def require(request: Request, permission: Permission) -> None:
     """Raise ApiFault (403) unless the caller has `permission`, where a body says what is asked for."""
     identity = identity_of(request)
     if not identity.may(permission):
-        raise _fault(not_allowed(identity, permission))
+        raise fault_of(not_allowed(identity, permission))
 
 
 def not_allowed(identity: Identity, permission: Permission) -> Refusal:
@@ -228,23 +248,49 @@ class HttpAccess:
         scope["state"] = dict(scope.get("state", {}))
         found = await self._access.check(self._app, scope)
         if isinstance(found, Refusal):
-            caller = scope["state"].get("caller")
-            self._access.note(found, caller.address if caller else None)
-            await _answer(found)(scope, receive, _Exchange(receive, send, 0).send)
+            await self._refuse(found, scope, receive, send)
             return
         rule, scope["state"]["identity"] = found
         exchange = _Exchange(receive, send, rule.body_max_bytes if rule else 0)
-        serving = self._app(scope, exchange.receive, exchange.send)
-        if rule is None or not rule.is_stream:
-            await serving
+        if rule is None or rule.stream is None:
+            await self._app(scope, exchange.receive, exchange.send)
             return
+        with contextlib.ExitStack() as stream:
+            try:
+                stream.enter_context(self._access.streams.opened(rule.stream, scope["state"]["key"]))
+            except TooManyStreams as exc:
+                await self._refuse(too_many_streams(exc), scope, receive, send)
+                return
+            await self._serve_stream(scope, exchange)
+
+    async def _serve_stream(self, scope: Scope, exchange: _Exchange) -> None:
+        """Serve an answer that stays open for as long as its caller may have it."""
 
         async def is_allowed() -> bool:
             who = scope["state"]["identity"]
             return not exchange.is_answered or await self._access.authenticator.is_current(who)
 
+        serving = self._app(scope, exchange.receive, exchange.send)
         if not await serve_while_allowed(serving, is_allowed, self._recheck_s):
             await exchange.send({"type": "http.response.body", "body": b""})
+
+    async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+        caller = scope["state"].get("caller")
+        self._access.note(refusal, caller.address if caller else None)
+        await _answer(refusal)(scope, receive, _Exchange(receive, send, 0).send)
+
+
+def too_many_streams(exc: TooManyStreams) -> Refusal:
+    """Return the answer to a caller who has as many streams as one may have."""
+    do = "close one of those pages or programs, and try again"
+    return Refusal(429, do, str(exc), "fewer of them", "streams", retry_after_s=10.0)
+
+
+def _stream_key(identity: Identity, caller: Caller, head: RequestHead) -> str:
+    told = head.header(CALLER_HEADER)
+    if told is not None and identity.key == API_TOKEN and _CALLER.fullmatch(told):
+        return told
+    return identity.key or address_key(caller.address)
 
 
 def _head(scope: Scope) -> RequestHead:
@@ -314,7 +360,7 @@ class _Exchange:
             return message
         if self.is_answered:  # a stream that looks whether its reader is still there
             return {"type": "http.disconnect"}
-        raise _fault(too_long(self.limit_bytes))
+        raise fault_of(too_long(self.limit_bytes))
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -325,7 +371,8 @@ class _Exchange:
         await self.inner_send(message)
 
 
-def _fault(refusal: Refusal) -> ApiFault:
+def fault_of(refusal: Refusal) -> ApiFault:
+    """Return a refusal as a route raises it."""
     return ApiFault(refusal.status, refusal.found, refusal.wanted, refusal.message)
 
 

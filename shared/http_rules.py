@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.access import Caller, Refusal
+from shared.open_streams import StreamKind
 from shared.permissions import Identity, Permission
 
 JSON_TYPE = "application/json"
@@ -32,10 +33,14 @@ class RouteRule:
     permission: Permission
     body_max_bytes: int = 0
     content_type: str | None = None
-    is_stream: bool = False  # stays open: counted per caller
+    stream: StreamKind | None = None  # stays open: counted per caller
     is_shown_same_site: bool = False  # read by pages of another port of this host too, such as Grafana's
     is_identified: bool = False  # PUBLIC or OWN, and yet wants to know who calls: `identity_of`
     parameters: PathPatterns = field(default_factory=dict)  # for this route only, before those of the service
+
+    @property
+    def is_stream(self) -> bool:
+        return self.stream is not None
 
     def is_open_to(self, method: str) -> bool:
         """Whether pages of every site may send it."""

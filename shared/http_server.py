@@ -32,14 +32,13 @@ from shared.errors import ConfigError
 from shared.http_access import SECURITY_HEADERS
 from shared.http_api import FaultText, fault_response
 from shared.logs import get_logger
-from shared.rate_limit import FailureLimit, address_key
+from shared.rate_limit import RefusalLog, address_key
 
 log = get_logger(__name__)
 
 HEAD_MAX_BYTES = 16 * 1024  # of a request's line and headers; cookies and addresses may have 8 KiB each
 HEAD_MAX_LINES = 100
 BACKLOG = 128
-LOG_EVERY_S = 60.0
 _ACCEPT_AGAIN_S = 0.5  # when no file descriptor is left
 _STOP_S = 2.0
 _HEAD_END = re.compile(rb"\n\r?\n")
@@ -258,7 +257,7 @@ class HttpServer:
         self._uvicorn.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # signals are ours
         self._of_address: dict[str, dict[_Peer, None]] = {}  # in the order of their coming
         self._peers: dict[_Peer, None] = {}
-        self._log_lines = FailureLimit(1, LOG_EVERY_S)
+        self._refusals = RefusalLog(log)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -298,7 +297,7 @@ class HttpServer:
                 connection, address = await loop.sock_accept(self._listener)
             except OSError as exc:
                 if exc.errno != errno.ECONNABORTED:
-                    self._tell("connections cannot be accepted", "", error=exc)
+                    self._refusals.warn("connections cannot be accepted", "all", error=exc)
                     await asyncio.sleep(_ACCEPT_AGAIN_S)
                 continue
             host = str(address[0])
@@ -374,12 +373,7 @@ class HttpServer:
 
     def _refused(self, address: str) -> None:
         self._plan.count_refused("connections")
-        self._tell("too many connections: some were closed", address, connections=len(self._peers))
-
-    def _tell(self, text: str, address: str, **facts: object) -> None:
-        if not self._log_lines.wait_s(address):
-            self._log_lines.count(address)
-            log.warning(text, address=address, **facts)
+        self._refusals.warn("too many connections: some were closed", address, connections=len(self._peers))
 
 
 @contextlib.asynccontextmanager

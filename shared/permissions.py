@@ -35,11 +35,15 @@ PERMISSIONS_OF: Mapping[Role, frozenset[Permission]] = {
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who calls. `name` is shown to people and in logs; `cameras`: the ids that it may see, None for all."""
+    """Who calls. `name` is shown to people and in logs; `cameras`: the ids that it may see, None for all.
+
+    `key` is the same for one user or token only, by which streams are counted; empty: it is an address that counts.
+    """
 
     name: str
     permissions: frozenset[Permission]
     cameras: frozenset[str] | None = None
+    key: str = ""
 
     def may(self, permission: Permission) -> bool:
         """Whether the caller has `permission`; everybody has `PUBLIC` and `OWN`."""

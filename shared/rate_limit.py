@@ -1,6 +1,6 @@
 """Counts what went wrong, by who did it, and says for how long the next try has to wait. Pure; its clock is given.
 
-Of wrong tokens and logins by address and by name, and of log lines.
+Of wrong tokens and logins by address and by name, and of the log lines about them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from structlog.typing import FilteringBoundLogger
+
+LOG_EVERY_S = 60.0
 KEYS_MAX = 4096  # those that failed longest ago are forgotten
 
 
@@ -41,6 +44,21 @@ class FailureLimit:
     def forget(self, key: str) -> None:
         """Forget the failures of a key that succeeded."""
         self._failures.pop(key, None)
+
+
+@dataclass(slots=True)
+class RefusalLog:
+    """Warnings about what is refused: one a minute of each text and address. Nobody fills the disk with them."""
+
+    log: FilteringBoundLogger
+    lines: FailureLimit = field(default_factory=lambda: FailureLimit(1, LOG_EVERY_S))
+
+    def warn(self, text: str, address: str, **facts: object) -> None:
+        """Log it, if this is the first one in a minute."""
+        key = f"{address} {text}"
+        if not self.lines.wait_s(key):
+            self.lines.count(key)
+            self.log.warning(text, address=address, **facts)
 
 
 def address_key(address: str | None) -> str:

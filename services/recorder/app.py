@@ -176,7 +176,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
 
 def _site_access(settings: RecorderSettings, metrics: RecorderMetrics) -> SiteAccess:
     tokens = SettingTokens(_secret(settings.api_token), _secret(settings.metrics_token))
-    authenticator = RecorderAuthenticator(tokens, settings.session_limits, metrics)
+    authenticator = RecorderAuthenticator(tokens, settings.session_limits)
     return SiteAccess(authenticator, metrics, oidc=OidcLogins(settings.oidc) if settings.oidc else None)
 
 

@@ -100,11 +100,6 @@ class RecorderMetrics:
             "Logins: ok, wrong (name or password), limited (tried too often), busy (too many at once).",
             ["outcome"],
         )
-        self.refused_tokens = counter(
-            "clipwatch_refused_tokens_total",
-            "Requests with a token that opens nothing: unknown, ended, limited (tried too often).",
-            ["reason"],
-        )
         self.gaps_dropped = counter(
             "clipwatch_gaps_dropped_total",
             "Begins and ends of gaps that were not written: the database was away for too long.",
@@ -120,7 +115,5 @@ class RecorderMetrics:
             self.weather.labels(outcome)
         for outcome in ("ok", "wrong", "limited", "busy"):
             self.logins.labels(outcome)
-        for reason in ("unknown", "ended", "limited"):
-            self.refused_tokens.labels(reason)
         for kind in ("new", "again"):
             self.snippets.labels(kind)

@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr
 
 from shared.errors import ConfigError, Transient
 from shared.http_rules import RouteRule
+from shared.open_streams import StreamKind
 from shared.permissions import Permission
 from shared.runtime import Runtime, connect_redis, run
 from shared.settings import ServiceSettings
@@ -35,7 +36,7 @@ def say(word: str) -> None:
 
 
 async def main(settings: Settings, runtime: Runtime) -> None:
-    runtime.access.rules["GET", "/events"] = RouteRule(Permission.LOOK, is_stream=True)
+    runtime.access.rules["GET", "/events"] = RouteRule(Permission.LOOK, stream=StreamKind.EVENTS)
 
     @runtime.app.get("/events")
     async def events() -> StreamingResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from services.motion.live.latest import LiveViews
+from services.motion.live.sender import IceServers, WhepSender
+from shared.open_streams import STREAMS_OF_CALLER, TooManyStreams
 from tests.integration.live_rig import Viewer, ask, told, watched_service
 from tests.integration.test_motion_service import Motion
 from tests.servers import RedisServer, wait_until
@@ -63,6 +67,20 @@ def test_viewer_slots_run_out_and_are_given_back(motion: Motion) -> None:
     finally:
         for viewer in viewers:
             viewer.close()
+
+
+async def test_one_caller_has_so_many_videos_and_others_have_theirs(viewer: Viewer) -> None:
+    sender = WhepSender(IceServers(), LiveViews().of)
+    offer = await asyncio.to_thread(viewer.offer)
+    try:
+        sessions = [(await sender.offer("cam", offer, "user 1"))[1] for _ in range(STREAMS_OF_CALLER)]
+        with pytest.raises(TooManyStreams, match="8 live videos"):
+            await sender.offer("cam", offer, "user 1")
+        await sender.offer("cam", offer, "user 2")
+        assert await sender.leave("cam", sessions[0])
+        await sender.offer("cam", offer, "user 1")
+    finally:
+        await asyncio.to_thread(sender.close)
 
 
 @pytest.mark.redis

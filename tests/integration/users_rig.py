@@ -67,7 +67,7 @@ async def running_site(url: str, oidc: OidcSettings | None = None) -> AsyncItera
     """Yield a site on this database."""
     database = await open_database(url, asyncio.Event(), connect_s=10, transaction_s=20)
     metrics = RecorderMetrics(CollectorRegistry())
-    authenticator = RecorderAuthenticator(metrics=metrics)
+    authenticator = RecorderAuthenticator()
     quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     access = SiteAccess(authenticator, metrics, quick, oidc=OidcLogins(oidc) if oidc else None)
     access.open(database)

@@ -28,7 +28,7 @@ from shared.http_api import ApiFault, documented
 PICTURE_S = 5.0  # longest wait for a picture
 HEARTBEAT_S = 5.0  # how often a stream that has nothing to say shows that it lives
 BOUNDARY = "clipwatch-picture"
-LIVE_FAULTS = documented(401, 403, 404, 503)
+LIVE_FAULTS = documented(401, 403, 404, 429, 503)
 NO_STORE = {"Cache-Control": "no-store"}
 
 

@@ -46,7 +46,7 @@ def add_look_routes(app: FastAPI, live: LiveRoutes) -> None:
 
         return EndlessResponse(stack, _events(slot, describe), "text/event-stream")
 
-    @app.post("/api/cameras/{camera_id}/trial", responses=documented(401, 403, 404, 413, 415, 422, 503))
+    @app.post("/api/cameras/{camera_id}/trial", responses=documented(401, 403, 404, 413, 415, 422, 429, 503))
     async def trials(camera_id: str, request: Request) -> Response:
         camera = live.camera(camera_id)
         wanted = _settings(camera.motion, await read_json(request))

@@ -7,11 +7,12 @@ import re
 from services.motion.http.cameras import MAX_BODY_BYTES
 from services.motion.sources.webrtc.session_description import MAX_SDP_BYTES
 from shared.http_rules import JSON_TYPE, LOOK, PathPatterns, RouteRule, RouteRules
+from shared.open_streams import StreamKind
 from shared.permissions import Permission
 
 _SETTINGS = RouteRule(Permission.OPERATE, MAX_BODY_BYTES, JSON_TYPE)
 _BARE = RouteRule(Permission.OPERATE, 1024, JSON_TYPE)  # the body says nothing
-_VIEW = RouteRule(Permission.LOOK, is_stream=True)
+_VIEW = RouteRule(Permission.LOOK, stream=StreamKind.PICTURES)
 _PUBLISH = RouteRule(Permission.OWN, MAX_SDP_BYTES)  # whip.py asks for the camera's token; any origin
 _CAMERA = "/api/cameras/{camera_id}"
 
@@ -25,7 +26,9 @@ RULES: RouteRules = {
     ("GET", f"{_CAMERA}/picture.jpg"): LOOK,
     ("GET", f"{_CAMERA}/video.mjpeg"): _VIEW,
     ("GET", f"{_CAMERA}/looks"): _VIEW,
-    ("POST", f"{_CAMERA}/trial"): RouteRule(Permission.OPERATE, MAX_BODY_BYTES, JSON_TYPE, is_stream=True),
+    ("POST", f"{_CAMERA}/trial"): RouteRule(
+        Permission.OPERATE, MAX_BODY_BYTES, JSON_TYPE, stream=StreamKind.PICTURES
+    ),
     ("POST", f"{_CAMERA}/whep"): RouteRule(Permission.LOOK, MAX_SDP_BYTES, "application/sdp"),
     ("DELETE", f"{_CAMERA}/whep/{{session}}"): LOOK,
     ("OPTIONS", "/whip/{camera}"): RouteRule(Permission.OWN),

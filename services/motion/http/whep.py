@@ -14,21 +14,29 @@ from services.motion.http.live import LIVE_FAULTS, NO_STORE, LiveRoutes, too_man
 from services.motion.http.whip import bad_offer, busy, no_session, read_sdp
 from services.motion.live.latest import TooManyViewers
 from services.motion.sources.webrtc.session_description import BadSessionDescription
+from shared.http_access import fault_of, stream_key_of, too_many_streams
 from shared.http_api import documented
+from shared.open_streams import TooManyStreams
 
 
 def add_whep_routes(app: FastAPI, live: LiveRoutes) -> None:
     """Add the routes that are listed above."""
 
     @app.post(
-        "/api/cameras/{camera_id}/whep", status_code=201, responses=documented(401, 403, 404, 413, 415, 503)
+        "/api/cameras/{camera_id}/whep",
+        status_code=201,
+        responses=documented(401, 403, 404, 413, 415, 429, 503),
     )
     async def whep(camera_id: str, request: Request) -> Response:
         camera = live.camera(camera_id)
         try:
-            answer, session = await live.sender.offer(camera.id, await read_sdp(request))
+            answer, session = await live.sender.offer(
+                camera.id, await read_sdp(request), stream_key_of(request)
+            )
         except BadSessionDescription as exc:
             raise bad_offer(exc) from exc
+        except TooManyStreams as exc:
+            raise fault_of(too_many_streams(exc)) from exc
         except TooManyViewers as exc:
             raise too_many_viewers(exc) from exc
         except TimeoutError as exc:

@@ -31,6 +31,7 @@ from services.motion.media.rendering import Renderer
 from services.motion.sources.webrtc.ice import PeerNetwork, require_candidates
 from services.motion.sources.webrtc.peer import CLOSE_S, FAULTS, NEGOTIATE_S, EventLoopThread, one_line
 from services.motion.sources.webrtc.session_description import BadSessionDescription, bounded
+from shared.open_streams import OpenStreams, StreamKind
 
 UNCONNECTED_S = 30.0  # a viewer that does not connect this long after the answer gives its slot back
 ASK_S = 1.0
@@ -124,21 +125,22 @@ class WhepSender:
         self._loop: EventLoopThread | None = None
         self._is_closed = False
         self._viewers: dict[str, _Viewer] = {}
+        self._streams = OpenStreams()  # in its loop only
 
     @property
     def n_viewers(self) -> int:
         return len(self._viewers)
 
-    async def offer(self, camera: str, sdp: str) -> tuple[str, str]:
-        """Admit a viewer; return our answer and the session's name.
+    async def offer(self, camera: str, sdp: str, caller: str = "") -> tuple[str, str]:
+        """Admit a viewer; return our answer and the session's name. `caller`: for whom it counts.
 
-        Raises BadDescription, TooManyViewers, TimeoutError.
+        Raises BadSessionDescription, TooManyStreams, TooManyViewers, TimeoutError.
         """
         with self._lock:
             if self._is_closed:
                 raise BadSessionDescription("the service is being stopped")
             self._loop = self._loop or EventLoopThread("live view", self._network)
-            future = self._loop.submit(self._admit(camera, sdp))
+            future = self._loop.submit(self._admit(camera, sdp, caller))
         try:
             async with asyncio.timeout(NEGOTIATE_S + CLOSE_S):
                 return await asyncio.wrap_future(future)
@@ -166,8 +168,9 @@ class WhepSender:
             loop.call(self._end_all(), CLOSE_S)
         loop.close()
 
-    async def _admit(self, camera: str, sdp: str) -> tuple[str, str]:
+    async def _admit(self, camera: str, sdp: str, caller: str) -> tuple[str, str]:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._streams.opened(StreamKind.VIDEOS, caller))
             slot = stack.enter_context(self._find_view(camera).slot())
             connection = RTCPeerConnection(self._ice.configuration())
             try:

@@ -15,22 +15,16 @@ from services.recorder.access import rows
 from services.recorder.access.cached import CachedLookups
 from services.recorder.access.session_ends import SEEN_EVERY, SessionLimits
 from services.recorder.access.token_text import parse_cookie, parse_token
-from services.recorder.access.tries import FailedTries, address_key
 from services.recorder.access.values import EVERYTHING, ApiToken, Session, SiteIdentity
-from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.database import Database
 from shared.access import Caller, Refusal
 from shared.clock import now_utc
 from shared.errors import Transient
-from shared.logs import get_logger
 from shared.permissions import PERMISSIONS_OF, Identity, Permission
 from shared.secrets import know_issued
 
-log = get_logger(__name__)
-
 COOKIE = "clipwatch-session"
 COOKIES_MAX = 8192  # characters of a Cookie header that are read
-TOKEN_TRIES, TOKEN_WINDOW_S = 20, 300.0
 _KEPT_TOUCHES = 4096
 
 
@@ -49,10 +43,8 @@ class RecorderAuthenticator:
 
     tokens: SettingTokens = field(default_factory=SettingTokens)
     limits: SessionLimits = field(default_factory=SessionLimits)
-    metrics: RecorderMetrics | None = None
     now: Callable[[], datetime] = now_utc
     database: Database | None = None
-    tries: FailedTries = field(default_factory=lambda: FailedTries(TOKEN_TRIES, TOKEN_WINDOW_S))
     _sessions: CachedLookups[Session | None] = field(init=False)
     _tokens: CachedLookups[ApiToken | None] = field(init=False)
     _anybody: CachedLookups[bool] = field(init=False)
@@ -81,7 +73,7 @@ class RecorderAuthenticator:
 
     async def _identified(self, caller: Caller) -> SiteIdentity | Refusal:
         if caller.bearer is not None:
-            return await self._of_token(caller.bearer, caller)
+            return await self._of_token(caller.bearer)
         if (secret_hash := cookie_hash(caller.cookie)) is not None:
             session = await self._sessions.get(secret_hash)
             if session is not None and not self._is_over(session):
@@ -124,43 +116,35 @@ class RecorderAuthenticator:
 
     # -- tokens
 
-    async def _of_token(self, sent: str, caller: Caller) -> SiteIdentity | Refusal:
+    async def _of_token(self, sent: str) -> SiteIdentity | Refusal:
         if (fixed := self._of_settings(sent)) is not None:
             return fixed
-        address = address_key(caller.address)
         parts = parse_token(sent)
         key = f"{parts.id} {parts.secret_hash}" if parts else ""
-        if parts is None or self._tokens.peek(key) is None:
-            wait_s = self.tries.wait_s(address)
-            if wait_s:
-                self._count_refused("limited")
-                return too_many(wait_s, "wrong tokens")
         token = await self._tokens.get(key) if parts else None
         if token is not None and not _has_ended(token, self.now()):
             know_issued(sent.rpartition("_")[2])
             self._use("token", token.id, token.used_at)
             return SiteIdentity(
-                token.name, token.scopes, token.cameras, way="token", token_id=token.id, lookup=key
+                token.name,
+                token.scopes,
+                token.cameras,
+                key=f"token {token.id}",
+                way="token",
+                token_id=token.id,
+                lookup=key,
             )
-        self.tries.count(address)
-        reason = "unknown" if token is None else "ended"
-        self._count_refused(reason)
-        log.warning("a token was refused", address=address, reason=reason, token=parts.id if parts else None)
         found = "a token that is not known" if token is None else "a token that has ended"
         return Refusal(401, "make a new one: clipwatch token add", found, "one that is", "wrong_credentials")
 
     def _of_settings(self, sent: str) -> SiteIdentity | None:
         if _is_same(sent, self.tokens.api):
-            return SiteIdentity("API_TOKEN", EVERYTHING, way="token")
+            return SiteIdentity("API_TOKEN", EVERYTHING, key="a setting", way="token")
         if _is_same(sent, self.tokens.metrics):
             return SiteIdentity("METRICS_TOKEN", frozenset({Permission.METRICS}), frozenset(), way="token")
         if _is_same(sent, self.tokens.local):  # from any address: the site may listen on none of loopback
             return SiteIdentity("this machine", EVERYTHING, way="token")
         return None
-
-    def _count_refused(self, reason: str) -> None:
-        if self.metrics is not None:
-            self.metrics.refused_tokens.labels(reason).inc()
 
     # -- look-ups
 
@@ -217,6 +201,7 @@ def identity_of_session(session: Session, lookup: str) -> SiteIdentity:
         user.name,
         PERMISSIONS_OF[user.role],
         user.cameras,
+        key=f"user {user.id}",
         way="user",
         role=user.role,
         user_id=user.id,
@@ -242,12 +227,6 @@ def cookie_secret(header: str | None) -> str | None:
         if name == COOKIE and parse_cookie(value) is not None:
             return value
     return None
-
-
-def too_many(wait_s: float, what: str) -> Refusal:
-    """Return the answer to somebody who tried too often."""
-    do = f"wait {max(1, round(wait_s))} s"
-    return Refusal(429, do, f"too many {what}", "fewer of them", "limited", retry_after_s=wait_s)
 
 
 def _unknown_yet(found: str) -> Refusal:

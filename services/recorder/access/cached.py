@@ -35,11 +35,6 @@ class CachedLookups(Generic[_Value]):
             task.add_done_callback(lambda done: self._is_done(key, done))
         return await asyncio.shield(task)  # who waits may go; others wait for the same
 
-    def peek(self, key: str) -> _Value | None:
-        """Return the answer if it is kept."""
-        kept = self._kept.get(key)
-        return kept[1] if kept is not None and self.seconds() - kept[0] < KEPT_S else None
-
     def forget(self) -> None:
         """Forget everything."""
         self._kept.clear()

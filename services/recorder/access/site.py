@@ -12,11 +12,11 @@ from services.recorder.access.names import name_key
 from services.recorder.access.oidc import OidcLogins
 from services.recorder.access.passwords import Passwords, TooManyLogins
 from services.recorder.access.tokens import Tokens
-from services.recorder.access.tries import FailedTries, address_key
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.database import Database
 from shared.errors import ClipwatchError, Transient
 from shared.logs import get_logger
+from shared.rate_limit import FailureLimit, RefusalLog, address_key
 from shared.waits import pause
 
 log = get_logger(__name__)
@@ -41,8 +41,9 @@ class SiteAccess:
     authenticator: RecorderAuthenticator
     metrics: RecorderMetrics
     passwords: Passwords = field(default_factory=Passwords)
-    by_address: FailedTries = field(default_factory=lambda: FailedTries(ADDRESS_TRIES, WINDOW_S))
-    by_name: FailedTries = field(default_factory=lambda: FailedTries(NAME_TRIES, WINDOW_S))
+    by_address: FailureLimit = field(default_factory=lambda: FailureLimit(ADDRESS_TRIES, WINDOW_S))
+    by_name: FailureLimit = field(default_factory=lambda: FailureLimit(NAME_TRIES, WINDOW_S))
+    refusals: RefusalLog = field(default_factory=lambda: RefusalLog(log))
     oidc: OidcLogins | None = None
     accounts: Accounts | None = None
     api_tokens: Tokens | None = None
@@ -97,6 +98,7 @@ class SiteAccess:
         wait_s = max(self.by_address.wait_s(address), self.by_name.wait_s(name))
         if wait_s > 0:
             self.metrics.logins.labels("limited").inc()
+            self.refusals.warn("logins are refused: too many were wrong", address)
             raise TriedTooOften(wait_s)
 
     def _count(self, keys: tuple[str, str], is_right: bool) -> None:
@@ -109,4 +111,4 @@ class SiteAccess:
         self.by_address.count(address)
         self.by_name.count(name)
         # without the name: people type passwords into the wrong field
-        log.warning("a login was refused: wrong name or password", address=address)
+        self.refusals.warn("a login was refused: wrong name or password", address)

@@ -16,7 +16,7 @@ from services.recorder.access.values import SCOPES, NameTaken, SiteIdentity, Way
 from services.recorder.http.state import ApiState, starting
 from shared.access import Caller, Refusal
 from shared.errors import ConfigError
-from shared.http_access import caller_of
+from shared.http_access import caller_of, identity_of, refusal_of
 from shared.http_api import ApiFault, documented
 from shared.permissions import Identity, Permission, Role
 
@@ -58,7 +58,7 @@ def login_routes(api: ApiState) -> APIRouter:
         access, _ = opened(api)
         response.headers["cache-control"] = "no-store"
         caller = caller_of(request)
-        return await _me(access, caller, await access.authenticator.identify(caller))
+        return await _me(access, caller, refusal_of(request) or identity_of(request))
 
     @router.post("/login", responses=documented(401, 403, 415, 429))
     async def login(wanted: LoginIn, request: Request, response: Response) -> MeOut:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from services.recorder.http.motion_routes import MotionRoute
 from shared.errors import reason
+from shared.http_access import CALLER_HEADER, stream_key_of
 from shared.http_api import ApiFault
 
 CONNECT_S = 3.0
@@ -72,6 +73,7 @@ class MotionClient:
         headers["accept-encoding"] = "identity"
         if self.token is not None and not route.is_publishing:
             headers["authorization"] = f"Bearer {self.token.get_secret_value()}"
+            headers[CALLER_HEADER] = stream_key_of(request)  # motion counts whose live pictures are open
         query = {"token": request.query_params["token"]} if "token" in request.query_params else None
         timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, pool=CONNECT_S, read=_quiet_s(route))
         return self._http.build_request(

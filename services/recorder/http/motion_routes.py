@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.http_rules import JSON_TYPE, RouteRule, RouteRules
+from shared.open_streams import StreamKind
 from shared.permissions import Permission
 
 SETTINGS_MAX_BYTES = 256 * 1024  # 250 labels of 200 characters, and masks
@@ -19,7 +20,7 @@ SDP_TYPE = "application/sdp"
 _CAMERA = "/api/cameras/{camera_id}"
 _WHIP, _WHIP_SESSION = "/whip/{camera}", "/whip/{camera}/{session}"
 _LOOK = RouteRule(Permission.LOOK)
-_WATCH = RouteRule(Permission.LOOK, is_stream=True)
+_WATCH = RouteRule(Permission.LOOK, stream=StreamKind.PICTURES)
 _CHANGE = RouteRule(Permission.OPERATE, SETTINGS_MAX_BYTES, JSON_TYPE)
 _PUBLISHER = RouteRule(Permission.OWN)  # the camera's own token, which motion checks
 
@@ -34,7 +35,7 @@ MOTION_ROUTES: RouteRules = {
     ("GET", f"{_CAMERA}/video.mjpeg"): _WATCH,
     ("GET", f"{_CAMERA}/looks"): _WATCH,
     ("POST", f"{_CAMERA}/trial"): RouteRule(
-        Permission.OPERATE, SETTINGS_MAX_BYTES, JSON_TYPE, is_stream=True
+        Permission.OPERATE, SETTINGS_MAX_BYTES, JSON_TYPE, stream=StreamKind.PICTURES
     ),
     ("POST", f"{_CAMERA}/whep"): RouteRule(Permission.LOOK, SDP_MAX_BYTES, SDP_TYPE),
     ("DELETE", f"{_CAMERA}/whep/{{session}}"): _LOOK,
@@ -78,7 +79,7 @@ _CONTENT: Mapping[str, str] = {  # by the end of the path; else JSON
     "/whep": SDP_TYPE,
     "/whip/{camera}": SDP_TYPE,
 }
-_CHANGE_FAULTS = (401, 403, 404, 409, 412, 413, 415, 422, 503)
+_CHANGE_FAULTS = (401, 403, 404, 409, 412, 413, 415, 422, 429, 503)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class MotionRoute:
             return (503,)
         if self.rule.body_max_bytes:
             return _CHANGE_FAULTS
-        return (401, 403, 404, 503)
+        return (401, 403, 404, *((429,) if self.rule.is_stream else ()), 503)
 
     @property
     def content_type(self) -> str | None:

@@ -8,6 +8,7 @@ from services.recorder.access.links import LINK_ID, TOKEN
 from services.recorder.http.motion_routes import MOTION_ROUTES
 from services.recorder.media.files import NAME
 from shared.http_rules import JSON_TYPE, LOOK, PUBLIC, PathPatterns, RouteRule, RouteRules
+from shared.open_streams import StreamKind
 from shared.permissions import Permission
 
 _LABEL_SETS_BYTES = 128 * 1024  # 70 labels of 200 characters, each of up to 6 bytes as JSON writes it
@@ -17,7 +18,7 @@ _SHARED = RouteRule(Permission.OWN, parameters={"token": TOKEN})  # the link is 
 
 # Users, sessions and tokens. The routes look themselves whose session it is, and who may make the first user.
 ACCESS_RULES: RouteRules = {
-    ("GET", "/api/me"): PUBLIC,
+    ("GET", "/api/me"): RouteRule(Permission.PUBLIC, is_identified=True),
     ("POST", "/api/login"): RouteRule(Permission.PUBLIC, _LOGIN_BYTES, JSON_TYPE),
     ("POST", "/api/setup"): RouteRule(Permission.PUBLIC, _LOGIN_BYTES, JSON_TYPE),
     ("POST", "/api/logout"): RouteRule(Permission.PUBLIC, 1024, JSON_TYPE),
@@ -57,7 +58,7 @@ RULES: RouteRules = {
     ("GET", "/shared/{token}/event"): _SHARED,
     ("GET", "/shared/{token}/clip"): _SHARED,
     ("GET", "/shared/{token}/thumbnail"): _SHARED,
-    ("GET", "/api/stream"): RouteRule(Permission.LOOK, is_stream=True),
+    ("GET", "/api/stream"): RouteRule(Permission.LOOK, stream=StreamKind.EVENTS),
     ("GET", "/api/retention"): LOOK,
     ("GET", "/api/record/cameras"): LOOK,
     ("GET", "/api/record/labels"): LOOK,
@@ -66,7 +67,9 @@ RULES: RouteRules = {
     ("GET", "/api/search"): LOOK,
     ("GET", "/api/gaps"): LOOK,
     # with `apply` it asks for OPERATE as well
-    ("POST", "/api/hindsight"): RouteRule(Permission.LOOK, _LABEL_SETS_BYTES, JSON_TYPE, is_stream=True),
+    ("POST", "/api/hindsight"): RouteRule(
+        Permission.LOOK, _LABEL_SETS_BYTES, JSON_TYPE, stream=StreamKind.REPORTS
+    ),
     ("GET", "/media/{name:path}"): RouteRule(
         Permission.LOOK, is_shown_same_site=True, parameters={"name": NAME}
     ),

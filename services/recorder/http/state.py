@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from services.recorder.access.links import EventLinks
 from services.recorder.access.site import SiteAccess
-from services.recorder.access.values import SiteIdentity
 from services.recorder.health.pipeline import Disk, Pipeline
 from services.recorder.http.motion_client import MotionClient
 from services.recorder.http.webrtc_views import WebrtcViews
@@ -20,7 +19,6 @@ from services.recorder.record.retention import RetentionLimits
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.words import Search
 from shared.http_api import ApiFault
-from shared.permissions import Identity
 
 
 @dataclass(slots=True)
@@ -47,12 +45,6 @@ class ApiState:
         if self.database is None:
             raise starting()
         return self.database
-
-    async def is_current(self, identity: Identity) -> bool:
-        """Whether somebody who was let in still would be: a stream that stays open asks now and then."""
-        if self.access is None or not isinstance(identity, SiteIdentity):
-            return True
-        return await self.access.authenticator.is_current(identity)
 
     def disk(self) -> Disk | None:
         """Return the media folder's disk; None when it cannot be looked at. Blocks."""

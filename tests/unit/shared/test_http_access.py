@@ -31,6 +31,7 @@ from shared.http_access import (
 from shared.http_api import FaultOut, make_app
 from shared.http_rules import CHANGE, JSON_TYPE, LOOK, PUBLIC, RouteRule
 from shared.metrics import HttpMetrics
+from shared.open_streams import StreamKind
 from shared.permissions import Identity, Permission
 from tests.http_apps import KnownIdentity, client_of, guarded
 
@@ -49,7 +50,7 @@ RULES = {
     ("POST", "/own"): RouteRule(Permission.OWN, 100),
     ("GET", "/metrics"): RouteRule(Permission.METRICS),
     ("GET", "/bug"): LOOK,
-    ("GET", "/endless"): RouteRule(Permission.LOOK, is_stream=True),
+    ("GET", "/endless"): RouteRule(Permission.LOOK, stream=StreamKind.EVENTS),
 }
 
 
@@ -175,6 +176,18 @@ async def test_wrong_tokens_of_an_address_are_limited_counted_and_logged_once() 
     assert counted.count("limited") == 10
     assert [line["address"] for line in lines] == ["192.0.2.7", "192.0.2.8"]
     assert "abcdeg" not in str(lines)
+
+
+async def test_wrong_tokens_are_limited_too_where_nobody_is_let_in_and_who_calls_is_asked() -> None:
+    app, counted = with_tokens(), list[str]()
+    app._access.count_refused = counted.append
+    wrong = {"Authorization": "Bearer 0123456789abcdeg"}
+    async with client_of(app, "192.0.2.7") as client:
+        statuses = [(await client.get("/me", headers=wrong)).status_code for _ in range(TOKENS_MAX + 1)]
+        assert (await client.get("/me")).status_code == 200
+        assert (await client.get("/me", headers=BEARER)).json()["name"] == "API_TOKEN"
+    assert statuses == [200] * TOKENS_MAX + [429]
+    assert counted == ["wrong_credentials"] * TOKENS_MAX + ["limited"]
 
 
 def test_a_refusal_is_counted_by_a_reason_of_a_closed_set() -> None:

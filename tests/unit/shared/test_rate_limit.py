@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.rate_limit import KEYS_MAX, FailureLimit, address_key
+from shared.logs import get_logger
+from shared.rate_limit import KEYS_MAX, LOG_EVERY_S, FailureLimit, RefusalLog, address_key
 
 
 class Clock:
@@ -47,6 +49,24 @@ def test_any_number_of_keys_takes_bounded_memory() -> None:
     assert {len(one) for one in limit._failures.values()} == {2}
 
 
+def test_what_is_refused_is_logged_once_a_minute_for_each_address_and_text() -> None:
+    clock = Clock()
+    refusals = RefusalLog(get_logger("test"), FailureLimit(1, LOG_EVERY_S, clock))
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(50):
+            refusals.warn("a token was refused", "192.0.2.7", status=401)
+        refusals.warn("a token was refused", "192.0.2.8")
+        refusals.warn("a login was refused", "192.0.2.7")
+        clock.now_s += LOG_EVERY_S
+        refusals.warn("a token was refused", "192.0.2.7", status=401)
+    assert [(line["event"], line["address"]) for line in lines] == [
+        ("a token was refused", "192.0.2.7"),
+        ("a token was refused", "192.0.2.8"),
+        ("a login was refused", "192.0.2.7"),
+        ("a token was refused", "192.0.2.7"),
+    ]
+
+
 @given(st.lists(st.floats(0, 100), max_size=50))
 def test_no_more_failures_are_looked_at_than_the_limit_in_any_window(pauses_s: list[float]) -> None:
     clock = Clock()
@@ -71,6 +91,9 @@ def test_no_more_failures_are_looked_at_than_the_limit_in_any_window(pauses_s: l
         ("fe80::1%eth0", "fe80::/64"),
         (None, "unknown"),
         ("a" * 64_000, "unknown"),
+        ("", "unknown"),
+        ("unix:", "unknown"),
+        ("\ud800", "unknown"),
     ],
 )
 def test_an_address_counts_with_its_network(address: str | None, key: str) -> None:

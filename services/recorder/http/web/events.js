@@ -15,6 +15,7 @@ const PAGE = 48;
 const RETRY_MS = [1000, 2000, 5000, 10000];
 const STATS_MS = 15000;
 const AGAIN_MS = 5000;
+const HIDDEN_MS = 60000;
 const QUIET_MS = 45000; // the stream says something every 15 s; after this long it is taken for dead
 
 let view = readAddress();
@@ -24,6 +25,7 @@ let isBroken = false; // the events could not be read: what is shown may lack so
 let failures = 0;
 let again = 0; // the timer that reads the events again after a failure
 let stream = null;
+let resting = null; // the timer by which a page that nobody sees lets go of its stream; 0: it has
 let heardAt = 0;
 let refresh = 0;
 let toasted = 0;
@@ -138,6 +140,7 @@ function fits(event) {
 
 function follow() {
   stream?.close();
+  if (resting === 0) return;
   state("connecting", failures ? "Reconnecting" : "Connecting");
   heardAt = Date.now();
   const source = streamOf();
@@ -163,6 +166,20 @@ function follow() {
     setTimeout(follow, RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
     failures += 1;
   };
+}
+
+// A user has so many streams, and may have more tabs: one that was hidden for a while follows again when it is seen.
+function rest() {
+  clearTimeout(resting);
+  if (document.hidden) {
+    resting = setTimeout(() => { resting = 0; stream?.close(); stream = null; }, HIDDEN_MS);
+    return;
+  }
+  const hasLetGo = resting === 0;
+  resting = null;
+  if (!hasLetGo) return;
+  failures = Math.max(failures, 1); // what happened meanwhile is read
+  follow();
 }
 
 function changed(event) {
@@ -350,6 +367,7 @@ async function start() {
   about();
   follow();
   new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && load({ older: true }), { rootMargin: "600px" }).observe(byId("more"));
+  document.addEventListener("visibilitychange", rest);
   addEventListener("keydown", pressed);
   addEventListener("popstate", fromAddress);
   addEventListener("hashchange", fromAddress);

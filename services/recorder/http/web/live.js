@@ -33,7 +33,7 @@ export class Live {
         await this.gone();
       } catch (fault) {
         if (fault.isFinal) throw fault;
-        reason = fault.status === 503 || !fault.status ? fault.message : "no video connection could be made";
+        reason = [429, 503].includes(fault.status) || !fault.status ? fault.message : "no video connection could be made";
       }
       await this.hangUp();
       if (!this.isEnded) await this.pictures(AGAIN_MS, reason);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -26,6 +27,7 @@ from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from shared.access import NetworkTrust
 from shared.cameras.store import CameraFileStore
+from shared.http_access import CALLER_HEADER
 from shared.http_api import make_app
 from shared.permissions import PERMISSIONS_OF, Identity, Role
 from shared.runtime import Health, Runtime
@@ -120,6 +122,14 @@ async def test_a_callers_secrets_stay_with_the_recorder(rig: Rig) -> None:
     sent = rig.motion.requests[0].headers
     assert sent["authorization"] == f"Bearer {TOKEN}"
     assert not {"cookie", "x-forwarded-for", "origin"} & set(sent)
+
+
+async def test_motion_is_told_whose_streams_it_counts() -> None:
+    for key, told in (("", "127.0.0.1"), ("user 7", "user 7")):
+        async with rigged(replace(EVERYTHING, key=key)) as rig:
+            headers = {"content-type": "application/sdp", CALLER_HEADER: "user 1"}
+            await rig.http.post("/api/cameras/gate/whep", content=b"v=0", headers=headers)
+            assert [sent.headers[CALLER_HEADER] for sent in rig.motion.requests] == [told]
 
 
 async def test_a_publishers_token_is_motions_to_check(rig: Rig) -> None:

@@ -317,10 +317,20 @@ def tell_step(clock: WallClock, metrics: ClockMetrics) -> None:
 
 
 def _add_routes(runtime: Runtime) -> None:
+    told: set[str] = set()  # the parts that stood still when somebody asked last
+
     @runtime.app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
+        """Say whether all moves, to anybody; which part does not is in the log, since its name may be a camera's."""
         stalled = runtime.health.stalled()
-        return JSONResponse({"stalled_s": stalled}, status_code=503 if stalled else 200)
+        if stalled.keys() - told:
+            log.warning("parts stand still", stalled_s=stalled)
+        elif told and not stalled:
+            log.info("all parts move again")
+        told.clear()
+        told.update(stalled)
+        longest_s = max(stalled.values(), default=0.0)
+        return JSONResponse({"stalled_s": longest_s}, status_code=503 if stalled else 200)
 
     @runtime.app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:

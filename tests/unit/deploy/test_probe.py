@@ -22,7 +22,7 @@ class Health(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(self.answers.get(self.path, 404))
         self.end_headers()
-        self.wfile.write(b'{"stalled_s": {"camera": 30.0}}')
+        self.wfile.write(b'{"stalled_s": 30.0}')
 
     def log_message(self, format: str, *args: object) -> None:
         """Stay silent."""
@@ -54,7 +54,7 @@ def probe(port: int) -> subprocess.CompletedProcess[str]:
     [
         ({"/readyz": 200, "/healthz": 200}, 0, ""),
         ({"/readyz": 503, "/healthz": 200}, 1, "/readyz: 503"),
-        ({"/readyz": 200, "/healthz": 503}, 1, '/healthz: 503 {"stalled_s": {"camera": 30.0}}'),
+        ({"/readyz": 200, "/healthz": 503}, 1, '/healthz: 503 {"stalled_s": 30.0}'),
     ],
     ids=["well", "not ready", "stalled"],
 )

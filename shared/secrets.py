@@ -23,7 +23,7 @@ import html
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 HIDDEN = "***"
@@ -41,6 +41,8 @@ LEAST_PIECE = 6  # what a library shows of a password that it cut at one of / ? 
 LONGEST = 4096
 MOST_FORMS = 50_000
 MOST_ISSUED = 4096  # the newest tokens and sessions that clipwatch made
+_SECRET_NAMES = ("TOKEN", "PASSWORD", "SECRET", "_KEY")
+_LEAST_OF_VARIABLE = 8  # a shorter one may be a switch: HF_HUB_DISABLE_IMPLICIT_TOKEN=1
 _ISSUED = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _SAFE = (
     "",
@@ -135,6 +137,13 @@ def know_each(*secrets: str) -> None:
     """Hide all of these."""
     for one in secrets:
         know(one)
+
+
+def know_environment(environment: Mapping[str, str]) -> None:
+    """Hide the values of variables whose names end as those of secrets do, whoever reads them, such as HF_TOKEN."""
+    for name, value in environment.items():
+        if name.upper().endswith(_SECRET_NAMES) and len(value) >= _LEAST_OF_VARIABLE:
+            know(value)
 
 
 def know_issued(text: str) -> None:

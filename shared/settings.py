@@ -16,7 +16,7 @@ from shared.access import NetworkTrust, host_name, is_loopback
 from shared.errors import ConfigError, redact, shortened
 from shared.faults import list_faults
 from shared.secret_files import SecretFileFault, secret_from_file
-from shared.secrets import know
+from shared.secrets import know, know_environment
 from shared.urls import SecretUrl, with_password
 
 
@@ -191,6 +191,7 @@ def read_settings(
     """
     names = {name.upper(): name for name in kind.model_fields}
     given = {name: value for name, value in environment.items() if name.upper() in names}
+    know_environment(environment)
     filed, faults = _secrets_of_files(kind, environment)
     given |= filed
     for name in secret_names(kind):

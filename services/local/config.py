@@ -30,7 +30,7 @@ from services.recorder.users import open_network_fault
 from shared.cameras import CameraFile, parse_cameras
 from shared.errors import ConfigError
 from shared.redis_client import redis_faults
-from shared.secret_files import secret_of
+from shared.secret_files import SecretFileFault, secret_from_file, secret_of
 from shared.secrets import know
 from shared.settings import read_settings
 from shared.urls import with_password
@@ -96,6 +96,11 @@ def database_of(path: Path, environment: Mapping[str, str] | None = None) -> str
     Nothing else of the configuration needs to be right: who forgot a password gets in whatever became of a camera.
     """
     environment = os.environ if environment is None else environment
+    for name in ("DATABASE_URL", "DATABASE_PASSWORD"):
+        try:
+            secret_from_file(name, environment)
+        except SecretFileFault as exc:  # or another database would be changed
+            raise ConfigError(f"environment: {exc}") from None
     if (url := _database_url(environment)) is not None:
         parse_url(url)
         return url
@@ -162,7 +167,7 @@ def _network_faults(
     address: ListenAddress, environment: Mapping[str, str], filename: str, data_dir: Path
 ) -> list[str]:
     """Say why the page may not be opened to a network: the recorder would end for the same reason."""
-    token, first = environment.get("API_TOKEN"), ("ADMIN_PASSWORD", "ADMIN_PASSWORD_FILE")
+    token, first = secret_of("API_TOKEN", environment) or None, ("ADMIN_PASSWORD", "ADMIN_PASSWORD_FILE")
     if address.is_loopback or any(environment.get(name) for name in first):
         return []
     database = _database_url(environment) or sqlite_address(data_dir / "clipwatch.db")
@@ -177,7 +182,8 @@ def _network_faults(
 def _environment_faults(environment: Mapping[str, str], site: Mapping[str, str], weather: str) -> list[str]:
     """Say what would end a service: its settings, the servers, and the notify file."""
     faults = _url_faults(environment)
-    given = {name: value for name, value in environment.items() if name.upper() not in (*_OWN, *_OWN_TOO)}
+    own = [name for name in (*_OWN, *_OWN_TOO) if f"{name}_FILE" not in environment]  # both: a fault
+    given = {name: value for name, value in environment.items() if name.upper() not in own}
     given = {name: value for name, value in given.items() if name.upper() not in site}
     given["WEATHER_PROVIDER"] = weather
     for kind in (MotionServiceSettings, ClassifierSettings):

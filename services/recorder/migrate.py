@@ -15,6 +15,7 @@ from shared.errors import ConfigError
 from shared.logs import configure_logs
 from shared.settings import load_settings
 from shared.terminal_text import say
+from shared.uncaught import redact_uncaught
 
 
 async def migrate(settings: RecorderSettings) -> None:
@@ -30,6 +31,7 @@ async def migrate(settings: RecorderSettings) -> None:
 
 def main() -> int:
     """Return the exit code: 0 the tables are as this version needs them, 2 they could not be made so."""
+    redact_uncaught()
     try:
         settings = load_settings(RecorderSettings)
         configure_logs("recorder", settings.log_level, settings.log_format)

@@ -33,6 +33,7 @@ from shared.errors import ConfigError, Transient, reason
 from shared.permissions import Role
 from shared.settings import load_settings
 from shared.terminal_text import say
+from shared.uncaught import redact_uncaught
 
 CONNECT_S, TRANSACTION_S = 10.0, 30.0
 DAYS_MAX = 3650
@@ -207,6 +208,7 @@ def _role(text: str) -> Role:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments say; return the exit code: 0 done, 1 the database does not answer, 2 bad input."""
+    redact_uncaught()
     given = _parser().parse_args(arguments)
     try:
         address = load_settings(RecorderSettings).database_address

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from services.local.launcher.page_address import LOCAL_TOKEN_FILE, URL_FILE
 from services.local.run_settings import PAGE_PORT, RunSettings, parse_run_settings
 from shared.errors import ConfigError
+from shared.secret_files import SecretFileFault, secret_from_file
+from shared.secrets import know
 from shared.urls import scheme_of, shown_url, url_fault
 from shared.yaml_files import read_yaml
 
@@ -52,7 +54,7 @@ def find_recorder(options: RecorderOptions, environment: Mapping[str, str]) -> R
     own_url = _text(folder / URL_FILE) if folder else None
     url = options.url or own_url or DEFAULT_URL
     faults = url_faults(url)
-    token = next((environment[name] for name in TOKEN_VARIABLES if environment.get(name)), None)
+    token = _token_of(environment, faults)
     if options.token_file is not None:
         token = _text(options.token_file)
         if token is None:
@@ -66,6 +68,20 @@ def find_recorder(options: RecorderOptions, environment: Mapping[str, str]) -> R
         token = _text(folder / LOCAL_TOKEN_FILE)
     certificate = settings.environment(options.config).get("TLS_CERT_FILE") if settings and is_here else None
     return RecorderAddress(url, token, Path(certificate) if certificate else None)
+
+
+def _token_of(environment: Mapping[str, str], faults: list[str]) -> str | None:
+    """Return the first of TOKEN_VARIABLES that is set, or what its file holds; add to `faults` what is wrong."""
+    for name in TOKEN_VARIABLES:
+        try:
+            token = secret_from_file(name, environment) or environment.get(name)
+        except SecretFileFault as exc:
+            faults.append(f"environment: {exc}")
+            continue
+        if token:
+            know(token)
+            return token
+    return None
 
 
 def url_faults(url: str) -> list[str]:

@@ -18,7 +18,7 @@ from shared import secrets
 from shared.cameras import parse_cameras
 from shared.errors import ConfigError, redact
 from shared.placeholders import expand_all
-from shared.secrets import forget_all, know, know_address, know_all, know_issued
+from shared.secrets import forget_all, know, know_address, know_all, know_environment, know_issued
 from shared.urls import SecretUrl
 from tests.unit.shared.test_long_texts import slow_text
 
@@ -199,6 +199,13 @@ def test_issued_tokens_are_hidden_and_push_no_password_out(monkeypatch: pytest.M
         know_issued(token)
     assert redact(f"cw_0123456789ab_{tokens[4]} {tokens[2]}") == "cw_0123456789ab_*** ***"
     assert redact(f"hunter22 {tokens[0]} sha256 {tokens[1]}") == f"*** {tokens[0]} sha256 {tokens[1]}"
+
+
+def test_variables_with_a_name_of_a_secret_are_known_whoever_reads_them() -> None:
+    know_environment(
+        {"HF_TOKEN": "hf_hunter22", "OTHER_PASSWORD": "hunter333", "A_TOKEN": "true", "PATH": "/usr/bin"}
+    )
+    assert redact("hf_hunter22 hunter333 true /usr/bin") == "*** *** true /usr/bin"
 
 
 def test_names_without_a_value_stay_readable() -> None:

@@ -34,8 +34,9 @@ _MEANINGS = {
     403: "the caller may not do this",
     404: "there is no such thing",
     405: "the address does not take this method",
-    410: "it has ended",
+    408: "the request did not come in time",
     409: "the present state does not allow it",
+    410: "it has ended",
     412: "the thing was changed meanwhile",
     413: "the body is too long",
     414: "the address is too long",
@@ -43,9 +44,13 @@ _MEANINGS = {
     421: "the Host is no name of this service",
     422: "a value cannot be used",
     429: "the caller asks too often, or for too much at once",
+    431: "the headers are too many or too long",
     500: "a bug: see the log",
     503: "a part that is needed does not answer yet",
 }
+
+# What the server, the access check, and a service that starts or stops may answer anywhere; a route documents the rest.
+OF_EVERY_ROUTE = (400, 401, 403, 404, 408, 413, 414, 415, 421, 429, 431, 500, 503)
 
 
 class FaultText(BaseModel):
@@ -95,6 +100,16 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": FaultOut, "description": _MEANINGS[status]} for status in statuses}
 
 
+def content(*kinds: str, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's description of a success that is no JSON, for a route with `response_class=Response`."""
+    return {status: {"content": {kind: {} for kind in kinds}}}
+
+
+def sent_body(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON
+    """Return OpenAPI's description of a body that a route reads itself, for its `openapi_extra=`."""
+    return {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
+
+
 def _refuse_bare_numbers(value: object) -> object:
     """Take ISO 8601 only: pydantic would read '2020' as seconds since 1970."""
     if isinstance(value, str) and _ISO_TIME.match(value):
@@ -129,7 +144,7 @@ def make_app(title: str) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(_refuse_unknown_parameters)],
-        responses=documented(400, 500),
+        responses=documented(*OF_EVERY_ROUTE),
     )
     app.add_exception_handler(HTTPException, _answer_fault)
     app.add_exception_handler(RequestValidationError, _answer_invalid)

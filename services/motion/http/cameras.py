@@ -26,7 +26,7 @@ from shared.cameras import Camera
 from shared.cameras.editor import UnknownCamera
 from shared.cameras.store import BrokenFile, CameraFileChanged, CameraFileVersion, NotWritable
 from shared.errors import ConfigError, redact
-from shared.http_api import ApiFault, bounded_body, documented
+from shared.http_api import ApiFault, bounded_body, documented, sent_body
 
 CHANGEABLE = (
     "name",
@@ -43,7 +43,7 @@ CHANGEABLE = (
 LABELS_ONLY = ("labels", "background")
 MAX_BODY_BYTES = 256 * 1024  # 250 labels of 200 characters, and masks
 CHANGE = "change the request"
-CHANGE_FAULTS = documented(401, 403, 404, 409, 412, 413, 415, 422)
+CHANGE_FAULTS = documented(409, 412, 422)
 _JSON = dict[str, Any]  # Any: JSON
 
 
@@ -94,7 +94,7 @@ def add_camera_routes(app: FastAPI, routes: CameraRoutes) -> None:
     async def cameras() -> _JSON:
         return routes.status()
 
-    @app.get("/api/cameras/{camera_id}", responses=documented(404))
+    @app.get("/api/cameras/{camera_id}")
     async def one(camera_id: str) -> Response:
         return routes.answer(camera_id, routes.registry.version)
 
@@ -128,7 +128,7 @@ def _documented(names: tuple[str, ...], required: tuple[str, ...] = ()) -> _JSON
     The routes read the bodies themselves, with a limit and faults of their own, so FastAPI cannot describe them.
     """
     whole = Camera.model_json_schema()
-    properties = {name: _inlined(whole["properties"][name], whole.get("$defs", {})) for name in names}
+    properties = {name: inlined(whole["properties"][name], whole.get("$defs", {})) for name in names}
     schema: _JSON = {
         "type": "object",
         "properties": {
@@ -140,20 +140,20 @@ def _documented(names: tuple[str, ...], required: tuple[str, ...] = ()) -> _JSON
     }
     if required:
         schema["required"] = list(required)
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return sent_body("application/json", schema)
 
 
-def _inlined(value: Any, definitions: _JSON) -> Any:  # Any: JSON
+def inlined(value: Any, definitions: _JSON) -> Any:  # Any: JSON
     """Return a JSON schema with its references resolved, and without defaults: an absent setting is left unchanged."""
     if isinstance(value, list):
-        return [_inlined(item, definitions) for item in value]
+        return [inlined(item, definitions) for item in value]
     if not isinstance(value, dict):
         return value
     if "$ref" in value:
-        return _inlined(definitions[value["$ref"].rsplit("/", 1)[1]], definitions)
+        return inlined(definitions[value["$ref"].rsplit("/", 1)[1]], definitions)
     # a setting may itself be called 'default': only the schema's keyword goes, whose value is no mapping
     return {
-        key: _inlined(item, definitions)
+        key: inlined(item, definitions)
         for key, item in value.items()
         if not (key == "default" and not isinstance(item, dict))
     }

@@ -23,12 +23,11 @@ from services.motion.http.cameras import no_camera
 from services.motion.live.latest import LiveViews, TooManyViewers, ViewerSlot
 from services.motion.live.sender import WhepSender
 from shared.cameras import Camera
-from shared.http_api import ApiFault, documented
+from shared.http_api import ApiFault, content
 
 PICTURE_S = 5.0  # longest wait for a picture
 HEARTBEAT_S = 5.0  # how often a stream that has nothing to say shows that it lives
 BOUNDARY = "clipwatch-picture"
-LIVE_FAULTS = documented(401, 403, 404, 429, 503)
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -62,7 +61,7 @@ def too_many_viewers(exc: TooManyViewers) -> ApiFault:
 def add_picture_routes(app: FastAPI, live: LiveRoutes) -> None:
     """Add the routes that are listed above."""
 
-    @app.get("/api/cameras/{camera_id}/picture.jpg", responses=LIVE_FAULTS)
+    @app.get("/api/cameras/{camera_id}/picture.jpg", response_class=Response, responses=content("image/jpeg"))
     async def picture(camera_id: str) -> Response:
         camera = live.camera(camera_id)
         slot, stack = live.slot(camera)
@@ -74,7 +73,11 @@ def add_picture_routes(app: FastAPI, live: LiveRoutes) -> None:
             data = await asyncio.to_thread(live.views.of(camera.id).jpeg, latest)
         return Response(data, 200, NO_STORE, "image/jpeg")
 
-    @app.get("/api/cameras/{camera_id}/video.mjpeg", responses=LIVE_FAULTS)
+    @app.get(
+        "/api/cameras/{camera_id}/video.mjpeg",
+        response_class=Response,
+        responses=content("multipart/x-mixed-replace"),
+    )
     async def mjpeg(camera_id: str) -> Response:
         camera = live.camera(camera_id)
         slot, stack = live.slot(camera)

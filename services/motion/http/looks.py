@@ -20,12 +20,12 @@ from pydantic import ValidationError
 from services.motion.detection import preview
 from services.motion.detection.preview import PREVIEWS_MAX, PreviewPlane, SettingsPreview
 from services.motion.detection.scaling import luma_plane
-from services.motion.http.cameras import CHANGE, read_json
-from services.motion.http.live import HEARTBEAT_S, LIVE_FAULTS, EndlessResponse, LiveRoutes
+from services.motion.http.cameras import CHANGE, inlined, read_json
+from services.motion.http.live import HEARTBEAT_S, EndlessResponse, LiveRoutes
 from services.motion.live.latest import LiveFrame, ViewerSlot
 from shared.cameras import MotionSettings
 from shared.faults import list_faults
-from shared.http_api import ApiFault, documented
+from shared.http_api import ApiFault, content, documented, sent_body
 
 _JSON = dict[str, Any]  # Any: JSON
 
@@ -33,7 +33,9 @@ _JSON = dict[str, Any]  # Any: JSON
 def add_look_routes(app: FastAPI, live: LiveRoutes) -> None:
     """Add the routes that are listed above."""
 
-    @app.get("/api/cameras/{camera_id}/looks", responses=LIVE_FAULTS)
+    @app.get(
+        "/api/cameras/{camera_id}/looks", response_class=Response, responses=content("text/event-stream")
+    )
     async def looks(camera_id: str) -> Response:
         camera = live.camera(camera_id)
         slot, stack = live.slot(camera)
@@ -46,7 +48,12 @@ def add_look_routes(app: FastAPI, live: LiveRoutes) -> None:
 
         return EndlessResponse(stack, _events(slot, describe), "text/event-stream")
 
-    @app.post("/api/cameras/{camera_id}/trial", responses=documented(401, 403, 404, 413, 415, 422, 429, 503))
+    @app.post(
+        "/api/cameras/{camera_id}/trial",
+        response_class=Response,
+        responses={**content("text/event-stream"), **documented(422)},
+        openapi_extra=sent_body("application/json", _described_lanes()),
+    )
     async def trials(camera_id: str, request: Request) -> Response:
         camera = live.camera(camera_id)
         wanted = _settings(camera.motion, await read_json(request))
@@ -71,6 +78,18 @@ def add_look_routes(app: FastAPI, live: LiveRoutes) -> None:
             return {"t": round(latest.frame.t_s, 3), "lanes": report}
 
         return EndlessResponse(stack, _events(slot, describe), "text/event-stream")
+
+
+def _described_lanes() -> _JSON:
+    whole = MotionSettings.model_json_schema()
+    lane = {**inlined(whole, whole.get("$defs", {})), "required": []}
+    lanes = {"type": "array", "items": lane, "minItems": 1, "maxItems": PREVIEWS_MAX}
+    return {
+        "type": "object",
+        "properties": {"lanes": lanes},
+        "required": ["lanes"],
+        "additionalProperties": False,
+    }
 
 
 def _settings(own: MotionSettings, body: _JSON) -> Sequence[MotionSettings]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 
-from services.motion.http.live import LIVE_FAULTS, NO_STORE, LiveRoutes, too_many_viewers
-from services.motion.http.whip import bad_offer, busy, no_session, read_sdp
+from services.motion.http.live import NO_STORE, LiveRoutes, too_many_viewers
+from services.motion.http.whip import SDP_TYPE, bad_offer, busy, no_session, read_sdp
 from services.motion.live.latest import TooManyViewers
 from services.motion.sources.webrtc.session_description import BadSessionDescription
 from shared.http_access import fault_of, stream_key_of, too_many_streams
-from shared.http_api import documented
+from shared.http_api import content, sent_body
 from shared.open_streams import TooManyStreams
 
 
@@ -25,7 +25,9 @@ def add_whep_routes(app: FastAPI, live: LiveRoutes) -> None:
     @app.post(
         "/api/cameras/{camera_id}/whep",
         status_code=201,
-        responses=documented(401, 403, 404, 413, 415, 429, 503),
+        response_class=Response,
+        responses=content(SDP_TYPE, status=201),
+        openapi_extra=sent_body(SDP_TYPE, {"type": "string"}),
     )
     async def whep(camera_id: str, request: Request) -> Response:
         camera = live.camera(camera_id)
@@ -42,9 +44,9 @@ def add_whep_routes(app: FastAPI, live: LiveRoutes) -> None:
         except TimeoutError as exc:
             raise busy() from exc
         headers = {"Location": f"/api/cameras/{camera.id}/whep/{session}", **NO_STORE}
-        return Response(answer, 201, headers, "application/sdp")
+        return Response(answer, 201, headers, SDP_TYPE)
 
-    @app.delete("/api/cameras/{camera_id}/whep/{session}", responses=LIVE_FAULTS)
+    @app.delete("/api/cameras/{camera_id}/whep/{session}", response_class=Response)
     async def leave(camera_id: str, session: str) -> Response:
         if not await live.sender.leave(camera_id, session):
             raise no_session()

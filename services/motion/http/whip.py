@@ -9,8 +9,9 @@ from fastapi import FastAPI, Query, Request, Response
 
 from services.motion.sources.webrtc.session_description import MAX_SDP_BYTES, BadSessionDescription
 from services.motion.sources.webrtc.whip import WhipEndpoint
-from shared.http_api import ApiFault, bounded_body, documented
+from shared.http_api import ApiFault, bounded_body, content, sent_body
 
+SDP_TYPE = "application/sdp"
 # pages of other origins may publish: the token protects, and cookies are ignored
 _CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -40,16 +41,26 @@ def add_whip_routes(  # noqa: C901  # three short routes and the login that they
             )
         return endpoint
 
-    @app.options("/whip/{camera}")
-    @app.options("/whip/{camera}/{session}")
-    async def options(token: _Token = "") -> Response:  # noqa: ARG001  # a browser asks for the address it will use
+    # a browser asks for the address that it will use
+    @app.options("/whip/{camera}", status_code=204, response_class=Response)
+    async def options(camera: str, token: _Token = "") -> Response:  # noqa: ARG001
         return Response(None, 204, _CORS)
 
-    @app.post("/whip/{camera}", status_code=201, responses=documented(401, 413, 415, 503))
+    @app.options("/whip/{camera}/{session}", status_code=204, response_class=Response)
+    async def session_options(camera: str, session: str, token: _Token = "") -> Response:  # noqa: ARG001
+        return Response(None, 204, _CORS)
+
+    @app.post(
+        "/whip/{camera}",
+        status_code=201,
+        response_class=Response,
+        responses=content(SDP_TYPE, status=201),
+        openapi_extra=sent_body(SDP_TYPE, {"type": "string"}),
+    )
     async def publish(camera: str, request: Request, token: _Token = "") -> Response:
         endpoint = admitted(camera, request, token)
-        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/sdp":
-            do = "send the header Content-Type: application/sdp"
+        if request.headers.get("content-type", "").partition(";")[0].strip() != SDP_TYPE:
+            do = f"send the header Content-Type: {SDP_TYPE}"
             raise _with_cors(ApiFault(415, "a body of another type", "an SDP offer", do))
         try:
             answer, session = await endpoint.offer(await read_sdp(request))
@@ -60,9 +71,9 @@ def add_whip_routes(  # noqa: C901  # three short routes and the login that they
         except ApiFault as exc:
             raise _with_cors(exc) from exc
         headers = {**_CORS, "Location": f"/whip/{camera}/{session}"}
-        return Response(answer, 201, headers, "application/sdp")
+        return Response(answer, 201, headers, SDP_TYPE)
 
-    @app.delete("/whip/{camera}/{session}", responses=documented(401, 404))
+    @app.delete("/whip/{camera}/{session}", response_class=Response)
     async def leave(camera: str, session: str, request: Request, token: _Token = "") -> Response:
         if not await admitted(camera, request, token).leave(session):
             raise _with_cors(no_session())

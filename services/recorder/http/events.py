@@ -21,7 +21,7 @@ from services.recorder.record.feed import FeedFull
 from services.recorder.record.queries import EventFilter
 from services.recorder.record.retention import set_protected
 from shared.clock import epoch_ms, now_utc
-from shared.http_api import ApiFault, IsoTime, documented
+from shared.http_api import ApiFault, IsoTime
 
 HEARTBEAT_S = 5.0  # an idle stream says so: proxies keep it, and the page knows that it lives
 
@@ -68,7 +68,7 @@ class EventQuery:
 
 def event_routes(api: ApiState) -> APIRouter:
     """Return the routes of events."""
-    router = APIRouter(prefix="/api", tags=["record"], responses=documented(503))
+    router = APIRouter(prefix="/api", tags=["record"])
 
     @router.get("/events")
     async def events(
@@ -82,7 +82,7 @@ def event_routes(api: ApiState) -> APIRouter:
         following = cursor(found[-1].started_at, found[-1].id) if len(found) == query.limit else None
         return EventsOut(events=[event_out(event) for event in found], next=following)
 
-    @router.get("/events/{event_id}", responses=documented(404))
+    @router.get("/events/{event_id}")
     async def event(event_id: str, response: Response, viewer: Viewer) -> EventDetailOut:
         """One event with its snippets and the probabilities of every moment."""
         async with api.open_database().reading() as connection:
@@ -93,7 +93,7 @@ def event_routes(api: ApiState) -> APIRouter:
         response.headers["cache-control"] = "no-store"
         return event_detail_out(found, frames)
 
-    @router.put("/events/{event_id}/protected", responses=documented(401, 403, 404, 415))
+    @router.put("/events/{event_id}/protected")
     async def protect(event_id: str, wanted: ProtectedIn, viewer: Viewer) -> ProtectedIn:
         """Keep an event from being removed by retention, or no longer."""
         async with api.open_database().writing() as connection:
@@ -107,7 +107,6 @@ def event_routes(api: ApiState) -> APIRouter:
         "/stream",
         response_class=StreamingResponse,
         responses={
-            **documented(429),
             200: {
                 "content": {"text/event-stream": {"schema": {"type": "string"}}},
                 "description": "server-sent events named `event`, each with an event as in /api/events",

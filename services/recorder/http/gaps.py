@@ -14,7 +14,7 @@ from services.recorder.http.paging import PAGE_MAX, cursor, parse_cursor
 from services.recorder.http.state import ApiState
 from services.recorder.http.viewer import Viewer
 from services.recorder.record.camera_filter import CameraIds
-from shared.http_api import IsoTime, documented
+from shared.http_api import IsoTime
 
 
 class GapOut(BaseModel):
@@ -59,7 +59,7 @@ class GapQuery:
 
 def gap_routes(api: ApiState) -> APIRouter:
     """Return the route of gaps."""
-    router = APIRouter(prefix="/api", tags=["gaps"], responses=documented(503))
+    router = APIRouter(prefix="/api", tags=["gaps"])
 
     @router.get("/gaps")
     async def gaps(query: Annotated[GapQuery, Depends()], response: Response, viewer: Viewer) -> GapsOut:

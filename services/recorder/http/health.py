@@ -12,7 +12,6 @@ from services.recorder.http.models import ApiModel
 from services.recorder.http.state import ApiState
 from services.recorder.http.viewer import Viewer
 from services.recorder.record.camera_filter import CameraIds
-from shared.http_api import documented
 
 
 class CameraOut(ApiModel):
@@ -68,7 +67,7 @@ class HealthOut(ApiModel):
 
 def health_routes(api: ApiState) -> APIRouter:
     """Return the route of the pipeline's health."""
-    router = APIRouter(prefix="/api", tags=["record"], responses=documented(503))
+    router = APIRouter(prefix="/api", tags=["record"])
 
     @router.get("/health")
     async def health(response: Response, viewer: Viewer) -> HealthOut:

@@ -101,7 +101,7 @@ def hindsight_routes(api: ApiState) -> APIRouter:
                 "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
                 "description": "lines of JSON: {done, of} while it runs, last {result} or {error}",
             },
-            **documented(401, 403, 409, 415, 503),
+            **documented(409),
         },
     )
     async def ask(request: Request, asked: HindsightIn, viewer: Viewer) -> StreamingResponse:

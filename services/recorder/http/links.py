@@ -8,7 +8,7 @@ GET               /shared/{token}                  a page; below it `event` (JSO
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
@@ -23,12 +23,12 @@ from services.recorder.access.links import (
     TooManyLinks,
 )
 from services.recorder.http.events import no_event
-from services.recorder.http.media import file_response
+from services.recorder.http.media import FILE_ANSWERS, file_response
 from services.recorder.http.shared_page import shared_page
 from services.recorder.http.state import ApiState, starting
 from services.recorder.http.viewer import Viewer
 from shared.http_access import identity_of
-from shared.http_api import ApiFault, documented
+from shared.http_api import ApiFault, content, documented
 
 HOURS_MAX = 8760
 SHARED_HEADERS = {
@@ -78,9 +78,9 @@ class SharedOut(BaseModel):
 
 def link_routes(api: ApiState) -> APIRouter:
     """Return the routes by which links are made, listed and revoked."""
-    router = APIRouter(prefix="/api", tags=["links"], responses=documented(401, 403, 404, 503))
+    router = APIRouter(prefix="/api", tags=["links"])
 
-    @router.post("/events/{event_id}/links", status_code=201, responses=documented(409, 413, 415))
+    @router.post("/events/{event_id}/links", status_code=201, responses=documented(409))
     async def make(
         event_id: str, asked: LinkIn, request: Request, response: Response, viewer: Viewer
     ) -> LinkOut:
@@ -126,9 +126,9 @@ def link_routes(api: ApiState) -> APIRouter:
 
 def shared_routes(api: ApiState) -> APIRouter:
     """Return the routes that a link opens: its page, and what the page shows."""
-    router = APIRouter(prefix="/shared", tags=["links"], responses=documented(404, 410, 503))
+    router = APIRouter(prefix="/shared", tags=["links"], responses=documented(410))
 
-    @router.get("/{token}", response_class=Response, responses=_content("text/html"))
+    @router.get("/{token}", response_class=Response, responses=content("text/html"))
     async def page(token: str) -> HTMLResponse:
         """The page of one event: its clip, its label, its time."""
         return HTMLResponse(shared_page(await _opened(api, token), token), headers=SHARED_HEADERS)
@@ -141,28 +141,24 @@ def shared_routes(api: ApiState) -> APIRouter:
         return _shared_out(shared)
 
     @router.head("/{token}/clip", include_in_schema=False)
-    @router.get("/{token}/clip", response_class=FileResponse, responses=_content("video/mp4"))
+    @router.get(
+        "/{token}/clip", response_class=FileResponse, responses={**content("video/mp4"), **FILE_ANSWERS}
+    )
     async def clip(token: str, request: Request) -> Response:
         """The clip that shows the event best, with ranges."""
         shared = await _opened(api, token)
         return await file_response(api, shared.event.clip_name, request, SHARED_HEADERS)
 
     @router.head("/{token}/thumbnail", include_in_schema=False)
-    @router.get("/{token}/thumbnail", response_class=FileResponse, responses=_content("image/jpeg"))
+    @router.get(
+        "/{token}/thumbnail", response_class=FileResponse, responses={**content("image/jpeg"), **FILE_ANSWERS}
+    )
     async def thumbnail(token: str, request: Request) -> Response:
         """The picture of that clip."""
         shared = await _opened(api, token)
         return await file_response(api, shared.event.thumbnail_name, request, SHARED_HEADERS)
 
     return router
-
-
-def _content(kind: str) -> dict[int | str, dict[str, Any]]:  # Any: FastAPI's own
-    said: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {}}}}
-    if kind != "text/html":
-        said[206] = {"description": "the bytes that `Range` asks for"}
-        said[416] = {"description": "`Range` lies outside the file"}
-    return said
 
 
 def _links(api: ApiState) -> EventLinks:

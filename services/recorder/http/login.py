@@ -50,9 +50,9 @@ class MeOut(BaseModel):
 
 def login_routes(api: ApiState) -> APIRouter:
     """Return the routes of logging in and out."""
-    router = APIRouter(prefix="/api", tags=["users"], responses=documented(503))
+    router = APIRouter(prefix="/api", tags=["users"])
 
-    @router.get("/me", responses=documented(429))
+    @router.get("/me")
     async def me(request: Request, response: Response) -> MeOut:
         """Who is logged in, and what that user, token or machine may do."""
         access, _ = opened(api)
@@ -60,7 +60,7 @@ def login_routes(api: ApiState) -> APIRouter:
         caller = caller_of(request)
         return await _me(access, caller, refusal_of(request) or identity_of(request))
 
-    @router.post("/login", responses=documented(401, 403, 415, 429))
+    @router.post("/login")
     async def login(wanted: LoginIn, request: Request, response: Response) -> MeOut:
         """Log in by name and password; the answer sets the session's cookie."""
         access, accounts = opened(api)
@@ -74,7 +74,7 @@ def login_routes(api: ApiState) -> APIRouter:
         await _end_previous(accounts, caller)
         return await _welcome(access, request, response, made)
 
-    @router.post("/logout", responses=documented(403, 415), status_code=204)
+    @router.post("/logout", status_code=204)
     async def logout(request: Request, response: Response) -> None:
         """End the session of the cookie, and forget the cookie."""
         _, accounts = opened(api)
@@ -93,7 +93,7 @@ def login_routes(api: ApiState) -> APIRouter:
 
 
 def _add_setup(router: APIRouter, api: ApiState) -> None:
-    @router.post("/setup", responses=documented(403, 409, 415, 429), status_code=201)
+    @router.post("/setup", responses=documented(409), status_code=201)
     async def setup(wanted: LoginIn, request: Request, response: Response) -> MeOut:
         """Make the first user, an admin, and log in; from this machine only, while there is neither user nor token."""
         access, accounts = opened(api)

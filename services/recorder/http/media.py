@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
@@ -11,12 +12,17 @@ from fastapi.responses import FileResponse
 from services.recorder.http.state import ApiState
 from services.recorder.http.viewer import Viewer
 from services.recorder.record import queries
-from shared.http_api import ApiFault, documented
+from shared.http_api import ApiFault, content
 
 MEDIA_HEADERS = {
     # asked for again each time, and answered 304: a browser that was logged out shows nothing of its cache
     "cache-control": "private, no-cache",
     "cross-origin-resource-policy": "same-site",  # Grafana on another port of this host shows them
+}
+FILE_ANSWERS: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's own
+    206: {"description": "the bytes that `Range` asks for"},
+    304: {"description": "the file that `If-None-Match` names"},
+    416: {"description": "`Range` lies outside the file"},
 }
 
 
@@ -28,12 +34,7 @@ def media_routes(api: ApiState) -> APIRouter:
     @router.get(
         "/media/{name:path}",
         response_class=FileResponse,
-        responses={
-            200: {"content": {"video/mp4": {}, "image/jpeg": {}}},
-            206: {"description": "the bytes that `Range` asks for"},
-            **documented(404, 503),
-            416: {"description": "`Range` lies outside the file"},
-        },
+        responses={**content("video/mp4", "image/jpeg"), **FILE_ANSWERS},
     )
     async def media(name: str, request: Request, viewer: Viewer) -> Response:
         """A clip or thumbnail; its content never changes. A name alone opens nothing."""

@@ -79,7 +79,7 @@ _CONTENT: Mapping[str, str] = {  # by the end of the path; else JSON
     "/whep": SDP_TYPE,
     "/whip/{camera}": SDP_TYPE,
 }
-_CHANGE_FAULTS = (401, 403, 404, 409, 412, 413, 415, 422, 429, 503)
+_CHANGE_FAULTS = (409, 412, 422)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,8 @@ class MotionRoute:
 
     @property
     def faults(self) -> tuple[int, ...]:
-        """The statuses, beside 400 and 500, that it may answer when it does not succeed."""
-        if self.method == "OPTIONS":
-            return (503,)
-        if self.rule.body_max_bytes:
-            return _CHANGE_FAULTS
-        return (401, 403, 404, *((429,) if self.rule.is_stream else ()), 503)
+        """The statuses, beside those of every route, that it may answer when it does not succeed."""
+        return _CHANGE_FAULTS if self.rule.content_type == JSON_TYPE else ()
 
     @property
     def content_type(self) -> str | None:

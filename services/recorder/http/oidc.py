@@ -23,7 +23,7 @@ _Text = Annotated[str | None, Query(max_length=4096)]
 
 def oidc_routes(api: ApiState) -> APIRouter:
     """Return the routes of logging in by a provider; without OIDC_ISSUER they answer 404."""
-    router = APIRouter(prefix="/api/oidc", tags=["users"], responses=documented(404, 503))
+    router = APIRouter(prefix="/api/oidc", tags=["users"])
 
     @router.get("/login", status_code=302, response_class=RedirectResponse)
     async def login(request: Request) -> Response:
@@ -53,7 +53,7 @@ def oidc_routes(api: ApiState) -> APIRouter:
 
 
 def _add_callback(router: APIRouter, api: ApiState) -> None:
-    @router.get("/callback", status_code=303, response_class=RedirectResponse, responses=documented(401, 409))
+    @router.get("/callback", status_code=303, response_class=RedirectResponse, responses=documented(409))
     async def callback(  # noqa: PLR0917  # what providers send along
         request: Request,
         state: _Text = None,

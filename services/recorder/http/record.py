@@ -17,7 +17,6 @@ from services.recorder.record.camera_filter import CameraIds
 from services.recorder.record.queries import Totals
 from services.recorder.record.retention import Forecast, RetentionLimits, RetentionRule, forecast
 from shared.clock import now_utc
-from shared.http_api import documented
 
 TOTALS_S = 1.0  # totals are read again after this long
 TOTALS_KEPT = 32  # different sets of cameras
@@ -54,7 +53,7 @@ class RetentionOut(ApiModel):
 
 def record_routes(api: ApiState) -> APIRouter:
     """Return the routes of the record as a whole."""
-    router = APIRouter(prefix="/api", tags=["record"], responses=documented(503))
+    router = APIRouter(prefix="/api", tags=["record"])
     read_totals = _cached_totals(api)
 
     @router.get("/retention")

@@ -15,7 +15,7 @@ from services.recorder.record.camera_filter import CameraIds
 from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from services.recorder.search.vectors import PictureFilter
 from services.recorder.search.words import Hit, SearchRequest, SearchResult
-from shared.http_api import ApiFault, IsoTime, documented
+from shared.http_api import ApiFault, IsoTime
 
 QUERY_CHARS = 200
 
@@ -68,7 +68,7 @@ class SearchQuery:
 
 def search_routes(api: ApiState) -> APIRouter:
     """Return the route of the search."""
-    router = APIRouter(prefix="/api", tags=["search"], responses=documented(503))
+    router = APIRouter(prefix="/api", tags=["search"])
 
     @router.get("/search")
     async def find(query: Annotated[SearchQuery, Depends()], response: Response, viewer: Viewer) -> SearchOut:

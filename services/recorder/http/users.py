@@ -108,7 +108,7 @@ class TokenIn(BaseModel):
 
 def user_routes(api: ApiState) -> APIRouter:
     """Return the routes of users, sessions and tokens."""
-    router = APIRouter(prefix="/api", tags=["users"], responses=documented(401, 403, 503))
+    router = APIRouter(prefix="/api", tags=["users"])
     _add_users(router, api)
     _add_password(router, api)
     _add_sessions(router, api)
@@ -124,7 +124,7 @@ def _add_users(router: APIRouter, api: ApiState) -> None:
         response.headers["cache-control"] = "no-store"
         return [_user_out(user) for user in await accounts.users()]
 
-    @router.post("/users", status_code=201, responses=documented(409, 415))
+    @router.post("/users", status_code=201, responses=documented(409))
     async def add(wanted: UserIn) -> UserOut:
         """Make a user."""
         _, accounts = opened(api)
@@ -134,7 +134,7 @@ def _add_users(router: APIRouter, api: ApiState) -> None:
             raise _fault(exc) from exc
         return _user_out(made)
 
-    @router.patch("/users/{name}", responses=documented(404, 409, 415))
+    @router.patch("/users/{name}", responses=documented(409))
     async def change(name: str, wanted: UserChangeIn) -> UserOut:
         """Change a user's role, cameras or password; each ends the user's sessions."""
         _, accounts = opened(api)
@@ -149,7 +149,7 @@ def _add_users(router: APIRouter, api: ApiState) -> None:
             raise _fault(exc) from exc
         return _user_out(made)
 
-    @router.delete("/users/{name}", status_code=204, responses=documented(404, 409))
+    @router.delete("/users/{name}", status_code=204, responses=documented(409))
     async def remove(name: str) -> None:
         """Remove a user, and end the user's sessions."""
         _, accounts = opened(api)
@@ -160,7 +160,7 @@ def _add_users(router: APIRouter, api: ApiState) -> None:
 
 
 def _add_password(router: APIRouter, api: ApiState) -> None:
-    @router.post("/me/password", status_code=204, responses=documented(409, 415, 429))
+    @router.post("/me/password", status_code=204, responses=documented(409))
     async def password(wanted: PasswordIn, request: Request) -> None:
         """Change the own password; all other sessions of the user end."""
         access, accounts = opened(api)
@@ -196,7 +196,7 @@ def _add_sessions(router: APIRouter, api: ApiState) -> None:
         found = await accounts.sessions(None if everybody else identity.user_id)
         return [_session_out(one, identity) for one in found]
 
-    @router.delete("/sessions/{session_id}", status_code=204, responses=documented(404))
+    @router.delete("/sessions/{session_id}", status_code=204)
     async def end(session_id: str, request: Request) -> None:
         """End a login: an own one, or as an admin anybody's."""
         _, accounts = opened(api)
@@ -220,7 +220,7 @@ def _add_tokens(router: APIRouter, api: ApiState) -> None:
         response.headers["cache-control"] = "no-store"
         return [TokenOut.model_validate(_token_fields(one)) for one in await tokens_of().list()]
 
-    @router.post("/tokens", status_code=201, responses=documented(409, 415))
+    @router.post("/tokens", status_code=201, responses=documented(409))
     async def make(wanted: TokenIn, response: Response) -> NewTokenOut:
         """Make a token; its text is in this answer only."""
         ends_at: datetime | None = wanted.ends_at
@@ -231,7 +231,7 @@ def _add_tokens(router: APIRouter, api: ApiState) -> None:
         response.headers["cache-control"] = "no-store"
         return NewTokenOut.model_validate({**_token_fields(made.token), "token": made.text})
 
-    @router.delete("/tokens/{token_id}", status_code=204, responses=documented(404))
+    @router.delete("/tokens/{token_id}", status_code=204)
     async def end(token_id: str) -> None:
         """End a token."""
         if not await tokens_of().end(token_id):

@@ -552,6 +552,27 @@ def test_each_container_has_its_own_secrets_and_no_others(name: str) -> None:
     assert [entry["path"] for entry in services()[name].get("env_file", [])] == files.get(name, [])
 
 
+def test_the_page_of_the_design_says_what_belongs_to_whom() -> None:
+    text = (ROOT / "docs" / "design" / "deployment.md").read_text(encoding="utf-8")
+    table = text.split("| service | Redis | MySQL |")[1].split("\n\n")[0].splitlines()[2:]
+    rows = {
+        row[0]: row[1:] for row in ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
+    }
+    assert rows.keys() == services().keys()
+    for name, (redis, mysql, others, volume, networks) in rows.items():
+        users = {
+            f"REDIS_{redis.upper()}_PASSWORD",
+            f"MYSQL_{mysql.upper()}_PASSWORD",
+        } & environment_file().keys()
+        given = {one for one in others.split(", ") if one != "-"} | users
+        assert given == GIVEN[name] or name in ("redis", "mysql"), name
+        mounts = [str(one) for one in services()[name].get("volumes", [])]
+        assert [one.split(":")[0] for one in mounts if re.match(r"\w+:", one)] == (
+            [] if volume == "-" else [volume]
+        )
+        assert services()[name]["networks"] == networks.split(", ")
+
+
 def test_only_the_start_of_the_recorder_may_change_tables() -> None:
     [holder] = [
         name for name in services() if "MIGRATION_DATABASE_URL" in services()[name].get("environment", {})

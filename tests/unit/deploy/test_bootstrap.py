@@ -265,7 +265,8 @@ PIP = "-m pip --python {python} --disable-pip-version-check install --quiet --no
 
 def pip_of(machine: Machine, *, config: str = "", makes_uv: bool = False, code: int = 0) -> Path:
     """Put a Python there whose pip knows `config`, can install uv or cannot, and ends with `code`."""
-    uv = f'mkdir -p "${{12}}/bin"; cp "{machine.programs}/spare-uv" "${{12}}/bin/uv"'
+    folder = 'while [ "$1" != --target ]; do shift; done; mkdir -p "$2/bin"'
+    uv = f'{folder}; cp "{machine.programs}/spare-uv" "$2/bin/uv"'
     lines = f'case "$*" in\n"-m pip --version") exit 0 ;;\n*" config list") printf "%s\\n" "{config}" ;;\n'
     lines += f"*--target*) {uv if makes_uv else 'exit 1'} ;;\n*) exit {code} ;;\nesac"
     (machine.programs / "cp").symlink_to(str(shutil.which("cp")))

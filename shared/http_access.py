@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI, Request
 from fastapi.routing import iter_route_contexts
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,7 +29,7 @@ from shared.access import (
     host_refusal,
     origin_refusal,
 )
-from shared.http_api import ApiFault, FaultText, fault_response
+from shared.http_api import ApiFault, FaultText, answered
 from shared.http_rules import LOOK, PUBLIC, TEXT_PARAMETER, Authenticator, RouteRule
 from shared.logs import get_logger
 from shared.open_streams import RECHECK_S, OpenStreams, TooManyStreams, serve_while_allowed
@@ -116,6 +117,7 @@ class AccessControl:
         caller = self.network.caller(head)
         if refusal := host_refusal(caller, self.network) or _length_refusal(head):
             return refusal
+        scope["state"]["caller"] = caller
         found = _route(app, scope)
         if found is None:
             return None, NOBODY
@@ -130,7 +132,6 @@ class AccessControl:
             refusal = origin_refusal(caller, is_same_site_fine=rule.is_shown_same_site)
             if refusal is not None:
                 return refusal
-        scope["state"]["caller"] = caller
         identity = await self._identity(rule, caller, scope)
         if isinstance(identity, Refusal):
             return identity
@@ -277,7 +278,17 @@ class HttpAccess:
     async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
         caller = scope["state"].get("caller")
         self._access.note(refusal, caller.address if caller else None)
-        await _answer(refusal)(scope, receive, _Exchange(receive, send, 0).send)
+        await self._refused(scope, refusal)(scope, receive, _Exchange(receive, send, 0).send)
+
+    def _refused(self, scope: Scope, refusal: Refusal) -> ASGIApp:
+        headers = {"cache-control": "no-store"}
+        if refusal.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        if refusal.retry_after_s is not None:
+            headers["retry-after"] = str(max(1, round(refusal.retry_after_s)))
+        text = FaultText(found=refusal.found, wanted=refusal.wanted, do=refusal.message)
+        asked = HTTPConnection({**scope, "app": self._app})
+        return answered(asked, refusal.status, [text], headers)
 
 
 def too_many_streams(exc: TooManyStreams) -> Refusal:
@@ -374,16 +385,6 @@ class _Exchange:
 def fault_of(refusal: Refusal) -> ApiFault:
     """Return a refusal as a route raises it."""
     return ApiFault(refusal.status, refusal.found, refusal.wanted, refusal.message)
-
-
-def _answer(refusal: Refusal) -> ASGIApp:
-    headers = {"cache-control": "no-store"}
-    if refusal.status == 401:
-        headers["www-authenticate"] = "Bearer"
-    if refusal.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, round(refusal.retry_after_s)))
-    text = FaultText(found=refusal.found, wanted=refusal.wanted, do=refusal.message)
-    return fault_response(refusal.status, [text], headers)
 
 
 def _is_token(sent: str, token: str | None) -> bool:

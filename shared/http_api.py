@@ -1,6 +1,7 @@
 """What both HTTP APIs share: one shape of faults, times with a zone, and no parameter that nobody knows.
 
 A fault is answered as {"error": {found, wanted, do}, "errors": […]}: `errors` lists all of them, `error` is the first.
+To people who open an address in a browser it is a page (fault_page.py).
 Knows no service.
 """
 
@@ -13,12 +14,14 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from shared.contract import Moment
 from shared.errors import Transient, redact, shortened
+from shared.fault_page import FaultPages, is_for_people
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -200,24 +203,45 @@ def fault_response(
     return JSONResponse(body.model_dump(), status_code=status, headers=dict(headers or {}))
 
 
-async def _answer_fault(_request: Request, exc: Exception) -> Response:
+def answered(
+    request: HTTPConnection, status: int, texts: Sequence[FaultText], headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return the same, or a page where the app has `state.fault_pages` and a browser opens the address."""
+    pages: FaultPages | None = getattr(request.app.state, "fault_pages", None)
+    if pages is None:
+        return fault_response(status, texts, headers)
+    said = {**(headers or {}), "vary": "accept"}
+    if not is_for_people(request.scope["method"], request.headers.get("accept")):
+        return fault_response(status, texts, said)
+    caller = request.scope.get("state", {}).get(
+        "caller"
+    )  # nobody is known behind a Host that is not this site's
+    prefix = caller.prefix if caller is not None else None
+    parts = [(text.found, text.wanted, text.do) for text in texts]
+    return HTMLResponse(pages.page(parts, request.scope["path"], prefix), status_code=status, headers=said)
+
+
+async def _answer_fault(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, HTTPException):
         raise exc
     headers = dict(exc.headers or {})
     if isinstance(exc, ApiFault):
         if exc.status_code == HTTPStatus.UNAUTHORIZED:
             headers.setdefault("www-authenticate", "Bearer")
-        return fault_response(exc.status_code, exc.texts, headers)
+        return answered(request, exc.status_code, exc.texts, headers)
+    is_missing = exc.status_code == HTTPStatus.NOT_FOUND
     text = FaultText(
-        found=str(exc.detail), wanted="an address and method of this service", do="see /openapi.json"
+        found="nothing is at this address" if is_missing else str(exc.detail),
+        wanted="an address and method of this service",
+        do="look for a slip in the address, or see /openapi.json",
     )
-    return fault_response(exc.status_code, [text], headers)
+    return answered(request, exc.status_code, [text], headers)
 
 
-async def _answer_invalid(_request: Request, exc: Exception) -> Response:
+async def _answer_invalid(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, RequestValidationError):
         raise exc
-    return fault_response(HTTPStatus.BAD_REQUEST, [_invalid(error) for error in exc.errors()])
+    return answered(request, HTTPStatus.BAD_REQUEST, [_invalid(error) for error in exc.errors()])
 
 
 def _invalid(error: Mapping[str, Any]) -> FaultText:  # Any: pydantic's own error mapping
@@ -240,16 +264,16 @@ def _shown(value: object) -> str:
     return redact(repr(value))[:_SHOWN_CHARACTERS]
 
 
-async def _answer_away(_request: Request, exc: Exception) -> Response:
+async def _answer_away(request: Request, exc: Exception) -> Response:
     log.warning("a request could not be answered", error=exc)
     text = FaultText(found="the database does not answer", wanted="a database", do="try again in a moment")
-    return fault_response(HTTPStatus.SERVICE_UNAVAILABLE, [text], {"retry-after": "2"})
+    return answered(request, HTTPStatus.SERVICE_UNAVAILABLE, [text], {"retry-after": "2"})
 
 
-async def _answer_bug(_request: Request, exc: Exception) -> Response:
+async def _answer_bug(request: Request, exc: Exception) -> Response:
     log.error("a request failed: this is a bug", exc_info=exc)
     text = FaultText(found="a fault of the service", wanted="none", do="see its log, and report what it says")
-    return fault_response(HTTPStatus.INTERNAL_SERVER_ERROR, [text])
+    return answered(request, HTTPStatus.INTERNAL_SERVER_ERROR, [text])
 
 
 async def bounded_body(request: Request, limit_bytes: int) -> bytes:

@@ -19,7 +19,7 @@ from services.recorder.media.files import MediaFolder
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.transactions import record_snippet
-from shared.access import Refusal
+from shared.access import NetworkTrust, Refusal
 from shared.clock import now_utc
 from shared.http_api import make_app
 from shared.permissions import PERMISSIONS_OF, Identity, Role
@@ -148,6 +148,30 @@ async def test_what_was_revoked_or_has_ended_shows_nothing_more(site: Site, how:
                 answer = await nobody.get(link["url"] + part, headers=headers)
                 assert answer.status_code == 410, (part, headers)
         assert (await nobody.get(kept["url"] + "/clip")).status_code == 200
+
+
+@pytest.mark.parametrize("prefix", ["", "/clipwatch"])
+async def test_a_browser_shows_a_link_that_opens_nothing_as_a_page_in_words(site: Site, prefix: str) -> None:
+    link = await site.link()
+    cut = link["url"][:-9]
+    site.now += timedelta(hours=2)
+    trust = NetworkTrust(prefix=prefix)
+    guarded_app = guarded(site.app, RULES, PATTERNS, KnownIdentity(NOBODY), trust)
+    async with client_of(
+        guarded_app, headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    ) as browser:
+        for path, status, words in (
+            (link["url"], 410, "This link has ended"),
+            (cut, 404, "This link opens nothing"),
+        ):
+            answer = await browser.get(prefix + path)
+            assert (answer.status_code, answer.headers["vary"]) == (status, "accept")
+            assert answer.headers["content-type"].startswith("text/html")
+            assert f"<h1>{words}</h1>" in answer.text
+            assert "Ask whoever sent it for a new one." in answer.text
+            assert f'href="{prefix}/web/shared.css"' in answer.text
+            assert "<a " not in answer.text  # it leads nowhere else
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 async def test_links_are_for_who_may_change_the_record(site: Site) -> None:

@@ -168,13 +168,13 @@ def _links(api: ApiState) -> EventLinks:
 
 
 async def _opened(api: ApiState, token: str) -> SharedEvent:
-    ask = "ask for a new link who sent you this one"
+    ask = "ask whoever sent it for a new one"
     try:
         found = await _links(api).open(token)
     except LinkEnded as exc:
-        raise ApiFault(410, "a link that has ended", "one that lasts", ask) from exc
+        raise ApiFault(410, "this link has ended", "a link that still lasts", ask) from exc
     if found is None:
-        raise ApiFault(404, "no such link", "a link as it was sent, to its last character", ask)
+        raise ApiFault(404, "this link opens nothing", "the link as it was sent, to its last character", ask)
     return found
 
 

@@ -5,7 +5,8 @@
     /login, /users   logging in; users, sessions and tokens
     /web             their scripts and styles
 
-They hold no data: each asks the API who is looking, and goes to /login when nobody is.
+They hold no data: each asks the API who is looking, and goes to /login when nobody is. Where a browser opens an
+address that cannot be shown, the fault is a page, too (shared/fault_page.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+
+from shared.fault_page import FaultPages
 
 WEB = Path(__file__).parent / "web"
 PAGES = {
@@ -28,7 +31,8 @@ PAGES = {
 
 
 def add_page(app: FastAPI) -> None:
-    """Serve PAGES, and their files below `/web`."""
+    """Serve PAGES, their files below `/web`, and faults as pages."""
+    app.state.fault_pages = FaultPages("/web/shared.css", "/", no_home=("/shared/",))
     files = PageFiles(directory=WEB)
     app.mount("/web", files)
     for path, name in PAGES.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from services.recorder.access.links import LINK_ID, TOKEN
+from services.recorder.access.links import LINK_ID
 from services.recorder.http.motion_routes import MOTION_ROUTES
 from services.recorder.media.files import NAME
 from shared.http_rules import JSON_TYPE, LOOK, PUBLIC, PathPatterns, RouteRule, RouteRules
@@ -14,7 +14,8 @@ from shared.permissions import Permission
 _LABEL_SETS_BYTES = 128 * 1024  # 70 labels of 200 characters, each of up to 6 bytes as JSON writes it
 _USER_NAME = {"name": re.compile(r"[\w.@+-](?:[\w .@+-]{0,62}[\w.@+-])?")}  # as in access/names.py
 _LOGIN_BYTES, _USER_BYTES = 16 * 1024, 64 * 1024  # a name and two passwords; 500 cameras
-_SHARED = RouteRule(Permission.OWN, parameters={"token": TOKEN})  # the link is checked by the route
+# the link is checked by the route, which says so where it was cut
+_SHARED = RouteRule(Permission.OWN, parameters={"token": re.compile(r"[A-Za-z0-9_-]{1,128}")})
 
 # Users, sessions and tokens. The routes look themselves whose session it is, and who may make the first user.
 ACCESS_RULES: RouteRules = {

@@ -66,7 +66,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
         ("GET", "/api/times?limit=0&since=2020", None, 400, ["since='2020'", "limit='0'"]),
         ("GET", "/api/times?until=1", None, 400, ["the parameter 'until'"]),
         ("GET", "/api/times?limit=1&limit=2", None, 400, ["the parameter 'limit', 2 times"]),
-        ("GET", "/api/nothing", None, 404, ["Not Found"]),
+        ("GET", "/api/nothing", None, 404, ["nothing is at this address"]),
         ("PATCH", "/api/times", None, 405, ["Method Not Allowed"]),
         ("POST", "/api/bodies", {"size": 0}, 400, ["name is missing", "size=0"]),
         ("POST", "/api/bodies", [1], 400, ["a body that is not JSON"]),

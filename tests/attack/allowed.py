@@ -67,6 +67,7 @@ PUT      /api/events/{event_id}/protected           recorder  OPERATE  thing
 GET      /api/events/{event_id}/links               recorder  OPERATE  thing
 POST     /api/events/{event_id}/links               recorder  OPERATE  thing
 DELETE   /api/events/{event_id}/links               recorder  OPERATE  thing
+GET      /api/links                                 recorder  OPERATE  list
 DELETE   /api/links/{link_id}                       recorder  OPERATE  thing
 GET      /media/{name:path}                         recorder  LOOK     thing
 GET      /shared/{token}                            recorder  OWN      -

@@ -72,6 +72,8 @@ async def test_the_first_admin_is_made_on_the_page_and_then_everybody_logs_in(
     await expect(admin.locator(".account")).to_have_count(0)
     await admin.get_by_role("link", name="Users").click()
     setup = admin.get_by_role("form", name="First admin")
+    await expect(admin.get_by_text("Make a token")).to_have_count(0)  # alone it would lock the reader out
+    await expect(admin.get_by_text("Add a user")).to_have_count(0)
     await shot(admin, tmp_path, "users-first")
     await setup.get_by_label("Name").fill("anna")
     await setup.get_by_label("Password").fill(PASSWORD)
@@ -97,7 +99,7 @@ async def test_the_first_admin_is_made_on_the_page_and_then_everybody_logs_in(
     await expect(viewer).to_have_url(re.compile(r"/login\?next="))
     await shot(viewer, tmp_path, "login-phone")
     await log_in(viewer, "vic", "a wrong password")
-    await expect(viewer.locator("#told")).to_contain_text("a wrong name or password")
+    await expect(viewer.locator("#told")).to_have_text("A wrong name or password. Try again.")
     await log_in(viewer, "vic")
     await expect(viewer).to_have_url(f"{recorder.url}/?camera=yard&all=1")  # the way back
     await expect(viewer.locator(CARDS)).to_have_count(1)
@@ -162,6 +164,39 @@ async def test_a_token_is_shown_once_and_ended(recorder: Recorder, browser: Brow
     await row.get_by_role("button", name="End", exact=True).click()
     await row.get_by_role("button", name="End grafana").click()
     await expect(row).to_have_count(0)
+    assert faults == []
+
+
+async def test_a_link_to_an_event_is_made_listed_and_ended(
+    recorder: Recorder, redis_client: Redis, browser: Browser, tmp_path: Path
+) -> None:
+    await record(redis_client, 0)
+    await settled(redis_client)
+    faults: list[str] = []
+    page = await opened(browser, recorder, faults)
+    await page.locator(f"{CARDS} button").first.click()
+    await page.get_by_text("Share", exact=True).click()
+    await page.get_by_role("button", name="Make a link").click()
+    address = await page.locator("#detail .secret code").inner_text()
+    await expect(page.locator("#detail .sharing")).to_contain_text("It opens on this machine only")
+    stranger = await new_page(await browser.new_context(viewport={"width": 390, "height": 844}), faults)
+    await stranger.goto(address)
+    await expect(stranger.locator("video")).to_be_visible()
+    await narrow(stranger)
+
+    await page.get_by_role("link", name="Users").click()
+    row = page.locator("#links li")
+    await expect(row).to_contain_text("Made by this machine")
+    await shot(page, tmp_path, "links")
+    await row.get_by_role("button", name="End", exact=True).click()
+    await row.get_by_role("button", name="End this link").click()
+    await expect(row).to_have_count(0)
+    await expect(page.locator("#links")).to_contain_text("No link is open.")
+    await stranger.reload()
+    await expect(stranger.locator("h1")).to_have_text("This link has ended")
+    await narrow(stranger)
+    await shot(stranger, tmp_path, "link-ended-phone")
+    assert await stranger.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "960px"
     assert faults == []
 
 

@@ -150,6 +150,28 @@ async def test_what_was_revoked_or_has_ended_shows_nothing_more(site: Site, how:
         assert (await nobody.get(kept["url"] + "/clip")).status_code == 200
 
 
+async def test_all_links_that_open_something_are_listed_with_their_events(site: Site) -> None:
+    first = await site.link(note="for the neighbour")
+    site.now += timedelta(minutes=1)
+    second = await site.link(OTHER)
+    assert site.api.links is not None
+    assert await site.api.links.for_target(DOG.event_id, "home", timedelta(days=7))
+    of_gate = Identity("of gate", OPERATOR.permissions, frozenset({"gate"}))
+    async with site.client(OPERATOR) as client, site.client(of_gate) as narrow:
+        listed = (await client.get("/api/links")).json()
+        assert [link["id"] for link in listed["links"]] == [second["id"], first["id"]]
+        assert listed["sent_to_targets"] == 1
+        shown = listed["links"][1]
+        assert (shown["event_id"], shown["camera"], shown["label"]) == (DOG.event_id, "gate", LABEL)
+        assert (shown["note"], shown["made_by"]) == ("for the neighbour", "anna")
+        assert first["url"] not in str(listed)
+        assert [link["id"] for link in (await narrow.get("/api/links")).json()["links"]] == [first["id"]]
+        await client.delete(f"/api/links/{first['id']}")
+        assert [link["id"] for link in (await client.get("/api/links")).json()["links"]] == [second["id"]]
+        site.now += timedelta(hours=3)
+        assert (await client.get("/api/links")).json()["links"] == []
+
+
 @pytest.mark.parametrize("prefix", ["", "/clipwatch"])
 async def test_a_browser_shows_a_link_that_opens_nothing_as_a_page_in_words(site: Site, prefix: str) -> None:
     link = await site.link()
@@ -184,10 +206,12 @@ async def test_links_are_for_who_may_change_the_record(site: Site) -> None:
             answers = [
                 await client.post(of_event, json={"hours": 1}),
                 await client.get(of_event),
+                await client.get("/api/links"),
                 await client.delete(of_event),
                 await client.delete(f"/api/links/{link['id']}"),
             ]
-        assert [answer.status_code for answer in answers] == [status] * 4
+        of_all = 200 if identity is of_yard else status  # it sees the links of its own cameras
+        assert [answer.status_code for answer in answers] == [status, status, of_all, status, status]
         assert not any(link["url"] in answer.text for answer in answers)
     async with site.client(OPERATOR) as client:
         foreign = [

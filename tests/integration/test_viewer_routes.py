@@ -214,6 +214,7 @@ ASKED: dict[tuple[str, str], list[tuple[str, dict[str, Any] | None]]] = {
     ("GET", "/media/{name:path}"): [("/media/{media}", None)],
     ("GET", "/api/events/{event_id}/links"): [("/api/events/{event}/links", None)],
     ("POST", "/api/events/{event_id}/links"): [("/api/events/{event}/links", {"hours": 1})],
+    ("GET", "/api/links"): [("/api/links", None)],
     ("DELETE", "/api/links/{link_id}"): [("/api/links/{link}", None)],
     ("DELETE", "/api/events/{event_id}/links"): [("/api/events/{event}/links", None)],
 }

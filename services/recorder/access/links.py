@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.record.camera_filter import CameraIds, of_cameras
@@ -36,6 +36,7 @@ TOKEN = re.compile(r"[A-Za-z0-9_-]{96}")
 LINK_ID = re.compile(r"[0-9a-f]{32}")
 LASTS_MAX = timedelta(hours=8760)
 OF_EVENT_MAX = 100  # links of one event that open it
+LISTED_MAX = 500  # of all links that people made
 KEPT = timedelta(days=30)  # after its end, a link's row is kept for this long
 PRUNED_AT_ONCE = 500
 _SIGNED_BYTES = 40
@@ -72,6 +73,24 @@ class NewLink:
     lasts: timedelta
     made_by: str
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLink:
+    """A link that opens something now, and what that is."""
+
+    link: EventLink
+    camera: str
+    label: str | None
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLinks:
+    """The newest LISTED_MAX links that people made and that open something, and how many targets were sent."""
+
+    links: tuple[OpenLink, ...]
+    n_of_targets: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +145,21 @@ class EventLinks:
             ordered = query.order_by(links.c.made_at.desc(), links.c.id).limit(2 * OF_EVENT_MAX)
             found = (await connection.execute(ordered)).all()
         return [_link(row, key) for row in found]
+
+    async def all_open(self, cameras: CameraIds = None) -> OpenLinks:
+        """Return the links that open events of these cameras, the newest first."""
+        key = await self.key()
+        columns = (events.c.camera, events.c.label, events.c.started_at)
+        joined = links.join(events, events.c.id == links.c.event_id)
+        opening = and_(_opens(self.now()), *of_cameras(events.c.camera, cameras))
+        mine = select(links, *columns).select_from(joined).where(opening, links.c.target.is_(None))
+        sent = select(func.count()).select_from(joined).where(opening, links.c.target.is_not(None))
+        async with self.database.reading() as connection:
+            ordered = mine.order_by(links.c.made_at.desc(), links.c.id).limit(LISTED_MAX)
+            found = (await connection.execute(ordered)).all()
+            n_of_targets = int(await connection.scalar(sent) or 0)
+        made = tuple(OpenLink(_link(row, key), row.camera, row.label, row.started_at) for row in found)
+        return OpenLinks(made, n_of_targets)
 
     async def revoke_all(self, event_id: str, cameras: CameraIds = None) -> int | None:
         """Take back all links of an event; return how many, or None: these cameras have no such event."""

@@ -1,6 +1,7 @@
 """Signed links to events: making, listing and revoking them, and what one shows to somebody without a login.
 
 POST, GET, DELETE /api/events/{event_id}/links     who may change the record
+GET               /api/links                       all that open something
 DELETE            /api/links/{link_id}
 GET               /shared/{token}                  a page; below it `event` (JSON), `clip` and `thumbnail`
 """
@@ -19,6 +20,7 @@ from services.recorder.access.links import (
     EventLinks,
     LinkEnded,
     NewLink,
+    OpenLink,
     SharedEvent,
     TooManyLinks,
 )
@@ -57,6 +59,27 @@ class LinkOut(BaseModel):
     target: str | None
     made_at: AwareDatetime
     ends_at: AwareDatetime
+
+
+class OpenLinkOut(BaseModel):
+    """A link that somebody made and that opens an event now. Its address stands with the event's own links."""
+
+    id: str
+    note: str
+    made_by: str
+    made_at: AwareDatetime
+    ends_at: AwareDatetime
+    event_id: str
+    camera: str
+    label: str | None
+    started_at: AwareDatetime
+
+
+class OpenLinksOut(BaseModel):
+    """The newest 500; `sent_to_targets` counts those that targets of the notify file were sent."""
+
+    links: list[OpenLinkOut]
+    sent_to_targets: int
 
 
 class RevokedOut(BaseModel):
@@ -113,6 +136,19 @@ def link_routes(api: ApiState) -> APIRouter:
             raise no_event(event_id)
         return RevokedOut(revoked=revoked)
 
+    _add_list(router, api)
+    return router
+
+
+def _add_list(router: APIRouter, api: ApiState) -> None:
+    @router.get("/links")
+    async def all_links(response: Response, viewer: Viewer) -> OpenLinksOut:
+        """The links that people made and that open something, the newest first."""
+        found = await _links(api).all_open(viewer)
+        response.headers["cache-control"] = "no-store"
+        listed = [_open_link_out(one) for one in found.links]
+        return OpenLinksOut(links=listed, sent_to_targets=found.n_of_targets)
+
     @router.delete("/links/{link_id}")
     async def revoke(link_id: str, viewer: Viewer) -> RevokedOut:
         """Revoke one link."""
@@ -120,8 +156,6 @@ def link_routes(api: ApiState) -> APIRouter:
             do = "look in /api/events/{event_id}/links"
             raise ApiFault(404, "no such link", "the id of a link that is not revoked", do)
         return RevokedOut(revoked=1)
-
-    return router
 
 
 def shared_routes(api: ApiState) -> APIRouter:
@@ -187,6 +221,21 @@ def _link_out(link: EventLink) -> LinkOut:
         target=link.target,
         made_at=link.made_at,
         ends_at=link.ends_at,
+    )
+
+
+def _open_link_out(one: OpenLink) -> OpenLinkOut:
+    link = one.link
+    return OpenLinkOut(
+        id=link.id,
+        note=link.note,
+        made_by=link.made_by,
+        made_at=link.made_at,
+        ends_at=link.ends_at,
+        event_id=link.event_id,
+        camera=one.camera,
+        label=one.label,
+        started_at=one.started_at,
     )
 
 

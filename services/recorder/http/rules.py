@@ -54,6 +54,7 @@ RULES: RouteRules = {
     ("POST", "/api/events/{event_id}/links"): RouteRule(Permission.OPERATE, 2048, JSON_TYPE),
     ("GET", "/api/events/{event_id}/links"): RouteRule(Permission.OPERATE),  # what they show opens events
     ("DELETE", "/api/events/{event_id}/links"): RouteRule(Permission.OPERATE),
+    ("GET", "/api/links"): RouteRule(Permission.OPERATE),
     ("DELETE", "/api/links/{link_id}"): RouteRule(Permission.OPERATE),
     ("GET", "/shared/{token}"): _SHARED,
     ("GET", "/shared/{token}/event"): _SHARED,

@@ -2,7 +2,7 @@
 
 import { at, read, send, wayBack } from "./api.js";
 import { byId, el } from "./dom.js";
-import { brand, logOut, refuse } from "./site.js";
+import { brand, logOut, refuse, sentence } from "./site.js";
 
 byId("brand").replaceChildren(brand());
 
@@ -42,7 +42,7 @@ byId("login").addEventListener("submit", async (event) => {
     location.replace(wayBack());
   } catch (fault) {
     byId("told").dataset.kind = "bad";
-    byId("told").textContent = fault.lines?.length ? fault.lines.map((line) => `${line.found}; ${line.do}.`).join(" ") : `${fault.message}.`;
+    byId("told").textContent = fault.lines?.length ? fault.lines.map((line) => `${sentence(line.found)} ${sentence(line.do)}`).join(" ") : sentence(fault.message);
     byId("submit").disabled = false;
     byId("password").select();
   }

@@ -8,6 +8,10 @@ import { faultParts, may } from "./site.js";
 
 const ENDS = [[24, "in a day"], [168, "in a week"], [720, "in 30 days"]];
 
+// An address of this machine means another one to everybody else.
+const HERE_ONLY = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname)
+  ? " It opens on this machine only: for others, make it on the page's address in your network." : "";
+
 // Null for whoever may not share.
 export function sharing(id) {
   if (!may("operate")) return null;
@@ -29,7 +33,7 @@ async function show(id, body, made = null) {
   try {
     const links = await read(`api/events/${idOf(id)}/links`);
     const hours = el("select", { "aria-label": "The link ends" }, ENDS.map(([value, text]) => el("option", { value, selected: value === 168 }, text)));
-    if (made) said.textContent = "Whoever has this link sees the event until it ends, without a login.";
+    if (made) said.textContent = `Whoever has this link sees the event until it ends, without a login.${HERE_ONLY}`;
     body.replaceChildren(
       el("div", { class: "buttons" }, hours,
         el("button", { type: "button", class: "quiet", onclick: run(() => send("POST", `api/events/${idOf(id)}/links`, { hours: Number(hours.value) })) }, "Make a link"),

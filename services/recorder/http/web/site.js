@@ -98,7 +98,7 @@ export function faultParts(fault) {
     el("p", {}, el("b", {}, sentence(found))), el("p", {}, `Wanted: ${sentence(wanted)}`), el("p", {}, `What to do: ${sentence(action)}`)));
 }
 
-const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
+export const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
 
 const AGAIN_MS = 3000;
 

@@ -1,13 +1,14 @@
-// Users, their sessions, and the tokens of programs. Who is no admin sees the own password and sessions only.
+// Users, their sessions, the tokens of programs, and links to events. Who is no admin sees the own password and
+// sessions, and who may share the links.
 
 import { at, idOf, read, send } from "./api.js";
 import { copied } from "./copy.js";
 import { byId, el } from "./dom.js";
-import { time } from "./format.js";
+import { plural, time } from "./format.js";
 import { nameOf } from "./names.js";
 import { begin, faultParts, may, me, refuse } from "./site.js";
 
-const ROLES = { viewer: "Viewer: looks and searches", operator: "Operator: also labels, stars and settings", admin: "Admin: everything" };
+const ROLES = { viewer: "Viewer: looks", operator: "Operator: also changes", admin: "Admin: everything" };
 const SCOPES = { look: "look and search", operate: "change labels, stars and settings", admin: "users, retention, deleting", metrics: "numbers for Prometheus" };
 const DAYS = [["", "no end"], ["1", "in a day"], ["30", "in 30 days"], ["365", "in a year"]];
 const PASSWORD_MIN = 10;
@@ -97,7 +98,7 @@ function twice(text, sure, work) {
 function showSetup() {
   const name = nameInput(), secret = password();
   section("setup", "Make the first admin",
-    "Until there is a user, clipwatch is open to whoever sits at this machine, and to nobody else. With a first admin everybody logs in, also here; then other machines can be let in, too.",
+    "Until there is a user, clipwatch is open to whoever sits at this machine, and to nobody else. With a first admin everybody logs in, also here. Then you can add users and tokens, and let phones and other machines in by settings.listen.",
     form("First admin", [field("Name", name), field(`Password, at least ${PASSWORD_MIN} characters`, secret)], "Make the admin", async () => {
       await send("POST", "api/setup", { name: name.value.trim(), password: secret.value });
       location.reload();
@@ -121,7 +122,7 @@ async function showSessions() {
   section("sessions", "Sessions", "Each is a browser that is logged in.",
     el("ul", { class: "entries" }, sessions.map((session) => el("li", {},
       el("span", { class: "who" }, session.user, session.is_own && el("span", { class: "tag" }, "this one")),
-      el("span", { class: "what" }, `${browser(session.agent)}, ${session.address}. Since `, when(session.created_at), ", last used ", when(session.seen_at), "."),
+      el("span", { class: "what" }, `${browser(session.agent)}, ${session.address}. Logged in: `, when(session.created_at), ". Last used: ", when(session.seen_at), "."),
       twice("End", "End this session", async () => {
         await send("DELETE", `api/sessions/${idOf(session.id)}`);
         if (session.is_own) location.assign(at("login"));
@@ -191,7 +192,7 @@ async function showTokens(made = null) {
     tokens.length > 0 && el("ul", { class: "entries" }, tokens.map((token) => el("li", {},
       el("span", { class: "who" }, token.name),
       el("span", { class: "what" }, `May ${token.scopes.map((scope) => SCOPES[scope] ?? scope).join("; ")}. Sees ${camerasSaid(token.cameras)}. Last used: `, when(token.used_at),
-        token.ends_at ? [". Ends ", when(token.ends_at), "."] : ". It has no end."),
+        token.ends_at ? [". Ends: ", when(token.ends_at), "."] : ". It has no end."),
       twice("End", `End ${token.name}`, async () => {
         await send("DELETE", `api/tokens/${idOf(token.id)}`);
         await showTokens();
@@ -217,13 +218,33 @@ function secretBox({ name, token }) {
   return el("div", {}, said, copied(token, said));
 }
 
+// -- links to events
+
+async function showLinks() {
+  const { links, sent_to_targets: sent } = await read("api/links");
+  section("links", "Links to events", "Whoever has one sees its event without a login, until it ends. They are made in an event, under Share.",
+    links.length > 0 && el("ul", { class: "entries" }, links.map((link) => el("li", {},
+      el("a", { class: "who", href: at(`#${link.event_id}`) }, `${link.label ?? "motion"}, ${nameOf(link.camera)}`),
+      el("span", { class: "what" }, `Event: `, when(link.started_at), `. Made by ${link.made_by}${link.note && ` for ${link.note}`}: `, when(link.made_at), ". Ends: ", when(link.ends_at), "."),
+      twice("End", "End this link", async () => {
+        await send("DELETE", `api/links/${idOf(link.id)}`);
+        await showLinks();
+      })))),
+    el("p", { class: "hint" }, [
+      !links.length && "No link is open.",
+      sent > 0 && `${plural(sent, "more was", "more were")} sent by notifications; links_for in the notify file says for how long they open.`,
+    ].filter(Boolean).join(" ")));
+}
+
 // -- all
 
 async function show() {
-  if (may("admin")) {
+  if (me().setup) showSetup(); // first of all: a token or a viewer alone would lock the reader out
+  else if (may("admin")) {
     await showUsers();
     await showTokens();
   }
+  if (may("operate")) await showLinks();
   if (me().signed_in) {
     showOwn();
     await showSessions();
@@ -235,7 +256,6 @@ async function start() {
     await begin("users");
     byId("title").textContent = may("admin") ? "Users" : "Your account";
     cameras = (await read("api/record/cameras").catch(() => [])).map((one) => one.name);
-    if (me().setup) showSetup();
     await show();
     byId("notice").hidden = true;
     if (location.hash === "#own") byId("own")?.scrollIntoView();

@@ -18,9 +18,13 @@ from tests.certificates import make_certificate
 from tests.integration.test_recorder_service import Recorder
 from tests.programs import find_caddy, find_nginx
 from tests.servers import RedisServer, free_port, spawn, wait_until
+from tests.unit.classifier.makers import RED, jpeg
 
 PROXIES = Path(__file__).resolve().parents[2] / "deploy" / "proxy"
 TOKEN = "0123456789abcdef-site"
+PASSWORD = "a password of the admin"
+CLIP_NAME = f"2026/05/04/{'c' * 32}.mp4"
+PICTURE = jpeg(RED, 320, 180)
 NGINX = """\
 daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;{user}
 events {{}}
@@ -35,8 +39,39 @@ DEFAULT = "server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://12
 CADDY = "{{\n\tadmin off\n\tauto_https off\n\tdefault_bind 127.0.0.1\n}}\n{site}"
 
 
+class _MotionServer(ThreadingHTTPServer):
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        super().__init__(("127.0.0.1", 0), _Motion)
+
+
 class _Motion(BaseHTTPRequestHandler):
-    """Answers WHEP as motion does."""
+    """Answers cameras, pictures, looks and WHEP as motion does."""
+
+    server: _MotionServer
+
+    def do_GET(self) -> None:
+        kind, body = {
+            "/api/cameras": ("application/json", b'{"cameras": [{"id": "gate", "state": "running"}]}'),
+            "/api/cameras/gate/picture.jpg": ("image/jpeg", PICTURE),
+            "/api/cameras/gate/looks": ("text/event-stream", b"event: look\ndata: {}\n\n"),
+            "/api/cameras/gate/video.mjpeg": ("multipart/x-mixed-replace; boundary=b", b"--b\r\n\r\n"),
+        }[self.path]
+        is_stream = self.path.endswith(("/looks", "/video.mjpeg"))
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        if not is_stream:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        if is_stream:  # there is more to come, which nobody waits for
+            self.server.ended.wait(60)
+            self.close_connection = True
+
+    def do_DELETE(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
@@ -52,12 +87,13 @@ class _Motion(BaseHTTPRequestHandler):
 
 @contextmanager
 def motion() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Motion)
+    server = _MotionServer()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
+        server.ended.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -73,12 +109,16 @@ def recorder(
         made = Recorder(folder, redis_server.url, f"sqlite+aiosqlite:///{folder}/record.db")
         made.environment = {
             "API_TOKEN": TOKEN,
+            "ADMIN_PASSWORD": PASSWORD,
             "TRUSTED_PROXIES": "127.0.0.1",
             "ALLOWED_HOSTS": "cam.example.org,home.example.org",
             "PATH_PREFIX": request.param,
             "MOTION_URL": address,
         }
         made.start()
+        clip = made.media / CLIP_NAME
+        clip.parent.mkdir(parents=True)
+        clip.write_bytes(bytes(range(200)))
         yield made
         made.stop()
 
@@ -109,7 +149,7 @@ def _running(
             process.wait()
 
 
-def _nginx_site(recorder: Recorder, folder: Path, port: int) -> str:
+def nginx_site(recorder: Recorder, folder: Path, port: int) -> str:
     """Return the configuration of deploy/proxy for this recorder and port, with a certificate of its own."""
     pair = make_certificate(folder / "tls")
     text = (PROXIES / "nginx.conf").read_text()
@@ -161,8 +201,46 @@ def _whole_site_works(client: httpx.Client, prefix: str) -> None:
     ) as stream:  # at once, not when a buffer is full
         assert stream.headers["content-type"].startswith("text/event-stream")
         assert next(stream.iter_lines())
-    login = client.get(f"{prefix}/api/me", headers=token)
-    assert login.status_code in (200, 404)
+    _login_works(client, prefix)
+
+
+def _login_works(client: httpx.Client, prefix: str) -> None:
+    """As a browser does it: the cookie is for the site's path alone, and opens everything until it logs out."""
+    origin = str(client.base_url).replace("127.0.0.1", "cam.example.org").rstrip("/")
+    own = {"origin": origin, "sec-fetch-site": "same-origin"}
+    wrong = client.post(f"{prefix}/api/login", json={"name": "admin", "password": "wrong"}, headers=own)
+    assert (wrong.status_code, wrong.headers.get("set-cookie")) == (401, None)
+    login = client.post(f"{prefix}/api/login", json={"name": "admin", "password": PASSWORD}, headers=own)
+    assert login.status_code == 200, login.text
+    session, *said = login.headers["set-cookie"].split("; ")
+    client.cookies.clear()
+    attributes = {part.lower() for part in said}
+    assert attributes >= {f"path={prefix or '/'}", "httponly", "samesite=lax"}
+    assert ("secure" in attributes) == (client.base_url.scheme == "https")
+
+    inside = {**own, "cookie": session}
+    assert client.get(f"{prefix}/api/me", headers=inside).json()["name"] == "admin"
+    picture = client.get(f"{prefix}/api/cameras/gate/picture.jpg", headers=inside)
+    assert picture.content == PICTURE
+    for path, start in (
+        ("/api/stream", "retry: 2000"),
+        ("/api/cameras/gate/looks", "event: look"),
+        ("/api/cameras/gate/video.mjpeg", "--b"),
+    ):
+        with client.stream("GET", prefix + path, headers=inside) as stream:
+            assert next(line for line in stream.iter_lines() if line) == start
+    sdp = {**inside, "content-type": "application/sdp"}
+    whep = client.post(f"{prefix}/api/cameras/gate/whep", content=b"v=0", headers=sdp)
+    assert client.delete(whep.headers["location"], headers=inside).status_code == 200
+    part = client.get(f"{prefix}/media/{CLIP_NAME}", headers={**inside, "range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, bytes(range(10, 20)))
+    assert part.headers["content-range"] == "bytes 10-19/200"
+
+    out = client.post(f"{prefix}/api/logout", json={}, headers=inside)
+    assert out.status_code == 204
+    assert f"path={prefix or '/'}" in out.headers["set-cookie"].lower()
+    for path in ("/api/events", "/api/cameras/gate/picture.jpg", f"/media/{CLIP_NAME}"):
+        assert client.get(prefix + path, headers=inside).status_code == 401, path
 
 
 def _status(client: httpx.Client, path: str) -> int:
@@ -175,7 +253,7 @@ def _status(client: httpx.Client, path: str) -> int:
 @pytest.mark.redis
 def test_behind_nginx(recorder: Recorder, tmp_path: Path) -> None:
     port = free_port()
-    site = _nginx_site(recorder, tmp_path, port)
+    site = nginx_site(recorder, tmp_path, port)
     with nginx(site, tmp_path), _client(port, "https") as client:
         _whole_site_works(client, recorder.environment["PATH_PREFIX"])
 
@@ -183,7 +261,7 @@ def test_behind_nginx(recorder: Recorder, tmp_path: Path) -> None:
 @pytest.mark.redis
 def test_behind_nginx_that_leaves_the_prefix(recorder: Recorder, tmp_path: Path) -> None:
     port = free_port()
-    site = _nginx_site(recorder, tmp_path, port).replace(f":{recorder.port}/;", f":{recorder.port};")
+    site = nginx_site(recorder, tmp_path, port).replace(f":{recorder.port}/;", f":{recorder.port};")
     with nginx(site, tmp_path), _client(port, "https") as client:
         _whole_site_works(client, recorder.environment["PATH_PREFIX"])
 

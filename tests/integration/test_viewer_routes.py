@@ -182,6 +182,8 @@ ASKED: dict[tuple[str, str], list[tuple[str, dict[str, Any] | None]]] = {
     ("GET", "/"): [("/", None)],
     ("GET", "/cameras"): [("/cameras", None)],
     ("GET", "/cameras/{camera_id}"): [("/cameras/{camera}", None)],
+    ("GET", "/login"): [("/login", None)],
+    ("GET", "/users"): [("/users", None)],
     ("GET", "/web"): [("/web/app.css", None)],
     ("GET", "/api/openapi.json"): [("/api/openapi.json", None)],
     ("GET", "/api/events"): [

@@ -97,11 +97,11 @@ def prepare_redis(folder: Path, held: contextlib.ExitStack) -> EmbeddedRedis:
 
 
 def _argv(binary: Path, conf: Path) -> tuple[str, ...]:
+    """Return the command. `--port 0` once more: a server that reads no file would listen on its usual port."""
     if not any(sign in str(conf) for sign in "*?["):
-        return (str(binary), str(conf))
-    # Redis 7 takes the file's name for a pattern, Redis 6 does not: a name without a folder is no pattern
-    folder, name = str(conf.parent), conf.name
-    return ("/bin/sh", "-c", 'cd "$0" && exec "$1" "$2"', folder, str(binary.absolute()), name)
+        return (str(binary), str(conf), "--port", "0")
+    # newer servers take the file's name, or that of its folder, for a pattern: from stdin they read it as it is
+    return ("/bin/sh", "-c", 'exec "$1" - --port 0 <"$0"', str(conf), str(binary.absolute()))
 
 
 def _quoted(path: Path) -> str:

@@ -70,12 +70,26 @@ def inodes_of(pid: int) -> set[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux' /proc")
-def test_no_port_is_opened(tmp_path: Path, held: contextlib.ExitStack) -> None:
-    embedded = prepare_redis(tmp_path / "redis", held)
+@pytest.mark.parametrize("name", ["plain", "[*]?"])
+def test_no_port_is_opened(tmp_path: Path, held: contextlib.ExitStack, name: str) -> None:
+    embedded = prepare_redis(tmp_path / name / "redis", held)
     process = started(embedded, held)
     assert not inodes_of(process.pid) & listening_inodes()
     with contextlib.closing(Redis.from_url(embedded.url, decode_responses=True)) as client:
         assert client.config_get("port") == {"port": "0"}
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux' /proc")
+def test_a_server_that_could_not_read_its_file_opens_no_port_either(
+    tmp_path: Path, held: contextlib.ExitStack
+) -> None:
+    embedded = prepare_redis(tmp_path / "redis", held)
+    empty = tmp_path / "redis" / "redis.conf"
+    empty.write_text(f"pidfile {tmp_path}/started\n")
+    process = subprocess.Popen(embedded.argv, stdout=subprocess.DEVNULL, cwd=tmp_path)
+    held.callback(_end, process)
+    wait_until((tmp_path / "started").exists, 10, "its start")
+    assert not inodes_of(process.pid) & listening_inodes()
 
 
 def test_files_and_socket_are_private_and_the_password_is_needed(

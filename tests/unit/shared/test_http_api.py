@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from shared.errors import Transient
 from shared.http_api import ApiFault, FaultOut, IsoTime, bounded_body, documented, make_app
+from shared.secrets import know
 
 
 class Wanted(BaseModel):
@@ -44,6 +45,14 @@ def example() -> Any:  # Any: FastAPI
     @app.get("/api/away", responses=documented(503))
     async def away() -> None:
         raise Transient("mysql://u:hunter2@db/")
+
+    @app.get("/api/cameras", responses=documented(503))
+    async def cameras() -> None:
+        lines = [
+            f"camera: lost, said {'x' * 70}hunter22; wait",
+            "pw: must be other than hunter22; change hunter22",
+        ]
+        raise ApiFault.of_lines(503, lines, "a camera without hunter22", "look at hunter22")
 
     @app.get("/page")
     async def page() -> dict[str, str]:
@@ -142,3 +151,18 @@ def test_every_status_is_in_the_api_document() -> None:
             if status != "200":
                 schema = answer["content"]["application/json"]["schema"]
                 assert schema == {"$ref": "#/components/schemas/FaultOut"}, (operation["operationId"], status)
+
+
+async def test_no_part_of_a_fault_holds_a_known_secret(http: httpx.AsyncClient) -> None:
+    know("hunter22")
+    answers = [
+        await http.get("/api/cameras"),
+        await http.get("/api/times", params={"limit": "hunter22"}),
+        await http.get("/api/times", params={f"{'x' * 76}hunter22": "1"}),
+        await http.post("/api/bodies", json={"name": ["hunter22"], "size": "hunter22"}),
+        await http.get("/hunter22"),
+    ]
+    assert [answer.status_code for answer in answers] == [503, 400, 400, 400, 404]
+    for answer in answers:
+        FaultOut.model_validate(answer.json())
+        assert "hunt" not in answer.text

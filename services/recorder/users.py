@@ -78,8 +78,11 @@ def on_database(address: str, work: Callable[[Database], Awaitable[_Answer]]) ->
         async with opened() as database:
             return await work(database)
 
-    os.umask(0o077)
-    return asyncio.run(run())
+    before = os.umask(0o077)
+    try:
+        return asyncio.run(run())
+    finally:
+        os.umask(before)
 
 
 def add_user(address: str, options: UserOptions, password: str) -> User:

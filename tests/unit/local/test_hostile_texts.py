@@ -6,6 +6,7 @@ Older clipwatch took such labels and names, and a database or a recorder can hol
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -130,3 +131,13 @@ def test_no_control_character_of_the_record_reaches_the_terminal(
     assert "1b" in text, text
     assert not set(text) & CONTROLS
     assert not any(line.startswith(("clipwatch: all is well", "2026 [info]")) for line in text.splitlines())
+
+
+def test_a_command_on_the_database_leaves_the_mode_of_other_files_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        users.list_users(f"sqlite+aiosqlite:///{tmp_path / 'own.db'}")
+        (tmp_path / "later").touch()
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("own.db", "later")] == [0o600, 0o644]

@@ -15,7 +15,7 @@ EXTRAS  := $(if $(GPU),$(BIN)/.installed-gpu) $(if $(CONVERT),$(BIN)/.installed-
 PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-fast check coverage docs lint sbom clean requirements bench-classifier bench-motion bench-idle bench-search bench-record bench-page bench-growing bench-capture
+.PHONY: help install demo test test-all test-attack test-fast check coverage docs lint sbom clean requirements bench-classifier bench-motion bench-idle bench-search bench-record bench-page bench-growing bench-capture
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
@@ -29,9 +29,15 @@ test: install $(BIN)/.installed-test ## tests against real servers, but for the 
 	@sh tests/install-servers.sh $(BIN)/python
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: install $(BIN)/.installed-test ## all tests, 23 minutes on two cores (ARGS="-p randomly": in a random order)
+test-all: install $(BIN)/.installed-test ## all tests but long attacks, 25 minutes on two cores (ARGS="-p randomly": in a random order)
 	@sh tests/install-servers.sh $(BIN)/python
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -m "not long_attack" $(ARGS)
+
+test-attack: install $(BIN)/.installed-test ## what strangers, cameras and publishers may try, at length (at most 10 minutes on two idle cores)
+	@sh tests/install-servers.sh $(BIN)/python
+	$(PYTEST) --numprocesses 2 tests/attack --ignore tests/attack/test_fuzz.py --ignore tests/attack/test_slow_clients.py $(ARGS)
+	@# these measure how soon an answer comes
+	$(PYTEST) --numprocesses 0 tests/attack/test_fuzz.py tests/attack/test_slow_clients.py $(ARGS)
 
 test-fast: install $(BIN)/.installed-test ## unit tests that load no model and start no server (half a minute)
 	$(PYTEST) --numprocesses 2 --fast -q $(ARGS)

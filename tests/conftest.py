@@ -129,12 +129,14 @@ def _folder(item: pytest.Item) -> str:
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # its base has no types
-    """Hands out groups whole, unit tests by file and others one by one: `loadgroup` groups nothing with pytest 9.2."""
+    """Hands out groups whole, unit tests and attacks by file, others singly: `loadgroup` of pytest 9.2 does not."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0].removeprefix("tests/")
         folder = path.partition("/")[0]
-        one_by_one = path if folder in ("contract", "unit") else nodeid
+        one_by_one = (
+            path if folder in ("attack", "contract", "unit") else nodeid
+        )  # of attacks: one site a file
         return _GROUPS.get(folder) or _GROUPS.get(path) or one_by_one
 
 

@@ -1,4 +1,13 @@
-"""The site that is attacked."""
+"""The site that is attacked, and what `make test-attack` says at its end.
+
+    allowed.py, visitors.py    who may use which route, and everybody who may come; test_every_route.py asks
+    test_schemas.py            requests made from both OpenAPI documents: no 5xx, no answer that is not as documented
+    fuzz.py, test_fuzz.py      requests, uploads and stream messages of noise: no crash, no long answer, no memory
+    test_slow_clients.py       clients that say little, or nothing
+    bombs.py, picture_reader.py and the rest    what cameras, playlists, redirects and offers may hide
+
+`make test` has a short version of each; what is marked LONG runs in `make test-attack` only.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +17,14 @@ import pytest
 
 from tests.attack.site_rig import API_TOKEN, Site, running_site
 from tests.servers import RedisServer
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was tried: what tests gave to `record_property`."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        if report.user_properties:
+            said = ", ".join(f"{name} {value}" for name, value in report.user_properties)
+            terminalreporter.write_line(f"{report.nodeid.rpartition('/')[2]}: {said}")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.integration.test_motion_service import Motion, Rig
 from tests.integration.test_recorder_service import Recorder
@@ -18,7 +19,7 @@ from tests.unit.motion.videos import scene, write_video
 MOTION_TOKEN = "motion-0123456789abcdef"
 API_TOKEN = "site-0123456789abcdef0123"
 WHIP_TOKEN = "whip-0123456789abcdef"
-CAMERAS = ("gate", "yard", "phone")
+LONG = (pytest.mark.slow, pytest.mark.long_attack, pytest.mark.timeout(900))  # in `make test-attack` only
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,9 @@ from shared.contract import (
 from shared.errors import ContractError
 from tests.attack import bombs
 from tests.attack.fuzz import Fuzzer, Reply, ask
-from tests.attack.site_rig import Site
+from tests.attack.site_rig import LONG, Site
 from tests.contract import examples
 
-LONG = (pytest.mark.slow, pytest.mark.timeout(600))
 AT_ONCE = 4
 MOST_GROWN_MIB = 64
 LIMIT_S = 20.0  # of one answer, on a machine that runs other tests
@@ -54,18 +53,25 @@ async def replies(port: int, fuzzer: Fuzzer, count: int) -> list[tuple[bytes, Re
 @pytest.mark.parametrize("service", ["recorder", "motion"])
 @pytest.mark.parametrize(
     ("count", "longest_s"),
-    [(400, LIMIT_S), pytest.param(25_000, 1.0, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
+    [(400, LIMIT_S), pytest.param(12_500, 1.0, marks=LONG)],
 )
-async def test_requests_of_noise_are_answered(site: Site, service: str, count: int, longest_s: float) -> None:
+async def test_requests_of_noise_are_answered(
+    site: Site, record_property: Callable[[str, object], None], service: str, count: int, longest_s: float
+) -> None:
     port, token = site.ports[service]
     await replies(port, Fuzzer(1, token), 300)  # what is made once
     before_mib = site.rss_mib(service)
     found = await replies(port, Fuzzer(2, token), count)
     bugs = [(request[:300], reply) for request, reply in found if reply.status in (500, 501, 502, 504)]
+    grown_mib = site.rss_mib(service) - before_mib
+    record_property("requests", len(found))
+    record_property("faults", len(bugs))
+    record_property("slowest_s", round(max(reply.took_s for _, reply in found), 3))
+    record_property("grown_mib", round(grown_mib, 1))
     assert bugs == []
     slow = [(request[:90], reply) for request, reply in found if reply.took_s >= longest_s]
     assert [one for one in slow if b"/picture.jpg" not in one[0]] == []  # which waits for the next frame
-    assert site.rss_mib(service) - before_mib < MOST_GROWN_MIB
+    assert grown_mib < MOST_GROWN_MIB
     statuses = Counter(reply.status for _, reply in found)
     assert statuses[None] < count / 4, statuses  # most are answered, whatever they are
     assert statuses[400]
@@ -84,7 +90,10 @@ DECODERS: dict[str, tuple[Decode, Fields]] = {
 
 @pytest.mark.parametrize("kind", sorted(DECODERS))
 @pytest.mark.parametrize("count", [500, pytest.param(12_000, marks=LONG)])
-def test_stream_messages_of_noise_are_contract_errors(kind: str, count: int) -> None:
+def test_stream_messages_of_noise_are_contract_errors(
+    record_property: Callable[[str, object], None], kind: str, count: int
+) -> None:
+    record_property("messages", count)
     some = random.Random(f"{kind} {count}")
     decode, honest = DECODERS[kind]
     slowest_s = 0.0
@@ -137,7 +146,10 @@ def _change_one(some: random.Random, document: Any, fuzzer: Fuzzer) -> None:  # 
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(12_000, marks=LONG)])
-def test_uploads_of_noise_are_refused_or_read(count: int) -> None:
+def test_uploads_of_noise_are_refused_or_read(
+    record_property: Callable[[str, object], None], count: int
+) -> None:
+    record_property("uploads", count)
     some = random.Random(count)
     fuzzer = Fuzzer(count, "")
     parser = MultipartParser(lambda _reason: None)

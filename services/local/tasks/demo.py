@@ -9,6 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from services.local.run_settings import OFFLINE_MODEL
 from shared.cameras import CameraFile, parse_cameras
 from shared.errors import ConfigError
 
@@ -38,6 +39,8 @@ def camera_document(
         raise ConfigError(f"{SAMPLES}: holds no sample videos; run the demo from a full checkout")
     once = {"loop": False, "starts_at": now.isoformat()} if options.is_once and now else {"loop": True}
     return {
+        # for the commands that look for the demo's page and users by --config
+        "settings": {"model": OFFLINE_MODEL, "data_dir": "."},
         "defaults": {
             **PLACE,
             "labels": list(options.labels or LABELS),

@@ -68,7 +68,7 @@ function account() {
       el("span", {}, who.name)),
     el("div", { class: "menu" },
       el("p", {}, el("b", {}, who.name), who.role && el("span", { class: "hint" }, who.role)),
-      el("a", { href: at("users#own") }, "Password and sessions"),
+      el("a", { href: at("users#own") }, "Your account"),
       el("button", { type: "button", class: "quiet", onclick: logOut }, "Log out")));
   menu.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !menu.open) return;

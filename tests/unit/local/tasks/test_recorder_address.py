@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from services.local.config import database_of
+from services.local.tasks.demo import DemoOptions, write_camera_file
 from services.local.tasks.recorder_address import RecorderOptions, find_recorder
+from services.recorder.record.database_url import sqlite_address
+from shared.clock import now_utc
 from shared.errors import ConfigError
 
 LOCAL = "local-0123456789abcdef"
@@ -35,6 +39,16 @@ def test_without_a_configuration_the_usual_address_is_asked(tmp_path: Path) -> N
     assert (found.url, found.token, found.certificate) == ("http://127.0.0.1:8080", None, None)
     (tmp_path / "clipwatch.yml").write_text("settings: {model: [}")
     assert find_recorder(RecorderOptions(config=tmp_path / "clipwatch.yml"), {}).token is None
+
+
+def test_the_demos_cameras_are_a_configuration_that_leads_to_its_page_and_users(tmp_path: Path) -> None:
+    file = tmp_path / "cameras.yml"
+    write_camera_file(file, DemoOptions(), now_utc())
+    (tmp_path / "page-url").write_text("http://127.0.0.1:8085/\n")
+    (tmp_path / "local-token").write_text(f"{LOCAL}\n")
+    found = find_recorder(RecorderOptions(config=file), {})
+    assert (found.url, found.token) == ("http://127.0.0.1:8085/", LOCAL)
+    assert database_of(file, {}) == sqlite_address(tmp_path / "clipwatch.db")
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.7:8080", "https://cam.example", "http://127.0.0.1.example"])

@@ -32,11 +32,6 @@ def test_each_line_of_defence_is_attacked_by_a_test_that_there_is() -> None:
             assert re.search(r"^(async )?def test_", path.read_text(encoding="utf-8"), re.MULTILINE), name
 
 
-def test_every_attack_is_on_the_page() -> None:
-    attacks = {f"tests/attack/{path.name}" for path in (ROOT / "tests" / "attack").glob("test_*.py")}
-    assert attacks <= set(TEST.findall(TEXT))
-
-
 def test_roles_may_what_the_code_says() -> None:
     shown = {role: dict(zip(SHOWN, cells, strict=True)) for role, *cells in rows("Who may do what")}
     assert shown == {

@@ -37,8 +37,9 @@ CHECKS = [
 ]
 # these answer without end; test_fuzz.py asks them
 ENDLESS = ("/api/stream", "/video.mjpeg", "/looks", "/trial")
-# without a classifier there are no words to search by; it is told as 503
+# without a classifier there are no words to search by; it is told as 503, after a while
 NEEDS_CLASSIFIER = ("/api/search", "/api/hindsight")
+ASKED_WITHOUT_CLASSIFIER = 4
 # requests that are made at least
 SHORT = {"recorder": 200, "motion": 60}
 AT_LENGTH = {"recorder": 4000, "motion": 1000}
@@ -69,6 +70,8 @@ class Asking:
         """Ask one operation that often."""
         if mode is GenerationMode.NEGATIVE and not (operation.query or operation.body):
             return  # an id may be any text, so that there is no wrong one
+        if operation.path.endswith(NEEDS_CLASSIFIER):
+            count = min(count, ASKED_WITHOUT_CLASSIFIER)
 
         @hypothesis.settings(
             max_examples=count,

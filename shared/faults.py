@@ -17,6 +17,7 @@ from shared.urls import shown_url
 _SHOWN_CHARACTERS = 80
 # Any in this module: types, metadata and inputs are whatever a model declares and a user writes
 _Type = Any
+ERRORS_MAX = 500  # that are described: a value of each point of a mask may be wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ class _FieldLocation:
 
 
 def list_faults(exc: ValidationError, model: type[BaseModel]) -> list[FieldFault]:
-    """Return one fault a field, in the model's order, however many members a union has."""
+    """Return one fault a field, in the model's order, however many members a union has; of the first ERRORS_MAX."""
     faults: dict[tuple[str, ...], FieldFault] = {}
-    for error in exc.errors(include_url=False):
+    for error in exc.errors(include_url=False)[:ERRORS_MAX]:
         location = _locate(error["loc"], model)
         key = location.path or (str(error["msg"]),)
         if key not in faults:

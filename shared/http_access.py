@@ -30,7 +30,8 @@ from shared.access import (
     origin_refusal,
 )
 from shared.http_api import ApiFault, FaultText, answered
-from shared.http_rules import LOOK, PUBLIC, TEXT_PARAMETER, Authenticator, RouteRule
+from shared.http_rules import JSON_TYPE, LOOK, PUBLIC, TEXT_PARAMETER, Authenticator, RouteRule
+from shared.json_bodies import json_fault
 from shared.logs import get_logger
 from shared.open_streams import RECHECK_S, OpenStreams, TooManyStreams, serve_while_allowed
 from shared.permissions import Identity, Permission
@@ -253,6 +254,14 @@ class HttpAccess:
             return
         rule, scope["state"]["identity"] = found
         exchange = _Exchange(receive, send, rule.body_max_bytes if rule else 0)
+        if rule is not None and rule.content_type == JSON_TYPE:
+            try:
+                refusal = await exchange.json_refusal()
+            except ApiFault:
+                refusal = too_long(rule.body_max_bytes)
+            if refusal is not None:
+                await self._refuse(refusal, scope, receive, send)
+                return
         if rule is None or rule.stream is None:
             await self._app(scope, exchange.receive, exchange.send)
             return
@@ -360,9 +369,29 @@ class _Exchange:
     limit_bytes: int
     n_bytes: int = 0
     is_answered: bool = False
+    _read: Message | None = None  # the whole body, when it was looked at before the app
+
+    async def json_refusal(self) -> Refusal | None:
+        """Read the whole body, which the app then gets at once; return why it is refused: it is no JSON."""
+        body = bytearray()
+        while True:
+            message = await self.receive()
+            if message["type"] != "http.request":
+                self._read = message
+                return None
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        self._read = {"type": "http.request", "body": bytes(body), "more_body": False}
+        if not body or (fault := json_fault(bytes(body))) is None:
+            return None
+        return Refusal(400, "see /openapi.json for its form", fault, "a mapping of JSON (RFC 8259)", "json")
 
     async def receive(self) -> Message:
         """Return the next part of the body; raises ApiFault (413) as soon as that is too long."""
+        if self._read is not None:
+            message, self._read = self._read, None
+            return message
         message = await self.inner_receive()
         if message["type"] != "http.request":
             return message

@@ -7,6 +7,7 @@ Knows no service.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -27,6 +28,7 @@ from shared.logs import get_logger
 log = get_logger(__name__)
 
 _SHOWN_CHARACTERS = 80
+FAULTS_SHOWN = 50
 _CHECKED = ("/api/", "/whip/")  # a page's own address may carry whatever its script puts there
 _ISO_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}")
 _SAYS_WHAT_IS_WANTED = re.compile(r"[:,;] (?:must be|wanted) ")
@@ -80,12 +82,12 @@ class ApiFault(HTTPException):
 
     @classmethod
     def of_lines(cls, status: int, lines: Iterable[str], wanted: str, do: str) -> ApiFault:
-        """Return a fault a line, as ConfigError lists them: 'where=found: must be …; what to do'.
+        """Return a fault a line, as ConfigError lists them: 'where=found: must be …; what to do'; the first are enough.
 
         `wanted` and `do` stand where a line does not say them.
         """
         made = cls(status, "", wanted, do)
-        made.texts = [_text_of(line, wanted, do) for line in lines]
+        made.texts = [_text_of(line, wanted, do) for line in itertools.islice(lines, FAULTS_SHOWN)]
         return made
 
 
@@ -135,7 +137,7 @@ class _App(FastAPI):
                 if "HTTPValidationError" in str(operation["responses"].get("422")):
                     del operation["responses"]["422"]
             for name in ("HTTPValidationError", "ValidationError"):
-                schema["components"]["schemas"].pop(name, None)
+                schema.get("components", {}).get("schemas", {}).pop(name, None)
         return super().openapi()
 
 
@@ -241,7 +243,8 @@ async def _answer_fault(request: Request, exc: Exception) -> Response:
 async def _answer_invalid(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, RequestValidationError):
         raise exc
-    return answered(request, HTTPStatus.BAD_REQUEST, [_invalid(error) for error in exc.errors()])
+    faults = [_invalid(error) for error in exc.errors()[:FAULTS_SHOWN]]
+    return answered(request, HTTPStatus.BAD_REQUEST, faults)
 
 
 def _invalid(error: Mapping[str, Any]) -> FaultText:  # Any: pydantic's own error mapping

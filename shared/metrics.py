@@ -35,6 +35,7 @@ REFUSALS = (
         "permission",
         "content_type",
         "body",
+        "json",
         "streams",
         "connections",
         "slow",

@@ -196,7 +196,7 @@ async def _serve(service: str, settings: _Settings, main: Main[_Settings]) -> in
     runtime.access.count_refused = HttpMetrics().count_refused
     hurry = asyncio.Event()
     _stop_on_signals(runtime.stop, hurry)
-    _add_routes(runtime)
+    add_process_routes(runtime)
     async with (
         _listening(runtime, settings),
         _parent_watch(settings.parent_pid, runtime.stop),
@@ -316,7 +316,8 @@ def tell_step(clock: WallClock, metrics: ClockMetrics) -> None:
         )
 
 
-def _add_routes(runtime: Runtime) -> None:
+def add_process_routes(runtime: Runtime) -> None:
+    """Add what every service answers: whether it lives, whether it is ready, and its numbers."""
     told: set[str] = set()  # the parts that stood still when somebody asked last
 
     @runtime.app.get("/healthz", include_in_schema=False)

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from services.recorder.access.authenticator import RecorderAuthenticator, SettingTokens
 from services.recorder.access.links import EventLinks
 from services.recorder.access.oidc import OidcLogins
-from services.recorder.access.opening import SiteOpening, open_site
+from services.recorder.access.opening import SiteOpening, address_fault, open_site
 from services.recorder.access.site import SiteAccess
 from services.recorder.gaps.tracker import GapTracker
 from services.recorder.gaps.watch import GapWatch, LiveState
@@ -102,7 +102,10 @@ def start() -> None:
 
 
 async def check(settings: RecorderSettings) -> Sequence[str]:
-    """Return what is wrong with settings that can each be read; nothing is connected."""
+    """Return what is wrong with settings that can each be read.
+
+    Nothing is connected, but a database is asked for users where the site would be open to a network without one.
+    """
     faults: list[str] = []
     checks: tuple[Callable[[], object], ...] = (
         lambda: parse_url(settings.database_address),
@@ -114,7 +117,20 @@ async def check(settings: RecorderSettings) -> Sequence[str]:
             one()
         except ConfigError as exc:
             faults.extend(exc.faults)
-    return [*faults, *_folder_faults(settings.media_dir)]
+    return [*faults, *await _network_faults(settings), *_folder_faults(settings.media_dir)]
+
+
+async def _network_faults(settings: RecorderSettings) -> list[str]:
+    """Say why the site would be open to a network; ADMIN_PASSWORD makes a user at the start."""
+    if settings.admin_password is not None:
+        return []
+    try:
+        fault = await address_fault(
+            settings.database_address, settings.http_host, _secret(settings.api_token)
+        )
+    except ConfigError:  # the address of the database is told above
+        return []
+    return [fault] if fault else []
 
 
 def _folder_faults(folder: Path) -> list[str]:

@@ -15,18 +15,15 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 from services.recorder.access.accounts import Accounts
 from services.recorder.access.names import shown
-from services.recorder.access.opening import network_fault, start_fault
+from services.recorder.access.opening import address_fault
 from services.recorder.access.tokens import NewToken, TokenRequest, Tokens
 from services.recorder.access.values import SCOPES, ApiToken, NoSuchUser, User
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
-from services.recorder.record.database_url import parse_url
-from services.recorder.record.engines import make_engine
 from services.recorder.settings import RecorderSettings
 from shared.clock import now_utc
 from shared.errors import ConfigError, Transient, reason
@@ -131,19 +128,7 @@ def end_token(address: str, id_or_name: str) -> None:
 
 def open_network_fault(address: str, host: str, api_token: str | None) -> str | None:
     """Return why a recorder that listens on `host` would end at once, or None; a database is read, never made."""
-    fault = network_fault(host, api_token, is_anybody=False)
-    url = parse_url(address)
-    if fault is None or (url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()):
-        return fault
-
-    async def run() -> str | None:
-        engine = make_engine(address)
-        try:
-            return await start_fault(Database(engine, CONNECT_S), host, api_token)
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(run())
+    return asyncio.run(address_fault(address, host, api_token))
 
 
 def read_password(is_from_stdin: bool) -> str:

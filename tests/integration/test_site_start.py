@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import stat
@@ -16,6 +17,8 @@ import pytest
 
 from services.recorder import users
 from services.recorder.access.authenticator import COOKIE
+from services.recorder.app import check
+from services.recorder.settings import RecorderSettings
 from tests.servers import free_port, spawn, wait_until
 
 PASSWORD = "correct horse"
@@ -153,3 +156,22 @@ def test_the_first_start_makes_the_admin_once(site: SiteProcess) -> None:
         login = {"name": "admin", "password": "another horse"}
         assert browser.post("/api/login", json=login).status_code == 200
     assert PASSWORD not in site.log
+
+
+async def test_a_check_says_that_others_could_reach_the_site_without_a_login(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/record.db"
+
+    async def faults(host: str = "0.0.0.0", **given: str) -> str:
+        settings = RecorderSettings.model_validate(
+            {"http_host": host, "database_url": database, "media_dir": tmp_path, **given}
+        )
+        return "".join(await check(settings))
+
+    assert "HTTP_HOST=0.0.0.0 is reached by others, with no user" in await faults()
+    assert "clipwatch user add" in await faults("::")
+    assert not (tmp_path / "record.db").exists()
+    assert not await faults("127.0.0.1")
+    assert not await faults(api_token="a" * 16)
+    assert not await faults(admin_password=PASSWORD)
+    await asyncio.to_thread(users.add_user, database, users.UserOptions("ada", "admin"), PASSWORD)
+    assert not await faults()

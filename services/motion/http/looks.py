@@ -56,7 +56,7 @@ def add_look_routes(app: FastAPI, live: LiveRoutes) -> None:
     )
     async def trials(camera_id: str, request: Request) -> Response:
         camera = live.camera(camera_id)
-        wanted = _settings(camera.motion, await read_json(request))
+        wanted = await asyncio.to_thread(_settings, camera.motion, await read_json(request))
         slot, stack = live.slot(camera)
         previews: tuple[SettingsPreview, ...] = ()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,9 @@ from services.recorder.access.site import SiteAccess
 from services.recorder.access.values import NameTaken
 from services.recorder.record.database import Database
 from services.recorder.record.database_errors import TablesMissing
+from services.recorder.record.database_url import parse_url
+from services.recorder.record.engines import make_engine
+from shared.access import is_loopback
 from shared.errors import ConfigError, Transient, reason
 from shared.files import write_durably
 from shared.logs import get_logger
@@ -23,6 +25,7 @@ log = get_logger(__name__)
 
 TOKEN_MIN = 16  # characters of an API_TOKEN that stands between a network and the site
 FIRST_ADMIN = "admin"
+LOOK_S = 10.0  # for a look at the database, by programs beside the recorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def network_fault(host: str, api_token: str | None, is_anybody: bool) -> str | N
 
     `is_anybody`: there are users or tokens in the database. Loopback is always fine.
     """
-    if _is_loopback(host) or is_anybody or (api_token is not None and len(api_token) >= TOKEN_MIN):
+    if is_loopback(host) or is_anybody or (api_token is not None and len(api_token) >= TOKEN_MIN):
         return None
     found = "no user" if api_token is None else f"an API_TOKEN of {len(api_token)} characters and no user"
     return (
@@ -113,10 +116,14 @@ async def start_fault(database: Database, host: str, api_token: str | None) -> s
         return None
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+async def address_fault(address: str, host: str, api_token: str | None) -> str | None:
+    """The same for the address of a database; it is read, never made. Raises ConfigError for what is no address."""
+    fault = network_fault(host, api_token, is_anybody=False)
+    url = parse_url(address)
+    if fault is None or (url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()):
+        return fault
+    engine = make_engine(address)
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return await start_fault(Database(engine, LOOK_S), host, api_token)
+    finally:
+        await engine.dispose()

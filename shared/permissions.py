@@ -14,7 +14,7 @@ class Permission(StrEnum):
     OWN = "own"  # a credential of the route's own: a camera's WHIP token, a signed link
     METRICS = "metrics"  # read the numbers of Prometheus
     LOOK = "look"  # see events, pictures and states; search
-    OPERATE = "operate"  # change labels, verdicts, stars and settings of cameras
+    OPERATE = "operate"  # change labels, stars and settings of cameras
     ADMIN = "admin"  # users, tokens, retention, deleting
 
 

@@ -33,6 +33,7 @@ from tests.contract import examples
 
 AT_ONCE = 4
 MOST_GROWN_MIB = 64
+PART_WAITS_S = 6.0  # PICTURE_S of motion's http/live.py and the deadline of search/text_requests.py are 5 s
 LIMIT_S = 20.0  # of one answer, on a machine that runs other tests
 
 
@@ -47,6 +48,12 @@ async def replies(port: int, fuzzer: Fuzzer, count: int) -> list[tuple[bytes, Re
 
     await asyncio.gather(*(work() for _ in range(AT_ONCE)))
     return found
+
+
+def waits_for_another(request: bytes, reply: Reply) -> bool:
+    """Whether a picture waited for the next frame, or a search for the classifier, which this site does not have."""
+    is_search = request.startswith((b"GET /api/search", b"POST /api/hindsight")) and reply.status == 503
+    return (b"/picture.jpg" in request or is_search) and reply.took_s < PART_WAITS_S
 
 
 @pytest.mark.redis
@@ -70,7 +77,7 @@ async def test_requests_of_noise_are_answered(
     record_property("grown_mib", round(grown_mib, 1))
     assert bugs == []
     slow = [(request[:90], reply) for request, reply in found if reply.took_s >= longest_s]
-    assert [one for one in slow if b"/picture.jpg" not in one[0]] == []  # which waits for the next frame
+    assert [one for one in slow if not waits_for_another(*one)] == []
     assert grown_mib < MOST_GROWN_MIB
     statuses = Counter(reply.status for _, reply in found)
     assert statuses[None] < count / 4, statuses  # most are answered, whatever they are

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.attack.site_rig import API_TOKEN, MOTION_TOKEN, Site
+from tests.attack.site_rig import API_TOKEN, LONG, MOTION_TOKEN, Site
 
 pytestmark = pytest.mark.redis
 MANY = 1200
 FEW = 200
 PAGE_S = 0.2  # in the long version, which runs alone
 BUSY_PAGE_S = 5.0
-LONG = (pytest.mark.slow, pytest.mark.timeout(300))
 SIZES = [(FEW, BUSY_PAGE_S), pytest.param(MANY, PAGE_S, marks=LONG)]
 BEGINNINGS = {
     "nothing": b"",

@@ -4,9 +4,11 @@
     test_schemas.py            requests made from both OpenAPI documents: no 5xx, no answer that is not as documented
     fuzz.py, test_fuzz.py      requests, uploads and stream messages of noise: no crash, no long answer, no memory
     test_slow_clients.py       clients that say little, or nothing
+    test_held_loops.py         no input of any length holds a service for 50 ms
+    planted_site.py, test_planted_secrets.py    odd passwords in every place; found nowhere else (only at length)
     bombs.py, picture_reader.py and the rest    what cameras, playlists, redirects and offers may hide
 
-`make test` has a short version of each; what is marked LONG runs in `make test-attack` only.
+`make test` has a short version of nearly all; what is marked LONG runs in `make test-attack` only.
 """
 
 from __future__ import annotations

@@ -32,9 +32,10 @@ from tests.attack.planted_site import (
     planted_site,
     secret_of,
 )
+from tests.attack.site_rig import LONG
 from tests.servers import MariaDBServer, wait_until
 
-pytestmark = [pytest.mark.redis, pytest.mark.mariadb, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.redis, pytest.mark.mariadb, *LONG]
 ALL = (*SETTINGS, *OTHERS)
 # Only `--check` is given these: the launcher makes its own, or they stand in the place of a password that is given
 CHECKED = ("REDIS_URL", "DATABASE_URL", "MIGRATION_DATABASE_URL", "MOTION_TOKEN")

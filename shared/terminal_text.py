@@ -14,7 +14,7 @@ from shared.errors import redact
 # C0 and C1, what orders letters from right to left and back, ends of lines, marks that nobody sees, halves of pairs.
 # Joiners (U+200C, U+200D) stay: words of some languages and many pictures need them.
 _CONTROL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 
 

@@ -18,6 +18,7 @@ from services.recorder.notify.port import ChannelAway, NoticeRefused
 from services.recorder.notify.webhook import Webhook
 from services.recorder.weather.open_meteo import OpenMeteo
 from services.recorder.weather.port import Place, WeatherAway, WeatherRefused
+from shared.urls import SecretUrl
 from tests.attack.canary import Talk, loopback_server, request_of
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,7 @@ def redirecting(location: str, status: int) -> Talk:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_webhook_is_sent_to_no_other_address(status: int) -> None:
     with loopback_server() as canary, loopback_server(redirecting(canary.url, status)) as server:
-        target = WebhookTarget(url=SecretStr(server.url), secret=SecretStr("a" * 16), timeout_s=2)
+        target = WebhookTarget(url=SecretUrl(server.url), secret=SecretStr("a" * 16), timeout_s=2)
         hook = Webhook(target, "", str)
         await hook.prepare()
         with pytest.raises(NoticeRefused, match=f"status {status}"):
@@ -65,7 +66,7 @@ async def test_an_endless_answer_of_a_webhook_is_not_read() -> None:
             connection.sendall(bytes(65536))
 
     with loopback_server(talk) as server:
-        target = WebhookTarget(url=SecretStr(server.url), secret=SecretStr("a" * 16), timeout_s=2)
+        target = WebhookTarget(url=SecretUrl(server.url), secret=SecretStr("a" * 16), timeout_s=2)
         hook = Webhook(target, "", str)
         await hook.prepare()
         with pytest.raises(ChannelAway, match="status 500"):

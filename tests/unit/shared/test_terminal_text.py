@@ -21,7 +21,7 @@ from shared.terminal_text import (
 
 HOSTILE = [
     "a\x1b[2Jb", "a\x1b]0;title\x07b", "a\x9b31mb", "a\rb", "a\nb", "a\x08b", "a\x7fb", "a\x00b", "a\u202eb",
-    "a\u2066b\u2069", "a\u2028b", "a\x85b", "a\u200fb", "a\ud800b",
+    "a\u2066b\u2069", "a\u200bb", "a\u2060b", "a\u2028b", "a\x85b", "a\u200fb", "a\ud800b",
 ]  # fmt: skip
 
 

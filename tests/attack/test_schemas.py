@@ -124,24 +124,11 @@ def known_ids(site: Site, record: Record) -> dict[str, str]:
     }
 
 
-@pytest.mark.redis
-@pytest.mark.parametrize("service", sorted(DOCUMENTS))
-@pytest.mark.parametrize(
-    ("per_mode", "least"),
-    [(4, SHORT), pytest.param(80, AT_LENGTH, marks=LONG)],
-    ids=["short", "long"],
-)
-def test_answers_are_as_the_document_says(
-    site: Site,
-    redis_server: RedisServer,
-    record_property: Callable[[str, object], None],
-    service: str,
-    per_mode: int,
-    least: Mapping[str, int],
-) -> None:
+def ask_everything(site: Site, redis_url: str, service: str, per_mode: int) -> Asking:
+    """Ask a service `per_mode` times for each operation, with what fits its document and with what does not."""
     port, token = site.ports[service]
     headers = {"authorization": f"Bearer {token}"}
-    asking = Asking(f"http://127.0.0.1:{port}", headers, known_ids(site, recorded(site, redis_server.url)))
+    asking = Asking(f"http://127.0.0.1:{port}", headers, known_ids(site, recorded(site, redis_url)))
     asking.session.trust_env = False
     document = httpx.get(asking.base + DOCUMENTS[service], headers=asking.headers, trust_env=False)
     schema = schemathesis.openapi.from_dict(document.raise_for_status().json())
@@ -151,9 +138,42 @@ def test_answers_are_as_the_document_says(
         if not operation.path.endswith(ENDLESS):
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
                 asking.ask(operation, mode, per_mode)
-    record_property("requests", asking.statuses.total())
-    record_property("5xx", asking.n_5xx)
-    record_property("violations", len(asking.violations))
-    assert asking.violations == {}, "\n\n".join(f"{key}\n{one}" for key, one in asking.violations.items())
-    assert asking.statuses.total() >= least[service], asking.statuses
-    assert len(asking.statuses) >= 4, asking.statuses
+    return asking
+
+
+LENGTHS = pytest.mark.parametrize(
+    ("per_mode", "least"), [(4, SHORT), pytest.param(74, AT_LENGTH, marks=LONG)], ids=["short", "long"]
+)
+
+
+@pytest.mark.redis
+class AnswersOf:
+    """A class each, so that two workers share them."""
+
+    service: str
+
+    @LENGTHS
+    def test_answers_are_as_the_document_says(
+        self,
+        site: Site,
+        redis_server: RedisServer,
+        record_property: Callable[[str, object], None],
+        per_mode: int,
+        least: Mapping[str, int],
+    ) -> None:
+        asking = ask_everything(site, redis_server.url, self.service, per_mode)
+        record_property("requests", asking.statuses.total())
+        record_property("5xx", asking.n_5xx)
+        record_property("violations", len(asking.violations))
+        told = "\n\n".join(f"{key}\n{one}" for key, one in asking.violations.items())
+        assert asking.violations == {}, told
+        assert asking.statuses.total() >= least[self.service], asking.statuses
+        assert len(asking.statuses) >= 4, asking.statuses
+
+
+class TestRecorder(AnswersOf):
+    service = "recorder"
+
+
+class TestMotion(AnswersOf):
+    service = "motion"

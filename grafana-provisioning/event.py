@@ -17,7 +17,7 @@ from model import (
     to_page,
     variable_query,
 )
-from record import ALL_LABELS, EVENT_UID, MARGIN_MS, media_url, page, play, seconds, time_ms
+from record import ALL_LABELS, EVENT_UID, MARGIN_MS, media_url, named, page, play, seconds, time_ms
 
 # The event that is looked at: the chosen one, or the newest of the time range that got a name.
 CHOSEN = """(
@@ -55,11 +55,11 @@ def variables() -> list[Json]:
         variable_query(
             "event",
             "Event",
-            """
+            f"""
 SELECT 'the latest' AS __text, 'latest' AS __value
 UNION ALL
 SELECT * FROM (
-  SELECT CONCAT(DATE_FORMAT(e.started_at, '%Y-%m-%d %H:%i:%s'), ' UTC, ', e.camera, ', ',
+  SELECT CONCAT(DATE_FORMAT(e.started_at, '%Y-%m-%d %H:%i:%s'), ' UTC, ', {named("e.camera")}, ', ',
     COALESCE(e.label, 'no name')) AS __text, e.id AS __value
   FROM events e
   WHERE $__timeFilter(e.started_at)
@@ -198,7 +198,8 @@ def what_it_was() -> Json:
         [
             query(
                 f"""
-SELECT e.started_at AS started, {seconds("e.started_at", "e.ended_at")} AS seconds, e.camera, e.label,
+SELECT e.started_at AS started, {seconds("e.started_at", "e.ended_at")} AS seconds,
+  {named("e.camera")} AS camera, e.label,
   e.probability, {ALL_LABELS} AS labels, e.n_snippets AS snippets, e.motion_peak AS motion,
   {play("e.clip_name")} AS clip, {media_url("e.clip_name")} AS clip_url
 FROM events e JOIN {CHOSEN} chosen ON chosen.id = e.id
@@ -309,7 +310,7 @@ ORDER BY s.snippet
 def carried() -> str:
     """Return the query of an annotation: from when to when the event carried each of its labels."""
     return f"""
-SELECT d.started_at AS time, d.ended_at AS timeend, d.label AS text, d.camera AS tags
+SELECT d.started_at AS time, d.ended_at AS timeend, d.label AS text, {named("d.camera")} AS tags
 FROM detections d JOIN {CHOSEN} chosen ON chosen.id = d.event_id
 ORDER BY 1
 """

@@ -30,12 +30,19 @@ from record import (
     gap_marks,
     marks,
     media_url,
+    named,
     page,
     play,
     seconds,
     time_ms,
 )
 
+# what people read, and what is sent
+CAMERA_CHOICE = """
+SELECT COALESCE(NULLIF(c.name, ''), e.camera) AS __text, e.camera AS __value
+FROM (SELECT DISTINCT camera FROM events) e LEFT JOIN cameras c ON c.id = e.camera
+ORDER BY 1, 2
+"""
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 HOURS = tuple(f"{hour:02}" for hour in range(24))
 BARS: Json = {
@@ -51,7 +58,7 @@ LEGEND: Json = {"showLegend": True, "displayMode": "list", "placement": "bottom"
 def variables() -> list[Json]:
     """Return what can be chosen, in its order on the screen."""
     return [
-        several("camera", "Camera", "SELECT DISTINCT camera FROM events ORDER BY camera"),
+        several("camera", "Camera", CAMERA_CHOICE),
         several("label", "Label", "SELECT DISTINCT label FROM detections ORDER BY label"),
         {
             "type": "custom",
@@ -221,7 +228,7 @@ def events_table() -> Json:
             query(
                 f"""
 SELECT {media_url("e.thumbnail_name")} AS picture,
-  e.started_at AS started, e.camera, e.label, e.probability,
+  e.started_at AS started, {named("e.camera")} AS camera, e.label, e.probability,
   {ALL_LABELS} AS labels,
   {seconds("e.started_at", "e.ended_at")} AS seconds,
   w.words AS weather, w.temperature_c AS temperature, w.wind_speed_ms AS wind,

@@ -47,6 +47,12 @@ def play(name: str) -> str:
     return f"IF({name} IS NULL, NULL, '▶ play')"
 
 
+def named(camera: str, otherwise: str = "") -> str:
+    """Return SQL for the name of the camera in the column `camera`; without one `otherwise`, its id."""
+    name = f"SELECT c.name FROM cameras c WHERE c.id = {camera}"
+    return f"COALESCE(NULLIF(({name}), ''), {otherwise or camera})"
+
+
 def time_ms(moment: str, shift_ms: int) -> str:
     """Return SQL for a time as Grafana's links take it: milliseconds since 1970, as text, which nothing reformats."""
     return f"CAST(ROUND(UNIX_TIMESTAMP({moment}) * 1000) + {shift_ms} AS CHAR)"
@@ -56,7 +62,8 @@ def marks(condition: str) -> str:
     """Return the query of an annotation: the newest 200 events of the time range that meet `condition`."""
     return f"""
 SELECT e.started_at AS time, e.ended_at AS timeend,
-  CONCAT(COALESCE(e.label, 'no name'), ', ', e.camera) AS text, CONCAT_WS(',', e.label, e.camera) AS tags
+  CONCAT(COALESCE(e.label, 'no name'), ', ', {named("e.camera")}) AS text,
+  CONCAT_WS(',', e.label, e.camera) AS tags
 FROM events e
 WHERE {condition}
 ORDER BY e.started_at DESC LIMIT 200
@@ -67,7 +74,8 @@ def gap_marks(condition: str) -> str:
     """Return the query of an annotation: the newest 200 gaps that reach into the time range and meet `condition`."""
     return f"""
 SELECT g.started_at AS time, COALESCE(g.ended_at, UTC_TIMESTAMP(3)) AS timeend,
-  CONCAT(g.kind, ', ', g.subject, ': ', g.reason) AS text, CONCAT_WS(',', g.kind, g.camera) AS tags
+  CONCAT(g.kind, ', ', {named("g.camera", "g.subject")}, ': ', g.reason) AS text,
+  CONCAT_WS(',', g.kind, g.camera) AS tags
 FROM gaps g
 WHERE g.started_at <= $__timeTo()
   AND (g.ended_at IS NULL OR g.ended_at >= $__timeFrom())

@@ -89,6 +89,7 @@ def record(server: SqlServer) -> Iterator[str]:
                 connection.execute(insert(schema.detections), detection_rows(seen))
             connection.execute(insert(schema.frame_probabilities), probability_rows(seen))
         connection.execute(insert(schema.gaps), gap_rows())
+        connection.execute(insert(schema.cameras), {"id": "yard", "name": "Back yard", "owner": "here"})
     engine.dispose()
     yield database
     server.drop_database(database)
@@ -327,6 +328,18 @@ def test_all_motion_shows_events_that_got_no_label_too(grafana: Grafana) -> None
     assert (rows.column("label")[0], rows.column("clip")[0], rows.column("clip_url")[0]) == (None, None, "")
 
 
+def test_people_read_a_cameras_name_and_choose_by_its_id(grafana: Grafana) -> None:
+    rows = grafana.ask_part("events", "Events A", {**ALL, "named": "0"})
+    assert rows.column("camera") == ["gate", "Back yard", "gate"]
+    offered = grafana.ask_part("events", "variable camera")
+    pairs = list(zip(offered.column("__text"), offered.column("__value"), strict=True))
+    assert pairs[:1] == [("Back yard", "yard")]
+    assert ("gate", "gate") in pairs
+    assert grafana.ask_part("event", "What it was A", {**ALL, "event": SEEN[1].id}).column("camera") == [
+        "Back yard"
+    ]
+
+
 def test_camera_and_label_narrow_the_table(grafana: Grafana) -> None:
     one = grafana.ask_part("events", "Events A", {**ALL, "camera": ["yard", "cellar"]})
     assert one.column("id") == [SEEN[1].id]
@@ -390,7 +403,7 @@ def test_the_event_variable_offers_the_latest_and_every_event_of_the_range(grafa
     assert grafana.ask_part("event", "variable event_id").rows == ((SEEN[1].id,),), "the latest with a name"
     assert rows.column("__text")[1:3] == [
         "2026-03-01 12:40:00 UTC, gate, no name",
-        "2026-03-01 12:20:00 UTC, yard, a pedestrian",
+        "2026-03-01 12:20:00 UTC, Back yard, a pedestrian",
     ]
 
 
@@ -460,7 +473,7 @@ def test_events_are_marked_on_the_graphs(grafana: Grafana) -> None:
         marks = grafana.ask_part(dashboard, "annotation Events")
         assert marks.column("time") == [started(seen).replace(tzinfo=None) for seen in (SEEN[1], SEEN[0])]
         assert marks.column("timeend")[0] == marks.column("time")[0] + timedelta(seconds=7.5)
-        assert marks.column("text")[0] == "a pedestrian, yard"
+        assert marks.column("text")[0] == "a pedestrian, Back yard"
         assert marks.column("tags")[0] == "a pedestrian,yard"
 
 

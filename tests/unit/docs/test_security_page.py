@@ -29,7 +29,7 @@ def test_each_line_of_defence_is_attacked_by_a_test_that_there_is() -> None:
         for name in found:
             path = ROOT / name
             assert path.is_file(), f"{against}: {name}"
-            assert re.search(r"^(async )?def test_", path.read_text(encoding="utf-8"), re.MULTILINE), name
+            assert re.search(r"^ *(async )?def test_", path.read_text(encoding="utf-8"), re.MULTILINE), name
 
 
 def test_roles_may_what_the_code_says() -> None:

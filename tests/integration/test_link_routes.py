@@ -117,7 +117,7 @@ async def test_a_link_opens_nothing_but_its_event(site: Site) -> None:
             answer = await nobody.get(path, headers={"authorization": f"Bearer {token}"})
             assert answer.status_code == 401, path
         for path in (
-            f"/shared/{token[:-1]}A",
+            f"/shared/{token[:-1]}{'A' if token[-1] != 'A' else 'w'}",
             f"/shared/{'A' * 96}/clip",
             "/shared/x",
             "/shared/" + "A" * 900,

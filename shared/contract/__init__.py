@@ -8,7 +8,7 @@ reader ignores what it does not know. A change that a reader of the version woul
 """
 
 from shared.contract.codec import MAX_CLIP_BYTES, MAX_HEADER_BYTES, MAX_PICTURE_BYTES, MAX_PICTURES, Fields
-from shared.contract.fields import CameraId, LabelText, Moment, Ratio
+from shared.contract.fields import CAMERA_ID, CameraId, LabelText, Moment, Ratio
 from shared.contract.labels import AcceptedLabel, Column, LabelsHeader, LabelsMessage
 from shared.contract.media import MediaHeader, MediaMessage
 from shared.contract.receipts import Receipt
@@ -37,6 +37,7 @@ from shared.contract.texts import TextsAnswer, TextsAnswerHeader, TextsRequest
 
 __all__ = [
     "ANSWER_KEPT_S",
+    "CAMERA_ID",
     "CLASSIFIERS",
     "LABELS",
     "MAX_CLIP_BYTES",

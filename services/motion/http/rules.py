@@ -6,6 +6,7 @@ import re
 
 from services.motion.http.cameras import MAX_BODY_BYTES
 from services.motion.sources.webrtc.session_description import MAX_SDP_BYTES
+from shared.contract import CAMERA_ID
 from shared.http_rules import JSON_TYPE, LOOK, PathPatterns, RouteRule, RouteRules
 from shared.open_streams import StreamKind
 from shared.permissions import Permission
@@ -36,9 +37,8 @@ RULES: RouteRules = {
     ("POST", "/whip/{camera}"): _PUBLISH,
     ("DELETE", "/whip/{camera}/{session}"): RouteRule(Permission.OWN),
 }
-_CAMERA_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # as in shared/contract/fields.py
 PATTERNS: PathPatterns = {
-    "camera_id": _CAMERA_ID,
-    "camera": _CAMERA_ID,
+    "camera_id": CAMERA_ID,
+    "camera": CAMERA_ID,
     "session": re.compile(r"[A-Za-z0-9_-]{1,128}"),
 }

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from shared.contract import CAMERA_ID
 from shared.errors import ConfigError, shortened
 from shared.terminal_text import printable
 
@@ -17,7 +18,6 @@ USER_NAME_CHARS, NAME_KEY_CHARS = 64, 200  # access_tables.py
 PASSWORD_MIN, PASSWORD_MAX = 10, 256  # NIST SP 800-63B asks for 8, and for no rules of composition
 CAMERAS_MAX = 500
 _NAME = re.compile(r"[\w.@+-](?:[\w .@+-]*[\w.@+-])?")
-_CAMERA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # CameraId in shared/contract/
 _SHOWN = 40
 
 
@@ -71,7 +71,7 @@ def clean_cameras(given: Iterable[str] | None) -> frozenset[str] | None:
         return None
     cameras = frozenset(given)
     for camera in sorted(cameras):
-        if not _CAMERA.fullmatch(camera):
+        if not CAMERA_ID.fullmatch(camera):
             raise ConfigError(f"camera {shown(camera)}: wanted the id of a camera, such as 'gate'")
     if len(cameras) > CAMERAS_MAX:
         raise ConfigError(f"{len(cameras)} cameras: must be {CAMERAS_MAX} at most; leave them out for all")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from fastapi import Request
 from pydantic import SecretStr
 
 from services.recorder.http.motion_routes import MotionRoute
+from shared.contract import CAMERA_ID
 from shared.errors import reason
 from shared.http_access import CALLER_HEADER, stream_key_of
 from shared.http_api import ApiFault
@@ -25,7 +25,6 @@ QUIET_VIDEO_S = 300.0  # video.mjpeg says nothing while its camera is away
 ANSWER_MAX_BYTES = 32 * 1024 * 1024  # a picture, or the state of all cameras; streams have no end
 CONNECTIONS_MAX = 256  # streams and requests to motion at once; LIVE_VIEWERS_MAX of motion is usually less
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # of cameras and of WebRTC sessions
 _PASSED_UP = ("content-type", "if-match", "accept")
 _PASSED_DOWN = (
     "content-type",
@@ -65,7 +64,7 @@ class MotionClient:
             do = "set MOTION_URL of the recorder to the address of the motion service, and MOTION_TOKEN"
             raise ApiFault(503, "no motion service is named", "the address of a motion service", do)
         for name, value in request.path_params.items():
-            if not _ID.fullmatch(value):
+            if not CAMERA_ID.fullmatch(value):
                 raise no_camera(value) if name != "session" else _no_session()
         parts = {name: quote(value, safe="") for name, value in request.path_params.items()}
         names = (*_PASSED_UP, "authorization") if route.is_publishing else _PASSED_UP

@@ -7,6 +7,7 @@ import re
 from services.recorder.access.links import LINK_ID
 from services.recorder.http.motion_routes import MOTION_ROUTES
 from services.recorder.media.files import NAME
+from shared.contract import CAMERA_ID
 from shared.http_rules import JSON_TYPE, LOOK, PUBLIC, PathPatterns, RouteRule, RouteRules
 from shared.open_streams import StreamKind
 from shared.permissions import Permission
@@ -76,11 +77,10 @@ RULES: RouteRules = {
         Permission.LOOK, is_shown_same_site=True, parameters={"name": NAME}
     ),
 }
-_CAMERA_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # as in shared/contract/fields.py
 PATTERNS: PathPatterns = {
     "link_id": LINK_ID,
     "event_id": re.compile(r"[0-9a-f-]{36}"),
-    "camera_id": _CAMERA_ID,
-    "camera": _CAMERA_ID,
+    "camera_id": CAMERA_ID,
+    "camera": CAMERA_ID,
     "session": re.compile(r"[A-Za-z0-9_-]{1,128}"),
 }

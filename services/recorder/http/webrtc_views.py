@@ -1,7 +1,7 @@
 """Ends the WebRTC views of cameras whose viewers may not watch any more. Knows no route.
 
 A view is begun by one request to motion and then runs from motion to the browser, so that no request of it is left to
-be cut off, as live pictures are (shared/open_streams.py). What this process began is asked about every few seconds,
+be cut off, as live pictures are (shared/open_streams.py). What this process began is asked about every second,
 and ended in motion. A recorder that is killed forgets its views: they last until their viewers leave.
 """
 

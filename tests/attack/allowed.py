@@ -30,6 +30,7 @@ GET      /api/cameras/{camera_id}/video.mjpeg       both      LOOK     thing
 GET      /api/cameras/{camera_id}/looks             both      LOOK     thing
 POST     /api/cameras/{camera_id}/trial             both      OPERATE  thing
 POST     /api/cameras/{camera_id}/whep              both      LOOK     thing
+GET      /api/cameras/{camera_id}/whep/{session}    both      LOOK     thing
 DELETE   /api/cameras/{camera_id}/whep/{session}    both      LOOK     thing
 OPTIONS  /whip/{camera}                             both      OWN      -
 OPTIONS  /whip/{camera}/{session}                   both      OWN      -

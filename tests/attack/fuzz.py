@@ -51,6 +51,7 @@ ROUTES = (
     ("GET", "/api/cameras/{camera}/picture.jpg"),
     ("GET", "/api/cameras/{camera}/looks"),
     ("POST", "/api/cameras/{camera}/whep"),
+    ("GET", "/api/cameras/{camera}/whep/{text}"),
     ("DELETE", "/api/cameras/{camera}/whep/{text}"),
     ("OPTIONS", "/whip/{camera}"),
     ("POST", "/whip/{camera}"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.rtp import RtpPacket
 from av.video.frame import VideoFrame
 
 from tests.integration.test_motion_service import Motion, Rig
@@ -102,8 +103,18 @@ class Viewer:
     def offer(self) -> str:
         return self.call(self._offer())
 
-    def accept(self, sdp: str) -> None:
+    def accept(self, sdp: str) -> list[int]:
+        """Begin to watch; return the RTP timestamps of the packets that come, which grow while it does."""
+        (receiver,) = self._connection.getReceivers()
+        handle, timestamps = receiver._handle_rtp_packet, list[int]()
+
+        async def handled(packet: RtpPacket, arrival_time_ms: int) -> None:
+            timestamps.append(packet.timestamp)
+            await handle(packet, arrival_time_ms)
+
+        receiver._handle_rtp_packet = handled  # type: ignore[method-assign]
         self.call(self._connection.setRemoteDescription(RTCSessionDescription(sdp, "answer")))
+        return timestamps
 
     def frames(self, n: int) -> list[VideoFrame]:
         """Return the next `n` frames."""

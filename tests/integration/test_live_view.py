@@ -55,6 +55,28 @@ def test_a_viewer_is_sent_the_camera_until_he_leaves(motion: Motion, viewer: Vie
 
 
 @pytest.mark.redis
+def test_a_viewer_learns_which_frame_has_which_timestamp(motion: Motion, viewer: Viewer) -> None:
+    _, headers, answer = ask(motion, "POST", WHEP, viewer.offer().encode(), **SDP)
+    received = viewer.accept(answer.decode())
+    viewer.frames(3)
+    looks = told(motion, "GET", "/api/cameras/cam/looks", 10)
+    viewer.frames(10)
+    status, _, data = ask(motion, "GET", headers["location"])
+    zero = json.loads(data)["rtp_zero"]
+    assert status == 200
+    sent = {(timestamp - zero) % 2**32 for timestamp in received}
+    taken = [round(look["t"] * 90_000) % 2**32 for look in looks]
+    found = [min(abs(one - tick) for one in sent) for tick in taken]  # looks tell milliseconds: 90 ticks
+    assert sum(apart <= 46 for apart in found) >= 5, (sorted(sent), taken)
+    assert (
+        ask(motion, "GET", "/api/cameras/other" + headers["location"].removeprefix("/api/cameras/cam"))[0]
+        == 404
+    )
+    assert ask(motion, "DELETE", headers["location"])[0] == 200
+    assert ask(motion, "GET", headers["location"])[0] == 404
+
+
+@pytest.mark.redis
 def test_viewer_slots_run_out_and_are_given_back(motion: Motion) -> None:
     viewers = [Viewer() for _ in range(4)]
     try:

@@ -31,6 +31,7 @@ RULES: RouteRules = {
         Permission.OPERATE, MAX_BODY_BYTES, JSON_TYPE, stream=StreamKind.PICTURES
     ),
     ("POST", f"{_CAMERA}/whep"): RouteRule(Permission.LOOK, MAX_SDP_BYTES, "application/sdp"),
+    ("GET", f"{_CAMERA}/whep/{{session}}"): LOOK,
     ("DELETE", f"{_CAMERA}/whep/{{session}}"): LOOK,
     ("OPTIONS", "/whip/{camera}"): RouteRule(Permission.OWN),
     ("OPTIONS", "/whip/{camera}/{session}"): RouteRule(Permission.OWN),

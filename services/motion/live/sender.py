@@ -21,6 +21,7 @@ from aiortc import (
     RTCConfiguration,
     RTCIceServer,
     RTCPeerConnection,
+    RTCRtpSender,
     RTCSessionDescription,
 )
 from av.video.frame import VideoFrame
@@ -38,6 +39,8 @@ ASK_S = 1.0
 SHORTEST_S = 0.04  # between two frames: aiortc's encoders count in steps of 1/30 s
 LONGEST_S = 3600.0  # a camera that was away for longer goes on as if it had not been away
 _CLOCK = Fraction(1, 90_000)
+_CYCLE = 2**32
+_LAST_TIMESTAMP = "_RTCRtpSender__rtp_timestamp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,13 @@ class LiveTrack(MediaStreamTrack):
         self._slot = slot
         self._taken_s: float | None = None  # capture time of the last frame, epoch seconds
         self._sent_s = 0.0  # its time in the stream
+        self.sender: RTCRtpSender | None = None
+        self.rtp_zero: int | None = None  # see WhepSender.rtp_zero
 
     async def recv(self) -> VideoFrame:
+        if self.sender is not None and self._taken_s is not None:
+            sent = rtp_timestamp_of_last(self.sender)
+            self.rtp_zero = (sent - round(self._taken_s / _CLOCK)) % _CYCLE
         while self.readyState == "live":
             latest = await self._slot.next(ASK_S)
             if latest is None or not self._is_sent(latest.frame.t_s):
@@ -80,8 +88,8 @@ class LiveTrack(MediaStreamTrack):
     def _is_sent(self, t_s: float) -> bool:
         """Return whether the frame of `t_s` is sent: not when it comes too soon after the last one.
 
-        Frames keep the distances of their capture times, by which the page matches boxes to frames, except where a
-        camera's clock was set back.
+        Frames keep the distances of their capture times, by which the page tells which frame it shows, except where
+        a camera's clock was set back.
         """
         step_s = 0.0 if self._taken_s is None else t_s - self._taken_s
         if self._taken_s is not None and 0 <= step_s < SHORTEST_S:
@@ -89,6 +97,15 @@ class LiveTrack(MediaStreamTrack):
         self._taken_s = t_s
         self._sent_s += step_s if 0 <= step_s <= LONGEST_S else SHORTEST_S
         return True
+
+
+def rtp_timestamp_of_last(sender: RTCRtpSender) -> int:
+    """Return the RTP timestamp of the packet that was sent last.
+
+    It is not public in aiortc (1.16), which starts to count at random: each frame is sent before the next one is asked
+    for, and only that tells which frame has which timestamp.
+    """
+    return int(getattr(sender, _LAST_TIMESTAMP))
 
 
 def viewer_picture(latest: LiveFrame) -> VideoFrame:
@@ -107,6 +124,7 @@ def viewer_picture(latest: LiveFrame) -> VideoFrame:
 class _Viewer:
     camera: str
     connection: RTCPeerConnection
+    track: LiveTrack
     leave: contextlib.ExitStack
     left: asyncio.Event = field(default_factory=asyncio.Event)
     watch: asyncio.Task[None] | None = None
@@ -149,6 +167,17 @@ class WhepSender:
                 raise BadSessionDescription("the service is being stopped") from None
             raise
 
+    def rtp_zero(self, camera: str, session: str) -> int | None:
+        """Return the RTP timestamp that a frame of `session` taken at 0 (epoch) would have; None until one is sent.
+
+        A frame's timestamp minus that, modulo 2**32, is its capture time in ticks of 1/90,000 s: so a viewer knows
+        which of the camera's frames it shows. It changes where a camera's clock was set back. Raises KeyError.
+        """
+        viewer = self._viewers[session]
+        if viewer.camera != camera:
+            raise KeyError(session)
+        return viewer.track.rtp_zero
+
     async def leave(self, camera: str, session: str) -> bool:
         """End `session` of `camera`; False when there is none."""
         with self._lock:
@@ -173,13 +202,14 @@ class WhepSender:
             stack.enter_context(self._streams.opened(StreamKind.VIDEOS, caller))
             slot = stack.enter_context(self._find_view(camera).slot())
             connection = RTCPeerConnection(self._ice.configuration())
+            track = LiveTrack(slot)
             try:
                 async with asyncio.timeout(NEGOTIATE_S):
-                    answer = await _answer(connection, sdp, LiveTrack(slot))
+                    answer = await _answer(connection, sdp, track)
             except BaseException:
                 await connection.close()
                 raise
-            viewer = _Viewer(camera, connection, stack.pop_all())
+            viewer = _Viewer(camera, connection, track, stack.pop_all())
         session = secrets.token_hex(16)
         self._viewers[session] = viewer
         connection.on("connectionstatechange", lambda: _end_if_disconnected(viewer))
@@ -222,7 +252,7 @@ async def _answer(connection: RTCPeerConnection, sdp: str, track: LiveTrack) -> 
             known.kind == "video" and known.direction != "stopped" for known in connection.getTransceivers()
         ):
             raise BadSessionDescription("the offer cannot be answered: it takes no video")
-        connection.addTrack(track)
+        track.sender = connection.addTrack(track)
         await connection.setLocalDescription(await connection.createAnswer())
     except FAULTS as exc:
         raise BadSessionDescription(f"the offer cannot be answered: {one_line(exc)}") from exc

@@ -38,6 +38,7 @@ MOTION_ROUTES: RouteRules = {
         Permission.OPERATE, SETTINGS_MAX_BYTES, JSON_TYPE, stream=StreamKind.PICTURES
     ),
     ("POST", f"{_CAMERA}/whep"): RouteRule(Permission.LOOK, SDP_MAX_BYTES, SDP_TYPE),
+    ("GET", f"{_CAMERA}/whep/{{session}}"): _LOOK,
     ("DELETE", f"{_CAMERA}/whep/{{session}}"): _LOOK,
     ("OPTIONS", _WHIP): _PUBLISHER,
     ("OPTIONS", _WHIP_SESSION): _PUBLISHER,
@@ -59,6 +60,7 @@ _SUMMARIES: Mapping[tuple[str, str], str] = {
     ("GET", f"{_CAMERA}/looks"): "What the detector finds in each frame, as server-sent events",
     ("POST", f"{_CAMERA}/trial"): "The same with up to three other settings, side by side",
     ("POST", f"{_CAMERA}/whep"): "Watch by WebRTC (WHEP): SDP offer in; answer and Location out",
+    ("GET", f"{_CAMERA}/whep/{{session}}"): "The RTP timestamp that a frame taken at 0 (epoch seconds) would have",
     ("DELETE", f"{_CAMERA}/whep/{{session}}"): "Stop watching",
     ("OPTIONS", _WHIP): "Pages of other origins may publish: the camera's token protects",
     ("OPTIONS", _WHIP_SESSION): "As for publishing",
@@ -97,8 +99,8 @@ class MotionRoute:
 
     @property
     def is_view(self) -> bool:
-        """Whether it is WHEP, whose video lasts longer than the request."""
-        return "/whep" in self.path
+        """Whether it begins or ends a view by WHEP, whose video lasts longer than the request."""
+        return "/whep" in self.path and self.method != "GET"
 
     @property
     def success(self) -> int:

@@ -26,7 +26,7 @@ let settling = 0;
 const shapes = new Shapes(byId("overlay"), changed, drafted);
 const plot = new Plot(byId("curve"));
 const sync = new Sync(see);
-const live = new Live(base, byId("video"), byId("still"), (kind, reason) => {
+const live = new Live(base, byId("video"), byId("still"), sync, (kind, reason) => {
   byId("badge").textContent = BADGES[kind];
   byId("why").hidden = kind !== "pictures";
   byId("why").textContent = kind === "pictures" ? `Pictures instead of video: ${reason}.` : "";
@@ -285,7 +285,6 @@ byId("settings").addEventListener("submit", save);
 byId("pause").addEventListener("click", pauseOrResume);
 
 async function start() {
-  byId("tuner").hidden = true;
   byId("shown-events").href = at(`?camera=${idOf(id)}&all=1`);
   byId("settings").hidden = !may("operate");
   try {

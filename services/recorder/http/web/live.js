@@ -7,9 +7,9 @@ const FIRST_FRAME_MS = 8000;
 const AGAIN_MS = 60000;
 
 export class Live {
-  // `say(kind, reason)`: "connecting", "video", "pictures" or "waiting"; why there is no video
-  constructor(base, video, still, say) {
-    Object.assign(this, { base, video, still, say, session: null, peer: null, kind: "connecting" });
+  // `say(kind, reason)`: "connecting", "video", "pictures" or "waiting"; why there is no video. `sync`: of the video
+  constructor(base, video, still, sync, say) {
+    Object.assign(this, { base, video, still, sync, say, session: null, peer: null, kind: "connecting" });
     this.isEnded = false;
     addEventListener("pagehide", () => this.end());
   }
@@ -68,6 +68,11 @@ export class Live {
       setTimeout(() => failed(new Error("no video came by WebRTC in time")), FIRST_FRAME_MS);
     });
     await this.video.play().catch(() => {});
+    const receiver = peer.getReceivers()[0];
+    this.sync.begin({
+      ask: () => ask(`${this.base}/whep/${this.session}`).then((told) => told.json()).then((told) => told.rtp_zero),
+      delay: (ms) => { receiver.jitterBufferTarget = ms; },
+    });
   }
 
   gone() {
@@ -80,6 +85,7 @@ export class Live {
   async hangUp(keepalive = false) {
     const { session } = this;
     this.session = null;
+    this.sync.end();
     this.peer?.close();
     this.peer = null;
     if (session) await ask(`${this.base}/whep/${session}`, { method: "DELETE", keepalive }).catch(() => {});

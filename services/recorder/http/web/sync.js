@@ -1,65 +1,84 @@
 // Shows what was said of a frame together with that very frame.
 //
-// A frame carries its time as an RTP timestamp: 90,000 ticks a second from a start that nobody tells. What is said of a
-// frame carries the same time in seconds, and comes about when the frame is received, long before that is shown. So
-// each frame is paired with what came nearest to it, each pair tells the start, and the start that most pairs agree on
-// is the right one. Until then, and in browsers that do not tell when a frame was received, it waits a usual time.
+// A frame carries its time as an RTP timestamp: 90,000 ticks a second from a start that motion tells. What is said of a
+// frame carries the same time in seconds, and mostly comes before the frame is shown; where it comes later, as on a busy
+// machine, the video is held back by as much. In browsers that do not tell a frame's RTP timestamp it waits a usual time.
 
 const TICKS_PER_S = 90000;
 const CYCLE = 2 ** 32;
 const NEAR_TICKS = 0.004 * TICKS_PER_S;
-const REMEMBERED = 40;
-const AGREED = 6;
 const USUAL_MS = 250;
 const LATEST_MS = 1000;
+const MARGIN_MS = 50;
+const STRANGE = 30; // so many frames of which nothing was heard, and the start is asked for again
 
 const cycled = (ticks) => ((ticks % CYCLE) + CYCLE) % CYCLE;
 
-export function isNear(one, other) {
+// How much later `one` is than `other`, in ticks; negative for earlier.
+export function later(one, other) {
   const apart = cycled(one - other);
-  return Math.min(apart, CYCLE - apart) <= NEAR_TICKS;
+  return apart < CYCLE / 2 ? apart : apart - CYCLE;
 }
 
 export class Sync {
   // `show(t, said)` is called for everything that was heard, in order
   constructor(show) {
-    Object.assign(this, { show, heard: [], waiting: [], starts: [], start: null, onScreen: null });
+    Object.assign(this, { show, waiting: [], zero: null, frames: [], strange: 0, heldMs: 0, sender: null });
   }
 
   // Follows the frames of a video as they are shown.
   follow(video) {
-    const shown = (_now, frame) => {
-      this.shown(frame);
+    const shown = (now, { rtpTimestamp }) => {
+      if (rtpTimestamp !== undefined && this.sender) this.shown(rtpTimestamp, now);
       video.requestVideoFrameCallback(shown);
     };
     video.requestVideoFrameCallback?.(shown);
   }
 
+  // A video began. `ask()` resolves to the RTP timestamp of a frame taken at 0, `delay(ms)` holds the video back.
+  begin(sender) {
+    Object.assign(this, { sender, zero: null, frames: [], strange: 0, heldMs: 0 });
+    this.askZero();
+  }
+
+  end() {
+    Object.assign(this, { sender: null, zero: null, frames: [] });
+  }
+
+  askZero() {
+    const { sender } = this;
+    sender.ask().then((zero) => {
+      if (sender === this.sender) this.zero = zero;
+    }).catch(() => {}); // asked again after some more frames
+  }
+
   hear(t, said, { isVideo }) {
-    const entry = { ticks: cycled(Math.round(t * TICKS_PER_S)), t, said, at: performance.now() };
-    this.heard = [...this.heard, entry].slice(-REMEMBERED);
+    const entry = { ticks: cycled(Math.round(t * TICKS_PER_S)), t, said };
     this.waiting.push(entry);
-    const isLate = this.onScreen !== null && isNear(entry.ticks, this.onScreen);
-    if (isVideo && !isLate) setTimeout(() => this.pass(entry), this.start === null ? USUAL_MS : LATEST_MS);
-    else this.pass(entry);
+    const since = this.frames.find((frame) => this.zero !== null && later(frame.rtp - this.zero, entry.ticks) >= -NEAR_TICKS);
+    if (since) this.holdBack(performance.now() - since.at);
+    if (since || !isVideo) this.pass(entry);
+    else setTimeout(() => this.pass(entry), this.zero === null ? USUAL_MS : LATEST_MS);
   }
 
-  shown({ rtpTimestamp, receiveTime }) {
-    if (rtpTimestamp === undefined || receiveTime === undefined || !this.heard.length) return;
-    const apart = (entry) => Math.abs(entry.at - receiveTime);
-    const nearest = this.heard.reduce((best, entry) => (apart(entry) < apart(best) ? entry : best));
-    this.starts = [...this.starts, cycled(rtpTimestamp - nearest.ticks)].slice(-REMEMBERED);
-    this.start = this.agreed();
-    if (this.start === null) return;
-    this.onScreen = cycled(rtpTimestamp - this.start);
-    const own = this.waiting.find((entry) => isNear(entry.ticks, this.onScreen));
+  shown(rtp, at) {
+    this.frames = [...this.frames, { rtp, at }].slice(-STRANGE);
+    const own = this.zero !== null && this.waiting.find((entry) => Math.abs(later(rtp - this.zero, entry.ticks)) <= NEAR_TICKS);
     if (own) this.pass(own);
+    this.strange = own || !this.waiting.length ? 0 : this.strange + 1;
+    if (this.strange === STRANGE) {
+      this.strange = 0;
+      this.askZero();
+    }
   }
 
-  agreed() {
-    const counts = this.starts.map((start) => this.starts.filter((other) => isNear(start, other)).length);
-    const most = Math.max(...counts);
-    return most >= AGREED && 2 * most > this.starts.length ? this.starts[counts.lastIndexOf(most)] : null;
+  // What was said came `ms` after its frame had been shown: the frames to come wait for longer.
+  holdBack(ms) {
+    const wanted = Math.min(LATEST_MS, this.heldMs + ms + MARGIN_MS);
+    if (wanted <= this.heldMs) return;
+    this.heldMs = wanted;
+    this.frames = [];
+    this.sender.delay(wanted);
   }
 
   // Shows what waits, up to `entry`.
@@ -69,6 +88,6 @@ export class Sync {
   }
 
   forget() {
-    Object.assign(this, { heard: [], waiting: [], onScreen: null });
+    this.waiting = [];
   }
 }

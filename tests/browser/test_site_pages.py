@@ -59,6 +59,20 @@ async def motion_that_says(redis: Redis, presence: Presence) -> AsyncIterator[No
     await task
 
 
+@pytest.mark.parametrize("page_path", ["/", "/cameras", "/cameras/gate", "/users", "/login"])
+async def test_nothing_can_be_set_before_the_page_hears_it(
+    recorder: Recorder, browser: Browser, page_path: str
+) -> None:
+    page = await browser.new_page()
+    await page.route("**/*.js", lambda route: route.abort())  # as long as they are on the way
+    await page.goto(recorder.url + page_path)
+    await expect(page.locator("h1")).to_be_visible()
+    controls = await page.locator(
+        ":is(input, select, textarea, button):visible:not(:disabled):not([inert] *)"
+    ).all()
+    assert [await control.get_attribute("id") for control in controls] == []
+
+
 async def test_the_first_admin_is_made_on_the_page_and_then_everybody_logs_in(
     recorder: Recorder, redis_client: Redis, browser: Browser, tmp_path: Path
 ) -> None:

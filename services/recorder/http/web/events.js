@@ -360,6 +360,7 @@ byId("ask").addEventListener("submit", (event) => {
 });
 byId("hindsight").addEventListener("click", () => go({ q: "", hindsight: { labels: [] } }));
 byId("more").addEventListener("click", () => load({ older: true }));
+byId("filters").inert = byId("ask").inert = false; // what was chosen before anybody listened would be taken back
 
 async function start() {
   await begin("");

@@ -45,7 +45,6 @@ from bench.gpu_worker import (
     GO,
     READY,
     RESULTS,
-    SNIPPETS_AHEAD,
     STOP,
     GpuCase,
 )
@@ -197,7 +196,7 @@ def plan(bench: Bench) -> list[Step]:
 
     tests = Step("tests", 40, partial(real_tests, bench))
     if bench.is_dry:
-        small = replace(first[0], batch=8, measured_s=2.0)
+        small = replace(first[0], batch=8, measured_s=2.0, snippets_ahead=8)
         return [*towers(cases[:1] + cases[-1:]), *workers(small, (8, 2, 2)), tests]
     return [
         *towers(first),
@@ -245,10 +244,11 @@ def worker(bench: Bench, case: GpuCase) -> Iterator[Result]:
         workers = [start("label", url, number, case) for number in range(case.n_workers)]
         feeders = [start("feed", url, number, case) for number in range(case.n_feeders)]
         processes = [*workers, *feeders]
-        n_ahead = SNIPPETS_AHEAD * case.n_workers
+        n_ahead = case.snippets_ahead * case.n_workers
+        limit_s = bench.left_s() if bench.is_dry else START_LIMIT_S  # no GPU waits meanwhile
         try:
-            until(lambda: int(str(redis.get(READY) or 0)) == case.n_workers, processes, START_LIMIT_S)
-            until(lambda: redis.xlen(SNIPPETS) >= n_ahead, processes, START_LIMIT_S)
+            until(lambda: int(str(redis.get(READY) or 0)) == case.n_workers, processes, limit_s)
+            until(lambda: redis.xlen(SNIPPETS) >= n_ahead, processes, limit_s)
             redis.set(GO, 1)
             busy: list[float] = []
 
@@ -258,7 +258,7 @@ def worker(bench: Bench, case: GpuCase) -> Iterator[Result]:
                     busy.append(share)
                 return redis.llen(RESULTS) == case.n_workers
 
-            until(is_over, processes, START_LIMIT_S)
+            until(is_over, processes, limit_s)
             redis.set(STOP, 1)
             found = [json.loads(one) for one in redis.lrange(RESULTS, 0, -1)]
         finally:

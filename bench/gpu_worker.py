@@ -36,7 +36,6 @@ if TYPE_CHECKING:  # torch takes seconds, which a feeder does not need
     from services.classifier.model.open_clip.model import OpenClipModel
 
 READY, GO, STOP, RESULTS = "bench:ready", "bench:go", "bench:stop", "bench:results"
-SNIPPETS_AHEAD = 64  # in the stream for each worker, those in its hands included: 1,500 pictures, 70 MB
 SETTLE_S = 1.0
 TEMPERATURE = 100.0
 # Labels need some text tower, which is not under measurement: a small one, so that no tokenizer has to be fetched.
@@ -56,6 +55,9 @@ class GpuCase:
     n_feeders: int = 1
     n_workers: int = 1
     measured_s: float = 6.0
+    snippets_ahead: int = (
+        64  # in the stream for each worker, those in its hands included: 1,500 pictures, 70 MB
+    )
 
 
 def make_network(case: GpuCase) -> Any:  # Any: open_clip has no types
@@ -110,7 +112,7 @@ def feed(url: str, number: int, case: GpuCase) -> None:
     jpegs = [(encode(street(384, 216, seed)), encode(street(384, 384, seed))) for seed in range(8)]
     load = Load(jpegs, is_long=False, most_pictures=2 * MOMENTS)
     while not redis.exists(STOP):
-        if redis.xlen(SNIPPETS) < SNIPPETS_AHEAD * case.n_workers:
+        if redis.xlen(SNIPPETS) < case.snippets_ahead * case.n_workers:
             fields: Any = load.snippet(number).encode()  # Any: redis-py's field type is invariant
             redis.xadd(SNIPPETS, fields)
             number += case.n_feeders

@@ -181,7 +181,7 @@ def test_a_link_opens_its_event_until_it_ends(visited: VisitedSite) -> None:
     _, short = visited.link(SEEN, hours=0.5 / 3600)
     revoked_id, revoked = visited.link(SEEN)
     assert asked(visited.port, "DELETE", f"/api/links/{revoked_id}", BOSS).status == 200
-    wait_until(lambda: asked(visited.port, "GET", f"/shared/{short}", {}).status == 410, 30, "it has ended")
+    wait_until(lambda: asked(visited.port, "GET", f"/shared/{short}", {}).status == 410, 60, "it has ended")
     paths = [row.path for row in rows_of("recorder") if row.path.startswith("/shared/")]
     assert len(paths) == 4
     changed = ("A" if token[0] != "A" else "B") + token[1:]

@@ -220,7 +220,7 @@ def made_visitors(site: Site, database: Path) -> dict[str, dict[str, str]]:
     ask("DELETE", "/api/users/removed")
     ask("DELETE", f"/api/tokens/{revoked_id}")
     over, _ = token("over", ends_at=(now_utc() + timedelta(seconds=2)).isoformat())
-    wait_until(lambda: asked(port, "GET", "/api/stats", over).status == 401, 30, "the token has ended")
+    wait_until(lambda: asked(port, "GET", "/api/stats", over).status == 401, 60, "the token has ended")
     return {
         "admin": admin,
         "operator": session("otto", "operator"),

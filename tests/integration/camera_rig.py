@@ -39,13 +39,13 @@ class CameraRig:
     def status(self) -> CameraStatus:
         return self.worker.status
 
-    def wait_for(self, condition: Callable[[], bool], what: str, limit_s: float = 40) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, limit_s: float = 60) -> None:
         try:
             wait_until(condition, limit_s, what)
         except AssertionError as exc:
             raise AssertionError(f"{exc}; {self.status.as_json()}") from None
 
-    def wait_for_state(self, state: str, limit_s: float = 40) -> None:
+    def wait_for_state(self, state: str, limit_s: float = 60) -> None:
         self.wait_for(lambda: self.status.state == state, f"the state {state}", limit_s)
 
     def snippets(self) -> list[tuple[MediaMessage, SnippetMessage]]:

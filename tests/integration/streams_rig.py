@@ -92,7 +92,7 @@ async def running(
         task.result()
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], limit_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], limit_s: float = 60) -> None:
     """Return once `condition` holds; fail when it does not within `limit_s`."""
     ends_at = time.monotonic() + limit_s
     while True:

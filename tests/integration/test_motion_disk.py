@@ -56,7 +56,7 @@ class Trouble:
 
     def begin(self) -> None:
         if self._kind == "read-only":
-            wait_until(lambda: self._remounted("ro"), 20, "that nobody writes")
+            wait_until(lambda: self._remounted("ro"), 60, "that nobody writes")
             return
         with (self._disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while file.write(bytes(4096)):
@@ -116,7 +116,7 @@ def test_a_recording_waits_for_the_disk_and_is_read_to_its_end(
         trouble.begin()
     wait_until(lambda: said(motion, told), 60, "the complaint")
     if told.startswith("the outbox"):
-        wait_until(lambda: is_ready(motion) is False, 20, "that it says it is not ready")
+        wait_until(lambda: is_ready(motion) is False, 60, "that it says it is not ready")
         assert motion.process.poll() is None
     trouble.end()
     assert motion.process.wait(90) == 0
@@ -141,10 +141,10 @@ def test_a_left_journal_on_a_full_disk_keeps_no_camera_from_running(
     trouble.begin()
     again = rig.start()
     wait_until(lambda: again.state() == "running", 60, "the camera")
-    wait_until(lambda: said(again, "stays in its journal for now"), 20, "what is said of the journal")
-    wait_until(lambda: is_ready(again) is False, 20, "that it says it is not ready")
+    wait_until(lambda: said(again, "stays in its journal for now"), 60, "what is said of the journal")
+    wait_until(lambda: is_ready(again) is False, 60, "that it says it is not ready")
     trouble.end()
-    wait_until(lambda: is_ready(again) is True, 20, "that it is ready again")
+    wait_until(lambda: is_ready(again) is True, 60, "that it is ready again")
     wait_until(
         lambda: (event_id, True) in [(key[0], key[2]) for key in keys_of(rig.redis_url)], 30, "its end"
     )
@@ -170,7 +170,7 @@ def test_a_redis_that_was_emptied_is_given_again_what_nobody_recorded(rig: Rig, 
     before = set(keys_of(rig.redis_url))
     with contextlib.closing(redis.Redis.from_url(rig.redis_url)) as client:
         client.flushall()
-    wait_until(lambda: before <= set(keys_of(rig.redis_url)), 30, "that they are there again")
+    wait_until(lambda: before <= set(keys_of(rig.redis_url)), 60, "that they are there again")
     after = keys_of(rig.redis_url)
     assert len(after) == len(set(after))
     motion.process.terminate()
@@ -186,7 +186,7 @@ def test_an_edit_of_the_camera_file_is_taken_once_it_can_be_read(rig: Rig, video
     soft, hard = resource.prlimit(motion.process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(motion.process.pid, resource.RLIMIT_NOFILE, (3, hard))
     rig.cameras(camera, {**camera, "id": "other"})
-    wait_until(lambda: said(motion, "the camera file has faults"), 30, "the complaint")
+    wait_until(lambda: said(motion, "the camera file has faults"), 60, "the complaint")
     resource.prlimit(motion.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
     wait_until(lambda: motion.state("other") == "running", 60, "the added camera")
     motion.process.terminate()

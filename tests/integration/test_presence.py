@@ -28,7 +28,7 @@ MOTION = Presence(
 
 
 async def until_heard(redis: Redis, n: int) -> list[ProcessPresence]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(found := await list_processes(redis)) != n:
             await asyncio.sleep(0.02)
     return found
@@ -94,7 +94,7 @@ async def test_redis_being_away_ends_nothing() -> None:
 
 async def test_a_change_is_published_at_once_and_wakes_who_follows(redis_client: Redis) -> None:
     stop, woken, said = asyncio.Event(), asyncio.Event(), MOTION
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         following = asyncio.create_task(follow_changes(redis_client, stop, woken.set))
         while not (await redis_client.pubsub_numsub(KEY))[0][1]:
             await asyncio.sleep(0.02)

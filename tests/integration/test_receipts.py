@@ -364,7 +364,7 @@ async def test_receipts_follow_by_themselves(chain: Chain) -> None:
     await chain.publish()
     await chain.classify()
     await chain.record()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while chain.outbox.n_kept:
             await asyncio.sleep(0.02)
     stop.set()

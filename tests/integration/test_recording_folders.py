@@ -70,26 +70,26 @@ def n_events(tmp_path: Path) -> int:
 def test_files_are_taken_up_when_they_are_whole_and_each_is_read_once(tmp_path: Path, video: Path) -> None:
     whole = video.read_bytes()
     with folder_camera(tmp_path, loop=False) as (folder, status):
-        wait_until(lambda: "holds none" in status.message, 20, "an empty folder")
+        wait_until(lambda: "holds none" in status.message, 60, "an empty folder")
         written = (folder / "a.mp4").open("wb")  # without its index, which comes last
         written.write(whole[: len(whole) // 2])
         written.flush()
-        wait_until(lambda: status.state == "failed", 30, "a file that cannot be used yet")
+        wait_until(lambda: status.state == "failed", 60, "a file that cannot be used yet")
         assert "a.mp4" in status.last_error
         written.write(whole[len(whole) // 2 :])
         written.close()
-        wait_until(lambda: status.state == "ended", 30, "the file's end")
+        wait_until(lambda: status.state == "ended", 60, "the file's end")
         assert (status.message, status.last_error) == ("", "")
         assert n_events(tmp_path) == 1
         (folder / "a.mp4").rename(folder / "z.mp4")
         (folder / "b.mp4").write_text("no video")
         shutil.copy(video, folder / "c.mp4")
-        wait_until(lambda: "1 of 3" in status.message, 30, "the end of the next file")
+        wait_until(lambda: "1 of 3" in status.message, 60, "the end of the next file")
         assert status.state == "ended"
         assert n_events(tmp_path) == 2
         for path in folder.iterdir():
             path.unlink()
-        wait_until(lambda: "holds none" in status.message, 20, "an empty folder again")
+        wait_until(lambda: "holds none" in status.message, 60, "an empty folder again")
 
 
 def test_a_looped_folder_goes_on_running_between_its_files_and_takes_up_new_ones(
@@ -97,21 +97,21 @@ def test_a_looped_folder_goes_on_running_between_its_files_and_takes_up_new_ones
 ) -> None:
     with folder_camera(tmp_path, loop=True) as (folder, status):
         shutil.copy(video, folder / "a.mp4")
-        wait_until(lambda: status.n_events >= 2, 30, "the file, twice")
+        wait_until(lambda: status.n_events >= 2, 60, "the file, twice")
         assert set(status.states[status.states.index("running") :]) == {"running"}
         (folder / "a.mp4").unlink()
-        wait_until(lambda: status.state == "connecting" or "holds none" in status.message, 30, "no file")
+        wait_until(lambda: status.state == "connecting" or "holds none" in status.message, 60, "no file")
 
 
 def test_what_an_earlier_run_read_is_said_of_no_other_file(tmp_path: Path, video: Path) -> None:
     with folder_camera(tmp_path, loop=False) as (folder, status):
         shutil.copy(video, folder / "a.mp4")
-        wait_until(lambda: status.state == "ended", 30, "the file's end")
+        wait_until(lambda: status.state == "ended", 60, "the file's end")
         n_first = n_events(tmp_path)
     shutil.rmtree(folder)
     with folder_camera(tmp_path, loop=False) as (folder, status):
         shutil.copy(video, folder / "a.mp4")
         shutil.copy(video, folder / "b.mp4")
-        wait_until(lambda: status.state == "ended", 30, "the folder's end")
+        wait_until(lambda: status.state == "ended", 60, "the folder's end")
         assert status.message == ""
         assert n_events(tmp_path) == n_first + 1

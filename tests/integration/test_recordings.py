@@ -83,7 +83,7 @@ def test_a_looped_recording_goes_on_at_once_behind_a_pause(tmp_path: Path) -> No
     began_s = time.time()
     worker.start()
     try:
-        wait_until(lambda: status.n_events >= 3, 40, "an event of each piece")
+        wait_until(lambda: status.n_events >= 3, 60, "an event of each piece")
     finally:
         worker.stop()
         assert worker.join(20)

@@ -140,7 +140,7 @@ def test_the_whole_pipeline_works_with_a_user_for_each_service(
     wait_until(is_recorded, 90, "an event is recorded")
     assert motion.wait(60) == 0, (tmp_path / "motion.txt").read_text()
     with contextlib.closing(server.client()) as admin:
-        wait_until(lambda: not admin.xlen(SNIPPETS) + admin.xlen(LABELS) + admin.xlen(MEDIA), 30, "all done")
+        wait_until(lambda: not admin.xlen(SNIPPETS) + admin.xlen(LABELS) + admin.xlen(MEDIA), 60, "all done")
         assert admin.zcard("gpu-leases.v1") == 1
     answer = page("/api/search", q="a red car")
     assert answer is not None
@@ -228,7 +228,7 @@ async def test_each_part_of_a_service_has_its_rights(
         asyncio.create_task(announce(motion, lambda: mine, stop, lambda: stop)),
         asyncio.create_task(announce(classifier, lambda: theirs, stop, lambda: stop)),
     ]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(await list_processes(recorder)) < 2:
             await asyncio.sleep(0.02)
     gpu = Gpu(0, "Simulated 1", has_bf16=True, id="GPU-1", total_bytes=1, free_bytes=1)
@@ -399,6 +399,6 @@ def _ask(client: BlockingRedis, *command: str) -> Any:  # Any: whatever Redis an
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)

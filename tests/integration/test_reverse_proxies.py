@@ -175,7 +175,7 @@ def _client(port: int, scheme: str, host: str = "cam.example.org") -> httpx.Clie
 
 
 def _whole_site_works(client: httpx.Client, prefix: str) -> None:
-    wait_until(lambda: _status(client, f"{prefix}/healthz") == 200, 30, "the recorder behind its proxy")
+    wait_until(lambda: _status(client, f"{prefix}/healthz") == 200, 60, "the recorder behind its proxy")
     token = {"authorization": f"Bearer {TOKEN}"}
     page = client.get(f"{prefix}/")
     assert page.status_code == 200
@@ -301,7 +301,7 @@ def test_a_stranger_behind_nginx_as_it_comes_is_not_this_machine(
         assert httpx.get(f"{made.url}/api/events", trust_env=False).status_code == 200
         site = DEFAULT.format(port=port).replace(":8080", f":{made.port}")
         with nginx(site, tmp_path), _client(port, "http") as client:
-            wait_until(lambda: _status(client, "/healthz") == 200, 30, "nginx")
+            wait_until(lambda: _status(client, "/healthz") == 200, 60, "nginx")
             for path in ("/api/events", "/api/cameras", "/api/health", "/metrics"):
                 assert client.get(path).status_code in (401, 403), path
     finally:

@@ -102,7 +102,7 @@ def test_a_camera_that_sends_by_one_transport_only_is_told_by_its_setting(
         ):  # 503 while it takes down what it prepared for the refused one; a worker tries again
             return False
 
-    wait_until(sends, 20, f"that the camera sends by {carried_by}")
+    wait_until(sends, 60, f"that the camera sends by {carried_by}")
 
 
 def test_a_clock_that_wraps_around_is_not_seen_in_the_times(rtsp_server: Start) -> None:

@@ -67,7 +67,7 @@ class Service:
 
     @property
     def port(self) -> int:
-        wait_until(lambda: bool(self.said) or self.process.poll() is not None, 20, "a first word")
+        wait_until(lambda: bool(self.said) or self.process.poll() is not None, 60, "a first word")
         assert self.said, self.errors
         return int(self.said[0].split()[1])
 

@@ -525,7 +525,7 @@ async def test_an_entry_whose_handler_waits_for_something_else_survives_any_numb
         waiting.clear()
         consumer = Consumer(redis_client, QUICK, wait)
         task = asyncio.create_task(consumer.run(asyncio.Event()))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await waiting.wait()
         task.cancel()  # as a kill: nothing is given back
         await asyncio.wait({task})

@@ -367,7 +367,7 @@ async def test_a_stream_tells_of_the_viewers_cameras(api: ApiState) -> None:
         running = asyncio.create_task(api.feed.run(stop, lambda: None))
         async with client_of(site(api, OF_GATE)) as client:
             asking = asyncio.create_task(client.get("/api/stream"))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while len(api.feed._followers) < 2:
                     await asyncio.sleep(0)
                 for said in (OTHER, MINE):

@@ -87,7 +87,7 @@ def test_a_publisher_comes_goes_and_comes_again(rig: Rig, publisher: Callable[..
     motion = rig.start()
     assert motion.state() == "connecting"
     session = publish(motion, publisher("video/H264", with_sound=True))
-    wait_until(lambda: motion.state() == "running", 30, "the publisher's frames")
+    wait_until(lambda: motion.state() == "running", 60, "the publisher's frames")
     wait_until(lambda: motion.snippets() >= 2, 60, "two snippets")
     assert ask(motion, "DELETE", session)[0] == 401
     assert ask(motion, "DELETE", session + "0", Authorization=f"Bearer {TOKEN}")[0] == 404
@@ -95,7 +95,7 @@ def test_a_publisher_comes_goes_and_comes_again(rig: Rig, publisher: Callable[..
     wait_until(lambda: motion.state() == "away", 20, "that it is away")
     n_snippets = motion.snippets()
     publish(motion, publisher("video/VP8"))
-    wait_until(lambda: motion.state() == "running", 30, "the returned publisher's frames")
+    wait_until(lambda: motion.state() == "running", 60, "the returned publisher's frames")
     wait_until(lambda: motion.snippets() >= n_snippets + 2, 60, "snippets of VP8")
     found = received(rig.redis_url)
     for snippet, media in found:
@@ -118,9 +118,9 @@ def test_a_newer_publisher_takes_the_place_of_the_one_before(
     rig.cameras(PHONE)
     motion = rig.start()
     first = publish(motion, publisher())
-    wait_until(lambda: motion.state() == "running", 30, "the first publisher's frames")
+    wait_until(lambda: motion.state() == "running", 60, "the first publisher's frames")
     second = publish(motion, publisher())
-    wait_until(lambda: "the camera is back" in events_of(motion, "info"), 30, "the second publisher's frames")
+    wait_until(lambda: "the camera is back" in events_of(motion, "info"), 60, "the second publisher's frames")
     assert ask(motion, "DELETE", f"{first}?token={TOKEN}")[0] == 404
     assert ask(motion, "DELETE", f"{second}?token={TOKEN}")[0] == 200
 
@@ -289,7 +289,7 @@ def test_a_server_is_asked_by_whep_and_told_when_we_leave(
             camera.wait_for(lambda: camera.status.n_snippets >= 2, "two snippets")
             codecs = {n_frames_of(media)[0] for media, _ in camera.snippets()}
         assert codecs == {"h264"}
-        wait_until(lambda: server.n_left == 1, 10, "that we left")
+        wait_until(lambda: server.n_left == 1, 60, "that we left")
 
 
 def opened(url: str) -> SourceStream:

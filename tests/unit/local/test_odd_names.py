@@ -165,7 +165,7 @@ def _keeps_its_file(embedded: EmbeddedRedis, folder: Path) -> None:
     process = subprocess.Popen(embedded.argv, stdout=subprocess.DEVNULL)
     try:
         client = Redis.from_url(embedded.url)
-        wait_until(lambda: _answers(client) and embedded.pid_file.exists(), 20, "redis answers")
+        wait_until(lambda: _answers(client) and embedded.pid_file.exists(), 60, "redis answers")
         client.set("a", 1)
         assert any(path.name.startswith("appendonly") for path in folder.iterdir())
     finally:

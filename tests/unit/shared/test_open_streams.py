@@ -82,7 +82,7 @@ class Stream:
 async def test_a_stream_ends_when_its_caller_is_another(later: Identity | Refusal) -> None:
     stream = Stream(ANNA)
     asking = asyncio.create_task(stream.ask())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while stream.known.n_looks < 3:
             await asyncio.sleep(0)
         assert not asking.done()
@@ -98,7 +98,7 @@ async def test_a_stream_ends_when_its_caller_is_another(later: Identity | Refusa
 async def test_a_stream_stays_while_its_caller_does() -> None:
     stream = Stream(ANNA)
     asking = asyncio.create_task(stream.ask())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while stream.known.n_looks < 5:
             await asyncio.sleep(0)
     assert not asking.done()
@@ -119,7 +119,7 @@ class Asked:
         """Return the status of one more, which stays open if it is 200."""
         statuses: list[int] = []
         task = asyncio.create_task(self.stream.ask(self.access, peer, **headers))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not statuses:
                 await asyncio.sleep(0)
                 statuses += [one["status"] for one in self.stream.started]

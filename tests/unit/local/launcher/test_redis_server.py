@@ -37,7 +37,7 @@ def started(embedded: EmbeddedRedis, held: contextlib.ExitStack) -> subprocess.P
     process = subprocess.Popen(embedded.argv, stdout=subprocess.DEVNULL)
     held.callback(_end, process)
     with contextlib.closing(Redis.from_url(embedded.url)) as client:
-        wait_until(lambda: _answers(client), 10, "redis answers")
+        wait_until(lambda: _answers(client), 60, "redis answers")
     return process
 
 
@@ -88,7 +88,7 @@ def test_a_server_that_could_not_read_its_file_opens_no_port_either(
     empty.write_text(f"pidfile {tmp_path}/started\n")
     process = subprocess.Popen(embedded.argv, stdout=subprocess.DEVNULL, cwd=tmp_path)
     held.callback(_end, process)
-    wait_until((tmp_path / "started").exists, 10, "its start")
+    wait_until((tmp_path / "started").exists, 60, "its start")
     assert not inodes_of(process.pid) & listening_inodes()
 
 
@@ -165,7 +165,7 @@ def test_the_server_of_an_older_clipwatch_is_ended_though_it_has_a_port(
 ) -> None:
     server = older(tmp_path / "redis")
     prepare_redis(tmp_path / "redis", held)
-    wait_until(lambda: not server.is_running, 10, "its end")
+    wait_until(lambda: not server.is_running, 60, "its end")
     assert not (tmp_path / "redis" / "port").exists()
     server.close()
 

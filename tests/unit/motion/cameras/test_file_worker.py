@@ -33,7 +33,7 @@ def test_a_recording_waits_while_the_machine_has_no_file_descriptors(tmp_path: P
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
         worker.start()
-        wait_until(lambda: "Too many open files" in status.message or worker.is_done, 20, "what is said")
+        wait_until(lambda: "Too many open files" in status.message or worker.is_done, 60, "what is said")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert worker.join(30)

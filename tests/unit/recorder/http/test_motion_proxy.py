@@ -73,7 +73,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -181,7 +181,7 @@ async def test_a_viewer_that_leaves_before_an_answer_gives_its_slot_back(rig: Ri
 async def test_streams_end_when_the_recorder_stops(rig: Rig) -> None:
     async with rig.http.stream("GET", "/api/cameras/gate/video.mjpeg") as answer:
         rig.api.stop.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for _ in answer.aiter_raw():
                 pass
     await until(lambda: rig.motion.n_open == 0)

@@ -35,7 +35,7 @@ test-all: install $(BIN)/.installed-test ## all tests but long attacks, 25 minut
 
 test-attack: install $(BIN)/.installed-test ## what strangers, cameras and publishers may try, at length (at most 10 minutes on two idle cores)
 	@sh tests/install-servers.sh $(BIN)/python
-	$(PYTEST) --numprocesses 2 tests/attack --ignore tests/attack/test_fuzz.py --ignore tests/attack/test_slow_clients.py $(ARGS)
+	$(PYTEST) --numprocesses 3 tests/attack --ignore tests/attack/test_fuzz.py --ignore tests/attack/test_slow_clients.py $(ARGS)
 	@# these measure how soon an answer comes
 	$(PYTEST) --numprocesses 0 tests/attack/test_fuzz.py tests/attack/test_slow_clients.py $(ARGS)
 

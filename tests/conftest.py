@@ -61,6 +61,8 @@ _GROUPS = {
     "integration/test_recorder_service.py": "recorder",
 }
 
+_FIRST_OF_FOLDER = tuple(_TESTS / "attack" / name for name in ("test_schemas.py", "test_planted_secrets.py"))
+
 # `--fast` leaves these out: they load torch, start processes, or look at seconds of video.
 _NOT_FAST = tuple(
     _TESTS / name
@@ -121,7 +123,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     folders = list(_MARKERS)
     for item in items:
         item.add_marker(_MARKERS[_folder(item)])
-    items.sort(key=lambda item: folders.index(_folder(item)))
+    items.sort(key=lambda item: (folders.index(_folder(item)), item.path not in _FIRST_OF_FOLDER))
 
 
 def _folder(item: pytest.Item) -> str:
@@ -129,15 +131,16 @@ def _folder(item: pytest.Item) -> str:
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # its base has no types
-    """Hands out groups whole, unit tests and attacks by file, others singly: `loadgroup` of pytest 9.2 does not."""
+    """Hands out groups whole, unit tests by file, attacks by file or class, others singly; `loadgroup` does not."""
 
     def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.partition("::")[0].removeprefix("tests/")
+        path, *classes = nodeid.split("[")[0].removeprefix("tests/").split("::")[:-1]
         folder = path.partition("/")[0]
-        one_by_one = (
-            path if folder in ("attack", "contract", "unit") else nodeid
-        )  # of attacks: one site a file
-        return _GROUPS.get(folder) or _GROUPS.get(path) or one_by_one
+        if folder == "attack":  # one site a file or class
+            whole = "::".join((path, *classes))
+        else:
+            whole = path if folder in ("contract", "unit") else nodeid
+        return _GROUPS.get(folder) or _GROUPS.get(path) or whole
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -70,12 +70,11 @@ class LiveTrack(MediaStreamTrack):
         self._taken_s: float | None = None  # capture time of the last frame, epoch seconds
         self._sent_s = 0.0  # its time in the stream
         self.sender: RTCRtpSender | None = None
+        self._sent_rtp: int | None = None
         self.rtp_zero: int | None = None  # see WhepSender.rtp_zero
 
     async def recv(self) -> VideoFrame:
-        if self.sender is not None and self._taken_s is not None:
-            sent = rtp_timestamp_of_last(self.sender)
-            self.rtp_zero = (sent - round(self._taken_s / _CLOCK)) % _CYCLE
+        self._learn_zero()
         while self.readyState == "live":
             latest = await self._slot.next(ASK_S)
             if latest is None or not self._is_sent(latest.frame.t_s):
@@ -84,6 +83,15 @@ class LiveTrack(MediaStreamTrack):
             frame.pts, frame.time_base = round(self._sent_s / _CLOCK), _CLOCK
             return frame
         raise MediaStreamError
+
+    def _learn_zero(self) -> None:
+        """Learn from the frame before which timestamp it got: none when the encoder dropped it to keep its rate."""
+        if self.sender is None:
+            return
+        sent, before = rtp_timestamp_of_last(self.sender), self._sent_rtp
+        self._sent_rtp = sent
+        if self._taken_s is not None and sent != before:
+            self.rtp_zero = (sent - round(self._taken_s / _CLOCK)) % _CYCLE
 
     def _is_sent(self, t_s: float) -> bool:
         """Return whether the frame of `t_s` is sent: not when it comes too soon after the last one.

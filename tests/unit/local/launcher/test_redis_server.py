@@ -65,7 +65,10 @@ def listening_inodes() -> set[str]:
 
 def inodes_of(pid: int) -> set[str]:
     """Return the inodes of a process' sockets."""
-    links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            links.append(str(path.readlink()))
     return {link[8:-1] for link in links if link.startswith("socket:[")}
 
 

@@ -6,10 +6,12 @@ import asyncio
 import io
 import subprocess
 import sys
+from typing import cast
 
 import av
 import numpy as np
 import pytest
+from aiortc import RTCRtpSender
 from PIL import Image
 
 from services.motion.detection.values import Motion
@@ -112,6 +114,35 @@ async def test_a_frame_too_soon_after_the_last_is_left_out() -> None:
         view.show(frame(5.1), STILL, None)
         sent = await asyncio.wait_for(soon, SOON_S)
     assert sent.time == pytest.approx(0.1, abs=1e-4)
+
+
+class Sender:
+    """Numbers packets as aiortc's sender does: from anywhere, and those of a dropped frame not at all."""
+
+    def __init__(self) -> None:
+        self.origin = 4_294_900_000
+        self._RTCRtpSender__rtp_timestamp = 0
+
+    def send(self, sent: av.VideoFrame) -> None:
+        assert sent.pts is not None
+        self._RTCRtpSender__rtp_timestamp = (self.origin + sent.pts) % 2**32
+
+
+async def test_which_timestamp_a_frame_has_is_known_although_the_encoder_drops_frames() -> None:
+    dropped = {0, 1, 4, 7, 8, 9, 12}
+    view = LiveViews().of("gate")
+    with view.slot() as slot:
+        track, sender = LiveTrack(slot), Sender()
+        track.sender = cast("RTCRtpSender", sender)
+        for number in range(15):
+            view.show(frame(1000 + number / 10), STILL, None)
+            sent = await asyncio.wait_for(track.recv(), SOON_S)
+            if number > 2:  # the first one that was sent is 2, and 3 is asked for after it
+                assert track.rtp_zero == (sender.origin - 1000 * 90_000) % 2**32, number
+            else:
+                assert track.rtp_zero is None
+            if number not in dropped:
+                sender.send(sent)
 
 
 # in a process of its own: what fails here is the process

@@ -30,8 +30,8 @@ CSP_SAFE_NOW = (
     "() => [document.getElementById('video').currentTime, document.getElementById('video').videoWidth]"
 )
 
-# of frames with the square and a box: where the middle of each is, in shares of the width
-PLACES = """async () => {
+# of so many frames with the square and a box: where the middle of each is, in shares of the width
+PLACES = """async (enough) => {
   const video = document.getElementById('video'), overlay = document.getElementById('overlay');
   const copy = new OffscreenCanvas(320, 240).getContext('2d', { willReadFrequently: true });
   const middle = ({ data, width }, isIt) => {
@@ -44,7 +44,7 @@ PLACES = """async () => {
     return (low + high) / 2 / width;
   };
   const places = [];
-  for (let n = 0; n < 150; n++) {
+  for (let n = 0; n < 150 && places.length < enough; n++) {
     await new Promise((shown) => video.requestVideoFrameCallback(shown));
     copy.drawImage(video, 0, 0, 320, 240);
     const square = middle(copy.getImageData(0, 0, 320, 240), (r) => r > 205);
@@ -125,15 +125,16 @@ def test_the_camera_plays_and_moves_are_drawn_and_scored(page: Page) -> None:
 
 
 @pytest.mark.redis
+@pytest.mark.timeout(400)  # the square crosses for 3.6 s of 6, and a busy machine shows a few frames a second
 def test_a_box_is_drawn_on_the_frame_that_it_is_of(page: Page) -> None:
     """The square goes 2.6 % of the width from frame to frame."""
     expect(page.locator("#badge")).to_have_text("Live", timeout=LIMIT_MS)
-    page.evaluate(PLACES)  # where what is said comes late, the video is held back from then on
-    places = page.evaluate(PLACES)
+    page.evaluate(PLACES, 10)  # where what is said comes late, the video is held back from then on
+    places = page.evaluate(PLACES, 40)
     apart = sorted(abs(square - box) for square, box in places)
     assert len(apart) >= 20
     assert apart[len(apart) // 2] < 0.003
-    assert apart[int(0.9 * len(apart))] < 0.013
+    assert apart[int(0.8 * len(apart))] < 0.013
 
 
 SYNCED = """async () => {
@@ -155,7 +156,15 @@ SYNCED = """async () => {
   const early = { last: said.at(-1), asked, delays: [...delays] };
   sync.shown(rtp(5), performance.now() - 80);
   sync.hear(5, {}, { isVideo: true });
-  return { early, late: shown.at(-1), delays };
+  const late = shown.at(-1);
+  for (const t of [5.1, 5.2]) sync.hear(t, {}, { isVideo: true });
+  for (let n = 0; n < 15; n++) { // the video is behind by more than a second
+    sync.shown(rtp(5), performance.now());
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  const whileBehind = shown.at(-1);
+  sync.shown(rtp(5.15), performance.now()); // nothing was said of this frame
+  return { early, late, delays, whileBehind, between: shown.at(-1), waiting: sync.waiting.length };
 }"""
 
 
@@ -166,6 +175,7 @@ def test_what_is_said_late_is_shown_at_once_and_the_video_held_back(page: Page) 
     assert (found["early"]["asked"], found["early"]["delays"]) == (2, [])
     assert found["late"] == 5
     assert found["delays"] == [pytest.approx(130, abs=15)]
+    assert (found["whileBehind"], found["between"], found["waiting"]) == (5, 5.1, 1), "it waits for its frame"
 
 
 @pytest.mark.redis

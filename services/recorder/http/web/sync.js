@@ -1,14 +1,17 @@
 // Shows what was said of a frame together with that very frame.
 //
 // A frame carries its time as an RTP timestamp: 90,000 ticks a second from a start that motion tells. What is said of a
-// frame carries the same time in seconds, and mostly comes before the frame is shown; where it comes later, as on a busy
-// machine, the video is held back by as much. In browsers that do not tell a frame's RTP timestamp it waits a usual time.
+// frame carries the same time in seconds, and mostly comes before the frame is shown: it waits for it. Where it comes
+// later, as on a busy machine, the video is held back by as much. While no frames are shown, as in a hidden tab and in
+// browsers that do not tell a frame's RTP timestamp, it waits a usual time.
 
 const TICKS_PER_S = 90000;
 const CYCLE = 2 ** 32;
 const NEAR_TICKS = 0.004 * TICKS_PER_S;
 const USUAL_MS = 250;
-const LATEST_MS = 1000;
+const HELD_MAX_MS = 1000;
+const STILL_MS = 1000; // no frame for so long, and nothing waits for one
+const WAITING_MAX = 200;
 const MARGIN_MS = 50;
 const STRANGE = 30; // so many frames of which nothing was heard, and the start is asked for again
 
@@ -23,7 +26,7 @@ export function later(one, other) {
 export class Sync {
   // `show(t, said)` is called for everything that was heard, in order
   constructor(show) {
-    Object.assign(this, { show, waiting: [], zero: null, frames: [], strange: 0, heldMs: 0, sender: null });
+    Object.assign(this, { show, waiting: [], zero: null, frames: [], shownAt: -Infinity, strange: 0, heldMs: 0, sender: null });
   }
 
   // Follows the frames of a video as they are shown.
@@ -55,17 +58,28 @@ export class Sync {
   hear(t, said, { isVideo }) {
     const entry = { ticks: cycled(Math.round(t * TICKS_PER_S)), t, said };
     this.waiting.push(entry);
+    if (this.waiting.length > WAITING_MAX) this.pass(this.waiting[0]);
     const since = this.frames.find((frame) => this.zero !== null && later(frame.rtp - this.zero, entry.ticks) >= -NEAR_TICKS);
     if (since) this.holdBack(performance.now() - since.at);
     if (since || !isVideo) this.pass(entry);
-    else setTimeout(() => this.pass(entry), this.zero === null ? USUAL_MS : LATEST_MS);
+    else this.passLater(entry);
+  }
+
+  // Passes an entry after the usual time, but not while frames are shown: its own is still to come.
+  passLater(entry) {
+    setTimeout(() => {
+      if (this.zero !== null && performance.now() - this.shownAt < STILL_MS) this.passLater(entry);
+      else this.pass(entry);
+    }, USUAL_MS);
   }
 
   shown(rtp, at) {
     this.frames = [...this.frames, { rtp, at }].slice(-STRANGE);
-    const own = this.zero !== null && this.waiting.find((entry) => Math.abs(later(rtp - this.zero, entry.ticks)) <= NEAR_TICKS);
+    this.shownAt = performance.now();
+    const own = this.zero !== null && this.waiting.findLast((entry) => later(rtp - this.zero, entry.ticks) >= -NEAR_TICKS);
+    const isOwn = own && later(rtp - this.zero, own.ticks) <= NEAR_TICKS;
     if (own) this.pass(own);
-    this.strange = own || !this.waiting.length ? 0 : this.strange + 1;
+    this.strange = isOwn || !this.waiting.length ? 0 : this.strange + 1;
     if (this.strange === STRANGE) {
       this.strange = 0;
       this.askZero();
@@ -74,7 +88,7 @@ export class Sync {
 
   // What was said came `ms` after its frame had been shown: the frames to come wait for longer.
   holdBack(ms) {
-    const wanted = Math.min(LATEST_MS, this.heldMs + ms + MARGIN_MS);
+    const wanted = Math.min(HELD_MAX_MS, this.heldMs + ms + MARGIN_MS);
     if (wanted <= this.heldMs) return;
     this.heldMs = wanted;
     this.frames = [];

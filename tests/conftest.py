@@ -98,6 +98,7 @@ _NOT_FAST = tuple(
         "unit/motion/test_check.py",
         "unit/shared/cameras/test_editor.py",
         "unit/shared/cameras/test_store.py",
+        "unit/shared/test_long_texts.py",
     )
 )
 

@@ -55,9 +55,8 @@ class GpuCase:
     n_feeders: int = 1
     n_workers: int = 1
     measured_s: float = 6.0
-    snippets_ahead: int = (
-        64  # in the stream for each worker, those in its hands included: 1,500 pictures, 70 MB
-    )
+    # in the stream for each worker, those in its hands included: 1,500 pictures, 70 MB
+    snippets_ahead: int = 64
 
 
 def make_network(case: GpuCase) -> Any:  # Any: open_clip has no types

@@ -164,7 +164,13 @@ SYNCED = """async () => {
   }
   const whileBehind = shown.at(-1);
   sync.shown(rtp(5.15), performance.now()); // nothing was said of this frame
-  return { early, late, delays, whileBehind, between: shown.at(-1), waiting: sync.waiting.length };
+  const between = shown.at(-1), waiting = sync.waiting.length;
+  sync.shown(rtp(5.2), performance.now());
+  let again = 0;
+  const passLater = sync.passLater.bind(sync);
+  sync.passLater = (entry) => { again += 1; passLater(entry); };
+  await new Promise((done) => setTimeout(done, 600)); // less than a second: frames are being shown
+  return { early, late, delays, whileBehind, between, waiting, again };
 }"""
 
 
@@ -176,6 +182,7 @@ def test_what_is_said_late_is_shown_at_once_and_the_video_held_back(page: Page) 
     assert found["late"] == 5
     assert found["delays"] == [pytest.approx(130, abs=15)]
     assert (found["whileBehind"], found["between"], found["waiting"]) == (5, 5.1, 1), "it waits for its frame"
+    assert found["again"] == 0, "what was shown is waited for no more"
 
 
 @pytest.mark.redis

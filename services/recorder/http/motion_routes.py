@@ -60,10 +60,7 @@ _SUMMARIES: Mapping[tuple[str, str], str] = {
     ("GET", f"{_CAMERA}/looks"): "What the detector finds in each frame, as server-sent events",
     ("POST", f"{_CAMERA}/trial"): "The same with up to three other settings, side by side",
     ("POST", f"{_CAMERA}/whep"): "Watch by WebRTC (WHEP): SDP offer in; answer and Location out",
-    (
-        "GET",
-        f"{_CAMERA}/whep/{{session}}",
-    ): "The RTP timestamp that a frame taken at 0 (epoch seconds) would have",
+    ("GET", f"{_CAMERA}/whep/{{session}}"): "Which of its frames has which RTP timestamp",
     ("DELETE", f"{_CAMERA}/whep/{{session}}"): "Stop watching",
     ("OPTIONS", _WHIP): "Pages of other origins may publish: the camera's token protects",
     ("OPTIONS", _WHIP_SESSION): "As for publishing",

@@ -68,6 +68,7 @@ export class Sync {
   // Passes an entry after the usual time, but not while frames are shown: its own is still to come.
   passLater(entry) {
     setTimeout(() => {
+      if (!this.waiting.includes(entry)) return;
       if (this.zero !== null && performance.now() - this.shownAt < STILL_MS) this.passLater(entry);
       else this.pass(entry);
     }, USUAL_MS);

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from services.classifier.devices.choice import Gpu
 from services.classifier.devices.leases import LeaseSettings, hold_gpu
+from services.classifier.examples import CameraExamples
 from services.classifier.metrics import ClassifierMetrics
 from services.classifier.model.engine import Engine, load, prepare
 from services.classifier.model.runtimes import engine_for, gpu_facts, why_openvino
@@ -73,7 +74,8 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
             memory = partial(prepared.engine.gpu_memory, model.facts.device)
             busy = partial(prepared.engine.gpu_busy, gpu.id if gpu else "")
             metrics.show(model.facts, gpu.name if gpu else "CPU", memory, busy)
-            classifier = Classifier(model, settings, metrics, model_thread)
+            examples = CameraExamples(redis, model.facts)
+            classifier = Classifier(model, settings, metrics, model_thread, examples)
             try:
                 await unless_stopped(classifier.warm_up(), stop)
                 about = f"{model.facts.name} on {gpu.name if gpu else model.facts.device}"[:300]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from redis.asyncio import Redis
 
+from services.classifier.examples import CameraExamples
 from services.classifier.metrics import ClassifierMetrics
 from services.classifier.model.batching import MULTIPLE, chunk_sizes
 from services.classifier.model.preprocess import PictureRefusal, PixelBudget, inspect, load_picture, stack
@@ -21,7 +22,9 @@ from services.classifier.settings import ClassifierSettings
 from services.classifier.words.prompts import LabelBank
 from services.classifier.words.text_requests import TextRequestMetrics, TextRequestServer
 from shared.clock import now_utc
-from shared.contract import LABELS, LabelSet, SnippetMessage
+from shared.contract import LABELS, LabelSet, SnippetHeader, SnippetMessage
+from shared.decisions.examples import NO_EXAMPLES, LabelExamples
+from shared.decisions.label_texts import LabelTexts
 from shared.decisions.labeller import EmbeddedSnippet, label
 from shared.errors import ContractError
 from shared.logs import get_logger
@@ -55,8 +58,10 @@ class Classifier:
         settings: ClassifierSettings,
         metrics: ClassifierMetrics,
         model_thread: ThreadPoolExecutor,
+        examples: CameraExamples | None = None,
     ) -> None:
         self._model = model
+        self._examples = examples
         self._settings = settings
         self._metrics = metrics
         self._model_thread = model_thread
@@ -89,6 +94,8 @@ class Classifier:
             except ContractError as exc:
                 outcomes[index] = self._dead(str(exc))
         await self._embed_all(list(pending.values()))
+        if self._examples is not None:
+            await self._examples.refresh({snippet.message.header.camera for snippet in pending.values()})
         for index, snippet in pending.items():
             outcomes[index] = await self._decide(snippet)
         return [outcome for outcome in outcomes if outcome is not None]
@@ -167,11 +174,17 @@ class Classifier:
             )
         if snippet.message.pictures and not snippet.seen.any():
             return self._dead(f"no picture of the snippet can be read: {snippet.faults[0]}")
-        texts = await self._in_model_thread(lambda: self._bank.get(header.label_set))
+        texts, examples = await self._in_model_thread(lambda: self._texts_and_examples(header))
         embedded = EmbeddedSnippet(snippet.message, snippet.embeddings, snippet.seen)
-        labels = label(embedded, texts, self._model.facts, now_utc())
+        labels = label(embedded, texts, self._model.facts, now_utc(), examples)
         self._metrics.snippets.labels("accepted" if labels.header.accepted else "none").inc()
         return Done(outputs=(Output(LABELS, labels.encode()),))
+
+    def _texts_and_examples(self, header: SnippetHeader) -> tuple[LabelTexts, LabelExamples]:
+        texts = self._bank.get(header.label_set)
+        if self._examples is None:
+            return texts, NO_EXAMPLES
+        return texts, self._examples.of(header.camera, header.label_set, texts)
 
     def _dead(self, reason: str) -> Dead:
         self._metrics.snippets.labels("dead").inc()

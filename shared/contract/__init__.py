@@ -8,6 +8,15 @@ reader ignores what it does not know. A change that a reader of the version woul
 """
 
 from shared.contract.codec import MAX_CLIP_BYTES, MAX_HEADER_BYTES, MAX_PICTURE_BYTES, MAX_PICTURES, Fields
+from shared.contract.examples import (
+    EXAMPLES,
+    MAX_EXAMPLES,
+    ExampleSaid,
+    ExamplesHeader,
+    ExamplesMessage,
+    examples_key,
+    revision_of,
+)
 from shared.contract.fields import CAMERA_ID, CameraId, LabelText, Moment, Ratio
 from shared.contract.labels import AcceptedLabel, Column, LabelsHeader, LabelsMessage
 from shared.contract.media import MediaHeader, MediaMessage
@@ -39,8 +48,10 @@ __all__ = [
     "ANSWER_KEPT_S",
     "CAMERA_ID",
     "CLASSIFIERS",
+    "EXAMPLES",
     "LABELS",
     "MAX_CLIP_BYTES",
+    "MAX_EXAMPLES",
     "MAX_HEADER_BYTES",
     "MAX_PICTURES",
     "MAX_PICTURE_BYTES",
@@ -56,6 +67,9 @@ __all__ = [
     "CameraId",
     "Column",
     "DecisionSettings",
+    "ExampleSaid",
+    "ExamplesHeader",
+    "ExamplesMessage",
     "Fields",
     "LabelSet",
     "LabelText",
@@ -73,4 +87,6 @@ __all__ = [
     "TextsAnswerHeader",
     "TextsRequest",
     "answer_key",
+    "examples_key",
+    "revision_of",
 ]

@@ -113,9 +113,14 @@ def required_threshold(settings: DecisionSettings, n_moments: int) -> float:
     return (1 + settings.threshold) / 2 if n_moments < settings.min_moments else settings.threshold
 
 
-def _run_limits(settings: DecisionSettings, n_moments: int) -> _RunLimits:
+def leave_threshold(settings: DecisionSettings) -> float:
+    """Return the score that a moment has to reach to carry a label on."""
     leave = settings.leave_threshold
-    leave = LEAVE_RATIO * settings.threshold if leave is None else min(leave, settings.threshold)
+    return LEAVE_RATIO * settings.threshold if leave is None else min(leave, settings.threshold)
+
+
+def _run_limits(settings: DecisionSettings, n_moments: int) -> _RunLimits:
+    leave = leave_threshold(settings)
     threshold = required_threshold(settings, n_moments)
     return _RunLimits(threshold, leave, settings.margin, min(settings.min_moments, n_moments))
 

@@ -61,6 +61,9 @@ class LabelExamples:
         return len(self.events)
 
 
+NO_EXAMPLES = LabelExamples(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.int8), ())
+
+
 def for_labels(
     examples: Sequence[Example], labels: Sequence[str], unrelated: float = USUAL_UNRELATED
 ) -> LabelExamples:
@@ -76,7 +79,7 @@ def for_labels(
         row[where] = 1 if example.is_right else -1
     kept = [said[key] for key in sorted(said)]
     if not kept:
-        return LabelExamples(np.zeros((0, 0), np.float32), np.zeros((0, len(labels)), np.int8), ())
+        return NO_EXAMPLES
     return LabelExamples(
         np.stack([example.embedding for example, _ in kept]),
         np.stack([row for _, row in kept]),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -11,6 +12,14 @@ from numpy.typing import NDArray
 
 from shared.contract import AcceptedLabel, LabelsHeader, LabelsMessage, PictureInfo, SnippetMessage
 from shared.decisions.decision import Decision, MomentScores, averaged_peaks, decide
+from shared.decisions.examples import (
+    NO_EXAMPLES,
+    Example,
+    LabelExamples,
+    fitted_reach,
+    for_labels,
+    with_examples,
+)
 from shared.decisions.label_texts import LabelTexts
 from shared.decisions.probabilities import Floats, Groups, Shares, combine, shares
 
@@ -44,13 +53,16 @@ class EmbeddedSnippet:
 
 
 def label(
-    looked: EmbeddedSnippet, texts: LabelTexts, facts: ModelProperties, labelled_at: datetime
+    looked: EmbeddedSnippet,
+    texts: LabelTexts,
+    facts: ModelProperties,
+    labelled_at: datetime,
+    examples: LabelExamples = NO_EXAMPLES,
 ) -> LabelsMessage:
-    """Return the labels message of one snippet."""
+    """Return the labels message of one snippet. `examples`: of its camera, for its labels."""
     header = looked.message.header
-    times, moments = moments_of(looked, texts, facts.temperature)
-    series = MomentScores(times, moments.scores, moments.background)
-    decision = decide(series, header.label_set.labels, header.decision)
+    decided = decision_of(looked, texts, facts.temperature, examples)
+    times, moments, decision = decided.times, decided.moments, decided.decision
     n_named = texts.n_targets + texts.n_background
     behind = averaged_peaks(
         times, moments.probabilities[:, texts.n_targets : n_named], header.decision.window_s
@@ -79,6 +91,25 @@ def label(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SnippetDecision:
+    """What a snippet was found to show, and the moments that it follows from."""
+
+    times: tuple[datetime, ...]
+    moments: Shares
+    decision: Decision
+
+
+def decision_of(
+    looked: EmbeddedSnippet, texts: LabelTexts, temperature: float, examples: LabelExamples = NO_EXAMPLES
+) -> SnippetDecision:
+    """Decide one snippet by its own label set and settings."""
+    header = looked.message.header
+    times, moments = moments_of(looked, texts, temperature, examples)
+    series = MomentScores(times, moments.scores, moments.background)
+    return SnippetDecision(times, moments, decide(series, header.label_set.labels, header.decision))
+
+
 def _singles(averages: Floats) -> bytes:
     """Return float32[M,T] as bytes; a mean of shares may end a hair above 1."""
     return np.minimum(averages, 1.0).astype("<f4").tobytes()
@@ -99,11 +130,11 @@ def _accepted(
 
 
 def moments_of(
-    looked: EmbeddedSnippet, texts: LabelTexts, temperature: float
+    looked: EmbeddedSnippet, texts: LabelTexts, temperature: float, examples: LabelExamples = NO_EXAMPLES
 ) -> tuple[tuple[datetime, ...], Shares]:
     """Return the moments' times, ascending, and their shares."""
-    groups = Groups(texts.n_targets, texts.n_background, texts.rivals, texts.against, texts.shown)
-    pictures = shares(temperature * (looked.embeddings @ texts.embeddings.T), groups)
+    said_by_texts = picture_shares(looked.embeddings, texts, temperature)
+    pictures = with_examples(said_by_texts, looked.embeddings, examples)
     parts: list[tuple[datetime, Shares]] = []
     for indices in deciding_pictures(looked.message.header.pictures, looked.seen):
         time = min(looked.message.header.pictures[index].captured_at for index in indices)
@@ -116,6 +147,27 @@ def moments_of(
         np.concatenate([part.scores for _, part in parts]),
         np.concatenate([part.background for _, part in parts]),
     )
+
+
+def picture_shares(embeddings: NDArray[np.float32], texts: LabelTexts, temperature: float) -> Shares:
+    """Return what the texts alone say of each of float32[P,D]."""
+    groups = Groups(texts.n_targets, texts.n_background, texts.rivals, texts.against, texts.shown)
+    return shares(temperature * (embeddings @ texts.embeddings.T), groups)
+
+
+def examples_for(
+    examples: Sequence[Example],
+    labels: Sequence[str],
+    texts: LabelTexts,
+    temperature: float,
+    unrelated: float,
+) -> LabelExamples:
+    """Return a camera's examples for one label set, with the reach that fits them."""
+    kept = for_labels(examples, labels, unrelated)
+    if not len(kept):
+        return NO_EXAMPLES
+    reach = fitted_reach(kept, picture_shares(kept.embeddings, texts, temperature).scores)
+    return replace(kept, reach=reach)
 
 
 def deciding_pictures(pictures: tuple[PictureInfo, ...], seen: NDArray[np.bool_]) -> list[list[int]]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from shared.contract import (
+    EXAMPLES,
     LABELS,
     MEDIA,
     RECEIPTS,
@@ -18,6 +19,9 @@ from shared.contract import (
     Box,
     Column,
     DecisionSettings,
+    ExampleSaid,
+    ExamplesHeader,
+    ExamplesMessage,
     Fields,
     LabelSet,
     LabelsHeader,
@@ -148,6 +152,15 @@ def receipt() -> Receipt:
     return Receipt(event_id=header.event_id, snippet=header.snippet)
 
 
+def judged() -> ExamplesMessage:
+    event = snippet().header.event_id
+    said = (ExampleSaid(event=event, label="a dog", is_right=True), ExampleSaid(event=event, is_right=False))
+    header = ExamplesHeader(
+        camera="yard", model="local-dir:mini", embedding_dim=2, unrelated=0.625, said=said
+    )
+    return ExamplesMessage(header, 12, struct.pack("<4e", 1, 0, 0.6, -0.8))
+
+
 def dead() -> Fields:
     delivery = Delivery(LABELS, "1774746004250-3", {b"h": b"{not json", b"embeddings": b"\x00\xff"}, 2)
     return dict(dead_letter(delivery, "LabelsHeader: Invalid JSON", at(10)).fields)
@@ -164,6 +177,7 @@ def all_encoded() -> dict[str, Fields]:
         TEXTS: question().encode(),
         f"{TEXTS}.answer": answer().encode(),
         RECEIPTS: receipt().encode(),
+        EXAMPLES: judged().encode(),
     }
 
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from shared import contract
 from shared.contract import (
     LABELS,
     MAX_CLIP_BYTES,
@@ -26,6 +27,7 @@ from shared.contract import (
     TEXTS,
     Box,
     DecisionSettings,
+    ExamplesMessage,
     Fields,
     LabelSet,
     LabelsMessage,
@@ -39,9 +41,21 @@ from shared.contract import (
 )
 from shared.errors import ContractError
 from tests.contract import examples
-from tests.contract.examples import answer, at, labels, media, question, read_golden, receipt, snippet
+from tests.contract.examples import (
+    answer,
+    at,
+    judged,
+    labels,
+    media,
+    question,
+    read_golden,
+    receipt,
+    snippet,
+)
 
-Message = SnippetMessage | MediaMessage | LabelsMessage | TextsRequest | TextsAnswer | Receipt
+Message = (
+    SnippetMessage | MediaMessage | LabelsMessage | TextsRequest | TextsAnswer | Receipt | ExamplesMessage
+)
 KINDS: dict[str, type[Message]] = {
     SNIPPETS: SnippetMessage,
     MEDIA: MediaMessage,
@@ -49,6 +63,7 @@ KINDS: dict[str, type[Message]] = {
     TEXTS: TextsRequest,
     f"{TEXTS}.answer": TextsAnswer,
     RECEIPTS: Receipt,
+    contract.EXAMPLES: ExamplesMessage,
 }
 EXAMPLES: dict[str, Callable[[], Message]] = {
     SNIPPETS: snippet,
@@ -57,6 +72,7 @@ EXAMPLES: dict[str, Callable[[], Message]] = {
     TEXTS: question,
     f"{TEXTS}.answer": answer,
     RECEIPTS: receipt,
+    contract.EXAMPLES: judged,
 }
 each_kind = pytest.mark.parametrize("stream", list(KINDS))
 

@@ -3,7 +3,7 @@
 Times are UTC, to the millisecond. Texts compare by code point (utf8mb4_bin), as SQLite does. What the
 classifier said of a snippet stands in `snippets` and the frame tables; `events` and `detections` follow from it
 (rows.py). The tables of users stand in access_tables.py, those of
-links in link_tables.py.
+links in link_tables.py, those of verdicts and changed labels in verdict_tables.py.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from services.recorder.record.columns import (
     uuid_type,
 )
 from services.recorder.record.link_tables import link_keys, links
+from services.recorder.record.verdict_tables import examples, label_changes, relabels, verdicts
 
 __all__ = [
     "announcements",
@@ -44,21 +45,25 @@ __all__ = [
     "day_totals",
     "detections",
     "events",
+    "examples",
     "frame_embeddings",
     "frame_probabilities",
     "gap_notices",
     "gaps",
     "installation",
+    "label_changes",
     "link_keys",
     "links",
     "metadata",
     "notice_holders",
     "notices",
     "past_answers",
+    "relabels",
     "removals",
     "sessions",
     "snippets",
     "users",
+    "verdicts",
     "weather_reports",
 ]
 
@@ -320,12 +325,15 @@ past_answers = Table(
     Column("decision", Text, nullable=False, comment="as in snippets, at that time"),
     Column("accepted", json_type(), nullable=False, comment="as in snippets, at that time"),
     Column("peaks", json_type(), nullable=False, comment="as in snippets, at that time"),
+    Column("relabel_id", uuid_type(), comment="the change that replaced it; NULL: before changes were kept"),
+    Column("replaced_by", UtcMillis, comment="labelled_at of the answer that took its place, UTC"),
     ForeignKeyConstraint(
         ["event_id", "snippet"],
         ["snippets.event_id", "snippets.snippet"],
         ondelete="CASCADE",
         name="fk_past_answers_snippets",
     ),
+    Index("ix_past_answers_relabel", "relabel_id"),
     comment="What was said of a snippet before labels in hindsight replaced it; kept to look up.",
     **MYSQL,
 )

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 from sqlalchemy import Row
 
@@ -34,19 +33,12 @@ from services.recorder.search.hindsight_values import (
     LabelProbability,
     Outcome,
 )
+from services.recorder.search.recorded_snippets import recorded_snippet
 from services.recorder.search.text_requests import TextEmbedder, TextsRefused
 from shared.clock import now_utc
-from shared.contract import (
-    Box,
-    DecisionSettings,
-    LabelSet,
-    LabelsMessage,
-    PictureInfo,
-    SnippetHeader,
-    SnippetMessage,
-)
+from shared.contract import DecisionSettings, LabelSet, LabelsMessage
 from shared.decisions.label_texts import EmbeddedLabelSet
-from shared.decisions.labeller import EmbeddedSnippet, label
+from shared.decisions.labeller import label
 
 SHOWN_MAX = 200  # events listed in an answer, newest first; counts are of all
 LABEL_SETS_MAX = 32  # different label sets when labels are added to those of then
@@ -164,44 +156,14 @@ def _decide_again(
     row: Row[Any], data: EventData, label_set: LabelSet, threshold: float | None, embedded: EmbeddedLabelSet
 ) -> LabelsMessage | None:
     """Return the answer to a snippet under another label set; None when its embeddings are not the model's."""
-    pictures = data.pictures.get(row.snippet, ())
-    if not pictures or any(
-        (one.model, one.dim, len(one.embedding)) != (embedded.name, embedded.embedding_dim, 2 * one.dim)
-        for one in pictures
-    ):
-        return None
     decision = DecisionSettings.model_validate_json(row.decision)
     if threshold is not None:
         decision = decision.model_copy(update={"threshold": threshold})
-    header = SnippetHeader(
-        event_id=row.event_id,
-        snippet=row.snippet,
-        is_last=row.is_last,
-        camera=data.event.camera,
-        event_started_at=row.event_started_at,
-        event_ended_at=row.event_ended_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        motion_peak=row.motion_peak,
-        latitude=row.latitude,
-        longitude=row.longitude,
-        label_set=label_set,
-        decision=decision,
-        pictures=tuple(_picture(one) for one in pictures),
-    )
-    halves = np.frombuffer(b"".join(one.embedding for one in pictures), dtype="<f2")
-    vectors = halves.astype(np.float32).reshape(len(pictures), embedded.embedding_dim)
-    looked = EmbeddedSnippet(SnippetMessage(header, ()), vectors, np.abs(vectors).max(axis=1) > 0)
+    looked = recorded_snippet(row, data, label_set, decision, embedded)
+    if looked is None:
+        return None
     labelled_at = row.labelled_at + timedelta(milliseconds=1)  # the transaction writes the time it has
     return label(looked, embedded.texts, embedded, labelled_at)
-
-
-def _picture(row: Row[Any]) -> PictureInfo:
-    box = None if row.box_x is None else Box(x=row.box_x, y=row.box_y, w=row.box_w, h=row.box_h)
-    # its size in pixels is not kept, and says nothing to a decision
-    return PictureInfo(
-        moment=row.moment, kind=row.kind, captured_at=row.captured_at, width=1, height=1, box=box
-    )
 
 
 def _compare(data: EventData, states: Sequence[SnippetState], outcome: Outcome) -> None:

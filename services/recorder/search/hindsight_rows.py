@@ -65,6 +65,11 @@ async def page_of_events(
     if before is not None:
         query = query.where(at <= before[0], or_(at < before[0], key < before[1]))
     found = (await connection.execute(query.order_by(at.desc(), key.desc()).limit(EVENTS_AT_ONCE))).all()
+    return await data_of(connection, found)
+
+
+async def data_of(connection: AsyncConnection, found: Sequence[Row[Any]]) -> list[EventData]:
+    """Return rows of `events` with their snippets and pictures, in the same order."""
     ids = [row.id for row in found]
     by_event: dict[str, list[Row[Any]]] = {event_id: [] for event_id in ids}
     of_snippets = select(snippets).where(snippets.c.event_id.in_(ids))

@@ -107,6 +107,22 @@ Table(
         Double,
         comment="probability with which the event was drawn to be judged, 0..1; NULL: not drawn",
     ),
+    Column(
+        "effect",
+        String(10),
+        nullable=False,
+        comment="none (it is counted only), future, or past (events of the past were changed as well)",
+    ),
+    Column("taught_at", _time(), comment="when its examples were chosen, UTC; NULL: not yet, or no effect"),
+    Column(
+        "is_followed", Boolean, comment="1: with them the event is decided as was said; NULL: none chosen"
+    ),
+    Column(
+        "unrelated",
+        Double,
+        comment="mean cosine of pictures of different events of the camera; NULL: none chosen",
+    ),
+    Column("relabel_id", _id(), comment="the change of the past that it led to; NULL: none"),
     Column("made_by", String(80), nullable=False, comment="name of the user or token"),
     Column("made_at", _time(), nullable=False, comment="when it was said, UTC"),
     Column("undone_by", String(80), comment="who took it back; NULL: nobody"),

@@ -49,6 +49,7 @@ _GROUPS = {
     "e2e": "e2e",
     "browser": "browser",
     "integration/test_classifier_service.py": "model",
+    "integration/test_picture_requests.py": "model",
     "integration/test_simulated_gpus.py": "model",
     "integration/test_stop.py": "model",
     # what a module makes once is dear

@@ -1,4 +1,4 @@
-"""The classifier service: loads the model, holds a GPU, and runs the loops over snippets and text requests."""
+"""The classifier service: loads the model, holds a GPU, and runs the loops over snippets and requests."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from services.classifier.examples import CameraExamples
 from services.classifier.metrics import ClassifierMetrics
 from services.classifier.model.engine import Engine, load, prepare
 from services.classifier.model.runtimes import engine_for, gpu_facts, why_openvino
+from services.classifier.picture_requests import PictureRequestMetrics
 from services.classifier.port import DeviceLost
 from services.classifier.settings import ClassifierSettings
 from services.classifier.snippets import Classifier
@@ -88,7 +89,7 @@ async def serve(settings: ClassifierSettings, runtime: Runtime, engine: Callable
 async def _run_loops(
     classifier: Classifier, redis: Redis, settings: ClassifierSettings, runtime: Runtime
 ) -> None:
-    """Label snippets and answer text requests until the runtime stops; raise DeviceLost when the device is lost."""
+    """Label snippets and answer requests until the runtime stops; raise DeviceLost when the device is lost."""
     stop, instance = runtime.stop, _instance(settings)
     beat = runtime.health.expect("batches", STALLED_AFTER_S)
     classifier.beat = beat
@@ -96,12 +97,14 @@ async def _run_loops(
     classifier.lost = partial(_lost, losses, stop)
     consumer = Consumer(redis, _consumer(settings), classifier.handle, StreamMetrics(), receipt_of_dead)
     text_requests = classifier.text_request_server(redis, instance, TextRequestMetrics())
+    picture_requests = classifier.picture_request_server(redis, instance, PictureRequestMetrics())
     runtime.health.is_ready = True
     log.info("ready")
     async with asyncio.TaskGroup() as group:  # one that fails ends the other, and the service
         group.create_task(consumer.run(stop, beat), name="snippets")
-        serving = _until_stopped(text_requests.run(stop), stop, settings.finish_s)
-        group.create_task(serving, name="text requests")
+        for name, server in (("text requests", text_requests), ("picture requests", picture_requests)):
+            serving = _until_stopped(server.run(stop), stop, settings.finish_s)
+            group.create_task(serving, name=name)
     if losses:
         raise losses[0]
 

@@ -17,6 +17,12 @@ from services.classifier.examples import CameraExamples
 from services.classifier.metrics import ClassifierMetrics
 from services.classifier.model.batching import MULTIPLE, chunk_sizes
 from services.classifier.model.preprocess import PictureRefusal, PixelBudget, inspect, load_picture, stack
+from services.classifier.picture_requests import (
+    PORTION,
+    PictureEmbedding,
+    PictureRequestMetrics,
+    PictureRequestServer,
+)
 from services.classifier.port import DeviceLost, Model
 from services.classifier.settings import ClassifierSettings
 from services.classifier.words.prompts import LabelBank
@@ -83,6 +89,16 @@ class Classifier:
     ) -> TextRequestServer:
         """Return the server of text requests, which uses the same model, bank and thread."""
         return TextRequestServer(redis, consumer, self._model, self._bank, self._in_model_thread, metrics)
+
+    def picture_request_server(
+        self, redis: Redis, consumer: str, metrics: PictureRequestMetrics
+    ) -> PictureRequestServer:
+        """Return the server of picture requests, which uses the same model, threads and bounds."""
+        portion = min(PORTION, self._settings.batch_pictures)
+        embedding = PictureEmbedding(
+            self._model, self._in_model_thread, self._decoders, self._budget, portion
+        )
+        return PictureRequestServer(redis, consumer, embedding, metrics)
 
     async def handle(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Return one outcome for each delivery; only the broken ones are Dead."""

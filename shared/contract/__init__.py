@@ -20,6 +20,14 @@ from shared.contract.examples import (
 from shared.contract.fields import CAMERA_ID, CameraId, LabelText, Moment, Ratio
 from shared.contract.labels import AcceptedLabel, Column, LabelsHeader, LabelsMessage
 from shared.contract.media import MediaHeader, MediaMessage
+from shared.contract.pictures import (
+    MAX_REQUEST_BYTES,
+    MAX_REQUEST_PICTURES,
+    PicturesAnswer,
+    PicturesAnswerHeader,
+    PicturesRequest,
+    PicturesRequestHeader,
+)
 from shared.contract.receipts import Receipt
 from shared.contract.snippets import (
     Box,
@@ -34,6 +42,8 @@ from shared.contract.streams import (
     CLASSIFIERS,
     LABELS,
     MEDIA,
+    PICTURES,
+    PICTURES_WAITING,
     RECEIPTS,
     RECEIPTS_KEPT,
     RECORDERS,
@@ -55,7 +65,11 @@ __all__ = [
     "MAX_HEADER_BYTES",
     "MAX_PICTURES",
     "MAX_PICTURE_BYTES",
+    "MAX_REQUEST_BYTES",
+    "MAX_REQUEST_PICTURES",
     "MEDIA",
+    "PICTURES",
+    "PICTURES_WAITING",
     "RECEIPTS",
     "RECEIPTS_KEPT",
     "RECORDERS",
@@ -79,6 +93,10 @@ __all__ = [
     "MediaMessage",
     "Moment",
     "PictureInfo",
+    "PicturesAnswer",
+    "PicturesAnswerHeader",
+    "PicturesRequest",
+    "PicturesRequestHeader",
     "Ratio",
     "Receipt",
     "SnippetHeader",

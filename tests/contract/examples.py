@@ -12,6 +12,7 @@ from shared.contract import (
     EXAMPLES,
     LABELS,
     MEDIA,
+    PICTURES,
     RECEIPTS,
     SNIPPETS,
     TEXTS,
@@ -29,6 +30,10 @@ from shared.contract import (
     MediaHeader,
     MediaMessage,
     PictureInfo,
+    PicturesAnswer,
+    PicturesAnswerHeader,
+    PicturesRequest,
+    PicturesRequestHeader,
     Receipt,
     SnippetHeader,
     SnippetMessage,
@@ -147,6 +152,20 @@ def answer() -> TextsAnswer:
     return TextsAnswer(header, embeddings, bytes((0, 1, 1, 0, 1, 0, 1)))
 
 
+def picture_question() -> PicturesRequest:
+    header = PicturesRequestHeader(
+        request_id="00112233445566778899aabbccddeeff", n_pictures=2, deadline_s=7.5
+    )
+    return PicturesRequest(header, (JPEG, JPEG + b"1"))
+
+
+def picture_answer() -> PicturesAnswer:
+    header = PicturesAnswerHeader(
+        request_id="00112233445566778899aabbccddeeff", model="local-dir:mini", embedding_dim=2, n_pictures=2
+    )
+    return PicturesAnswer(header, struct.pack("<4f", 1, 0, 0.6, 0.8))
+
+
 def receipt() -> Receipt:
     header = snippet().header
     return Receipt(event_id=header.event_id, snippet=header.snippet)
@@ -176,6 +195,8 @@ def all_encoded() -> dict[str, Fields]:
         f"{LABELS}.dead": dead(),
         TEXTS: question().encode(),
         f"{TEXTS}.answer": answer().encode(),
+        PICTURES: picture_question().encode(),
+        f"{PICTURES}.answer": picture_answer().encode(),
         RECEIPTS: receipt().encode(),
         EXAMPLES: judged().encode(),
     }

@@ -21,7 +21,9 @@ from shared.contract import (
     MAX_CLIP_BYTES,
     MAX_HEADER_BYTES,
     MAX_PICTURE_BYTES,
+    MAX_REQUEST_BYTES,
     MEDIA,
+    PICTURES,
     RECEIPTS,
     SNIPPETS,
     TEXTS,
@@ -33,6 +35,9 @@ from shared.contract import (
     LabelsMessage,
     MediaMessage,
     PictureInfo,
+    PicturesAnswer,
+    PicturesAnswerHeader,
+    PicturesRequest,
     Receipt,
     SnippetHeader,
     SnippetMessage,
@@ -47,6 +52,8 @@ from tests.contract.examples import (
     judged,
     labels,
     media,
+    picture_answer,
+    picture_question,
     question,
     read_golden,
     receipt,
@@ -54,7 +61,15 @@ from tests.contract.examples import (
 )
 
 Message = (
-    SnippetMessage | MediaMessage | LabelsMessage | TextsRequest | TextsAnswer | Receipt | ExamplesMessage
+    SnippetMessage
+    | MediaMessage
+    | LabelsMessage
+    | TextsRequest
+    | TextsAnswer
+    | PicturesRequest
+    | PicturesAnswer
+    | Receipt
+    | ExamplesMessage
 )
 KINDS: dict[str, type[Message]] = {
     SNIPPETS: SnippetMessage,
@@ -62,6 +77,8 @@ KINDS: dict[str, type[Message]] = {
     LABELS: LabelsMessage,
     TEXTS: TextsRequest,
     f"{TEXTS}.answer": TextsAnswer,
+    PICTURES: PicturesRequest,
+    f"{PICTURES}.answer": PicturesAnswer,
     RECEIPTS: Receipt,
     contract.EXAMPLES: ExamplesMessage,
 }
@@ -71,6 +88,8 @@ EXAMPLES: dict[str, Callable[[], Message]] = {
     LABELS: labels,
     TEXTS: question,
     f"{TEXTS}.answer": answer,
+    PICTURES: picture_question,
+    f"{PICTURES}.answer": picture_answer,
     RECEIPTS: receipt,
     contract.EXAMPLES: judged,
 }
@@ -208,6 +227,7 @@ def test_a_huge_header_is_refused_before_it_is_read(stream: str) -> None:
         (SNIPPETS, b"p1", MAX_PICTURE_BYTES),
         (MEDIA, b"jpg", MAX_PICTURE_BYTES),
         (MEDIA, b"mp4", MAX_CLIP_BYTES),
+        (PICTURES, b"p1", MAX_PICTURE_BYTES),
     ],
 )
 def test_huge_pictures_and_clips_are_refused(stream: str, name: bytes, limit: int) -> None:
@@ -290,6 +310,36 @@ def test_a_blob_with_what_is_no_number_is_refused(name: bytes, number: float) ->
         LabelsMessage.decode({**fields, name: blob})
 
 
+@pytest.mark.parametrize("n_pictures", [0, -1, 17, 10**9])
+def test_a_request_has_a_few_pictures(n_pictures: int) -> None:
+    with pytest.raises(ContractError, match="n_pictures"):
+        PicturesRequest.decode(changed(picture_question().encode(), n_pictures=n_pictures))
+
+
+def test_the_pictures_of_a_request_are_bounded_together() -> None:
+    fields = {**picture_question().encode(), **{b"p%d" % n: bytes(MAX_PICTURE_BYTES) for n in range(3)}}
+    with pytest.raises(ContractError, match=f"at most {MAX_REQUEST_BYTES} are taken at once"):
+        PicturesRequest.decode(changed(fields, n_pictures=3))
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (b"", "has 0 bytes, wanted 16"),
+        (struct.pack("<5f", 0, 0, 0, 0, 0), "has 20 bytes, wanted 16"),
+        (struct.pack("<4f", 1, 0, math.inf, 0), "NaN or infinity"),
+    ],
+)
+def test_embeddings_that_are_not_those_of_the_pictures_are_refused(value: bytes, fault: str) -> None:
+    with pytest.raises(ContractError, match=fault):
+        PicturesAnswer.decode({**picture_answer().encode(), b"embeddings": value})
+
+
+def test_pictures_that_a_classifier_made_nothing_of_have_no_embeddings() -> None:
+    refused = PicturesAnswer(PicturesAnswerHeader(request_id="0" * 32, fault="no picture"))
+    assert PicturesAnswer.decode(refused.encode()) == refused
+
+
 @pytest.mark.parametrize("number", [-0.5, 1.001])
 def test_a_probability_outside_of_0_to_1_is_refused(number: float) -> None:
     fields = labels().encode()
@@ -307,8 +357,19 @@ def test_a_probability_outside_of_0_to_1_is_refused(number: float) -> None:
         MediaMessage(media().header, b"", b"x" * (MAX_PICTURE_BYTES + 1)),
         LabelsMessage(labels().header, b"", labels().embeddings),
         LabelsMessage(labels().header, b"\x00\x7e" * 8, labels().embeddings),
+        PicturesRequest(picture_question().header, picture_question().pictures[:1]),
+        PicturesAnswer(picture_answer().header),
     ],
-    ids=["too few pictures", "media_id", "huge picture", "huge thumbnail", "no probabilities", "NaN"],
+    ids=[
+        "too few pictures",
+        "media_id",
+        "huge picture",
+        "huge thumbnail",
+        "no probabilities",
+        "NaN",
+        "a picture less than is said",
+        "no embeddings",
+    ],
 )
 def test_what_no_reader_would_take_is_not_written(message: Message) -> None:
     with pytest.raises(ContractError):

@@ -30,6 +30,7 @@ from services.motion.spool.receipts import ReceiptReader
 from services.recorder.health.backlog import Backlog
 from services.recorder.intake.orphans import remove_orphans
 from services.recorder.intake.waiting import _DROP_NEWEST
+from services.recorder.search.picture_requests import EmbeddedPictures, PictureEmbedder
 from shared.contract import CLASSIFIERS, LABELS, MEDIA, RECORDERS, SNIPPETS, SnippetMessage
 from shared.presence import Presence, announce, follow_changes, list_processes
 from shared.redis_client import make_redis
@@ -39,6 +40,7 @@ from shared.streams.settings import ConsumerSettings
 from tests.integration.redis_users import PASSWORDS, USERS_SH, UsersRedisServer, users_file
 from tests.programs import find_redis
 from tests.servers import free_port, spawn, wait_until
+from tests.unit.classifier.makers import RED, jpeg
 from tests.unit.motion.videos import scene, write_video
 from tests.unit.recorder.messages import Said, labels_message, media_message
 
@@ -142,6 +144,8 @@ def test_the_whole_pipeline_works_with_a_user_for_each_service(
     with contextlib.closing(server.client()) as admin:
         wait_until(lambda: not admin.xlen(SNIPPETS) + admin.xlen(LABELS) + admin.xlen(MEDIA), 60, "all done")
         assert admin.zcard("gpu-leases.v1") == 1
+    embedded = asyncio.run(_embedded(server.url_of("recorder")))
+    assert embedded.model == "colours"
     answer = page("/api/search", q="a red car")
     assert answer is not None
     assert answer.status_code == 200, answer.text
@@ -149,6 +153,11 @@ def test_the_whole_pipeline_works_with_a_user_for_each_service(
         process.send_signal(signal.SIGTERM)
     assert [process.wait(40) for process in processes] == [0, 0, 0]
     assert server.refusals() == []
+
+
+async def _embedded(url: str) -> EmbeddedPictures:
+    async with make_redis(url, socket_timeout=5) as redis:
+        return await PictureEmbedder(redis, 20).ask([jpeg(RED)])
 
 
 @pytest.mark.parametrize(
@@ -280,6 +289,8 @@ FORBIDDEN: list[tuple[str, str, tuple[str, ...]]] = [
     ("motion", "", ("XTRIM", "snippets.v1", "MAXLEN", "0")),
     ("motion", "", ("XACK", "snippets.v1", "classifiers", "0-1")),
     ("motion", "", ("XADD", "texts.v1", "*", "a", "b")),
+    ("motion", "", ("XADD", "pictures.v1", "*", "a", "b")),
+    ("motion", "", ("XRANGE", "pictures.v1", "-", "+")),
     ("motion", "", ("XADD", "snippets.v1:dead", "*", "a", "b")),
     ("motion", "", ("HGETALL", "presence.v1")),
     ("motion", "", ("SUBSCRIBE", "presence.v1")),

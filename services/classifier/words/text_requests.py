@@ -1,58 +1,30 @@
 """Answers requests for text embeddings (texts.v1) beside the snippets, between two forwards of the model.
 
-At most once: a request is deleted when it is read; its sender has a deadline and may ask again. Texts are embedded in
-portions, each of which queues for the model's thread as a forward does; so a request delays a snippet by one portion
-at a time, however long it is. Knows the bank of label sets, no torch.
+Texts are embedded in portions, each of which queues for the model's thread as a forward does; so a request delays a
+snippet by one portion at a time, however long it is. Knows the bank of label sets, no torch.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY, CollectorRegistry, Counter
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
 
 from services.classifier.port import Model
+from services.classifier.request_server import OUTCOMES, InModelThread, RequestServer, RequestStream
 from services.classifier.words.prompts import LabelBank, embed_labels
-from shared.contract import (
-    ANSWER_KEPT_S,
-    CLASSIFIERS,
-    TEXTS,
-    Column,
-    TextsAnswer,
-    TextsAnswerHeader,
-    TextsRequest,
-    answer_key,
-)
+from shared.contract import TEXTS, Column, TextsAnswer, TextsAnswerHeader, TextsRequest
 from shared.decisions.label_texts import EmbeddedLabelSet, LabelTexts, to_answer
-from shared.errors import ContractError, Transient
-from shared.logs import get_logger
-from shared.waits import pause
-
-log = get_logger(__name__)
+from shared.errors import Transient
 
 PORTION = 4  # labels embedded at once; with CLIP's five templates 20 texts
-BLOCK_MS = 1000
-PAUSE_S = 2.0  # after Redis did not answer
 SEARCHES_MAX = 256  # texts of searches that stay embedded
 ROWS_MAX = 200  # texts of one request, others included: 200 x 1024 float32 are 0.8 MB
-_T = TypeVar("_T")
-
-
-class InModelThread(Protocol):
-    """Runs a function in the model's thread, after what already waits there."""
-
-    def __call__(self, work: Callable[[], _T]) -> Awaitable[_T]:
-        """Return what `work` returns."""
-        ...
 
 
 class TextRequestMetrics:
@@ -65,7 +37,7 @@ class TextRequestMetrics:
             ["outcome"],
             registry=registry,
         )
-        for outcome in ("answered", "refused", "late", "failed"):
+        for outcome in OUTCOMES:
             self.requests.labels(outcome)
 
 
@@ -81,64 +53,16 @@ class TextRequestServer:
         in_model_thread: InModelThread,
         metrics: TextRequestMetrics,
     ) -> None:
-        self._redis = redis
-        self._consumer = consumer
+        stream = RequestStream(TEXTS, TextsRequest.decode, self.answer, metrics.requests)
+        self._server = RequestServer(redis, consumer, stream)
         self._model = model
         self._bank = bank
         self._in_model_thread = in_model_thread
-        self._metrics = metrics
         self._search_vectors: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
-        self._is_away = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Answer until `stop`. While Redis is away, wait; the snippets' loop logs it."""
-        while not stop.is_set():
-            try:
-                await self._next()
-                self._is_away = False
-            except (RedisError, OSError) as exc:
-                if not self._is_away:
-                    log.info("text requests wait for Redis", error=str(exc))
-                self._is_away = True
-                await pause(PAUSE_S, stop)
-
-    async def _next(self) -> None:
-        try:
-            found = await self._redis.xreadgroup(
-                CLASSIFIERS, self._consumer, {TEXTS: ">"}, count=1, block=BLOCK_MS, noack=True
-            )
-        except ResponseError as exc:
-            if "NOGROUP" not in str(exc) and "UNBLOCKED" not in str(exc):
-                raise
-            with contextlib.suppress(ResponseError):  # another replica made it meanwhile
-                await self._redis.xgroup_create(TEXTS, CLASSIFIERS, id="0", mkstream=True)
-            return
-        for _stream, entries in cast(
-            "list[tuple[bytes, list[tuple[bytes, Any]]]]", found or []
-        ):  # redis-py's
-            for entry_id, fields in entries:
-                await self._redis.xdel(TEXTS, entry_id)
-                await self._handle(entry_id, fields or {})
-
-    async def _handle(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> None:
-        try:
-            request = TextsRequest.decode(fields)
-        except ContractError as exc:
-            self._metrics.requests.labels("refused").inc()
-            log.warning("a text request cannot be read", error=str(exc))
-            return
-        seconds, micros = await self._redis.time()
-        waited_s = seconds + micros / 1e6 - int(entry_id.partition(b"-")[0]) / 1e3
-        if waited_s > request.deadline_s:
-            self._metrics.requests.labels("late").inc()
-            return
-        answer, outcome = await self.answer(request)
-        key = answer_key(request.request_id)
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.xadd(key, dict[Any, Any](answer.encode()))  # Any: redis-py's wide unions
-            pipeline.expire(key, ANSWER_KEPT_S)
-            await pipeline.execute()
-        self._metrics.requests.labels(outcome).inc()
+        """Answer until `stop`."""
+        await self._server.run(stop)
 
     async def answer(self, request: TextsRequest) -> tuple[TextsAnswer, str]:
         """Return the answer and its outcome (a label of the metric)."""

@@ -1,29 +1,22 @@
-"""Has the classifier embed words (texts.v1): the recorder has no model of its own.
+"""Has the classifier embed words (texts.v1).
 
-NoClassifier  (Transient)  nobody answered within the deadline, or Redis is away: say so, ask again later
+NoClassifier  (Transient)  as in classifier_answers.py
 TextsRefused  (Permanent)  the classifier does not take these words; the message says why
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import secrets
 from dataclasses import dataclass
-from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from shared.contract import TEXTS, TEXTS_WAITING, LabelSet, TextsAnswer, TextsRequest, answer_key
+from services.recorder.search.classifier_answers import NoClassifier, WaitingRequest, answer_of
+from shared.contract import TEXTS, TEXTS_WAITING, LabelSet, TextsAnswer, TextsRequest
 from shared.decisions.label_texts import EmbeddedLabelSet, from_answer
-from shared.errors import ContractError, Permanent, Transient, shortened
+from shared.errors import ContractError, Permanent
 
-BLOCK_S = 2.0  # well below the socket's deadline
-
-
-class NoClassifier(Transient):
-    """No classifier answers requests for text embeddings now."""
+__all__ = ["NoClassifier", "TextEmbedder", "TextsRefused"]
 
 
 class TextsRefused(Permanent):
@@ -39,18 +32,12 @@ class TextEmbedder:
 
     async def ask(self, label_set: LabelSet, with_others: bool) -> EmbeddedLabelSet:
         """Return the embedded label set; `with_others`: with all that a decision needs."""
+        request_id = secrets.token_hex(16)
         request = TextsRequest(
-            request_id=secrets.token_hex(16),
-            label_set=label_set,
-            with_others=with_others,
-            deadline_s=self.deadline_s,
+            request_id=request_id, label_set=label_set, with_others=with_others, deadline_s=self.deadline_s
         )
-        try:
-            fields = await self._answer(request)
-        except (RedisError, OSError) as exc:
-            raise NoClassifier(f"Redis does not answer: {shortened(str(exc), 200)}") from exc
-        if fields is None:
-            raise NoClassifier(f"no classifier answered within {self.deadline_s:g} s")
+        waiting = WaitingRequest(TEXTS, request_id, request.encode(), TEXTS_WAITING, self.deadline_s)
+        fields = await answer_of(self.redis, waiting)
         try:
             answer = TextsAnswer.decode(fields)
             if not answer.header.fault:
@@ -58,22 +45,3 @@ class TextEmbedder:
         except ContractError as exc:
             raise TextsRefused(f"the classifier's answer cannot be read: {exc}") from exc
         raise TextsRefused(answer.header.fault)
-
-    async def _answer(self, request: TextsRequest) -> dict[bytes, bytes] | None:
-        key = answer_key(request.request_id)
-        entry = await self.redis.xadd(
-            TEXTS, cast("Any", request.encode()), maxlen=TEXTS_WAITING, approximate=False
-        )  # Any: redis-py's wide unions
-        ends_at = asyncio.get_running_loop().time() + self.deadline_s
-        try:
-            while (left_s := ends_at - asyncio.get_running_loop().time()) > 0:
-                found: Any = await self.redis.xread(
-                    {key: "0-0"}, count=1, block=max(1, int(min(left_s, BLOCK_S) * 1000))
-                )
-                if found:
-                    return dict(found[0][1][0][1])
-            return None
-        finally:
-            with contextlib.suppress(RedisError, OSError):  # both go by themselves, too
-                await self.redis.xdel(TEXTS, entry)
-                await self.redis.delete(key)

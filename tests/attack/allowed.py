@@ -84,6 +84,7 @@ GET      /api/health                                recorder  LOOK     list
 GET      /api/search                                recorder  LOOK     list
 GET      /api/gaps                                  recorder  LOOK     list
 POST     /api/hindsight                             recorder  LOOK     list
+GET      /api/cameras/{camera_id}/label-history     recorder  LOOK     thing
 """
 
 

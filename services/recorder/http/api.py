@@ -13,6 +13,7 @@ from services.recorder.http.events import event_routes
 from services.recorder.http.gaps import gap_routes
 from services.recorder.http.health import health_routes
 from services.recorder.http.hindsight import hindsight_routes
+from services.recorder.http.label_history import label_history_routes
 from services.recorder.http.links import link_routes, shared_routes
 from services.recorder.http.login import login_routes
 from services.recorder.http.media import media_routes
@@ -38,6 +39,7 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
         search_routes,
         gap_routes,
         hindsight_routes,
+        label_history_routes,
         login_routes,
         user_routes,
         oidc_routes,

@@ -18,6 +18,7 @@ import httpx
 from fastapi import FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
+from services.recorder.http.label_history import LabelNote, label_note
 from services.recorder.http.motion_client import MotionClient, no_camera, passed_headers, read_whole
 from services.recorder.http.motion_routes import MotionRoute, motion_routes
 from services.recorder.http.webrtc_views import WebrtcViews
@@ -76,6 +77,7 @@ def _endpoint(route: MotionRoute, api: ApiState) -> Callable[[Request], Awaitabl
         passing.prefix = caller_of(request).prefix
         passing.identity = identity
         passing.views = api.views
+        passing.note = label_note(api, route, request, body)
         return _PassedResponse(passing, api.stop)
 
     return pass_on
@@ -100,9 +102,12 @@ class _Passing:
     prefix: str = ""  # of the site, behind a proxy
     identity: Identity = NOBODY
     views: WebrtcViews | None = None
+    note: LabelNote | None = None
     has_begun: bool = False
 
     async def run(self, send: Send) -> None:
+        if self.note is not None:
+            await self.note.begin()
         async with self.client.answered(self.request) as answer:
             if answer.status_code in (401, 403, 421) and not self.route.is_publishing:
                 do = "give the recorder's MOTION_TOKEN the value of motion's API_TOKEN"
@@ -117,6 +122,8 @@ class _Passing:
         if self.route.path == "/api/cameras" and answer.is_success:
             data = only_seen(data, self.identity)
         self._note_view(answer)
+        if self.note is not None and answer.is_success:
+            await self.note.end(data)
         if answer.status_code == 409 and self.identity.cameras is not None:
             raise ApiFault(409, *_FAULTS_OF_ALL)  # it lists the faults of all cameras
         await self._begin(

@@ -73,6 +73,7 @@ RULES: RouteRules = {
     ("POST", "/api/hindsight"): RouteRule(
         Permission.LOOK, _LABEL_SETS_BYTES, JSON_TYPE, stream=StreamKind.REPORTS
     ),
+    ("GET", "/api/cameras/{camera_id}/label-history"): LOOK,
     ("GET", "/media/{name:path}"): RouteRule(
         Permission.LOOK, is_shown_same_site=True, parameters={"name": NAME}
     ),

@@ -24,6 +24,7 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.outbox import NoticeOutbox
 from services.recorder.record.database import Database
 from services.recorder.record.database_errors import DatabaseAway, DatabaseBusy, RowConflict
+from services.recorder.record.label_history import note_recorded
 from services.recorder.record.rows import SnippetRows, snippet_rows
 from services.recorder.record.transactions import RecordedSnippet, is_named_by_another, record_snippet
 from shared.clock import duration_s, now_utc
@@ -198,6 +199,8 @@ class Intake:
                 raise MediaRefused(f"{kept.clip_name}: belongs to another snippet", is_lasting=True)
             done = await record_snippet(connection, rows, kept, now_utc())
             await self.outbox.note(connection, [rows.event_id], now_utc())
+            if done.is_new_snippet:
+                await note_recorded(connection, rows, now_utc())
             if staged is not None and done.media == kept:
                 # last before the commit: no row without its file, and no file without its row but for a moment
                 await asyncio.to_thread(staged.publish)

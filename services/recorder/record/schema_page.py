@@ -44,6 +44,7 @@ _ORDER = (
     "api_tokens",
     "links",
     "link_keys",
+    "label_changes",
 )
 
 

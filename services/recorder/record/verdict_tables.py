@@ -124,13 +124,14 @@ relabels = Table(
 label_changes = Table(
     "label_changes",
     metadata,
-    Column("id", uuid_type(), primary_key=True, comment="UUIDv7, made by the recorder that saw it"),
-    Column("camera", String(64), nullable=False, comment="id of the camera"),
-    Column("changed_at", UtcMillis, nullable=False, comment="since when, UTC"),
+    Column("camera", String(64), primary_key=True, comment="id of the camera"),
+    Column(
+        "number", Integer, primary_key=True, autoincrement=False, comment="of the camera's changes, from 1"
+    ),
+    Column("changed_at", UtcMillis, nullable=False, comment="since when, UTC; rises with the number"),
     Column("changed_by", String(VERDICT_WHO_CHARS), comment="who, on the page or by API; NULL: in the file"),
     Column("label_set", json_type(), nullable=False, comment="JSON: {labels: [...], background: [...]}"),
     Column("decision", Text, nullable=False, comment="JSON: settings of the decision (threshold, ...)"),
-    Index("ix_label_changes_camera", "camera", "changed_at", "id"),
     comment="Labels, background and threshold of each camera as they were at each time.",
     **MYSQL,
 )

@@ -1,7 +1,8 @@
 """How fast labels in hindsight are, JSON: `PYTHONPATH=. python bench/hindsight.py [--snippets N] [--dim D]`.
 
 A SQLite record of N snippets with 12 moments (one whole frame, one crop each) of random unit embeddings is looked back
-on with four labels, one background and 22 others, then the answer is applied. The classifier's part is left out.
+on with four labels, one background and 22 others, then the answer is applied, and undone. The classifier's part is
+left out.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from services.recorder.record.bootstrap import open_database
-from services.recorder.record.schema import events, frame_embeddings, snippets
-from services.recorder.search.hindsight import Hindsight
-from services.recorder.search.hindsight_values import HindsightRequest
+from services.recorder.record.schema import events, frame_embeddings, past_answers, snippets
+from services.recorder.search.hindsight import Application, Hindsight
+from services.recorder.search.hindsight_values import HindsightRequest, Outcome
+from services.recorder.search.relabel_undo import undo_relabel
 from services.recorder.search.text_requests import TextEmbedder
 from shared.clock import uuid7
 from shared.contract import Column, DecisionSettings, LabelSet
@@ -82,17 +84,31 @@ async def measure(folder: Path, n: int, dim: int) -> dict[str, object]:
             )
     filled_s = time.perf_counter() - began
     hindsight = Hindsight(KnownEmbeddings(None, dim=dim), database)  # type: ignore[arg-type]  # no Redis is asked
-    wish = HindsightRequest(LABELS, ("an empty street",), 0.5, START, START + timedelta(minutes=n))
+    wish = HindsightRequest(
+        LABELS, ("an empty street",), 0.5, START, START + timedelta(minutes=n), adds=False
+    )
     figures: dict[str, object] = {"snippets": n, "pictures": 2 * MOMENTS * n, "dim": dim}
-    for name, is_applied in (("dry_run", False), ("apply", True)):
+    outcome = Outcome()
+    for name, application in (("dry_run", None), ("apply", Application("bench"))):
         began = time.perf_counter()
-        outcome = [said async for said in hindsight.run(wish, is_applied)][-1]
+        outcome = [said async for said in hindsight.run(wish, application)][-1]
         took_s = time.perf_counter() - began
         figures |= {
             f"{name}_s": round(took_s, 1),
             f"{name}_snippets_per_s": round(outcome.n_snippets / took_s),
             f"{name}_written": outcome.n_written,
         }
+    assert outcome.relabel_id is not None
+    async with database.reading() as connection:
+        kept_bytes = await connection.scalar(select(func.sum(func.length(past_answers.c.frames))))
+    began = time.perf_counter()
+    undone = [said async for said in undo_relabel(database, outcome.relabel_id, "bench")][-1]
+    took_s = time.perf_counter() - began
+    figures |= {
+        "kept_frames_bytes_per_snippet": round(int(kept_bytes or 0) / max(outcome.n_written, 1)),
+        "undo_s": round(took_s, 1),
+        "undo_snippets_per_s": round(undone.n_restored / took_s),
+    }
     await database.close()
     load = {
         "filled_s": round(filled_s, 1),

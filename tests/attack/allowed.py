@@ -85,6 +85,8 @@ GET      /api/search                                recorder  LOOK     list
 GET      /api/gaps                                  recorder  LOOK     list
 POST     /api/hindsight                             recorder  LOOK     list
 GET      /api/cameras/{camera_id}/label-history     recorder  LOOK     thing
+GET      /api/relabels                              recorder  LOOK     list
+POST     /api/relabels/{relabel_id}/undo            recorder  OPERATE  thing
 """
 
 

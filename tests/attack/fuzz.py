@@ -40,6 +40,8 @@ ROUTES = (
     ("GET", "/api/gaps"),
     ("GET", "/api/stream"),
     ("POST", "/api/hindsight"),
+    ("GET", "/api/relabels"),
+    ("POST", "/api/relabels/{event}/undo"),
     ("GET", "/media/{text}"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),

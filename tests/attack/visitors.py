@@ -148,6 +148,7 @@ class Record:
             "{token_id}": NO_ID,
             "{link_id}": "0" * 32,
             "{token}": "A" * 96,
+            "{relabel_id}": NO_ID,
             "{event_id}": self.events.get(camera, NO_ID),
             "{name}": "nobody-of-this-name",
             "{name:path}": self.pictures.get(camera, f"2026/11/30/{'f' * 32}.jpg"),

@@ -36,7 +36,7 @@ from services.recorder.record.schema import (
 )
 from services.recorder.record.transactions import record_snippet
 from services.recorder.search import hindsight, hindsight_rows
-from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.hindsight import Application, Hindsight
 from services.recorder.search.hindsight_values import HindsightRequest, Outcome
 from services.recorder.search.index import EmbeddingIndex
 from services.recorder.search.text_requests import NoClassifier, TextEmbedder, TextsRefused
@@ -128,10 +128,21 @@ class Record:
             "threshold": None,
             "since": NOON,
             "until": LATER,
+            "adds": False,
         }
         over = Hindsight(self.texts, self.database)
-        said = [one async for one in over.run(HindsightRequest(**{**wanted, **options}), is_applied)]
+        application = Application("ada") if is_applied else None
+        said = [one async for one in over.run(HindsightRequest(**{**wanted, **options}), application)]
         return said[-1]
+
+
+def counted(outcome: Outcome) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+    """Return by camera and label the events as recorded, in hindsight, that gain it, and that lose it."""
+    return {
+        (camera, name): (of.recorded, of.hindsight, of.gained, of.lost)
+        for camera, counts in outcome.cameras.items()
+        for name, of in counts.labels.items()
+    }
 
 
 @pytest.fixture
@@ -216,7 +227,8 @@ async def test_a_look_back_is_at_the_viewers_cameras(record: Record, redis_clien
     async with answering(redis_client, record.model):
         outcome = await record.look_back(True, labels=("a person",), cameras=frozenset({"gate"}))
         other = await record.look_back(labels=("a person",), cameras=frozenset({"gate"}), camera="yard")
-    assert (outcome.n_events_all, outcome.n_written, dict(outcome.recorded)) == (1, 1, {"a dog": 1})
+    assert (outcome.n_events_all, outcome.n_written) == (1, 1)
+    assert counted(outcome) == {("gate", "a dog"): (1, 0, 0, 1)}
     assert [one.camera for one in outcome.shown] == ["gate"]
     assert (other.n_events_all, other.n_events) == (0, 0)
     async with record.database.reading() as connection:
@@ -340,7 +352,7 @@ async def test_other_labels_are_shown_beside_the_record_which_stays_as_it_is(
     assert shown[dog].hindsight == ()
     assert shown[wall].recorded == ()
     assert [a.label for a in shown[wall].hindsight] == ["a blue wall"]
-    assert (dict(outcome.recorded), dict(outcome.hindsight)) == ({"a dog": 1}, {"a blue wall": 1})
+    assert counted(outcome) == {("gate", "a dog"): (1, 0, 0, 1), ("gate", "a blue wall"): (0, 1, 1, 0)}
     async with record.database.reading() as connection:
         assert (await connection.execute(select(func.count()).select_from(past_answers))).scalar() == 0
         event = await find_event(connection, wall)
@@ -405,8 +417,8 @@ async def test_added_labels_stand_beside_those_of_then(record: Record, redis_cli
     await record.add(seen(1, [BLUE] * 3), [BLUE] * 3)
     async with answering(redis_client, record.model):
         outcome = await record.look_back(labels=("a blue wall",), background=(), adds=True)
-    assert dict(outcome.recorded) == {"a dog": 1}
-    assert dict(outcome.hindsight) == {"a dog": 1}  # the wall is the background of then as well
+    # the wall is the background of then as well
+    assert counted(outcome) == {("gate", "a dog"): (1, 1, 0, 0)}
     assert outcome.n_changed == 0
 
 
@@ -465,6 +477,7 @@ async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
         "background": list(STREET),
         "since": NOON.isoformat(),
         "until": LATER.isoformat(),
+        "mode": "replace",
     }
     looker = KnownIdentity(Identity("a viewer", frozenset({Permission.LOOK})))
     async with (
@@ -479,7 +492,17 @@ async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
         answer = await client.post("/api/hindsight", json=body)
         lines = [httpx.Response(200, content=line).json() for line in answer.text.splitlines()]
         assert lines[0] == {"done": 1, "of": 1}
-        assert lines[-1]["result"]["labels"] == [{"label": "a dog", "recorded": 1, "hindsight": 0}]
+        row = {"label": "a dog", "recorded": 1, "hindsight": 0, "gained": 0, "lost": 1}
+        result = lines[-1]["result"]
+        assert result["labels"] == [row]
+        assert result["cameras"] == [{"camera": "gate", "events": 1, "changed": 1, "labels": [row]}]
+        assert result["summary"] == "1 event on 1 camera loses 'a dog'"
+        beside = await client.post("/api/hindsight", json={**body, "mode": "add"})
+        by_default = await client.post(
+            "/api/hindsight", json={name: body[name] for name in body if name != "mode"}
+        )
+        assert beside.text == by_default.text
+        assert '"changed":0' in by_default.text
         assert (await viewer.post("/api/hindsight", json=body)).status_code == 200
         for apply in (False, True):
             refused = await stranger.post("/api/hindsight", json={**body, "apply": apply})

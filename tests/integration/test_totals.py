@@ -22,13 +22,14 @@ from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
 from services.recorder.record.database_errors import DatabaseBusy
 from services.recorder.record.engines import make_engine
+from services.recorder.record.relabels import NewRelabel
 from services.recorder.record.retention import remove_events, set_protected
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import day_totals, events, snippets, weather_reports
 from services.recorder.record.totals import Key, TotalsCheck, TotalsShare, clip_bytes, differing, shares
 from services.recorder.record.transactions import QuietEventCloser, record_snippet
 from services.recorder.search.hindsight_rows import Replacement, replace_answers
-from shared.clock import now_utc
+from shared.clock import now_utc, uuid7
 from tests.unit.recorder.messages import START, Said, labels_message
 
 LATER = START + timedelta(days=900)  # when retention looks: everything has settled
@@ -71,11 +72,12 @@ async def record(database: Database, said: Said, n_bytes: int = 10, is_killed: b
 async def look_back(database: Database, said: Said) -> None:
     """Replace the answer of a snippet as labels in hindsight do, if it is recorded."""
     key = (snippets.c.event_id == said.event_id, snippets.c.snippet == said.snippet)
+    entry = NewRelabel(uuid7(LATER), "words", {}, "ada", LATER)
     async with database.writing() as connection:
         labelled_at = await connection.scalar(select(snippets.c.labelled_at).where(*key))
         if labelled_at is not None:
             one = Replacement(snippet_rows(labels_message(said)), labelled_at)
-            await replace_answers(connection, {said.event_id: [one]}, LATER)
+            await replace_answers(connection, {said.event_id: [one]}, entry, LATER)
 
 
 async def remove(database: Database, at_least_bytes: int | None) -> None:

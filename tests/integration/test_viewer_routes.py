@@ -35,6 +35,7 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
 from services.recorder.record.feed import Feed
+from services.recorder.record.relabels import NewRelabel, count_relabel
 from services.recorder.record.retention import RetentionLimits, RetentionRule
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import links
@@ -132,6 +133,13 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
             row = {"id": link_id, "event_id": event_id, "made_by": f"{note}'s maker", "note": note}
             times = {"made_at": START, "ends_at": now_utc() + timedelta(days=1)}
             await connection.execute(links.insert().values(row | times))
+        for camera, relabel_id, name in (
+            ("gate", OWN["relabel"], "a dog"),
+            ("canary-yard", OTHERS["relabel"], "canary label"),
+        ):
+            asked = {"labels": [name], "cameras": [camera]}
+            entry = NewRelabel(relabel_id, "words", asked, f"{name}'s maker", START)
+            await count_relabel(connection, entry, 1, 1)
     index = EmbeddingIndex(tmp_path / "index", database, "one")
     texts = cast("TextEmbedder", Texts())
     with index.opened():
@@ -213,6 +221,8 @@ ASKED: dict[tuple[str, str], list[tuple[str, dict[str, Any] | None]]] = {
         ("/api/hindsight", label_sets(camera="{camera}")),
         ("/api/hindsight", label_sets(mode="add", background=None)),
     ],
+    ("GET", "/api/relabels"): [("/api/relabels", None)],
+    ("POST", "/api/relabels/{relabel_id}/undo"): [("/api/relabels/{relabel}/undo", {})],
     ("GET", "/media/{name:path}"): [("/media/{media}", None)],
     ("GET", "/api/events/{event_id}/links"): [("/api/events/{event}/links", None)],
     ("POST", "/api/events/{event_id}/links"): [("/api/events/{event}/links", {"hours": 1})],
@@ -250,6 +260,7 @@ async def ask(
 
 
 OTHERS = {
+    "relabel": "019d3727-0000-7000-8000-00000000cafe",
     "link": "cafe" * 8,
     "event": OTHER.event_id,
     "camera": "canary-yard",
@@ -257,13 +268,21 @@ OTHERS = {
     "media": named(OTHER),
 }
 NOBODYS = {
+    "relabel": "019d3727-0000-7000-8000-0000000000ab",
     "link": "ab" * 16,
     "event": NOWHERE,
     "camera": "no-such-cam",
     "label": "no such labe",
     "media": named(Said(event=99)),
 }
-OWN = {"link": "01" * 16, "event": MINE.event_id, "camera": "gate", "label": "a dog", "media": named(MINE)}
+OWN = {
+    "relabel": "019d3727-0000-7000-8000-000000000001",
+    "link": "01" * 16,
+    "event": MINE.event_id,
+    "camera": "gate",
+    "label": "a dog",
+    "media": named(MINE),
+}
 
 
 def comparable(answer: httpx.Response, names: dict[str, str]) -> tuple[int, str, set[str]]:
@@ -315,6 +334,7 @@ async def test_who_sees_all_cameras_sees_the_other_in_every_answer_that_has_one(
         "/api/stats",
         "/api/events/{event_id}/protected",
         "/api/links/{link_id}",
+        "/api/relabels/{relabel_id}/undo",
     }
 
 

@@ -21,6 +21,7 @@ from services.recorder.http.motion_proxy import add_motion_routes
 from services.recorder.http.oidc import oidc_routes
 from services.recorder.http.page import add_page
 from services.recorder.http.record import record_routes
+from services.recorder.http.relabels import relabel_routes
 from services.recorder.http.search import search_routes
 from services.recorder.http.state import ApiState
 from services.recorder.http.users import user_routes
@@ -40,6 +41,7 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
         gap_routes,
         hindsight_routes,
         label_history_routes,
+        relabel_routes,
         login_routes,
         user_routes,
         oidc_routes,

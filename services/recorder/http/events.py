@@ -19,6 +19,7 @@ from services.recorder.record import queries
 from services.recorder.record.camera_filter import CameraIds
 from services.recorder.record.feed import FeedFull
 from services.recorder.record.queries import EventFilter
+from services.recorder.record.relabels import find_label_changes
 from services.recorder.record.retention import set_protected
 from shared.clock import epoch_ms, now_utc
 from shared.http_api import ApiFault, IsoTime
@@ -88,10 +89,11 @@ def event_routes(api: ApiState) -> APIRouter:
         async with api.open_database().reading() as connection:
             found = await queries.find_event(connection, event_id, viewer)
             frames = await queries.find_frames(connection, event_id) if found else []
+            changes = await find_label_changes(connection, event_id) if found else []
         if found is None:
             raise no_event(event_id)
         response.headers["cache-control"] = "no-store"
-        return event_detail_out(found, frames)
+        return event_detail_out(found, frames, changes)
 
     @router.put("/events/{event_id}/protected")
     async def protect(event_id: str, wanted: ProtectedIn, viewer: Viewer) -> ProtectedIn:

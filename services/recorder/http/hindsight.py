@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncGenerator, Mapping
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from services.recorder.http.line_answers import LINE_ANSWERS, Line, streamed
 from services.recorder.http.models import ApiModel, media_url
+from services.recorder.http.relabels import who_of
 from services.recorder.http.search import model_loading, texts_fault
 from services.recorder.http.state import ApiState, starting
 from services.recorder.http.viewer import Viewer
 from services.recorder.record.camera_filter import CameraIds
-from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.hindsight import Application, Hindsight
 from services.recorder.search.hindsight_values import (
     EventComparison,
     HindsightRequest,
+    LabelCounts,
     LabelProbability,
     Outcome,
     request_faults,
+    summary_of,
 )
 from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from shared.cameras.model import NewLabelText
 from shared.clock import now_utc
-from shared.errors import Permanent, Transient
 from shared.http_access import require
-from shared.http_api import ApiFault, FaultText, IsoTime, documented
+from shared.http_api import ApiFault, IsoTime
 from shared.logs import get_logger
 from shared.permissions import Permission
 
@@ -47,7 +47,7 @@ class HindsightIn(BaseModel):
     camera: Annotated[str, Field(max_length=64)] | None = None
     since: IsoTime
     until: IsoTime | None = None
-    mode: Literal["replace", "add"] = "replace"
+    mode: Literal["add", "replace"] = "add"
     apply: bool = False
 
 
@@ -67,16 +67,31 @@ class EventComparisonOut(BaseModel):
     hindsight: list[LabelProbabilityOut]
 
 
-class LabelCountOut(BaseModel):
-    """Events with a label: as recorded, and in hindsight."""
+class LabelCountOut(ApiModel):
+    """Events with a label: as recorded, in hindsight, and those that gain or lose it."""
 
     label: str
     recorded: int
     hindsight: int
+    gained: int
+    lost: int
+
+
+class CameraCountsOut(BaseModel):
+    """The same of one camera."""
+
+    camera: str
+    events: int
+    changed: int
+    labels: list[LabelCountOut]
 
 
 class HindsightOut(BaseModel):
-    """The last line. `left_out`: snippets whose embeddings are not of this model; they keep their answer."""
+    """The last line. `left_out`: snippets whose embeddings are not of this model; they keep their answer.
+
+    `summary`: what changes, in words; `relabel_id`: the entry that undoes it, null where nothing was written; `shown`:
+    events whose labels differ, newest first, with some of each camera and label.
+    """
 
     model: str
     events: int
@@ -85,7 +100,10 @@ class HindsightOut(BaseModel):
     changed: int
     applied: bool
     written: int
+    summary: str
+    relabel_id: str | None
     labels: list[LabelCountOut]
+    cameras: list[CameraCountsOut]
     shown: list[EventComparisonOut]
 
 
@@ -96,16 +114,10 @@ def hindsight_routes(api: ApiState) -> APIRouter:
     @router.post(
         "/hindsight",
         response_class=StreamingResponse,
-        responses={
-            200: {
-                "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
-                "description": "lines of JSON: {done, of} while it runs, last {result} or {error}",
-            },
-            **documented(409),
-        },
+        responses=LINE_ANSWERS,
     )
     async def ask(request: Request, asked: HindsightIn, viewer: Viewer) -> StreamingResponse:
-        """What other labels would have recorded; with `apply` it becomes the record, and the old answers are kept."""
+        """What other labels would have recorded; with `apply` it becomes the record, as an entry that can be undone."""
         if asked.apply:
             require(request, Permission.OPERATE)
         if api.hindsight is None:
@@ -115,18 +127,12 @@ def hindsight_routes(api: ApiState) -> APIRouter:
         wanted = _request_of(asked, viewer)
         if faults := request_faults(wanted):
             raise ApiFault.of_lines(400, faults, "labels and a time", "change the request")
-        if api.hindsight.gate.locked():
-            raise ApiFault(409, "another look back is running", "one at a time", "wait until it has ended")
-        lines = _lines(api.hindsight, wanted, asked.apply)
+        application = Application(who_of(request)) if asked.apply else None
+        lines = _lines(api.hindsight, wanted, application)
         try:
-            first = await anext(lines)
+            return await streamed(api.hindsight.gate, lines)
         except (NoClassifier, TextsRefused) as exc:
             raise texts_fault(exc) from exc
-        return StreamingResponse(
-            _from(first, lines),
-            media_type="application/x-ndjson",
-            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-        )
 
     return router
 
@@ -144,50 +150,18 @@ def _request_of(asked: HindsightIn, viewer: CameraIds) -> HindsightRequest:
     )
 
 
-async def _from(first: str, lines: AsyncGenerator[str, None]) -> AsyncIterator[str]:
-    """Yield all lines; whoever goes away in the middle ends them, and lets the next one in."""
-    async with contextlib.aclosing(lines):
-        yield first
-        async for line in lines:
-            yield line
-
-
-async def _lines(found: Hindsight, wanted: HindsightRequest, is_applied: bool) -> AsyncGenerator[str, None]:
-    """Yield the answer's lines. Holds the gate from the first line until it is closed: an answer that nobody
-    reads, too, is closed when it is let go of, which a gate taken outside would not see.
-    """
+async def _lines(
+    found: Hindsight, wanted: HindsightRequest, application: Application | None
+) -> AsyncGenerator[Line, None]:
     outcome = Outcome()
-    has_begun = False
-    async with found.gate:
-        try:
-            async for outcome in found.run(wanted, is_applied):
-                has_begun = True
-                yield _line({"done": outcome.n_events, "of": outcome.n_events_all})
-        except (Transient, Permanent) as exc:
-            if not has_begun:
-                raise
-            log.warning("a look back ended early", error=str(exc), events=outcome.n_events)
-            text = FaultText(found=str(exc), wanted="all events", do="ask the same again")
-            yield _line({"error": text.model_dump()})
-            return
-        if is_applied:
-            log.info("labels in hindsight were applied", events=outcome.n_events, snippets=outcome.n_written)
-        yield _line({"result": _out(outcome, is_applied).model_dump(mode="json")})
-
-
-def _line(value: dict[str, Any]) -> str:  # Any: JSON values
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_moment) + "\n"
-
-
-def _moment(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    async for outcome in found.run(wanted, application):
+        yield {"done": outcome.n_events, "of": outcome.n_events_all}
+    if application is not None:
+        log.info("labels in hindsight were applied", events=outcome.n_events, snippets=outcome.n_written)
+    yield {"result": _out(outcome, application is not None).model_dump(mode="json")}
 
 
 def _out(outcome: Outcome, is_applied: bool) -> HindsightOut:
-    labels = sorted(
-        set(outcome.recorded) | set(outcome.hindsight),
-        key=lambda name: (-outcome.hindsight[name], -outcome.recorded[name], name),
-    )
     return HindsightOut(
         model=outcome.model,
         events=outcome.n_events,
@@ -196,12 +170,25 @@ def _out(outcome: Outcome, is_applied: bool) -> HindsightOut:
         changed=outcome.n_changed,
         applied=is_applied,
         written=outcome.n_written,
-        labels=[
-            LabelCountOut(label=name, recorded=outcome.recorded[name], hindsight=outcome.hindsight[name])
-            for name in labels
+        summary=summary_of(outcome, is_done=is_applied),
+        relabel_id=outcome.relabel_id,
+        labels=_counts(outcome.labels),
+        cameras=[
+            CameraCountsOut(
+                camera=camera, events=of.n_events, changed=of.n_changed, labels=_counts(of.labels)
+            )
+            for camera, of in sorted(outcome.cameras.items())
         ],
         shown=[_compared(one) for one in outcome.shown],
     )
+
+
+def _counts(labels: Mapping[str, LabelCounts]) -> list[LabelCountOut]:
+    ordered = sorted(labels.items(), key=lambda item: (-item[1].hindsight, -item[1].recorded, item[0]))
+    return [
+        LabelCountOut(label=label, **{name: getattr(of, name) for name in LabelCounts.__dataclass_fields__})
+        for label, of in ordered
+    ]
 
 
 def _compared(one: EventComparison) -> EventComparisonOut:

@@ -74,6 +74,10 @@ RULES: RouteRules = {
         Permission.LOOK, _LABEL_SETS_BYTES, JSON_TYPE, stream=StreamKind.REPORTS
     ),
     ("GET", "/api/cameras/{camera_id}/label-history"): LOOK,
+    ("GET", "/api/relabels"): LOOK,
+    ("POST", "/api/relabels/{relabel_id}/undo"): RouteRule(
+        Permission.OPERATE, 1024, JSON_TYPE, stream=StreamKind.REPORTS
+    ),
     ("GET", "/media/{name:path}"): RouteRule(
         Permission.LOOK, is_shown_same_site=True, parameters={"name": NAME}
     ),
@@ -81,6 +85,7 @@ RULES: RouteRules = {
 PATTERNS: PathPatterns = {
     "link_id": LINK_ID,
     "event_id": re.compile(r"[0-9a-f-]{36}"),
+    "relabel_id": re.compile(r"[0-9a-f-]{36}"),
     "camera_id": CAMERA_ID,
     "camera": CAMERA_ID,
     "session": re.compile(r"[A-Za-z0-9_-]{1,128}"),

@@ -10,6 +10,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -43,6 +44,10 @@ def uuid_type() -> TypeEngine[str]:
 
 def json_type() -> TypeEngine[str]:
     return Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
+
+
+def packed_type() -> TypeEngine[bytes]:
+    return LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 
 
 def number_type() -> TypeEngine[int]:

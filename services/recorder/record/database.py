@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.recorder.record.database_errors import is_locked_sqlite, translated
+from services.recorder.record.database_errors import DatabaseBusy, is_locked_sqlite, translated
 from services.recorder.record.engines import LOCK_WAIT_S
+
+BUSY_ATTEMPTS = 8
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,19 @@ class Database:
         """
         async with self._transaction(is_writing=True) as connection:
             yield connection
+
+    async def write(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
+        """Return what `work` did in one transaction, which is tried BUSY_ATTEMPTS times; raises as `writing` does."""
+        attempt = 0
+        while True:
+            try:
+                async with self.writing() as connection:
+                    return await work(connection)
+            except DatabaseBusy:
+                attempt += 1
+                if attempt >= BUSY_ATTEMPTS:
+                    raise
+                await asyncio.sleep(0.02 * attempt)
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

@@ -33,6 +33,7 @@ from services.recorder.record.columns import (
     json_type,
     metadata,
     number_type,
+    packed_type,
     uuid_type,
 )
 from services.recorder.record.link_tables import link_keys, links
@@ -327,13 +328,16 @@ past_answers = Table(
     Column("peaks", json_type(), nullable=False, comment="as in snippets, at that time"),
     Column("relabel_id", uuid_type(), comment="the change that replaced it; NULL: before changes were kept"),
     Column("replaced_by", UtcMillis, comment="labelled_at of the answer that took its place, UTC"),
+    Column(
+        "frames", packed_type(), comment="its rows of frame_probabilities, packed (record/packed_frames.py)"
+    ),
     ForeignKeyConstraint(
         ["event_id", "snippet"],
         ["snippets.event_id", "snippets.snippet"],
         ondelete="CASCADE",
         name="fk_past_answers_snippets",
     ),
-    Index("ix_past_answers_relabel", "relabel_id"),
+    Index("ix_past_answers_relabel", "relabel_id", "event_id"),
     comment="What was said of a snippet before labels in hindsight replaced it; kept to look up.",
     **MYSQL,
 )

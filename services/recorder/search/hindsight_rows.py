@@ -1,18 +1,38 @@
-"""The rows that labels in hindsight read, a page of events at a time, and the answers that they replace."""
+"""The rows that labels in hindsight read, a page of events at a time, and the answers that they replace.
+
+An answer that is replaced is kept whole, its frames among it, under the entry of the change: relabel_undo.py puts it
+back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    RowMapping,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.record.camera_filter import narrowed, of_cameras
+from services.recorder.record.packed_frames import pack_frames
+from services.recorder.record.relabels import NewRelabel, count_relabel
 from services.recorder.record.rows import SnippetRows
 from services.recorder.record.schema import (
+    detections,
     events,
     frame_embeddings,
     frame_probabilities,
@@ -24,7 +44,7 @@ from services.recorder.record.transactions import derive
 from services.recorder.search.hindsight_values import HindsightRequest
 
 EVENTS_AT_ONCE = 40
-_ANSWER = ("model", "reason", "label_set", "decision", "accepted", "peaks", "labelled_at")
+ANSWER = ("model", "reason", "label_set", "decision", "accepted", "peaks", "labelled_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +113,20 @@ async def data_of(connection: AsyncConnection, found: Sequence[Row[Any]]) -> lis
 
 
 async def replace_answers(
-    connection: AsyncConnection, replaced: Mapping[str, Sequence[Replacement]], now: datetime
+    connection: AsyncConnection,
+    replaced: Mapping[str, Sequence[Replacement]],
+    entry: NewRelabel,
+    now: datetime,
 ) -> int:
-    """Write new answers of events' snippets, keep the old ones, derive the events; return how many were written.
+    """Write new answers of events' snippets, keep the old ones under the entry, derive the events; return how many.
 
-    An answer that is there already, or that changed since it was read, is left alone.
+    An answer that is there already, or that changed since it was read, is left alone. Raises RelabelUndone.
     """
-    locked = select(events).where(events.c.id.in_(replaced)).order_by(events.c.id).with_for_update()
-    there = (await connection.execute(locked)).mappings().all()  # without those deleted meanwhile
+    there = await locked_events(connection, replaced)
     ids = [event["id"] for event in there]
     before = await shares_of(connection, ids)
-    columns = [snippets.c[name] for name in ("event_id", "snippet", *_ANSWER)]
+    labels = await labels_of(connection, ids)
+    columns = [snippets.c[name] for name in ("event_id", "snippet", *ANSWER)]
     of_events = select(*columns).where(snippets.c.event_id.in_(ids))
     known = {(row.event_id, row.snippet): row for row in await connection.execute(of_events)}
     new = [
@@ -114,45 +137,101 @@ async def replace_answers(
     ]
     if not new:
         return 0
-    await _write_answers(connection, new, now)
-    changed = {row.event_id for row, _ in new}
+    await _keep_answers(connection, [row for row, _ in new], [_dated(row, now) for row, _ in new], entry, now)
+    answers = [
+        {name: rows.columns[name] for name in ANSWER}
+        | {"labelled_at": _dated(row, now), "the_event": row.event_id, "the_snippet": row.snippet}
+        for row, rows in new
+    ]
+    await write_answers(connection, answers, [one for _, rows in new for one in rows.probabilities])
+    await derive_events(connection, there, {row.event_id for row, _ in new}, now)
+    now_labels = await labels_of(connection, ids)
+    n_events = sum(labels[event_id] != now_labels[event_id] for event_id in ids)
+    await count_relabel(connection, entry, n_events, len(new))
+    await add_difference(connection, before, await shares_of(connection, ids))
+    return len(new)
+
+
+async def locked_events(connection: AsyncConnection, ids: Collection[str]) -> list[RowMapping]:
+    """Lock events and return their rows, without those deleted meanwhile."""
+    locked = select(events).where(events.c.id.in_(ids)).order_by(events.c.id).with_for_update()
+    return list((await connection.execute(locked)).mappings().all())
+
+
+async def labels_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return the accepted labels of each event."""
+    found: dict[str, set[str]] = {event_id: set() for event_id in ids}
+    query = select(detections.c.event_id, detections.c.label).where(detections.c.event_id.in_(ids))
+    for event_id, label in await connection.execute(query):
+        found[event_id].add(label)
+    return {event_id: frozenset(labels) for event_id, labels in found.items()}
+
+
+async def derive_events(
+    connection: AsyncConnection, there: Sequence[RowMapping], changed: Collection[str], now: datetime
+) -> None:
+    """Derive those events that changed by the code that records; `there`: as they were."""
     for event in there:
         if event["id"] not in changed:
             continue
         await derive(connection, event["id"], dict(event), now)
         if not event["is_open"]:  # closed because it went quiet: that follows from no snippet
             await connection.execute(update(events).where(events.c.id == event["id"]).values(is_open=False))
-    await add_difference(connection, before, await shares_of(connection, ids))
-    return len(new)
+
+
+def _dated(row: Row[Any], now: datetime) -> datetime:
+    """Return the date of the answer that replaces `row`: later than its own, whatever the clock says."""
+    before: datetime = row.labelled_at
+    return max(now, before + timedelta(milliseconds=1))
 
 
 def _is_new(known: Row[Any] | None, one: Replacement) -> bool:
     if known is None or known.labelled_at != one.read_labelled_at:
         return False
-    return any(getattr(known, name) != one.rows.columns[name] for name in _ANSWER if name != "labelled_at")
+    return any(getattr(known, name) != one.rows.columns[name] for name in ANSWER if name != "labelled_at")
 
 
-async def _write_answers(
-    connection: AsyncConnection, new: Sequence[tuple[Row[Any], SnippetRows]], now: datetime
+async def _keep_answers(
+    connection: AsyncConnection,
+    old: Sequence[Row[Any]],
+    dated: Sequence[datetime],
+    entry: NewRelabel,
+    now: datetime,
 ) -> None:
-    """Put answers in the place of the rows as they are known."""
-    old = [{name: getattr(row, name) for name in ("event_id", "snippet", *_ANSWER)} for row, _ in new]
-    await connection.execute(insert(past_answers), [{**row, "replaced_at": now} for row in old])
-    keys = [{"the_event": row.event_id, "the_snippet": row.snippet} for row, _ in new]
-    answers = [
-        {name: rows.columns[name] for name in _ANSWER}
-        | {"labelled_at": max(now, row.labelled_at + timedelta(milliseconds=1))}
-        for row, rows in new
-    ]
-    await connection.execute(
-        update(snippets).where(_of_snippet(snippets)),
-        [key | answer for key, answer in zip(keys, answers, strict=True)],
+    """Keep answers that are about to be replaced; `dated`: by answers of when."""
+    ids = sorted({row.event_id for row in old})
+    frames: dict[tuple[str, int], list[Mapping[str, Any]]] = {}  # Any: columns of every type
+    found = await connection.execute(
+        select(frame_probabilities).where(frame_probabilities.c.event_id.in_(ids))
     )
-    await connection.execute(delete(frame_probabilities).where(_of_snippet(frame_probabilities)), keys)
-    probabilities = [probability for _, rows in new for probability in rows.probabilities]
+    for row in found.mappings():
+        frames.setdefault((row["event_id"], row["snippet"]), []).append(dict(row))
+    kept = [
+        {name: getattr(row, name) for name in ("event_id", "snippet", *ANSWER)}
+        | {
+            "replaced_at": now,
+            "replaced_by": at,
+            "relabel_id": entry.id,
+            "frames": pack_frames(frames.get((row.event_id, row.snippet), ())),
+        }
+        for row, at in zip(old, dated, strict=True)
+    ]
+    await connection.execute(insert(past_answers), kept)
+
+
+async def write_answers(
+    connection: AsyncConnection,
+    answers: Sequence[Mapping[str, Any]],
+    probabilities: Sequence[Mapping[str, Any]],  # Any: columns of every type
+) -> None:
+    """Put answers (ANSWER, `the_event`, `the_snippet`) and the rows of their frames in the place of those there."""
+    await connection.execute(update(snippets).where(of_snippet(snippets)), list(answers))
+    keys = [{name: answer[name] for name in ("the_event", "the_snippet")} for answer in answers]
+    await connection.execute(delete(frame_probabilities).where(of_snippet(frame_probabilities)), keys)
     if probabilities:
-        await connection.execute(insert(frame_probabilities), probabilities)
+        await connection.execute(insert(frame_probabilities), list(probabilities))
 
 
-def _of_snippet(table: Table) -> ColumnElement[bool]:
+def of_snippet(table: Table) -> ColumnElement[bool]:
+    """Return the condition for rows of `the_event` and `the_snippet`, for many at once."""
     return and_(table.c.event_id == bindparam("the_event"), table.c.snippet == bindparam("the_snippet"))

@@ -1,15 +1,27 @@
-"""Labels in hindsight: the request and its outcome. Pure values."""
+"""Labels in hindsight: the request, its outcome, and that in words. Pure values."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
+
+from shared.plurals import plural
+
+SHOWN_MAX = 200  # events listed in an answer, newest first; counts are of all
+SHOWN_EACH = 6  # of those that gain, or lose, a label on a camera: listed even beyond SHOWN_MAX
+SHOWN_LIMIT = 1000
+SAID_MAX = 6  # labels in the words for an outcome
 
 
 @dataclass(frozen=True, slots=True)
 class HindsightRequest:
-    """Which events, and which labels to look for. None: as it was then."""
+    """Which events, and which labels to look for. None: as it was then.
+
+    Without labels, beside those of then: the same labels again, under another threshold or other examples.
+    """
 
     labels: tuple[str, ...]
     background: tuple[str, ...] | None
@@ -17,7 +29,7 @@ class HindsightRequest:
     since: datetime
     until: datetime
     camera: str | None = None
-    adds: bool = False  # ask for the labels beside those of then, not in their place
+    adds: bool = True  # ask for the labels beside those of then; else in their place
     cameras: frozenset[str] | None = None  # that may be seen; None: all
 
 
@@ -40,21 +52,136 @@ class EventComparison:
     recorded: tuple[LabelProbability, ...]
     hindsight: tuple[LabelProbability, ...]
 
+    @property
+    def gained(self) -> frozenset[str]:
+        return _names(self.hindsight) - _names(self.recorded)
+
+    @property
+    def lost(self) -> frozenset[str]:
+        return _names(self.recorded) - _names(self.hindsight)
+
+
+def _names(found: Iterable[LabelProbability]) -> frozenset[str]:
+    return frozenset(one.label for one in found)
+
+
+@dataclass(slots=True)
+class LabelCounts:
+    """Events with a label: as recorded, in hindsight, and those that gain or lose it."""
+
+    recorded: int = 0
+    hindsight: int = 0
+    gained: int = 0
+    lost: int = 0
+
+
+@dataclass(slots=True)
+class CameraCounts:
+    """Events of one camera: all, those whose labels differ, and by label."""
+
+    n_events: int = 0
+    n_changed: int = 0
+    labels: dict[str, LabelCounts] = field(default_factory=dict)
+
 
 @dataclass(slots=True)
 class Outcome:
-    """Counts over all events of the request. `recorded` and `hindsight`: events by label."""
+    """Counts over all events of the request. `relabel_id`: the entry, once something is written."""
 
     model: str = ""
-    n_events: int = 0
     n_events_all: int = 0
     n_snippets: int = 0
     n_left_out: int = 0  # snippets whose embeddings are of another model, or missing: they keep their answer
-    n_changed: int = 0  # events whose accepted labels differ
     n_written: int = 0  # snippets whose answer was replaced
-    recorded: Counter[str] = field(default_factory=Counter)
-    hindsight: Counter[str] = field(default_factory=Counter)
+    cameras: dict[str, CameraCounts] = field(default_factory=dict)
     shown: list[EventComparison] = field(default_factory=list)
+    relabel_id: str | None = None
+    _n_shown: Counter[tuple[str, str, bool]] = field(default_factory=Counter)
+
+    @property
+    def n_events(self) -> int:
+        return sum(counts.n_events for counts in self.cameras.values())
+
+    @property
+    def n_changed(self) -> int:
+        return sum(counts.n_changed for counts in self.cameras.values())
+
+    @property
+    def labels(self) -> dict[str, LabelCounts]:
+        """Counts of all cameras."""
+        found: dict[str, LabelCounts] = {}
+        for counts in self.cameras.values():
+            for label, one in counts.labels.items():
+                total = found.setdefault(label, LabelCounts())
+                for name in LabelCounts.__dataclass_fields__:
+                    setattr(total, name, getattr(total, name) + getattr(one, name))
+        return found
+
+    def add(self, compared: EventComparison) -> None:
+        """Count an event, and list it if it differs and there is room."""
+        counts = self.cameras.setdefault(compared.camera, CameraCounts())
+        counts.n_events += 1
+        for name, labels in (
+            ("recorded", _names(compared.recorded)),
+            ("hindsight", _names(compared.hindsight)),
+            ("gained", compared.gained),
+            ("lost", compared.lost),
+        ):
+            for label in labels:
+                of_label = counts.labels.setdefault(label, LabelCounts())
+                setattr(of_label, name, getattr(of_label, name) + 1)
+        if compared.gained or compared.lost:
+            counts.n_changed += 1
+            self._show(compared)
+
+    def _show(self, compared: EventComparison) -> None:
+        keys = [(compared.camera, label, True) for label in compared.gained]
+        keys += [(compared.camera, label, False) for label in compared.lost]
+        is_rare = any(self._n_shown[key] < SHOWN_EACH for key in keys)
+        if len(self.shown) < SHOWN_MAX or (is_rare and len(self.shown) < SHOWN_LIMIT):
+            self.shown.append(compared)
+            self._n_shown.update(keys)
+
+
+def summary_of(outcome: Outcome, *, is_done: bool = False) -> str:
+    """Return what changes in words: "41 events on 2 cameras lose 'a cat', 41 gain 'a fox'"."""
+    verbs = {("lost", True): "lost", ("gained", True): "gained"}
+    changes = []
+    for name, one, many in (("lost", "loses", "lose"), ("gained", "gains", "gain")):
+        by_label = {label: getattr(counts, name) for label, counts in outcome.labels.items()}
+        for label, n in sorted(by_label.items(), key=lambda item: (-item[1], item[0])):
+            on = sum(
+                1 for of in outcome.cameras.values() if label in of.labels and getattr(of.labels[label], name)
+            )
+            if n:
+                changes.append((n, on, verbs.get((name, is_done)) or (one if n == 1 else many), label))
+    if not changes:
+        return "no event changed its labels" if is_done else "no event changes its labels"
+    said: list[str] = []
+    cameras_before = 0
+    for n, on, verb, label in changes[:SAID_MAX]:
+        where = "" if on == cameras_before else f" on {plural(on, 'camera')}"
+        events = f"{n:,}" if said else plural(n, "event")
+        said.append(f"{events}{where} {verb} '{label}'")
+        cameras_before = on
+    more = len(changes) - SAID_MAX
+    return ", ".join(said) + (
+        f", and {plural(more, 'more label changes', 'more labels change')}" if more > 0 else ""
+    )
+
+
+def asked_of(request: HindsightRequest) -> dict[str, Any]:  # Any: JSON values
+    """Return a request as the entry of a change keeps it; `cameras`: those it was about, None for all."""
+    cameras = request.cameras if request.camera is None else {request.camera}
+    return {
+        "labels": list(request.labels),
+        "background": None if request.background is None else list(request.background),
+        "threshold": request.threshold,
+        "mode": "add" if request.adds else "replace",
+        "since": request.since.isoformat(),
+        "until": request.until.isoformat(),
+        "cameras": None if cameras is None else sorted(cameras),
+    }
 
 
 def request_faults(request: HindsightRequest) -> list[str]:

@@ -16,7 +16,7 @@ from services.recorder.health.pipeline import Pipeline
 from services.recorder.http.hindsight import hindsight_routes
 from services.recorder.http.search import search_routes
 from services.recorder.http.state import ApiState
-from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.hindsight import Application, Hindsight
 from services.recorder.search.hindsight_values import HindsightRequest, Outcome
 from services.recorder.search.words import Search
 from shared.http_api import make_app
@@ -29,7 +29,11 @@ class Looking:
     def __init__(self) -> None:
         self.gate = asyncio.Lock()
 
-    async def run(self, wish: HindsightRequest, is_applied: bool) -> AsyncIterator[Outcome]:  # noqa: ARG002
+    async def run(
+        self,
+        request: HindsightRequest,  # noqa: ARG002 - the port's
+        application: Application | None,  # noqa: ARG002 - the port's
+    ) -> AsyncIterator[Outcome]:
         while True:
             yield Outcome()
 

@@ -53,11 +53,14 @@ def upgrade() -> None:
     for column in (
         Column("relabel_id", _id(), comment="the change that replaced it; NULL: before changes were kept"),
         Column("replaced_by", _time(), comment="labelled_at of the answer that took its place, UTC"),
+        Column(
+            "frames", _packed(), comment="its rows of frame_probabilities, packed (record/packed_frames.py)"
+        ),
     ):
         if column.name not in known:
             op.add_column(PAST, column)
     if "ix_past_answers_relabel" not in {index["name"] for index in inspect(bind).get_indexes(PAST)}:
-        op.create_index("ix_past_answers_relabel", PAST, ["relabel_id"])
+        op.create_index("ix_past_answers_relabel", PAST, ["relabel_id", "event_id"])
 
 
 def _time() -> TypeEngine[datetime]:
@@ -70,6 +73,10 @@ def _id() -> TypeEngine[str]:
 
 def _json() -> TypeEngine[str]:
     return Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
+
+
+def _packed() -> TypeEngine[bytes]:
+    return LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 
 
 def _number() -> TypeEngine[int]:

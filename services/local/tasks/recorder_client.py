@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -55,11 +56,38 @@ def search(recorder: RecorderAddress, query: Mapping[str, str | int | None]) -> 
 
 def relabel(recorder: RecorderAddress, request: Json, progress: Callable[[str, float], None]) -> Json:
     """Return the result of /api/hindsight; raises as `search` does."""
+    stage = "applying" if request.get("apply") else "looking back"
+    return _result(recorder, "/api/hindsight", request, lambda share: progress(stage, share))
+
+
+def relabels(recorder: RecorderAddress) -> list[Json]:
+    """Return the changes of the past, the newest first; raises as `search` does."""
+    try:
+        with _client(recorder) as client:
+            answer = client.get(f"{recorder.url.rstrip('/')}/api/relabels")
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise NotAnswered(_unreachable(recorder.url, exc)) from exc
+    return list(_document(recorder.url, answer)["relabels"])
+
+
+def undo_relabel(recorder: RecorderAddress, relabel_id: str, progress: Callable[[str, float], None]) -> Json:
+    """Return the result of undoing a change of the past, 'last': the newest that stands; raises as `search` does."""
+    if relabel_id == "last":
+        standing = [one for one in relabels(recorder) if one["undone_at"] is None or one["unfinished"]]
+        if not standing:
+            raise ConfigError("--undo last: no change of the past stands; see clipwatch relabel --list")
+        relabel_id = standing[0]["id"]
+    path = f"/api/relabels/{quote(relabel_id, safe='')}/undo"
+    return _result(recorder, path, {}, lambda share: progress("undoing", share))
+
+
+def _result(recorder: RecorderAddress, path: str, request: Json, progress: Callable[[float], None]) -> Json:
+    """Return the result of an answer of JSON lines."""
     url = recorder.url
     try:
         with (
             _client(recorder) as client,
-            client.stream("POST", f"{url.rstrip('/')}/api/hindsight", json=request) as answer,
+            client.stream("POST", f"{url.rstrip('/')}{path}", json=request) as answer,
         ):
             if answer.status_code != 200:
                 answer.read()
@@ -70,7 +98,7 @@ def relabel(recorder: RecorderAddress, request: Json, progress: Callable[[str, f
                     return dict(said["result"])
                 if "error" in said:
                     raise NotAnswered(_fault(said["error"]))
-                progress("looking back", said["done"] / max(said["of"], 1))
+                progress(said["done"] / max(said["of"], 1))
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise NotAnswered(_unreachable(url, exc)) from exc
     raise NotAnswered(f"{shown_url(url)}: the answer broke off; ask the same again")
@@ -100,7 +128,7 @@ def _document(url: str, answer: httpx.Response) -> Json:
         raise NotAnswered(
             f"{shown_url(url)}: status {answer.status_code}, not clipwatch's page; name it with --url"
         ) from exc
-    if answer.status_code in (400, 401, 403, 415):
+    if answer.status_code in (400, 401, 403, 404, 415):
         raise ConfigError(fault)
     if answer.status_code != 200:
         raise NotAnswered(fault)

@@ -177,18 +177,28 @@ def print_search(answer: Json) -> None:
 
 
 def print_relabel(result: Json) -> None:
-    """Print old and new labels side by side."""
+    """Print what changes, by camera and label, and the events that change."""
     console = PrintableConsole(width=max(Console().width, 120))
-    counts = Table(header_style="bold", title="events by label", title_justify="left")
-    for column in ("label", "recorded", "in hindsight"):
-        counts.add_column(column, justify="left" if column == "label" else "right")
-    for row in result["labels"]:
-        counts.add_row(escape(row["label"]), str(row["recorded"]), str(row["hindsight"]))
-    console.print(counts)
+    counts = Table(header_style="bold", title="events by camera and label", title_justify="left")
+    for column in ("camera", "label", "recorded", "in hindsight", "gained", "lost"):
+        counts.add_column(column, justify="left" if column in ("camera", "label") else "right")
+    for of_camera in result["cameras"]:
+        for row in of_camera["labels"]:
+            numbers = (row[name] for name in ("recorded", "hindsight", "gained", "lost"))
+            cells = (f"{n:,}" if n else "-" for n in numbers)
+            counts.add_row(escape(of_camera["camera"]), escape(row["label"]), *cells)
+    if counts.rows:
+        console.print(counts)
+    if result["shown"]:
+        console.print(_compared(result["shown"]))
+    console.print(_outcome_text(result), soft_wrap=True, highlight=False)
+
+
+def _compared(shown: Sequence[Json]) -> Table:
     table = Table(header_style="bold")
     for column in ("event", "started", "camera", "recorded", "in hindsight"):
         table.add_column(column)
-    for event in result["shown"]:
+    for event in shown:
         at = datetime.fromisoformat(event["started_at"]).astimezone()
         table.add_row(
             event["event_id"],
@@ -197,8 +207,10 @@ def print_relabel(result: Json) -> None:
             _labels(event["recorded"]),
             _labels(event["hindsight"]),
         )
-    if result["shown"]:
-        console.print(table)
+    return table
+
+
+def _outcome_text(result: Json) -> str:
     text = f"{result['changed']} of {plural(result['events'], 'event')} would differ"
     if result["applied"]:
         text = f"{result['changed']} of {plural(result['events'], 'event')} differed"
@@ -208,7 +220,57 @@ def print_relabel(result: Json) -> None:
     if result["left_out"]:
         one, many = "snippet of another model keeps its", "snippets of another model keep their"
         text += f"; {plural(result['left_out'], one, many)} answer"
-    console.print(text, soft_wrap=True, highlight=False)
+    return text
+
+
+def print_relabels(changes: Sequence[Json]) -> None:
+    """Print the changes of the past as a table."""
+    if not changes:
+        say("no labels of the past were changed")
+        return
+    console = PrintableConsole(width=max(Console().width, 120))
+    table = Table(header_style="bold")
+    for column in ("change", "made", "by", "asked", "events", "answers", "undone"):
+        table.add_column(column, justify="right" if column in ("events", "answers") else "left")
+    for change in changes:
+        undone = f"{_minute(change['undone_at'])} by {change['undone_by']}" if change["undone_at"] else ""
+        if change["unfinished"]:
+            undone += f", {plural(change['unfinished'], 'answer')} to go: undo again"
+        table.add_row(
+            change["id"],
+            _minute(change["made_at"]),
+            escape(change["made_by"]),
+            escape(_asked(change)),
+            f"{change['events']:,}",
+            f"{change['snippets']:,}",
+            escape(undone),
+        )
+    console.print(table)
+
+
+def undone_text(result: Json) -> str:
+    """Return what an undo did, in words."""
+    text = f"{plural(result['restored'], 'answer')} put back; the labels of {plural(result['events'], 'event')} changed"
+    if result["left"]:
+        one, many = "answer was replaced again since and stays", "answers were replaced again since and stay"
+        text += f"; {plural(result['left'], one, many)}"
+    return text
+
+
+def _asked(change: Json) -> str:
+    asked = change["asked"]
+    named = ", ".join(f"'{label}'" for label in asked["labels"])
+    what = "verdicts" if change["kind"] == "verdicts" else f"instead: {named}"
+    if change["kind"] != "verdicts" and asked["mode"] == "add":
+        what = f"added: {named}" if named else "the same labels"
+    if asked["threshold"] is not None:
+        what += f", threshold {asked['threshold']:g}"
+    cameras = asked["cameras"]
+    return what + (f"; cameras {', '.join(cameras)}" if cameras is not None else "; all cameras")
+
+
+def _minute(moment: str) -> str:
+    return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M}"
 
 
 def _labels(detections: list[Json]) -> str:

@@ -105,6 +105,12 @@ def test_analyze_tells_of_files_words_and_folders_at_once(
             "relabel --since yesterday --until later --threshold 5 --url http://h:x",
             ["--label", "--since", "--until", "--threshold 5", "--url http://***"],
         ),
+        (
+            "relabel --add --instead --apply --threshold 5",
+            ["--label", "--threshold 5", "--add and --instead", "--apply without a terminal", "add --yes"],
+        ),
+        ("relabel --list --label a --undo last", ["--list and --undo stand alone"]),
+        ("relabel --undo last --apply --yes --url nothing", ["stand alone", "--url nothing"]),
         ("calibrate nope.mp4 --seconds 1 --out a.gif", ["clipwatch.yml", "--seconds 1", "--out a.gif"]),
         (
             "evaluate nope --camera gate --threshold 5 --precision 2 --model none --out text.mp4",

@@ -27,6 +27,7 @@ from services.local.tasks.screen import (
     events_table,
     print_analysis,
     print_relabel,
+    print_relabels,
     print_search,
     wide_console,
 )
@@ -52,7 +53,14 @@ FOUND = {"label": LABEL, "probability": 0.5}
 ANSWERS: dict[str, Any] = {
     "search": {"results": [HIT], "searched": 1, "took_s": 0.1, "left_out": 0, "is_complete": True},
     "relabel": {
-        "labels": [{"label": LABEL, "recorded": 1, "hindsight": 0}],
+        "cameras": [
+            {
+                "camera": CAMERA,
+                "events": 1,
+                "changed": 1,
+                "labels": [{"label": LABEL, "recorded": 1, "hindsight": 0, "gained": 0, "lost": 1}],
+            }
+        ],
         "shown": [
             {
                 "event_id": ROW.id,
@@ -67,6 +75,20 @@ ANSWERS: dict[str, Any] = {
         "applied": False,
         "left_out": 0,
     },
+    "relabels": [
+        {
+            "id": ROW.id,
+            "kind": "words",
+            "asked": {"labels": [LABEL], "mode": "add", "threshold": 0.5, "cameras": [CAMERA]},
+            "made_by": f"ada{HOSTILE}",
+            "made_at": AT.isoformat(),
+            "events": 1,
+            "snippets": 1,
+            "undone_by": f"bob{HOSTILE}",
+            "undone_at": AT.isoformat(),
+            "unfinished": 1,
+        }
+    ],
 }
 
 
@@ -103,6 +125,7 @@ PRINTED: dict[str, Callable[[Path], object]] = {
     "search": lambda _config: print_search(ANSWERS["search"]),
     "search --json": lambda _config: say_json(ANSWERS["search"]),
     "relabel": lambda _config: print_relabel(ANSWERS["relabel"]),
+    "relabel --list": lambda _config: print_relabels(ANSWERS["relabels"]),
     "user list": lambda config: user.list_users(config=config),
     "user list --json": lambda config: user.list_users(as_json=True, config=config),
     "token list": lambda config: token.list_tokens(config=config),

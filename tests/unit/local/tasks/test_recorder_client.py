@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -103,7 +108,7 @@ def test_search_sends_its_limits_and_says_what_was_left_out() -> None:
     assert "30 pictures of other models were left out; the index is still being built" in done.output
 
 
-@pytest.mark.parametrize(("status", "code"), [(503, 1), (400, 2), (403, 2)])
+@pytest.mark.parametrize(("status", "code"), [(503, 1), (400, 2), (403, 2), (404, 2)])
 def test_a_fault_of_the_recorder_becomes_an_error_of_its_kind(status: int, code: int) -> None:
     with recorder(status, json.dumps(FAULT), []) as url:
         wanted = recorder_client.NotAnswered if code == 1 else ConfigError
@@ -120,30 +125,64 @@ def test_without_a_recorder_the_command_ends_with_1() -> None:
     assert CliRunner().invoke(app, ["search", "a fox", "--url", url]).exit_code == 1
 
 
+RELABEL_ID = "019d3727-f93a-7abc-8def-0000000000ab"
+LOOKED: dict[str, Any] = {
+    "model": "mini",
+    "events": 2,
+    "snippets": 2,
+    "left_out": 1,
+    "changed": 1,
+    "applied": False,
+    "written": 0,
+    "summary": "1 event on 1 camera gains 'a fox'",
+    "relabel_id": None,
+    "labels": [{"label": "a fox", "recorded": 0, "hindsight": 1, "gained": 1, "lost": 0}],
+    "cameras": [
+        {
+            "camera": "gate",
+            "events": 2,
+            "changed": 1,
+            "labels": [{"label": "a fox", "recorded": 0, "hindsight": 1, "gained": 1, "lost": 0}],
+        }
+    ],
+    "shown": [
+        {
+            "event_id": "019d3727-f93a-7abc-8def-0123456789ab",
+            "camera": "gate",
+            "started_at": "2026-05-04T03:02:01Z",
+            "thumbnail_url": None,
+            "recorded": [],
+            "hindsight": [{"label": "a fox", "probability": 0.75}],
+        }
+    ],
+}
+APPLIED = LOOKED | {
+    "applied": True,
+    "written": 2,
+    "summary": "1 event on 1 camera gained 'a fox'",
+    "relabel_id": RELABEL_ID,
+}
+ENTRY: dict[str, Any] = {
+    "id": RELABEL_ID,
+    "kind": "words",
+    "asked": {"labels": ["a fox"], "mode": "add", "threshold": None, "cameras": None},
+    "made_by": "ada",
+    "made_at": "2026-05-04T03:02:01Z",
+    "events": 41,
+    "snippets": 1200,
+    "undone_by": None,
+    "undone_at": None,
+    "unfinished": 0,
+}
+
+
+def lines(*said: object) -> str:
+    return "".join(json.dumps(line) + "\n" for line in said)
+
+
 def test_relabel_follows_the_progress_and_prints_old_beside_new() -> None:
-    result = {
-        "model": "mini",
-        "events": 2,
-        "snippets": 2,
-        "left_out": 1,
-        "changed": 1,
-        "applied": False,
-        "written": 0,
-        "labels": [{"label": "a fox", "recorded": 0, "hindsight": 1}],
-        "shown": [
-            {
-                "event_id": "019d3727-f93a-7abc-8def-0123456789ab",
-                "camera": "gate",
-                "started_at": "2026-05-04T03:02:01Z",
-                "thumbnail_url": None,
-                "recorded": [],
-                "hindsight": [{"label": "a fox", "probability": 0.75}],
-            }
-        ],
-    }
     seen: list[Any] = []
-    lines = "".join(json.dumps(line) + "\n" for line in ({"done": 1, "of": 2}, {"result": result}))
-    with recorder(200, lines, seen) as url:
+    with recorder(200, lines({"done": 1, "of": 2}, {"result": LOOKED}), seen) as url:
         done = CliRunner().invoke(app, ["relabel", "--label", "a fox", "--threshold", "0.6", "--url", url])
         shares: list[float] = []
         recorder_client.relabel(
@@ -155,11 +194,133 @@ def test_relabel_follows_the_progress_and_prints_old_beside_new() -> None:
         ["a fox"],
         0.6,
         False,
-        "replace",
+        "add",
     )
     assert shares == [0.5]
     assert "a fox 0.75" in done.output
     assert "1 of 2 events would differ; 1 snippet of another model keeps its answer" in done.output
+
+
+@pytest.mark.parametrize(("option", "mode"), [("--instead", "replace"), ("--add", "add")])
+def test_relabel_asks_in_place_of_the_labels_of_then_only_where_it_is_said(option: str, mode: str) -> None:
+    seen: list[Any] = []
+    with recorder(200, lines({"result": LOOKED}), seen) as url:
+        assert CliRunner().invoke(app, ["relabel", "--label", "a fox", option, "--url", url]).exit_code == 0
+    assert json.loads(seen[0][1])["mode"] == mode
+
+
+def test_relabel_applies_without_asking_where_it_is_told_to() -> None:
+    seen: list[Any] = []
+    with recorder(200, lines({"result": APPLIED}), seen) as url:
+        done = CliRunner().invoke(app, ["relabel", "--label", "a fox", "--apply", "--yes", "--url", url])
+    assert done.exit_code == 0
+    assert [json.loads(body)["apply"] for _, body in seen] == [True]
+    assert "1 of 2 events differed; 2 answers replaced" in done.output
+    assert (
+        f"1 event on 1 camera gained 'a fox'; undo it with: clipwatch relabel --undo {RELABEL_ID}"
+        in done.output
+    )
+
+
+def test_relabel_without_a_terminal_to_ask_at_applies_nothing() -> None:
+    seen: list[Any] = []
+    with recorder(200, lines({"result": APPLIED}), seen) as url:
+        done = CliRunner().invoke(app, ["relabel", "--label", "a fox", "--apply", "--url", url])
+    assert isinstance(done.exception, ConfigError)  # which the program ends with 2 for
+    assert "look first, then add --yes" in str(done.exception)
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "result", "applied", "code"),
+    [
+        ("y", LOOKED, [False, True], 0),
+        ("n", LOOKED, [False], 1),
+        ("", LOOKED, [False], 1),
+        ("y", LOOKED | {"changed": 0, "shown": []}, [False], 0),
+    ],
+    ids=["yes", "no", "nothing", "nothing changes"],
+)
+def test_relabel_asks_at_a_terminal_and_says_what_will_change(
+    answer: str, result: dict[str, Any], applied: list[bool], code: int, tmp_path: Path
+) -> None:
+    seen: list[Any] = []
+    terminal, typed = pty.openpty()
+    try:
+        with recorder(200, lines({"result": result}), seen) as url:
+            command = [sys.executable, "-m", "services.local.cli", "relabel", "--label", "a fox", "--apply"]
+            os.write(terminal, f"{answer}\n".encode())
+            done = subprocess.run(
+                [*command, "--url", url],
+                stdin=typed,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+                cwd=tmp_path,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])},
+            )
+    finally:
+        os.close(terminal)
+        os.close(typed)
+    bodies = [json.loads(body) for _, body in seen]
+    assert (done.returncode, [body["apply"] for body in bodies]) == (code, applied), done.stderr
+    assert len({(body["since"], body["until"]) for body in bodies}) == 1
+    assert ("1 event on 1 camera gains 'a fox'." in done.stderr) is bool(result["changed"])
+    assert ("Apply it to the record? [y/N]" in done.stderr) is bool(result["changed"])
+    assert ("nothing was changed" in done.stderr) is (code == 1)
+
+
+def test_changes_of_the_past_are_listed() -> None:
+    undone = ENTRY | {"undone_by": "bob", "undone_at": "2026-05-05T03:02:01Z", "unfinished": 3}
+    with recorder(200, json.dumps({"relabels": [undone, ENTRY]}), []) as url:
+        done = CliRunner().invoke(app, ["relabel", "--list", "--url", url], env={"COLUMNS": "200"})
+        as_json = CliRunner().invoke(app, ["relabel", "--list", "--json", "--url", url])
+    assert done.exit_code == 0
+    assert RELABEL_ID in done.output
+    assert "added: 'a fox'; all cameras" in done.output
+    assert "by bob, 3 answers to go: undo again" in done.output
+    assert json.loads(as_json.output) == {"relabels": [undone, ENTRY]}
+    with recorder(200, json.dumps({"relabels": []}), []) as url:
+        assert (
+            "no labels of the past were changed"
+            in CliRunner().invoke(app, ["relabel", "--list", "--url", url]).output
+        )
+
+
+def test_a_change_of_the_past_is_undone_by_its_id() -> None:
+    seen: list[Any] = []
+    result = {"relabel_id": RELABEL_ID, "events": 41, "restored": 1200, "left": 2}
+    with recorder(200, lines({"done": 40, "of": 41}, {"result": result}), seen) as url:
+        done = CliRunner().invoke(app, ["relabel", "--undo", RELABEL_ID, "--url", url])
+    assert done.exit_code == 0
+    assert seen == [(f"/api/relabels/{RELABEL_ID}/undo", b"{}")]
+    assert (
+        "1,200 answers put back; the labels of 41 events changed; 2 answers were replaced again since and stay"
+        in done.output
+    )
+
+
+@pytest.mark.parametrize(
+    ("entries", "undone"),
+    [
+        ([ENTRY | {"id": "two", "undone_at": "2026-05-05T03:02:01Z"}, ENTRY], RELABEL_ID),
+        ([ENTRY | {"id": "two", "undone_at": "2026-05-05T03:02:01Z", "unfinished": 1}, ENTRY], "two"),
+        ([ENTRY | {"undone_at": "2026-05-05T03:02:01Z"}], None),
+    ],
+    ids=["the newest that stands", "one that is undone in part", "none"],
+)
+def test_undoing_the_last_change_finds_it_in_the_list(entries: list[Any], undone: str | None) -> None:
+    seen: list[Any] = []
+    answer = json.dumps({"relabels": entries, "result": {}})  # the same to every question
+    with recorder(200, answer, seen) as url:
+        if undone is None:
+            with pytest.raises(ConfigError, match="no change of the past stands"):
+                recorder_client.undo_relabel(RecorderAddress(url), "last", lambda _stage, _share: None)
+        else:
+            recorder_client.undo_relabel(RecorderAddress(url), "last", lambda _stage, _share: None)
+    paths = ["/api/relabels"] + ([f"/api/relabels/{undone}/undo"] if undone else [])
+    assert [path for path, _ in seen] == paths
 
 
 def test_an_answer_that_breaks_off_is_no_success() -> None:

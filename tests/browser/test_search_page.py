@@ -112,25 +112,63 @@ async def test_words_are_searched_and_labels_looked_back_on_and_applied(
         await page.get_by_role("button", name="Labels in hindsight").click()
         await page.get_by_label("Labels, one a line").fill("a blue wall\n")
         await page.get_by_label("Always in view").fill("nothing at all")
+        await expect(page.locator("select[name=mode]")).to_have_value("add")
+        await page.locator("select[name=mode]").select_option("replace")
         await page.get_by_label("Events of the").select_option("365")
         await page.get_by_role("button", name="Look back").click()
-        await expect(page.locator(".results .said").last).to_contain_text(
-            "5 of 5 events would have other labels"
+        said = page.locator(".results .said").first
+        await expect(said).to_contain_text(
+            "5 of 5 events would have other labels: 2 events on 1 camera lose 'a person', 1 loses 'a dog', "
+            "2 gain 'a blue wall'."
         )
+        changes = page.get_by_role("region", name="Changes on camera gate")
+        await expect(changes).to_contain_text("gate: 5 of 5 events")
+        await expect(changes.get_by_role("row", name="a blue wall – 2 2 –")).to_be_visible()
+        await expect(changes.locator(".thumbs img")).to_have_count(5)
         await expect(page.locator(".pair")).to_have_count(5)
         await shot(page, tmp_path, "hindsight")
         await page.emulate_media(color_scheme="dark")
         await narrow(page)
         await shot(page, tmp_path, "hindsight-phone-dark")
+        await page.set_viewport_size({"width": 1280, "height": 800})
 
+        await page.get_by_role("button", name="Apply to the record").press("Enter")
+        await expect(page.locator(".apply")).to_contain_text(
+            "2 events on 1 camera lose 'a person', 1 loses 'a dog', 2 gain 'a blue wall'. You can undo it"
+        )
+        await page.get_by_role("button", name="Cancel").click()
         await page.get_by_role("button", name="Apply to the record").click()
-        await expect(page.locator(".apply")).to_contain_text("replaces the labels of 5 clips in 5 events")
-        await page.get_by_role("button", name="Replace the labels").click()
-        await expect(page.locator(".results .said").last).to_contain_text("Applied: 5 clips have new labels")
+        await page.keyboard.press("Enter")
+        await expect(said).to_contain_text("Applied: 2 events on 1 camera lost 'a person', 1 lost 'a dog'")
+        past = page.get_by_role("region", name="Changes of the past")
+        await expect(past).to_contain_text("“a blue wall” instead of the labels of then")
+        await expect(past).to_contain_text("5 events changed on all cameras. Applied by")
         assert await page.evaluate(MISNAMED) == []
         await page.get_by_role("button", name="Back to all events").click()
         await expect(page.locator("#list .card:not(.ghost)")).to_have_count(2)
         await expect(page.locator("#list .card").first).to_contain_text("a blue wall")
+        await page.locator("#list .card button").first.click()
+        changed = page.get_by_role("region", name="Changes of the labels")
+        await expect(changed).to_contain_text("no label became a blue wall")
+        await changed.scroll_into_view_if_needed()
+        await shot(page, tmp_path, "event-changed")
+        await page.keyboard.press("Escape")
+
+        await page.get_by_role("button", name="Labels in hindsight").click()
+        await narrow(page)
+        await shot(page, tmp_path, "changes-of-the-past-phone")
+        await past.get_by_role("button", name="Undo").press("Enter")
+        await expect(past.get_by_role("status")).to_contain_text(
+            "Undone: 5 events have their labels of before."
+        )
+        await expect(past.locator(".tag")).to_have_text("undone")
+        await expect(past.get_by_role("button", name="Undo")).to_have_count(0)
+        assert await page.evaluate(MISNAMED) == []
+        await page.get_by_role("button", name="Back to all events").click()
+        await expect(page.locator("#list .card:not(.ghost)")).to_have_count(3)
+        await page.locator("#list .card button").first.click()
+        await expect(page.locator("#detail .facts")).to_contain_text("Camera")
+        await expect(changed).to_have_count(0)
 
     assert faults == []
 

@@ -13,7 +13,7 @@ export function readAddress() {
     hindsight: given.get("look") === "hindsight" ? {
       labels: given.getAll("labels"),
       background: given.getAll("background"),
-      mode: given.get("mode") === "add" ? "add" : "replace",
+      mode: given.get("mode") === "replace" ? "replace" : "add",
       days: Number(given.get("days")) || 7,
       threshold: Number(given.get("threshold")) || null,
     } : null,
@@ -30,7 +30,7 @@ export function addressOf({ camera, label, all, q, hindsight, event }) {
   if (hindsight) {
     said.set("look", "hindsight");
     for (const name of ["labels", "background"]) for (const text of hindsight[name] ?? []) said.append(name, text);
-    if (hindsight.mode === "add") said.set("mode", "add");
+    if (hindsight.mode === "replace") said.set("mode", "replace");
     if (hindsight.days) said.set("days", hindsight.days);
     if (hindsight.threshold) said.set("threshold", hindsight.threshold);
   }

@@ -4,6 +4,7 @@ import { Chart } from "./chart.js";
 import { at, file, idOf, read } from "./api.js";
 import { el } from "./dom.js";
 import { bytes, clock, colour, duration, percent, time, weatherFacts } from "./format.js";
+import { labelChanges } from "./label_changes.js";
 import { chip } from "./list.js";
 import { nameOf, named } from "./names.js";
 import { sharing } from "./share.js";
@@ -265,6 +266,7 @@ export class Detail {
       ["Clips", this.clips.length ? this.clips.map((part, i) => [i ? ", " : "", el("a", { href: file(part.clip_url), download: `${event.camera}-${event.started_at.slice(0, 19).replaceAll(":", "")}-${part.snippet}.mp4` }, `save ${part.snippet + 1} (${bytes(part.clip_bytes)})`)]).flat() : "none"],
     ].filter(Boolean);
     const parts = [el("dl", {}, rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))))];
+    if (event.label_changes.length) parts.push(labelChanges(event.label_changes));
     if (event.weather) {
       const sky = event.weather;
       parts.push(el("section", { class: "weather", "aria-label": "Weather" },

@@ -1,11 +1,12 @@
-// The search of the whole record: by words, and what other labels would have recorded.
+// The search of the whole record by words; hindsight.js looks back with other labels in the same place.
 
-import { Fault, file, read, values } from "./api.js";
+import { file, read } from "./api.js";
 import { el } from "./dom.js";
-import { count, duration, percent, plural, time } from "./format.js";
+import { duration, percent, plural, time } from "./format.js";
+import { HindsightPanel } from "./hindsight.js";
 import { chip } from "./list.js";
 import { cameraName, nameOf } from "./names.js";
-import { faultParts, may } from "./site.js";
+import { faultParts } from "./site.js";
 
 const LIMIT = 24;
 const LOADING_MS = 3000; // how soon a classifier that loads its model is asked again
@@ -17,6 +18,7 @@ export class SearchPanel {
     Object.assign(this, { root, scope, onOpen, onShown, onHindsight, onClose });
     this.asking = null;
     this.again = 0;
+    this.hindsight = new HindsightPanel(this);
   }
 
   hide() {
@@ -95,99 +97,12 @@ export class SearchPanel {
 
   // -- labels in hindsight
 
-  form(kept = {}) {
-    this.begin();
-    const area = (name, rows, hint) => el("textarea", { name, rows, placeholder: hint, spellcheck: "false" });
-    const labels = area("labels", 3, "a fox");
-    const background = area("background", 2, "as it was then");
-    labels.value = kept.labels?.join("\n") ?? "";
-    background.value = kept.background?.join("\n") ?? "";
-    const days = el("select", { name: "days" }, [[1, "last 24 hours"], [7, "last 7 days"], [30, "last 30 days"], [365, "last year"]].map(
-      ([value, text]) => el("option", { value, selected: value === (kept.days ?? 7) }, text)));
-    const mode = el("select", { name: "mode" }, [["replace", "instead of the labels of then"], ["add", "beside the labels of then"]].map(
-      ([value, text]) => el("option", { value, selected: value === kept.mode }, text)));
-    const threshold = el("input", { type: "number", name: "threshold", min: "0.01", max: "0.99", step: "0.01", placeholder: "as then", value: kept.threshold ?? null });
-    const form = el("form", { class: "hindsight", "aria-label": "Labels in hindsight" },
-      el("label", {}, el("span", {}, "Labels, one a line"), labels),
-      el("label", {}, el("span", {}, "Always in view, one a line"), background),
-      el("label", {}, el("span", {}, "How"), mode),
-      el("label", {}, el("span", {}, "Threshold, 0 to 1"), threshold),
-      el("label", {}, el("span", {}, "Events of the"), days),
-      el("button", { type: "submit", class: "main" }, "Look back"));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
-      const wish = { labels: lines(labels.value), background: lines(background.value), mode: mode.value, days: Number(days.value), threshold: threshold.value ? Number(threshold.value) : null };
-      if (!wish.labels.length) {
-        labels.setCustomValidity("Name at least one label, such as: a fox");
-        labels.reportValidity();
-        return;
-      }
-      this.onHindsight(wish);
-    });
-    labels.addEventListener("input", () => labels.setCustomValidity(""));
-    return form;
-  }
-
   askHindsight(kept) {
-    this.show("Labels in hindsight",
-      el("p", { class: "said" }, "See what the last days would have recorded with other labels. Nothing changes until you apply it."),
-      this.form(kept));
-    this.root.querySelector("textarea").focus();
+    this.hindsight.ask(kept);
   }
 
-  async lookBack(wish, isApplied = false, until = null) {
-    const form = this.form(wish);
-    const signal = this.begin();
-    const bar = el("progress", { max: "1", "aria-label": "Progress" });
-    this.show("Labels in hindsight", form, el("p", { class: "said", role: "status" }, isApplied ? "Writing …" : "Looking back …"), bar);
-    const ends = until ?? new Date();
-    const question = {
-      labels: wish.labels, background: wish.background.length ? wish.background : null, threshold: wish.threshold, mode: wish.mode,
-      camera: this.scope().camera || null, apply: isApplied, until: ends.toISOString(),
-      since: new Date(ends.getTime() - wish.days * 86400000).toISOString(),
-    };
-    try {
-      for await (const said of values("api/hindsight", { method: "POST", json: question, signal })) {
-        if (said.error) throw new Fault(500, [said.error]);
-        if (said.result) this.compared(wish, said.result, ends);
-        else bar.value = said.of ? said.done / said.of : 1;
-      }
-    } catch (fault) {
-      if (!signal.aborted) this.failed("Labels in hindsight", fault, () => this.lookBack(wish, isApplied, until), this.form(wish));
-    }
-  }
-
-  compared(wish, result, ends) {
-    const told = result.applied
-      ? `Applied: ${plural(result.written, "clip has", "clips have")} new labels. The old answers are kept in the table past_answers.`
-      : `${count(result.changed)} of ${plural(result.events, "event")} would have other labels.`;
-    const left = result.left_out ? ` ${plural(result.left_out, "clip was", "clips were")} looked at by another model: nothing changes there.` : "";
-    const counts = result.labels.length > 0 && el("table", { class: "counts" },
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Events with"), el("th", { scope: "col" }, "recorded"), el("th", { scope: "col" }, "in hindsight"))),
-      el("tbody", {}, result.labels.map((row) => el("tr", {}, el("th", { scope: "row" }, row.label), el("td", {}, count(row.recorded)), el("td", {}, count(row.hindsight))))));
-    const rows = result.shown.map((one) => el("li", { class: "pair" },
-      el("button", { type: "button", onclick: () => this.onOpen(one.event_id) },
-        one.thumbnail_url ? el("img", { src: file(one.thumbnail_url), alt: "", loading: "lazy" }) : el("span", { class: "blank" }, "no picture"),
-        el("span", { class: "line" }, cameraName(one.camera), time(one.started_at, true))),
-      side("Recorded", one.recorded), side(result.applied ? "Now" : "In hindsight", one.hindsight)));
-    const more = result.changed > result.shown.length && el("p", { class: "said" }, `The newest ${result.shown.length} are shown.`);
-    const apply = !result.applied && may("operate") && result.events > result.left_out && el("div", { class: "apply" });
-    if (apply) this.offer(apply, wish, result, ends);
-    this.show("Labels in hindsight", this.form(wish), el("p", { class: "said", role: "status" }, told + left), ...[counts, apply, rows.length > 0 && el("ul", { class: "pairs" }, rows), more].filter(Boolean));
-  }
-
-  // Applying takes two presses: the second names what is replaced.
-  offer(box, wish, result, ends) {
-    const ask = el("button", { type: "button", class: "main" }, "Apply to the record …");
-    ask.addEventListener("click", () => {
-      const sure = el("button", { type: "button", class: "danger", onclick: () => this.lookBack(wish, true, ends) }, "Replace the labels");
-      box.replaceChildren(
-        el("p", {}, `This replaces the labels of ${plural(result.snippets - result.left_out, "clip")} in ${plural(result.events, "event")}. The old answers are kept.`),
-        sure, el("button", { type: "button", class: "quiet", onclick: () => this.offer(box, wish, result, ends) }, "Cancel"));
-      sure.focus();
-    });
-    box.replaceChildren(ask);
+  lookBack(wanted) {
+    return this.hindsight.lookBack(wanted);
   }
 
   failed(title, fault, again, ...above) {
@@ -198,9 +113,4 @@ export class SearchPanel {
       isLoading ? el("p", {}, "The page asks again by itself.") : el("button", { type: "button", onclick: again }, "Try again")));
     if (isLoading) this.again = setTimeout(again, LOADING_MS);
   }
-}
-
-function side(title, said) {
-  return el("div", { class: "side" }, el("h3", {}, title),
-    el("span", { class: "labels" }, said.length ? said.map(chip) : el("span", { class: "chip none" }, "no label")));
 }

@@ -11,13 +11,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import numpy as np
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.classifier.port import ModelFacts
 from shared.contract import ExamplesMessage, LabelSet, examples_key, revision_of
-from shared.decisions.examples import NO_EXAMPLES, Example, LabelExamples
+from shared.decisions.examples import NO_EXAMPLES, Example, LabelExamples, examples_of
 from shared.decisions.label_texts import LabelTexts
 from shared.decisions.labeller import examples_for
 from shared.errors import ContractError
@@ -99,17 +98,8 @@ class CameraExamples:
                     raise ContractError(
                         f"examples of {message.header.embedding_dim} numbers, wanted {self._facts.embedding_dim}"
                     )
-                state = _CameraState(revision, _examples(message), message.header.unrelated)
+                state = _CameraState(revision, examples_of(message), message.header.unrelated)
             except ContractError as exc:
                 log.warning("examples of a camera are left out", camera=camera, error=str(exc))
         self._cameras[camera] = state
         log.info("examples of a camera", camera=camera, examples=len(state.examples), revision=revision)
-
-
-def _examples(message: ExamplesMessage) -> tuple[Example, ...]:
-    rows = np.frombuffer(message.embeddings, dtype="<f2").reshape(-1, message.header.embedding_dim)
-    vectors = rows.astype(np.float32)
-    return tuple(
-        Example(said.event, said.label, said.is_right, vector)
-        for said, vector in zip(message.header.said, vectors, strict=True)
-    )

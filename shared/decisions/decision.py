@@ -39,7 +39,7 @@ class Decision:
     """`accepted` is sorted best first; `reason` says in words why nothing was accepted.
 
     `scores` and `backgrounds` are the averages that decided, float32[M,T], 0..1: a target's peak is its column's
-    maximum in `scores`.
+    maximum in `scores`. `own`: the scores of single moments that were averaged, NaN where a moment has none.
     """
 
     accepted: tuple[AcceptedRun, ...]
@@ -47,6 +47,7 @@ class Decision:
     reason: str
     scores: Floats = field(compare=False)
     backgrounds: Floats = field(compare=False)
+    own: Floats = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,9 @@ def decide(series: MomentScores, labels: Sequence[str], settings: DecisionSettin
     """Return which of `labels` (one per column of the scores) the snippet shows."""
     if not series.times:
         none = np.zeros((0, len(labels)), np.float32)
-        return Decision((), (0.0,) * len(labels), "no picture of the snippet could be looked at", none, none)
+        return Decision(
+            (), (0.0,) * len(labels), "no picture of the snippet could be looked at", none, none, none
+        )
     wanted = _run_limits(settings, len(series.times))
     window = neighbours(series.times, settings.window_s)
     average: Floats = window @ series.scores
@@ -87,7 +90,7 @@ def decide(series: MomentScores, labels: Sequence[str], settings: DecisionSettin
     peaks: tuple[float, ...] = tuple(average.max(axis=0).tolist())
     best = max(range(len(labels)), key=lambda index: (peaks[index], labels[index]))
     reason = "" if accepted else f'best was "{labels[best]}" with {peaks[best]:.2f}, {reasons[best]}'
-    return Decision(tuple(accepted), peaks, reason, average, behind)
+    return Decision(tuple(accepted), peaks, reason, average, behind, series.scores)
 
 
 def averaged_peaks(times: Sequence[datetime], values: Floats, window_s: float) -> tuple[float, ...]:
@@ -129,10 +132,9 @@ def _best_run(
     target: int, average: Floats, behind: Floats, own: Floats, wanted: _RunLimits
 ) -> AcceptedRun | str:
     """Return the run with the highest averaged peak that is accepted, or in words what the best one lacks."""
-    holds = (average >= wanted.leave) & (average >= behind + wanted.margin)
     best: AcceptedRun | None = None
     lacking = ""
-    for first, last in runs(holds):
+    for first, last in runs(carries(average, behind, wanted.leave, wanted.margin)):
         peak = float(average[first : last + 1].max())
         n_own = int((own[first : last + 1] >= wanted.leave).sum())
         if peak >= wanted.threshold and n_own >= wanted.moments:
@@ -148,6 +150,12 @@ def _best_run(
     if average[at] >= wanted.threshold:
         return f"but the background had {behind[at]:.2f}, wanted {wanted.margin:.2f} less than the label"
     return f"wanted {wanted.threshold:.2f}"
+
+
+def carries(average: Floats, behind: Floats, leave: float, margin: float) -> NDArray[np.bool_]:
+    """Return which moments carry a label, from its averages and those of the background beside it."""
+    holds: NDArray[np.bool_] = (average >= leave) & (average >= behind + margin)
+    return holds
 
 
 def runs(holds: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.contract import ExamplesMessage
 from shared.decisions.probabilities import Floats, Shares
 
 USUAL_REACH = 0.5
@@ -64,6 +65,15 @@ class LabelExamples:
 NO_EXAMPLES = LabelExamples(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.int8), ())
 
 
+def examples_of(message: ExamplesMessage) -> tuple[Example, ...]:
+    """Return the examples of a message, in its order."""
+    rows = np.frombuffer(message.embeddings, dtype="<f2").reshape(-1, message.header.embedding_dim)
+    return tuple(
+        Example(said.event, said.label, said.is_right, vector)
+        for said, vector in zip(message.header.said, rows.astype(np.float32), strict=True)
+    )
+
+
 def for_labels(
     examples: Sequence[Example], labels: Sequence[str], unrelated: float = USUAL_UNRELATED
 ) -> LabelExamples:
@@ -104,6 +114,14 @@ def with_examples(pictures: Shares, embeddings: Floats, examples: LabelExamples)
     scores = np.where(is_near, (pictures.scores + shown) / total, pictures.scores)
     background = np.where(is_near, pictures.background / total, pictures.background)
     return Shares(pictures.probabilities, scores.astype(np.float32), background.astype(np.float32))
+
+
+def influence(embeddings: Floats, examples: LabelExamples, label: int) -> NDArray[np.float64]:
+    """Return the part that each of E examples has in a label's score of each of N pictures, 0..1: [N,E]."""
+    weights = np.minimum(_weights(_distances(embeddings, examples), examples.reach), _CERTAIN)
+    weights = np.where(examples.says[:, label] != 0, weights, 0.0)
+    parts: NDArray[np.float64] = weights / (1.0 + weights.sum(axis=1, keepdims=True))
+    return parts
 
 
 def fitted_reach(examples: LabelExamples, scores: Floats) -> float:

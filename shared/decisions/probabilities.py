@@ -50,17 +50,54 @@ def shares(logits: NDArray[np.floating], groups: Groups) -> Shares:
     """Return probabilities and scores of float[N,T+B+O] logits."""
     z = np.asarray(logits, dtype=np.float64)
     t, b = groups.n_targets, groups.n_background
-    e = np.exp(z - z.max(axis=1, keepdims=True, initial=-np.inf))
+    e = _powers(z)
     targets, backgrounds, others = e[:, :t], e[:, t : t + b], e[:, t + b :]
     other = others[:, groups.shown].sum(axis=1, keepdims=True)
     rows = np.concatenate([targets, backgrounds, other], axis=1)
     rows = rows / np.maximum(rows.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
     behind = backgrounds.sum(axis=1, keepdims=True)
-    total = np.maximum(
-        targets + behind + others @ groups.against.T.astype(np.float64), np.finfo(np.float64).tiny
-    )
+    total = _totals(e, groups)
     scores = targets / total * _damping(z[:, :t], groups.rivals)
     return Shares(_f32(rows), _f32(scores), _f32(behind / total))
+
+
+@dataclass(frozen=True, slots=True)
+class Competition:
+    """What the score of each target in N pictures is made of: without a rival it would be `alone`.
+
+    The score is `alone` less what the strongest rival takes; `alone`, `behind` and what is left to 1 are the parts of
+    the target, of all backgrounds, and of the others that compete with it.
+    """
+
+    scores: Floats  # [N,T]
+    alone: Floats  # [N,T]
+    behind: Floats  # [N,T]
+    rivals: NDArray[np.intp]  # [N,T], the target that speaks most against it; -1: none does
+    ahead: Floats  # [N,T], the rival's logit less the target's; -inf where there is none
+
+
+def competition(logits: NDArray[np.floating], groups: Groups) -> Competition:
+    """Return what stood beside the targets in the scores that `shares` gives for the same logits."""
+    z = np.asarray(logits, dtype=np.float64)
+    found, e = shares(z, groups), _powers(z)
+    alone = e[:, : groups.n_targets] / _totals(e, groups)
+    against = np.where(groups.rivals[np.newaxis], z[:, np.newaxis, : groups.n_targets], -np.inf)
+    rivals = np.where(groups.rivals.any(axis=1), against.argmax(axis=2), -1)
+    ahead = against.max(axis=2) - z[:, : groups.n_targets]
+    return Competition(found.scores, _f32(alone), found.background, rivals, _f32(ahead))
+
+
+def _powers(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers: NDArray[np.float64] = np.exp(z - z.max(axis=1, keepdims=True, initial=-np.inf))
+    return powers
+
+
+def _totals(e: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
+    """Return [N,T]: a target together with the backgrounds and the others that compete with it."""
+    t, b = groups.n_targets, groups.n_background
+    behind = e[:, t : t + b].sum(axis=1, keepdims=True)
+    totals: NDArray[np.float64] = e[:, :t] + behind + e[:, t + b :] @ groups.against.T.astype(np.float64)
+    return np.maximum(totals, np.finfo(np.float64).tiny)
 
 
 def _damping(z: NDArray[np.float64], rivals: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -43,6 +43,7 @@ from services.recorder.record.database_url import parse_url
 from services.recorder.record.feed import Feed
 from services.recorder.record.retention import Retention
 from services.recorder.record.totals import TotalsCheck
+from services.recorder.search.explainer import Explainer
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.index import EmbeddingIndex
 from services.recorder.search.text_requests import TextEmbedder
@@ -69,6 +70,7 @@ log = get_logger(__name__)
 
 _Loop = Callable[[asyncio.Event, Callable[[], None]], Coroutine[Any, Any, None]]  # Any: as in _cut_off
 SEARCH_TEXT_S = 5.0  # a search waits this long for the classifier
+EXPLAIN_TEXT_S = 5.0
 HINDSIGHT_TEXT_S = 20.0  # whole label sets take longer
 
 
@@ -185,6 +187,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         resources.enter_context(index.opened())
         api.search = Search(TextEmbedder(redis, SEARCH_TEXT_S), index, database)
         api.hindsight = Hindsight(TextEmbedder(redis, HINDSIGHT_TEXT_S), database)
+        api.explainer = Explainer(TextEmbedder(redis, EXPLAIN_TEXT_S), database)
         await _run(
             _Parts(settings, runtime, redis, database, media, metrics, provider, notify, access), api, index
         )

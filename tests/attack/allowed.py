@@ -64,6 +64,7 @@ DELETE   /api/tokens/{token_id}                     recorder  ADMIN    -
 GET      /api/openapi.json                          recorder  LOOK     -
 GET      /api/events                                recorder  LOOK     list
 GET      /api/events/{event_id}                     recorder  LOOK     thing
+GET      /api/events/{event_id}/why                 recorder  LOOK     thing
 PUT      /api/events/{event_id}/protected           recorder  OPERATE  thing
 GET      /api/events/{event_id}/links               recorder  OPERATE  thing
 POST     /api/events/{event_id}/links               recorder  OPERATE  thing

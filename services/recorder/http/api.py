@@ -25,6 +25,7 @@ from services.recorder.http.relabels import relabel_routes
 from services.recorder.http.search import search_routes
 from services.recorder.http.state import ApiState
 from services.recorder.http.users import user_routes
+from services.recorder.http.why import why_routes
 
 
 def add_routes(app: FastAPI, api: ApiState) -> None:
@@ -32,6 +33,7 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
     add_page(app)
     for routes in (
         event_routes,
+        why_routes,
         record_routes,
         health_routes,
         media_routes,

@@ -50,6 +50,9 @@ class EventQuery:
     until: Annotated[IsoTime | None, Query(description="started before this time")] = None
     accepted_only: Annotated[bool, Query(description="leave out events without an accepted label")] = True
     is_open: Annotated[bool | None, Query(alias="open", description="only events that last / ended")] = None
+    id_start: Annotated[
+        str | None, Query(pattern="^[0-9a-f-]{1,36}$", description="only events whose id starts so")
+    ] = None
     before: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50
 
@@ -64,6 +67,7 @@ class EventQuery:
             self.accepted_only,
             parse_cursor(self.before),
             viewer,
+            self.id_start,
         )
 
 

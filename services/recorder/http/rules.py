@@ -51,6 +51,7 @@ RULES: RouteRules = {
     ("GET", "/api/openapi.json"): LOOK,
     ("GET", "/api/events"): LOOK,
     ("GET", "/api/events/{event_id}"): LOOK,
+    ("GET", "/api/events/{event_id}/why"): LOOK,
     ("PUT", "/api/events/{event_id}/protected"): RouteRule(Permission.OPERATE, 1024, JSON_TYPE),
     ("POST", "/api/events/{event_id}/links"): RouteRule(Permission.OPERATE, 2048, JSON_TYPE),
     ("GET", "/api/events/{event_id}/links"): RouteRule(Permission.OPERATE),  # what they show opens events

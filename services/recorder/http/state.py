@@ -16,6 +16,7 @@ from services.recorder.media.files import MediaFolder
 from services.recorder.record.database import Database
 from services.recorder.record.feed import Feed
 from services.recorder.record.retention import RetentionLimits
+from services.recorder.search.explainer import Explainer
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.words import Search
 from shared.http_api import ApiFault
@@ -37,6 +38,7 @@ class ApiState:
     views: WebrtcViews | None = None
     access: SiteAccess | None = None
     links: EventLinks | None = None
+    explainer: Explainer | None = None
     changed: Callable[[], None] = lambda: None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 

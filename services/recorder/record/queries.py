@@ -47,6 +47,7 @@ class EventFilter:
     accepted_only: bool = True
     before: tuple[datetime, str] | None = None
     cameras: CameraIds = None
+    id_start: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ async def find_events(connection: AsyncConnection, wanted: EventFilter, limit: i
         query = query.where(started_at < wanted.until)
     if wanted.is_open is not None:
         query = query.where(events.c.is_open == (true() if wanted.is_open else false()))
+    if wanted.id_start is not None:
+        query = query.where(key >= wanted.id_start, key < f"{wanted.id_start}g")  # no id holds a g
     if wanted.before is not None:
         at, event_id = wanted.before
         # the first condition alone gives the index its range; the second drops what the page before showed

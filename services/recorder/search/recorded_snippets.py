@@ -43,14 +43,15 @@ def recorded_snippet(
         longitude=row.longitude,
         label_set=label_set,
         decision=decision,
-        pictures=tuple(_picture(one) for one in pictures),
+        pictures=tuple(picture_of(one) for one in pictures),
     )
     halves = np.frombuffer(b"".join(one.embedding for one in pictures), dtype="<f2")
     vectors = halves.astype(np.float32).reshape(len(pictures), facts.embedding_dim)
     return EmbeddedSnippet(SnippetMessage(header, ()), vectors, np.abs(vectors).max(axis=1) > 0)
 
 
-def _picture(row: Row[Any]) -> PictureInfo:
+def picture_of(row: Row[Any]) -> PictureInfo:
+    """Return what a row of `frame_embeddings` says of its picture."""
     box = None if row.box_x is None else Box(x=row.box_x, y=row.box_y, w=row.box_w, h=row.box_h)
     # its size in pixels is not kept, and says nothing to a decision
     return PictureInfo(

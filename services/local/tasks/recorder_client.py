@@ -1,4 +1,4 @@
-"""The client of a running recorder's API, for `clipwatch search` and `clipwatch relabel`."""
+"""The client of a running recorder's API, for `clipwatch search`, `why` and `relabel`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from shared.urls import shown_url
 
 CONNECT_S = 5.0
 ANSWER_S = 60.0  # between two pieces of an answer
+ID_CHARS = 36
+ID_START = 4  # characters of an id that are enough, where one event starts so
+_EVENT = re.compile(r"[0-9a-f][0-9a-f-]{3,35}")
 _SPAN = re.compile(r"(\d{1,5})\s*(m|h|d|w)")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 Json = dict[str, Any]  # Any: what the recorder answers
@@ -45,10 +48,45 @@ def parse_time(given: str | None, option: str) -> datetime | None:
 
 def search(recorder: RecorderAddress, query: Mapping[str, str | int | None]) -> Json:
     """Return the answer of /api/search; raise ConfigError for a bad query, NotAnswered when nobody answers."""
-    parameters = {name: value for name, value in query.items() if value is not None}
+    parameters: dict[str, str | int] = {name: value for name, value in query.items() if value is not None}
+    return _get(recorder, "/api/search", parameters)
+
+
+def parse_event(given: str) -> str:
+    """Return an event's id, or how it starts; raise ConfigError for what cannot be one."""
+    start = given.strip().lower()
+    if _EVENT.fullmatch(start):
+        return start
+    raise ConfigError(
+        f"EVENT {given[:64]!r}: wanted the id of an event or its first {ID_START} letters and digits or more, as the "
+        "page's address and clipwatch search show it"
+    )
+
+
+def why(recorder: RecorderAddress, start: str) -> Json:
+    """Return the answer of /api/events/ID/why; raises as `search` does, ConfigError when there is no such event."""
+    event_id = start if len(start) == ID_CHARS else _event_of(recorder, start)
+    return _get(recorder, f"/api/events/{event_id}/why", {})
+
+
+def _event_of(recorder: RecorderAddress, start: str) -> str:
+    """Return the id of the only event whose id starts so; raise ConfigError when there is none, or several."""
+    asked: dict[str, str | int] = {"id_start": start, "accepted_only": "false", "limit": 4}
+    found = [event["id"] for event in _get(recorder, "/api/events", asked)["events"]]
+    if not found:
+        raise ConfigError(
+            f"no event's id starts with {start}; look for it on the page or with clipwatch search"
+        )
+    if len(found) > 1:
+        shown = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
+        raise ConfigError(f"several events' ids start with {start}: {shown}; give more of the id")
+    return str(found[0])
+
+
+def _get(recorder: RecorderAddress, path: str, query: Mapping[str, str | int]) -> Json:
     try:
         with _client(recorder) as client:
-            answer = client.get(f"{recorder.url.rstrip('/')}/api/search", params=parameters)
+            answer = client.get(f"{recorder.url.rstrip('/')}{path}", params=query)
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise NotAnswered(_unreachable(recorder.url, exc)) from exc
     return _document(recorder.url, answer)

@@ -32,6 +32,7 @@ from services.local.tasks.screen import (
     wide_console,
 )
 from services.local.tasks.service_runs import Screen
+from services.local.tasks.why_screen import print_why
 from services.motion.sources.probe import FileFacts
 from services.recorder import users
 from shared.errors import ConfigError
@@ -50,6 +51,12 @@ FACTS = FileFacts(Path("/a.mp4"), 1.0, 320, 240, "h264", 25.0, None, is_truncate
 EVENT = {"id": ROW.id, "camera": CAMERA, "label": LABEL, "started_at": AT.isoformat()}
 HIT = {"similarity": 0.3, "captured_at": AT.isoformat(), "offset_s": 1.0, "event": EVENT}
 FOUND = {"label": LABEL, "probability": 0.5}
+RIVAL = {"name": LABEL, "kind": "target", "took": 0.1}
+MOMENT = {"offset_s": 1.0, "score": 0.5, "own_score": 0.5, "own_background": 0.1, "rival": RIVAL, "box": None}
+REASON = {
+    "label": LABEL, "is_accepted": True, "sentence": f"'{LABEL}' was accepted.", "peak": 0.5, "threshold": 0.5,
+    "background": 0.1, "run": None, "rival": RIVAL, "moments": [MOMENT], "snippet": 0,
+}  # fmt: skip
 ANSWERS: dict[str, Any] = {
     "search": {"results": [HIT], "searched": 1, "took_s": 0.1, "left_out": 0, "is_complete": True},
     "relabel": {
@@ -89,6 +96,14 @@ ANSWERS: dict[str, Any] = {
             "unfinished": 1,
         }
     ],
+    "why": {
+        "event_id": ROW.id,
+        "camera": CAMERA,
+        "started_at": AT.isoformat(),
+        "sentence": f"'{LABEL}' was accepted.",
+        "labels": [REASON],
+        "missing": [f"The model is {CAMERA}.\nclipwatch: all is well"],
+    },
 }
 
 
@@ -126,6 +141,7 @@ PRINTED: dict[str, Callable[[Path], object]] = {
     "search --json": lambda _config: say_json(ANSWERS["search"]),
     "relabel": lambda _config: print_relabel(ANSWERS["relabel"]),
     "relabel --list": lambda _config: print_relabels(ANSWERS["relabels"]),
+    "why": lambda _config: print_why(ANSWERS["why"]),
     "user list": lambda config: user.list_users(config=config),
     "user list --json": lambda config: user.list_users(as_json=True, config=config),
     "token list": lambda config: token.list_tokens(config=config),

@@ -46,7 +46,7 @@ class RecordedLabel:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedSnippet:
+class RecordedDecision:
     """A snippet's decision as it was recorded. `backgrounds`: softmax shares of what is no target, by name and kind."""
 
     settings: DecisionSettings
@@ -136,7 +136,7 @@ class SnippetExplanation:
         return self.n_moments < self.settings.min_moments
 
 
-def is_same_decision(recorded: RecordedSnippet, evidence: Evidence) -> bool:
+def is_same_decision(recorded: RecordedDecision, evidence: Evidence) -> bool:
     """Return whether the evidence leads to what was recorded, as far as half precision allows."""
     if len(evidence.decided.times) != len(recorded.times):
         return False
@@ -155,7 +155,7 @@ def is_same_decision(recorded: RecordedSnippet, evidence: Evidence) -> bool:
     return True
 
 
-def explain(recorded: RecordedSnippet, evidence: Evidence | None = None) -> SnippetExplanation:
+def explain(recorded: RecordedDecision, evidence: Evidence | None = None) -> SnippetExplanation:
     """Explain a snippet's labels. `evidence` is used only where it leads to what was recorded."""
     if evidence is not None and not is_same_decision(recorded, evidence):
         evidence = None
@@ -177,7 +177,7 @@ def explain(recorded: RecordedSnippet, evidence: Evidence | None = None) -> Snip
     return replace(limits, labels=tuple(found))
 
 
-def _with_averages(recorded: RecordedSnippet, evidence: Evidence) -> RecordedSnippet:
+def _with_averages(recorded: RecordedDecision, evidence: Evidence) -> RecordedDecision:
     """Put the averages in where the classifier of then did not send them."""
     columns = {label: index for index, label in enumerate(evidence.labels)}
     decision = evidence.decided.decision
@@ -196,7 +196,7 @@ def _with_averages(recorded: RecordedSnippet, evidence: Evidence) -> RecordedSni
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    recorded: RecordedSnippet
+    recorded: RecordedDecision
     limits: SnippetExplanation
     pictures: Sequence[Sequence[int]]
     evidence: Evidence | None

@@ -20,7 +20,7 @@ _TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class LabelledMoments:
     """Moments of one clip: cosines float[M,K] to all texts, and the columns any of which is the truth, bool[K]."""
 
     cosines: NDArray[np.floating]
@@ -28,7 +28,7 @@ class Example:
     group: str  # clips of one group weigh as much together as those of another
 
 
-def mean_loss(examples: Sequence[Example], temperature: float) -> float:
+def mean_loss(examples: Sequence[LabelledMoments], temperature: float) -> float:
     """Return the mean negative log of the true columns' softmax share; moments in a clip, then clips, then groups."""
     by_group: dict[str, list[float]] = {}
     for example in examples:
@@ -40,7 +40,7 @@ def mean_loss(examples: Sequence[Example], temperature: float) -> float:
     return float(np.mean([np.mean(losses) for losses in by_group.values()]))
 
 
-def fit_temperature(examples: Sequence[Example], precision: float = 1e-3) -> float:
+def fit_temperature(examples: Sequence[LabelledMoments], precision: float = 1e-3) -> float:
     """Return the temperature in LOWEST..HIGHEST with the lowest mean_loss, to a relative `precision`.
 
     Golden-section search on the logarithm. With one true column a moment the loss is convex in the temperature; with

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.classifier.model.model_settings import write_temperature
-from services.classifier.model.temperature import Example, fit_temperature, mean_loss
+from services.classifier.model.temperature import LabelledMoments, fit_temperature, mean_loss
 from services.classifier.weights.names import resolve_model
 from services.local.config import models_dir
 from services.local.evaluation.classification import ClassifiedClips
@@ -35,14 +35,14 @@ class TemperatureFit:
     file: Path
 
 
-def examples_of(classified: ClassifiedClips) -> list[Example]:
+def examples_of(classified: ClassifiedClips) -> list[LabelledMoments]:
     """Return what a temperature can be fitted to: the deciding pictures of clips with one true label or none.
 
     For a clip with nothing in it every background and every other text counts as true.
     """
     n_targets, width = classified.texts.n_targets, len(classified.texts.embeddings)
     names = [column.text for column in classified.texts.columns[:n_targets]]
-    examples: list[Example] = []
+    examples: list[LabelledMoments] = []
     for clip in classified.clips:
         if len(clip.clip.truth) > 1 or not clip.messages:
             continue
@@ -58,7 +58,9 @@ def examples_of(classified: ClassifiedClips) -> list[Example]:
             [_deciding(message) @ classified.texts.embeddings.T for message in clip.messages]
         )
         if len(cosines):
-            examples.append(Example(cosines[:, shown], is_true[shown], next(iter(clip.clip.truth), "")))
+            examples.append(
+                LabelledMoments(cosines[:, shown], is_true[shown], next(iter(clip.clip.truth), ""))
+            )
     return examples
 
 

@@ -19,7 +19,7 @@ from services.recorder.search.hindsight_rows import EventData, data_of
 from services.recorder.search.recorded_snippets import picture_of
 from shared.contract import AcceptedLabel, LabelSet
 from shared.decisions.evidence import Competitor
-from shared.decisions.explaining import RecordedLabel, RecordedSnippet
+from shared.decisions.explaining import RecordedDecision, RecordedLabel
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ExplainedSnippet:
     snippet: Snippet
     row: Row[Any]  # Any: columns are read by name
     label_set: LabelSet
-    recorded: RecordedSnippet
+    recorded: RecordedDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _explained(
     label_set = LabelSet.model_validate_json(row.label_set)
     spans = {one["label"]: AcceptedLabel.model_validate(one) for one in json.loads(row.accepted)}
     series = {} if frames is None else {one.label: one for one in frames.series if one.kind == "target"}
-    recorded = RecordedSnippet(
+    recorded = RecordedDecision(
         snippet.decision,
         () if frames is None else frames.moments,
         tuple(

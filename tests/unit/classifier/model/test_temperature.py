@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.classifier.model.temperature import HIGHEST, LOWEST, Example, fit_temperature, mean_loss
+from services.classifier.model.temperature import HIGHEST, LOWEST, LabelledMoments, fit_temperature, mean_loss
 
 
-def drawn(temperature: float, n: int, seed: int) -> list[Example]:
+def drawn(temperature: float, n: int, seed: int) -> list[LabelledMoments]:
     """Clips whose truths are drawn from the softmax at `temperature`: that one is the right one."""
     rng = np.random.default_rng(seed)
     examples = []
@@ -19,7 +19,7 @@ def drawn(temperature: float, n: int, seed: int) -> list[Example]:
         z = temperature * cosines[0]
         share = np.exp(z - z.max())
         truth = rng.choice(6, p=share / share.sum())
-        examples.append(Example(cosines, np.arange(6) == truth, "all"))
+        examples.append(LabelledMoments(cosines, np.arange(6) == truth, "all"))
     return examples
 
 
@@ -39,18 +39,18 @@ def test_no_other_temperature_fits_better(seed: int, other: float) -> None:
 
 
 def test_what_is_always_wrong_asks_for_the_lowest() -> None:
-    wrong = Example(np.array([[0.9, 0.1]]), np.array([False, True]), "all")
+    wrong = LabelledMoments(np.array([[0.9, 0.1]]), np.array([False, True]), "all")
     assert fit_temperature([wrong]) == pytest.approx(LOWEST, rel=0.01)
 
 
 def test_several_true_columns_count_together() -> None:
-    example = Example(np.array([[0.3, 0.3, 0.3]]), np.array([True, True, False]), "nothing")
+    example = LabelledMoments(np.array([[0.3, 0.3, 0.3]]), np.array([True, True, False]), "nothing")
     assert mean_loss([example], 10.0) == pytest.approx(-np.log(2 / 3))
 
 
 def test_groups_weigh_alike_however_many_clips_they_have() -> None:
-    sure = Example(np.array([[1.0, 0.0]]), np.array([True, False]), "a dog")
-    wrong = Example(np.array([[1.0, 0.0]]), np.array([False, True]), "a cat")
+    sure = LabelledMoments(np.array([[1.0, 0.0]]), np.array([True, False]), "a dog")
+    wrong = LabelledMoments(np.array([[1.0, 0.0]]), np.array([False, True]), "a cat")
     alike = (mean_loss([sure], 3.0) + mean_loss([wrong], 3.0)) / 2
     assert mean_loss([sure] * 9 + [wrong], 3.0) == pytest.approx(alike)
 

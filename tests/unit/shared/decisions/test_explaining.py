@@ -17,8 +17,8 @@ from shared.decisions.examples import NO_EXAMPLES, Example, LabelExamples
 from shared.decisions.explaining import (
     DECIDING_MAX,
     LabelExplanation,
+    RecordedDecision,
     RecordedLabel,
-    RecordedSnippet,
     SnippetExplanation,
     explain,
     is_same_decision,
@@ -77,7 +77,7 @@ def snippet(
     return EmbeddedSnippet(sent, vectors.astype(np.float32), np.ones(len(vectors), np.bool_))
 
 
-def recorded(said: LabelsMessage, looked: EmbeddedSnippet) -> RecordedSnippet:
+def recorded(said: LabelsMessage, looked: EmbeddedSnippet) -> RecordedDecision:
     """Return what the recorder keeps of a labels message."""
     header = said.header
     n, columns = len(header.moments), header.columns
@@ -85,7 +85,7 @@ def recorded(said: LabelsMessage, looked: EmbeddedSnippet) -> RecordedSnippet:
     scores = np.frombuffer(said.scores, "<f4").reshape(n, len(LABELS))
     behind = np.frombuffer(said.backgrounds, "<f4").reshape(n, len(LABELS))
     spans = {one.label: one for one in header.accepted}
-    return RecordedSnippet(
+    return RecordedDecision(
         header.snippet.decision,
         header.moments,
         tuple(
@@ -110,7 +110,7 @@ def recorded(said: LabelsMessage, looked: EmbeddedSnippet) -> RecordedSnippet:
 
 def explained(
     looked: EmbeddedSnippet, examples: LabelExamples = NO_EXAMPLES
-) -> tuple[LabelsMessage, RecordedSnippet, Evidence, SnippetExplanation]:
+) -> tuple[LabelsMessage, RecordedDecision, Evidence, SnippetExplanation]:
     said = label(looked, WORDS.texts, WORDS, NOON, examples)
     kept, evidence = recorded(said, looked), evidence_of(looked, WORDS, examples)
     return said, kept, evidence, explain(kept, evidence)
@@ -292,7 +292,7 @@ def test_evidence_of_another_decision_is_left_out() -> None:
 
 
 def test_a_snippet_without_pictures_has_no_moments() -> None:
-    empty = RecordedSnippet(DecisionSettings(), (), tuple(RecordedLabel(text, 0.0) for text in LABELS))
+    empty = RecordedDecision(DecisionSettings(), (), tuple(RecordedLabel(text, 0.0) for text in LABELS))
     found = explain(empty)
     assert [one.deciding for one in found.labels] == [()] * 3
     assert sentence(found.labels[0], found) == "'a dog' was not accepted: no picture could be looked at."

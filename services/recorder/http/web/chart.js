@@ -9,10 +9,11 @@ const EDGE = { top: 10, right: 8, bottom: 22, left: 36 };
 const MOMENT_GAP_MS = 4000; // a line is not drawn across a longer silence
 
 export class Chart {
-  constructor(root, { onSeek, onPoint }) {
+  constructor(root, { onSeek, onPoint, onHover }) {
     this.root = root;
     this.onSeek = onSeek;
     this.onPoint = onPoint; // told the values under the cursor
+    this.onHover = onHover; // told the time under the pointer, null: it is elsewhere
     this.at = null;
     this.showsShares = false;
     this.resized = new ResizeObserver(() => this.draw());
@@ -121,6 +122,7 @@ export class Chart {
 
   point(ms) {
     this.pointed = ms !== null;
+    this.onHover(ms);
     const at = ms ?? this.at;
     if (at !== null) this.onPoint(this.values(at));
   }

@@ -1,5 +1,6 @@
 // One event: its clips one after the other, the probabilities below with a cursor that follows, and the facts.
 
+import { Boxes } from "./boxes.js";
 import { Chart } from "./chart.js";
 import { at, file, idOf, read } from "./api.js";
 import { el } from "./dom.js";
@@ -9,6 +10,7 @@ import { chip } from "./list.js";
 import { nameOf, named } from "./names.js";
 import { sharing } from "./share.js";
 import { faultParts } from "./site.js";
+import { Why } from "./why.js";
 
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 const AGAIN_MS = 5000;
@@ -65,6 +67,8 @@ export class Detail {
   stop() {
     this.fetching?.abort();
     this.chart?.close();
+    this.why?.close();
+    this.boxes?.close();
     cancelAnimationFrame(this.frame);
     if (this.video) {
       this.video.pause();
@@ -105,10 +109,14 @@ export class Detail {
     this.facts = el("div", { class: "facts" });
     this.share = sharing(event.id);
     this.chips = el("div", { class: "labels" });
-    this.root.replaceChildren(this.head(el("a", { href: at(`cameras/${idOf(event.camera)}`), title: "The camera, live" }, named(event.camera)), event), this.stage, this.measure, this.plot, this.legend, this.strip, this.chips, this.facts, ...(this.share ? [this.share] : []));
-    this.chart = new Chart(this.plot, { onSeek: (ms) => this.seek(ms), onPoint: (values) => this.say(values) });
+    this.boxes = new Boxes();
+    this.seen = [];
+    this.why = new Why({ onSeek: (ms) => this.seek(ms), onSaid: (snippets) => this.saw(snippets) });
+    this.root.replaceChildren(this.head(el("a", { href: at(`cameras/${idOf(event.camera)}`), title: "The camera, live" }, named(event.camera)), event), this.why.sentence, this.stage, this.measure, this.plot, this.legend, this.strip, this.why.panel, this.chips, this.facts, ...(this.share ? [this.share] : []));
+    this.chart = new Chart(this.plot, { onSeek: (ms) => this.seek(ms), onPoint: (values) => this.say(values), onHover: (ms) => this.hover(ms) });
     this.player();
     this.describe();
+    this.why.load(event.id);
     this.root.querySelector("h2").focus({ preventScroll: true });
   }
 
@@ -121,6 +129,7 @@ export class Detail {
       return;
     }
     const hadNone = !this.clips.length;
+    if (event.updated_at !== this.event.updated_at) this.why.load(event.id);
     this.event = event;
     this.clips = clips;
     if (hadNone && clips.length) this.player();
@@ -138,7 +147,8 @@ export class Detail {
     this.video.addEventListener("play", () => this.follow());
     this.video.addEventListener("seeked", () => this.follow());
     this.video.addEventListener("error", () => this.unplayable());
-    this.stage.replaceChildren(this.video);
+    this.boxes.over(this.video);
+    this.stage.replaceChildren(this.video, this.boxes.layer);
     const best = this.clips.findIndex((part) => part.clip_url === this.event.clip_url);
     this.loadClip(this.event.is_open ? this.clips.length - 1 : Math.max(this.event.n_snippets > 1 ? 0 : best, 0), !STILL.matches);
   }
@@ -153,6 +163,7 @@ export class Detail {
     this.video.poster = file(part.thumbnail_url) ?? "";
     this.video.src = file(part.clip_url);
     if (second) this.video.currentTime = second;
+    this.look();
     if (andPlay) this.video.play().catch(() => {});
     this.buttons();
     this.chart?.follow(Date.parse(part.started_at) + second * 1000);
@@ -169,9 +180,32 @@ export class Detail {
     const step = () => {
       if (!this.video) return;
       this.chart.follow(Date.parse(this.clips[this.playing].started_at) + this.video.currentTime * 1000);
+      this.boxes.follow(this.video.currentTime);
       if (!this.video.paused) this.frame = requestAnimationFrame(step);
     };
     step();
+  }
+
+  // Takes the pictures that were looked at, by snippet.
+  saw(snippets) {
+    this.seen = snippets;
+    this.look();
+  }
+
+  // Shows the boxes of the clip that plays.
+  look() {
+    const part = this.clips[this.playing];
+    this.boxes.show(this.seen.find((one) => one.snippet === part?.snippet)?.pictures ?? []);
+    this.boxes.follow(this.video?.currentTime);
+  }
+
+  // Shows where the things were at the time that the pointer is on, if it is in the clip that plays.
+  hover(ms) {
+    if (!this.video) return;
+    const part = this.clips[this.playing];
+    const isInside = ms !== null && ms >= Date.parse(part.started_at) && ms <= Date.parse(part.ended_at);
+    if (isInside) this.boxes.follow((ms - Date.parse(part.started_at)) / 1000, true);
+    else this.boxes.follow(this.video.currentTime);
   }
 
   seek(ms) {
@@ -253,13 +287,11 @@ export class Detail {
 
   about() {
     const event = this.event;
-    const reason = event.detections.length ? "" : event.snippets.find((part) => part.reason)?.reason;
     const rows = [
       ["Camera", [named(event.camera), " · ", el("a", { href: at(`cameras/${idOf(event.camera)}`) }, "live and settings")]],
       ["Started", time(event.started_at, true)],
       ["Lasted", event.is_open ? `${duration(event.duration_s)} so far` : duration(event.duration_s)],
       ...event.detections.map((found) => [found.label, [`${percent(found.probability)}, `, time(found.started_at), " to ", time(found.ended_at)]]),
-      reason && ["No label", reason],
       ["Motion", percent(event.motion_peak)],
       ["Model", [...new Set(event.snippets.map((part) => part.model))].join(", ")],
       event.latitude !== null && ["Place", `${event.latitude.toFixed(4)}, ${event.longitude.toFixed(4)}`],

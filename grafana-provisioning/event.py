@@ -106,11 +106,12 @@ WHERE p.score IS NOT NULL
 ORDER BY 1, 2
 """
 # as shared/decisions/decision.py: with fewer moments than a label needs, the threshold rises half-way to 1
+THRESHOLD = """IF((SELECT COUNT(DISTINCT f.moment) FROM frame_probabilities f
+      WHERE f.event_id = s.event_id AND f.snippet = s.snippet) < JSON_VALUE(s.decision, '$.min_moments') + 0,
+    (1 + JSON_VALUE(s.decision, '$.threshold')) / 2, JSON_VALUE(s.decision, '$.threshold') + 0.0)"""
 THRESHOLDS = f"""
 SELECT IF(edge.is_end, s.ended_at, s.started_at) AS time,
-  IF((SELECT COUNT(DISTINCT f.moment) FROM frame_probabilities f
-      WHERE f.event_id = s.event_id AND f.snippet = s.snippet) < JSON_VALUE(s.decision, '$.min_moments') + 0,
-    (1 + JSON_VALUE(s.decision, '$.threshold')) / 2, JSON_VALUE(s.decision, '$.threshold') + 0.0) AS threshold
+  {THRESHOLD} AS threshold
 FROM snippets s JOIN {CHOSEN} chosen ON chosen.id = s.event_id
   JOIN (SELECT 0 AS is_end UNION ALL SELECT 1) edge
 ORDER BY 1
@@ -122,6 +123,32 @@ WHERE p.background IS NOT NULL AND p.label = (
   SELECT q.label FROM frame_probabilities q WHERE q.event_id = p.event_id AND q.score IS NOT NULL
   ORDER BY q.score DESC, q.label LIMIT 1)
 ORDER BY 1
+"""
+# Each label where its averaged score was highest. An accepted label's numbers are those of its run.
+REASONS = f"""
+SELECT reasons.label, reasons.accepted, reasons.peak, reasons.threshold, reasons.background, reasons.held,
+  CASE WHEN reasons.accepted = 'yes' THEN 'it reached what was wanted'
+    WHEN reasons.peak < reasons.threshold THEN 'its best score was too low'
+    WHEN reasons.peak < reasons.background + reasons.margin THEN 'the background came too near'
+    ELSE 'too few moments carried it by themselves' END AS why
+FROM (
+  SELECT best.label, IF(best.probability IS NULL, 'no', 'yes') AS accepted,
+    COALESCE(best.probability, best.score) AS peak, {THRESHOLD} AS threshold, best.background,
+    JSON_VALUE(s.decision, '$.margin') + 0.0 AS margin, best.held
+  FROM (
+    SELECT p.event_id, p.label, p.snippet, p.score, p.background, d.probability,
+      {seconds("d.started_at", "d.ended_at")} AS held,
+      ROW_NUMBER() OVER (
+        PARTITION BY p.label ORDER BY IF(d.snippet = p.snippet, 0, 1), p.score DESC, p.snippet, p.moment
+      ) AS place
+    FROM frame_probabilities p JOIN {CHOSEN} chosen ON chosen.id = p.event_id
+      LEFT JOIN detections d ON d.event_id = p.event_id AND d.label = p.label
+    WHERE p.score IS NOT NULL
+  ) best
+    JOIN snippets s ON s.event_id = best.event_id AND s.snippet = best.snippet
+  WHERE best.place = 1
+) reasons
+ORDER BY reasons.accepted DESC, reasons.peak DESC, reasons.label LIMIT 100
 """
 SHARES = f"""
 SELECT p.captured_at AS time, {FRAME_LABEL} AS metric, p.probability AS value
@@ -169,7 +196,7 @@ def shares() -> Json:
     return panel(
         "timeseries",
         "Shares, moment by moment",
-        (0, 31, 24, 9),
+        (0, 38, 24, 9),
         [query(SHARES, "time_series")],
         description="The model's share of every text, before averaging; all texts of a moment sum to 100 %.",
         defaults=LINES,
@@ -224,12 +251,38 @@ FROM events e JOIN {CHOSEN} chosen ON chosen.id = e.id
     )
 
 
+def why() -> Json:
+    """Return each label with what it reached, and what it had to reach."""
+    return panel(
+        "table",
+        "Why",
+        (0, 17, 24, 7),
+        [query(REASONS, "table")],
+        description="Each label in the moment in which it was the surest. The page says it in a sentence, with the "
+        "pictures that decided and what fitted them better.",
+        links=link("Show it on the page", "$page/#$event_id"),
+        defaults={"noValue": "-", "custom": {"align": "auto", "filterable": False, "inspect": False}},
+        overrides=[
+            override("label", displayName="Label"),
+            override("accepted", displayName="Accepted", custom__width=100),
+            override("peak", displayName="Score", unit="percentunit", decimals=0, custom__width=100),
+            override("threshold", displayName="Wanted", unit="percentunit", decimals=0, custom__width=100),
+            override(
+                "background", displayName="Background", unit="percentunit", decimals=0, custom__width=120
+            ),
+            override("held", displayName="Held", unit="s", decimals=1, custom__width=100),
+            override("why", displayName="Why"),
+        ],
+        options={"showHeader": True, "cellHeight": "sm"},
+    )
+
+
 def weather() -> Json:
     """Return the report that the event points to, one number a field."""
     return panel(
         "stat",
         "The weather then",
-        (0, 17, 24, 4),
+        (0, 24, 24, 4),
         [
             query(
                 f"""
@@ -264,7 +317,7 @@ def its_snippets() -> Json:
     return panel(
         "table",
         "Its snippets",
-        (0, 21, 24, 10),
+        (0, 28, 24, 10),
         [
             query(
                 f"""
@@ -322,7 +375,7 @@ def event_dashboard() -> Json:
         EVENT_UID,
         "Event",
         "One event: what the model said of each moment, picture, clip and weather.",
-        [scores(), picture(), what_it_was(), weather(), its_snippets(), shares()],
+        [scores(), picture(), what_it_was(), why(), weather(), its_snippets(), shares()],
         links=[to_dashboards(), to_page("$page/#$event_id")],
         annotations=[annotation("Labels", "green", carried())],
         variables=variables(),

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,6 +51,7 @@ class Seen:
     camera: str
     minute: int
     labels: Mapping[str, float]
+    refused: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # averaged score and background
 
 
 SEEN = (
@@ -58,6 +59,9 @@ SEEN = (
     Seen(uuid7(BEGIN, "b"), "yard", 20, {"a pedestrian": 0.77}),
     Seen(uuid7(BEGIN, "c"), "gate", 40, {}),
     Seen(uuid7(BEGIN, "d"), "yard", 90, {"a bicycle": 0.8}),  # after the time range
+)
+REFUSED = Seen(
+    uuid7(BEGIN, "h"), "yard", 95, {}, {"a cat": (0.44, 0.1), "a van": (0.7, 0.68), "a bird": (0.6, 0.1)}
 )
 
 
@@ -81,7 +85,7 @@ def record(server: SqlServer) -> Iterator[str]:
     with engine.begin() as connection:
         weather = connection.execute(insert(schema.weather_reports), weather_row()).inserted_primary_key
         assert weather is not None
-        for seen in SEEN:
+        for seen in (*SEEN, REFUSED):
             is_first = seen is SEEN[0]
             connection.execute(insert(schema.events), event_row(seen, weather[0] if is_first else None))
             connection.execute(insert(schema.snippets), snippet_row(seen))
@@ -191,7 +195,8 @@ def detection_rows(seen: Seen) -> list[Json]:
 
 
 def probability_rows(seen: Seen) -> list[Json]:
-    columns = [*(("target", label) for label in seen.labels), ("background", "a path"), ("other", "other")]
+    scores = {label: (score, 0.125) for label, score in seen.labels.items()} | dict(seen.refused)
+    columns = [*(("target", label) for label in scores), ("background", "a path"), ("other", "other")]
     return [
         {
             "event_id": seen.id,
@@ -201,8 +206,8 @@ def probability_rows(seen: Seen) -> list[Json]:
             "label": label,
             "captured_at": started(seen) + timedelta(milliseconds=500 * moment),
             "probability": 1 / len(columns),
-            "score": seen.labels[label] if kind == "target" else None,
-            "background": 0.125 if kind == "target" else None,
+            "score": scores[label][0] if kind == "target" else None,
+            "background": scores[label][1] if kind == "target" else None,
         }
         for moment in range(3)
         for kind, label in columns
@@ -446,6 +451,23 @@ def test_an_event_without_a_name_and_without_weather_is_shown_too(grafana: Grafa
 def test_the_threshold_of_a_short_snippet_is_raised_as_its_decision_was(grafana: Grafana) -> None:
     rows = grafana.ask_part("event", f"{SCORES} B", {**ALL, "event": SEEN[0].id})
     assert {float(value) for value in rows.column("threshold")} == {(1 + 0.55) / 2}
+
+
+def test_each_label_says_what_it_reached_and_what_it_lacked(grafana: Grafana) -> None:
+    rows = grafana.ask_part("event", "Why A", {**ALL, "event": SEEN[0].id})
+    assert rows.column("label") == ["a pedestrian", "a dog's \\ tail"]
+    assert rows.column("accepted") == ["yes", "yes"]
+    assert [float(value) for value in rows.column("peak")] == [0.91, 0.62]
+    assert [float(value) for value in rows.column("threshold")] == [(1 + 0.55) / 2] * 2
+    assert [float(value) for value in rows.column("background")] == [0.125] * 2
+    assert [float(value) for value in rows.column("held")] == [0, 0]
+    refused = grafana.ask_part("event", "Why A", {**ALL, "event": REFUSED.id})
+    assert list(zip(refused.column("label"), refused.column("why"), strict=True)) == [
+        ("a van", "the background came too near"),
+        ("a bird", "too few moments carried it by themselves"),
+        ("a cat", "its best score was too low"),
+    ]
+    assert set(refused.column("accepted")) == {"no"}
 
 
 def test_the_heat_map_counts_each_hour_of_each_weekday(grafana: Grafana) -> None:

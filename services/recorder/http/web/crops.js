@@ -1,6 +1,7 @@
 // Cuts pictures out of a clip, one after the other, by a video of its own that nobody sees.
 
 const DEADLINE_MS = 15_000;
+const FRAME_MS = 2000;
 const HEIGHT = 144; // of a picture that is cut out, twice as many pixels as it is shown with
 
 // `wanted`: [{second, box, canvas}]. Calls `missing(canvas)` where there is no picture. Ends early by `signal`.
@@ -13,8 +14,10 @@ export async function cut(address, wanted, { signal, missing }) {
     for (const { second, box, canvas } of wanted) {
       const at = Math.min(second, Math.max(video.duration - 0.05, 0));
       if (Math.abs(video.currentTime - at) > 0.001) {
+        const shown = frameOf(video); // the seek may end before its frame can be drawn
         video.currentTime = at;
         await until(video, "seeked", signal);
+        await shown;
       }
       draw(video, box ?? [0, 0, 1, 1], canvas);
     }
@@ -35,6 +38,15 @@ function until(video, name, signal) {
     signal.addEventListener("abort", reject, options);
     AbortSignal.timeout(DEADLINE_MS).addEventListener("abort", reject, options);
   }).finally(() => done.abort());
+}
+
+// Waits for the next frame, where a browser tells of it and does so soon.
+function frameOf(video) {
+  return new Promise((done) => {
+    if (!video.requestVideoFrameCallback) done();
+    else video.requestVideoFrameCallback(done);
+    setTimeout(done, FRAME_MS);
+  });
 }
 
 function draw(video, [x, y, w, h], canvas) {

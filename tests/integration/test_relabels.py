@@ -22,7 +22,7 @@ from services.recorder.media.values import StoredMedia
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
 from services.recorder.record.relabels import (
-    LabelChange,
+    EventRelabel,
     RelabelUndone,
     count_relabel,
     find_label_changes,
@@ -127,7 +127,7 @@ class PastRecord:
                 found[table.name] = [dict(row) for row in (await connection.execute(query)).mappings()]
         return found
 
-    async def changes(self, event_id: str) -> list[LabelChange]:
+    async def changes(self, event_id: str) -> list[EventRelabel]:
         async with self.database.reading() as connection:
             return await find_label_changes(connection, event_id)
 

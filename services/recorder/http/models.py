@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from services.recorder.record.relabels import LabelChange
+from services.recorder.record.relabels import EventRelabel
 from services.recorder.record.values import Event, Frames, Snippet, Weather
 from services.recorder.weather.words import icon_of
 from shared.clock import duration_s
@@ -109,7 +109,7 @@ class FramesOut(ApiModel):
     series: list[SeriesOut]
 
 
-class LabelChangeOut(ApiModel):
+class EventRelabelOut(ApiModel):
     """A change of an event's labels after it was recorded; `made_by`, `kind` null: before such entries were kept."""
 
     changed_at: AwareDatetime
@@ -123,7 +123,7 @@ class EventDetailOut(EventOut):
     snippets: list[SnippetOut]
     frames: list[FramesOut]
     peaks: dict[str, float]
-    label_changes: list[LabelChangeOut]
+    label_changes: list[EventRelabelOut]
 
 
 def event_out(event: Event) -> EventOut:
@@ -131,7 +131,7 @@ def event_out(event: Event) -> EventOut:
     return EventOut.model_validate(_event_fields(event))
 
 
-def event_detail_out(event: Event, frames: list[Frames], changes: list[LabelChange]) -> EventDetailOut:
+def event_detail_out(event: Event, frames: list[Frames], changes: list[EventRelabel]) -> EventDetailOut:
     """Return everything that is known of an event."""
     n_moments = {part.snippet: len(part.moments) for part in frames}
     return EventDetailOut(
@@ -139,7 +139,7 @@ def event_detail_out(event: Event, frames: list[Frames], changes: list[LabelChan
         snippets=[_snippet_out(snippet, n_moments.get(snippet.snippet, 0)) for snippet in event.snippets],
         frames=[FramesOut.model_validate(part) for part in frames],
         peaks=event.peaks,
-        label_changes=[LabelChangeOut.model_validate(change) for change in changes],
+        label_changes=[EventRelabelOut.model_validate(change) for change in changes],
     )
 
 

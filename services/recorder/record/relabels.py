@@ -62,7 +62,7 @@ class Relabel:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelChange:
+class EventRelabel:
     """The labels of an event before and after a change, by name; `made_by` None: before such entries were kept."""
 
     changed_at: datetime
@@ -121,7 +121,7 @@ async def mark_undone(connection: AsyncConnection, relabel_id: str, undone_by: s
     await connection.execute(update(relabels).where(first).values(undone_by=undone_by, undone_at=now))
 
 
-async def find_label_changes(connection: AsyncConnection, event_id: str) -> list[LabelChange]:
+async def find_label_changes(connection: AsyncConnection, event_id: str) -> list[EventRelabel]:
     """Return what was changed about the labels of an event since it was recorded, the newest first."""
     columns = ("snippet", "labelled_at", "replaced_at", "accepted", "relabel_id")
     past = (
@@ -138,13 +138,13 @@ async def find_label_changes(connection: AsyncConnection, event_id: str) -> list
     return label_changes(rows, now)[::-1]
 
 
-def label_changes(past: Sequence[Any], now: Mapping[int, str]) -> list[LabelChange]:
+def label_changes(past: Sequence[Any], now: Mapping[int, str]) -> list[EventRelabel]:
     """Return the changes of an event's labels, the oldest first. Pure. Any: rows, whose columns are read by name.
 
     `past`: its past answers in the order of their replacement; `now`: `accepted` of each snippet. What replaced
     answers without changing a label is left out.
     """
-    changes: list[LabelChange] = []
+    changes: list[EventRelabel] = []
     for at in sorted({row.replaced_at for row in past}):
         # of each snippet the answer that stood until `at`, and the one that stood from then on
         before, after = dict(now), dict(now)
@@ -156,7 +156,7 @@ def label_changes(past: Sequence[Any], now: Mapping[int, str]) -> list[LabelChan
         names = _labels(before), _labels(after)
         if set(names[0]) != set(names[1]):
             cause = next(row for row in past if row.replaced_at == at)
-            changes.append(LabelChange(at, cause.made_by, cause.kind, *names))
+            changes.append(EventRelabel(at, cause.made_by, cause.kind, *names))
     return changes
 
 

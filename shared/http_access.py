@@ -345,9 +345,9 @@ def _route(app: FastAPI, scope: Scope) -> tuple[str, MutableMapping[str, object]
 
 def _content_refusal(rule: RouteRule, caller: Caller, headers: Headers) -> Refusal | None:
     sent = (caller.content_type or "").split(";")[0].strip().lower()
-    if rule.content_type is not None and sent != rule.content_type:
+    if rule.content_type is not None and sent not in rule.content_types:
         do = f"send the header 'Content-Type: {rule.content_type}'"
-        return Refusal(415, do, "a body of another type", rule.content_type, "content_type")
+        return Refusal(415, do, "a body of another type", " or ".join(rule.content_types), "content_type")
     length = headers.get("content-length", "0")
     if length.isdecimal() and int(length[:20]) > rule.body_max_bytes:
         return too_long(rule.body_max_bytes)

@@ -24,7 +24,8 @@ TEXT_PARAMETER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class RouteRule:
-    """One row. `content_type`: what a change has to be made of; a page of another site cannot send that unasked.
+    """One row. `content_type`: what a change has to be made of (or one of `other_types`); a page of another site cannot
+    send that unasked.
 
     PUBLIC rows that only read, and OWN rows, answer pages of every site: the first hold no data, the second ask for a
     credential that no browser sends by itself. All others answer pages of the same origin only.
@@ -37,6 +38,12 @@ class RouteRule:
     is_shown_same_site: bool = False  # read by pages of another port of this host too, such as Grafana's
     is_identified: bool = False  # PUBLIC or OWN, and yet wants to know who calls: `identity_of`
     parameters: PathPatterns = field(default_factory=dict)  # for this route only, before those of the service
+    other_types: tuple[str, ...] = ()
+
+    @property
+    def content_types(self) -> tuple[str, ...]:
+        """All that a body may be of; none: anything."""
+        return () if self.content_type is None else (self.content_type, *self.other_types)
 
     @property
     def is_stream(self) -> bool:

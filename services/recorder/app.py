@@ -46,6 +46,10 @@ from services.recorder.record.totals import TotalsCheck
 from services.recorder.search.explainer import Explainer
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.index import EmbeddingIndex
+from services.recorder.search.likeness import Likeness
+from services.recorder.search.nearest_events import NearestEvents
+from services.recorder.search.picture_requests import PictureEmbedder
+from services.recorder.search.recorded_pictures import RecordedPictures
 from services.recorder.search.text_requests import TextEmbedder
 from services.recorder.search.words import Search
 from services.recorder.settings import RecorderSettings
@@ -70,6 +74,8 @@ log = get_logger(__name__)
 
 _Loop = Callable[[asyncio.Event, Callable[[], None]], Coroutine[Any, Any, None]]  # Any: as in _cut_off
 SEARCH_TEXT_S = 5.0  # a search waits this long for the classifier
+SEARCH_PICTURE_S = 5.0  # the same, for a picture that is sent
+LABEL_TEXT_S = 2.0  # and this long for what only says better which picture of an event is meant
 EXPLAIN_TEXT_S = 5.0
 HINDSIGHT_TEXT_S = 20.0  # whole label sets take longer
 
@@ -185,7 +191,10 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         index_dir = (settings.index_dir or media.root / ".index").absolute()
         index = EmbeddingIndex(index_dir, database, _database_name(settings))
         resources.enter_context(index.opened())
-        api.search = Search(TextEmbedder(redis, SEARCH_TEXT_S), index, database)
+        texts, nearest = TextEmbedder(redis, SEARCH_TEXT_S), NearestEvents(index, database)
+        api.search = Search(texts, nearest)
+        recorded = RecordedPictures(database, TextEmbedder(redis, LABEL_TEXT_S))
+        api.likeness = Likeness(PictureEmbedder(redis, SEARCH_PICTURE_S), recorded, nearest)
         api.hindsight = Hindsight(TextEmbedder(redis, HINDSIGHT_TEXT_S), database)
         api.explainer = Explainer(TextEmbedder(redis, EXPLAIN_TEXT_S), database)
         await _run(

@@ -83,6 +83,8 @@ GET      /api/record/labels                         recorder  LOOK     list
 GET      /api/stats                                 recorder  LOOK     list
 GET      /api/health                                recorder  LOOK     list
 GET      /api/search                                recorder  LOOK     list
+GET      /api/search/like                           recorder  LOOK     thing
+POST     /api/search/like                           recorder  LOOK     list
 GET      /api/gaps                                  recorder  LOOK     list
 POST     /api/hindsight                             recorder  LOOK     list
 GET      /api/cameras/{camera_id}/label-history     recorder  LOOK     thing

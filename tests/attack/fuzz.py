@@ -37,6 +37,8 @@ ROUTES = (
     ("GET", "/api/stats"),
     ("GET", "/api/health"),
     ("GET", "/api/search"),
+    ("GET", "/api/search/like"),
+    ("POST", "/api/search/like"),
     ("GET", "/api/gaps"),
     ("GET", "/api/stream"),
     ("POST", "/api/hindsight"),
@@ -77,6 +79,9 @@ PARAMETERS = (
     "camera",
     "label",
     "q",
+    "event",
+    "snippet",
+    "picture",
     "since",
     "until",
     "cursor",
@@ -88,6 +93,7 @@ PARAMETERS = (
 TYPES = (
     "application/json",
     "application/sdp",
+    "image/jpeg",
     "text/plain",
     "multipart/form-data; boundary=x",
     "application/json" * 90,
@@ -180,7 +186,7 @@ class Fuzzer:
         if some.random() < 0.85:
             yield "Authorization", f"Bearer {self._token}"
         if some.random() < 0.9:
-            yield "Content-Type", some.choice(TYPES[:2]) if some.random() < 0.8 else some.choice(TYPES)
+            yield "Content-Type", some.choice(TYPES[:3]) if some.random() < 0.8 else some.choice(TYPES)
         if n_bytes or some.random() < 0.1:
             odd = some.choice(("-1", "99999999999", "1, 2", "0x10", "", "1_0"))
             yield "Content-Length", str(n_bytes) if some.random() < 0.95 else odd

@@ -52,7 +52,10 @@ async def replies(port: int, fuzzer: Fuzzer, count: int) -> list[tuple[bytes, Re
 
 def waits_for_another(request: bytes, reply: Reply) -> bool:
     """Whether a picture waited for the next frame, or a search for the classifier, which this site does not have."""
-    is_search = request.startswith((b"GET /api/search", b"POST /api/hindsight")) and reply.status == 503
+    is_search = (
+        request.startswith((b"GET /api/search", b"POST /api/search", b"POST /api/hindsight"))
+        and reply.status == 503
+    )
     return (b"/picture.jpg" in request or is_search) and reply.took_s < PART_WAITS_S
 
 

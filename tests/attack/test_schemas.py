@@ -38,15 +38,15 @@ CHECKS = [
 # these answer without end; test_fuzz.py asks them
 ENDLESS = ("/api/stream", "/video.mjpeg", "/looks", "/trial")
 # without a classifier there are no words to search by; it is told as 503, after a while
-NEEDS_CLASSIFIER = ("/api/search", "/api/hindsight")
+NEEDS_CLASSIFIER = ("/api/search", "/api/search/like", "/api/hindsight")
 ASKED_WITHOUT_CLASSIFIER = 4
 DOCUMENTS = {"recorder": "/api/openapi.json", "motion": "/openapi.json"}
 _Read = TypeVar("_Read")
 _Operation = APIOperation[Any, Any, Any, Any]  # Any: schemathesis' own
 
 
-@schemathesis.serializer("application/sdp")
-def _sdp(_ctx: schemathesis.SerializationContext, value: object) -> bytes:
+@schemathesis.serializer("application/sdp", "image/jpeg", "image/png", "image/webp")
+def _as_it_is(_ctx: schemathesis.SerializationContext, value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 

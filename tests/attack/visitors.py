@@ -28,6 +28,7 @@ BODIES = {  # of those that change a record, so that they would
     "/api/events/{event_id}/protected": {"is_protected": False},
     "/api/events/{event_id}/links": {"hours": 1},
 }
+QUERIES = {("GET", "/api/search/like"): "?event={event_id}"}  # that name what is asked for
 _SOURCES = itertools.count(1)
 
 
@@ -153,7 +154,7 @@ class Record:
             "{name}": "nobody-of-this-name",
             "{name:path}": self.pictures.get(camera, f"2026/11/30/{'f' * 32}.jpg"),
         }
-        path = row.path
+        path = row.path + QUERIES.get((row.method, row.path), "")
         for name, value in values.items():
             path = path.replace(name, value)
         return "/web/icon.svg" if path == "/web" else path

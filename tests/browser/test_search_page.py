@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from services.classifier.words.prompts import LabelBank
 from shared.contract import LABELS, MEDIA
 from shared.decisions.labeller import EmbeddedSnippet, label
 from tests.browser.accessible import MISNAMED
+from tests.integration.test_picture_requests import embedding, png
 from tests.integration.test_recorder_service import Recorder, settled
 from tests.integration.test_search_and_hindsight import answering, seen
 from tests.programs import ServerError, find_chromium
@@ -170,6 +171,79 @@ async def test_words_are_searched_and_labels_looked_back_on_and_applied(
         await expect(page.locator("#detail .facts")).to_contain_text("Camera")
         await expect(changed).to_have_count(0)
 
+    assert faults == []
+
+
+async def test_more_like_this_from_an_event_an_answer_and_a_file(
+    recorder: Recorder, redis_client: Redis, browser: Browser, tmp_path: Path
+) -> None:
+    model = ColourModel()
+    for number, colour in enumerate([RED, BLUE, RED, GREEN, BLUE, RED]):
+        await record(redis_client, model, number, colour, "yard" if number == 5 else "gate")
+    await settled(redis_client)
+    page = await browser.new_page(viewport={"width": 1280, "height": 800})
+    page.set_default_timeout(LIMIT_MS)
+    expect.set_options(timeout=LIMIT_MS)
+    faults: list[str] = []
+    page.on("pageerror", lambda fault: faults.append(str(fault)))
+    await page.goto(recorder.url)
+    results, list_cards = page.locator("#results .card:not(.ghost)"), page.locator("#list .card:not(.ghost)")
+    await expect(list_cards).to_have_count(4)
+
+    await list_cards.filter(has_text="a dog").first.get_by_role("button").first.click()
+    await page.locator("#detail").get_by_role("button", name="More like this").click()
+    await expect(results).to_have_count(5)
+    await expect(page.locator("#detail")).to_be_hidden()
+    await expect(page.locator(".sought")).to_contain_text("a dog")
+    await shot(page, tmp_path, "more-like-this")
+    assert await page.evaluate(MISNAMED) == []
+    await page.reload()
+    await expect(results).to_have_count(5)
+    await expect(page.get_by_role("heading", name="More like this")).to_be_visible()
+    await narrow(page)
+    await shot(page, tmp_path, "more-like-this-phone")
+    await page.set_viewport_size({"width": 1280, "height": 800})
+
+    red = results.filter(has_text="a person").first
+    await red.get_by_role("button").first.focus()
+    await page.keyboard.press("m")
+    await expect(page.locator(".sought")).to_contain_text("a person")
+    await expect(results.first).to_contain_text("a person")
+    assert page.url.endswith(".0.0")
+    await page.locator("#camera").select_option("yard")
+    await expect(results).to_have_count(1)
+    await page.go_back()
+    await expect(results).to_have_count(5)
+    await page.go_back()
+    await expect(page.locator(".sought")).to_contain_text("a dog")
+
+    async with embedding(redis_client, model):
+        picture = {"name": "mine.png", "mimeType": "image/png", "buffer": png(GREEN)}
+        await page.get_by_label("By picture").set_input_files(cast("Any", picture))
+        await expect(page.get_by_role("heading", name="Like your picture")).to_be_visible()
+        await expect(results).to_have_count(6)
+        await expect(results.first).to_contain_text("a dog")
+        await expect(page.locator(".sought img")).to_be_visible()
+        await shot(page, tmp_path, "like-a-file")
+        held = await page.evaluate_handle(
+            """(bytes) => {
+                const held = new DataTransfer();
+                held.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+                return held;
+            }""",
+            list(png(RED)),
+        )
+        await page.dispatch_event("#ask", "drop", {"dataTransfer": held})
+        await expect(page.locator(".sought")).to_contain_text("dropped.png")
+        await expect(results.first).to_contain_text("a person")
+        await narrow(page)
+        await shot(page, tmp_path, "like-a-file-phone")
+    nothing = {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"}
+    await page.get_by_label("By picture").set_input_files(cast("Any", nothing))
+    await expect(page.get_by_role("alert")).to_contain_text("This picture cannot be read")
+    await page.get_by_role("button", name="Back to all events").click()
+    await expect(list_cards).to_have_count(4)
+    assert "like" not in page.url
     assert faults == []
 
 

@@ -38,7 +38,8 @@ from services.recorder.record.transactions import record_snippet
 from services.recorder.search import hindsight, hindsight_rows
 from services.recorder.search.hindsight import Application, Hindsight
 from services.recorder.search.hindsight_values import HindsightRequest, Outcome
-from services.recorder.search.index import EmbeddingIndex
+from services.recorder.search.index import EmbeddingIndex, Extent
+from services.recorder.search.nearest_events import NearestEvents
 from services.recorder.search.text_requests import NoClassifier, TextEmbedder, TextsRefused
 from services.recorder.search.vectors import PictureFilter
 from services.recorder.search.words import Search, SearchRequest
@@ -119,7 +120,10 @@ class Record:
         return sent.header.event_id
 
     def search(self) -> Search:
-        return Search(self.texts, self.index, self.database, 60)
+        return Search(self.texts, self.nearest())
+
+    def nearest(self) -> NearestEvents:
+        return NearestEvents(self.index, self.database, 60)
 
     async def look_back(self, is_applied: bool = False, **options: Any) -> Outcome:  # Any: of the request
         wanted = {
@@ -169,13 +173,13 @@ async def test_search_finds_the_event_that_shows_the_words_and_its_moment(
     dog = await record.add(seen(1, [RED, BLUE, GREEN]), [RED, BLUE, GREEN])
     async with answering(redis_client, record.model):
         found = await record.search().find(SearchRequest("a dog"))
-    assert found.hits[0].event.id == dog
-    assert len(found.hits) == 2
-    best = found.hits[0]
+    assert found.ranking.hits[0].event.id == dog
+    assert len(found.ranking.hits) == 2
+    best = found.ranking.hits[0]
     assert best.similarity == pytest.approx(1, abs=0.01)
     assert best.captured_at == NOON + timedelta(minutes=1, seconds=1)
     assert best.offset_s == 2.0
-    assert (found.extent.searched, found.extent.left_out, found.extent.is_complete) == (5, 0, True)
+    assert found.ranking.extent == Extent(searched=5, left_out=0, is_complete=True)
     assert await redis_client.keys("*") == [TEXTS.encode()]
     assert await redis_client.xlen(TEXTS) == 0
 
@@ -190,7 +194,7 @@ async def test_search_keeps_to_camera_and_time(record: Record, redis_client: Red
         search = record.search()
 
         async def found(**within: Any) -> set[str]:  # Any: of PictureFilter
-            hits = (await search.find(SearchRequest("a dog", PictureFilter(**within)))).hits
+            hits = (await search.find(SearchRequest("a dog", PictureFilter(**within)))).ranking.hits
             return {hit.event.id for hit in hits}
 
         assert await found() == set(ids.values())
@@ -211,8 +215,9 @@ async def test_a_viewer_finds_as_many_as_are_asked_for_among_the_own_cameras(
 
         async def found(**within: Any) -> tuple[list[str], int, int]:  # Any: of PictureFilter
             request = SearchRequest("a dog", PictureFilter(**within), limit=3)
-            result = await record.search().find(request)
-            return [hit.event.id for hit in result.hits], result.extent.searched, result.extent.left_out
+            ranking = (await record.search().find(request)).ranking
+            ids = [hit.event.id for hit in ranking.hits]
+            return ids, ranking.extent.searched, ranking.extent.left_out
 
         assert not set((await found())[0]) & set(mine)
         assert await found(cameras=frozenset({"gate"})) == (sorted(mine), 3, 0)
@@ -247,8 +252,8 @@ async def test_pictures_of_another_model_are_left_out_and_counted(
     async with answering(redis_client, record.model):
         found = await record.search().find(SearchRequest("a dog"))
         outcome = await record.look_back()
-    assert [hit.event.id for hit in found.hits] == [mine]
-    assert (found.extent.searched, found.extent.left_out) == (1, 1)
+    assert [hit.event.id for hit in found.ranking.hits] == [mine]
+    assert (found.ranking.extent.searched, found.ranking.extent.left_out) == (1, 1)
     assert (outcome.n_snippets, outcome.n_left_out) == (2, 1)
 
 
@@ -515,7 +520,7 @@ async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
         assert '"written":1' in applied.text
         empty = await client.post("/api/hindsight", json={**body, "labels": []})
         assert empty.status_code == 400
-    silent = Search(TextEmbedder(redis_client, 0.05), record.index, record.database)
+    silent = Search(TextEmbedder(redis_client, 0.05), record.nearest())
     alone = make_app("recorder")
     add_routes(alone, ApiState(lambda: True, record.database, search=silent))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(alone), base_url="http://x") as client:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -42,6 +42,10 @@ from services.recorder.record.schema import links
 from services.recorder.record.transactions import record_snippet
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.index import EmbeddingIndex
+from services.recorder.search.likeness import Likeness
+from services.recorder.search.nearest_events import NearestEvents
+from services.recorder.search.picture_requests import EmbeddedPictures, PictureEmbedder
+from services.recorder.search.recorded_pictures import RecordedPictures
 from services.recorder.search.text_requests import TextEmbedder
 from services.recorder.search.words import Search
 from shared.clock import now_utc, uuid7
@@ -101,6 +105,13 @@ class Texts:
         return EmbeddedLabelSet("mini", 20.0, 8, texts)
 
 
+class Pictures:
+    """Embeds all pictures as that vector."""
+
+    async def ask(self, jpegs: Sequence[bytes]) -> EmbeddedPictures:
+        return EmbeddedPictures("mini", np.full((len(jpegs), 8), 8**-0.5, np.float32))
+
+
 def heard() -> tuple[ProcessPresence, ...]:
     cameras = tuple(
         CameraReport(id=camera, name=name, state="away", message=message)
@@ -141,7 +152,7 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
             entry = NewRelabel(relabel_id, "words", asked, f"{name}'s maker", START)
             await count_relabel(connection, entry, 1, 1)
     index = EmbeddingIndex(tmp_path / "index", database, "one")
-    texts = cast("TextEmbedder", Texts())
+    texts, nearest = cast("TextEmbedder", Texts()), NearestEvents(index, database, 0.01)
     with index.opened():
         await index.sync(asyncio.Event())
         rules = (
@@ -153,11 +164,14 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
             database,
             media,
             Feed(database, RecorderMetrics(CollectorRegistry()), 8),
-            Search(texts, index, database, 0.01),
+            Search(texts, nearest),
             Hindsight(texts, database),
             Pipeline(heard=heard(), is_known=True, fault=""),
             RetentionLimits(days=1, rules=rules),
             links=EventLinks(database),
+            likeness=Likeness(
+                cast("PictureEmbedder", Pictures()), RecordedPictures(database, texts), nearest
+            ),
         )
     await database.close()
 
@@ -186,7 +200,8 @@ def label_sets(**values: object) -> dict[str, object]:
 
 
 # How each route is asked: of everything, and of what may be another camera's ({event}, {camera}, {media}).
-ASKED: dict[tuple[str, str], list[tuple[str, dict[str, Any] | None]]] = {
+Body = dict[str, Any] | bytes | None  # bytes: a picture
+ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
     ("GET", "/"): [("/", None)],
     ("GET", "/cameras"): [("/cameras", None)],
     ("GET", "/cameras/{camera_id}"): [("/cameras/{camera}", None)],
@@ -215,6 +230,15 @@ ASKED: dict[tuple[str, str], list[tuple[str, dict[str, Any] | None]]] = {
         ("/api/search?q=anything&limit=200", None),
         ("/api/search?q=anything&camera={camera}", None),
     ],
+    ("GET", "/api/search/like"): [
+        ("/api/search/like?event={event}", None),
+        ("/api/search/like?event={event}&snippet=0&picture=1&limit=200", None),
+        ("/api/search/like?event={event}&camera={camera}", None),
+    ],
+    ("POST", "/api/search/like"): [
+        ("/api/search/like?limit=200", b"a picture"),
+        ("/api/search/like?camera={camera}", b"a picture"),
+    ],
     ("GET", "/api/gaps"): [("/api/gaps?limit=200", None), ("/api/gaps?camera={camera}", None)],
     ("POST", "/api/hindsight"): [
         ("/api/hindsight", label_sets()),
@@ -238,25 +262,27 @@ PASSED_ON = {key for key in MOTION_ROUTES if "{camera_id}" in key[1]}
 OF_MOTION = set(MOTION_ROUTES) - PASSED_ON
 
 
-def filled(asked: tuple[str, dict[str, Any] | None], names: dict[str, str]) -> tuple[str, bytes | None]:
+def filled(asked: tuple[str, Body], names: dict[str, str]) -> tuple[str, Body]:
     path, body = asked
     for name, value in names.items():
         path = path.replace("{" + name + "}", value)
-    if body is None:
-        return path, None
+    if body is None or isinstance(body, bytes):
+        return path, body
     text = json.dumps(body)
     for name, value in names.items():
         text = text.replace("{" + name + "}", value)
-    return path, text.encode()
+    return path, json.loads(text)
 
 
 async def ask(
-    client: httpx.AsyncClient, method: str, asked: tuple[str, bytes | None], **headers: str
+    client: httpx.AsyncClient, method: str, asked: tuple[str, Body], **headers: str
 ) -> httpx.Response:
     path, body = asked
-    if body is not None:
-        headers["content-type"] = "application/json"
-    return await client.request(method, path, content=body, headers=headers)
+    if isinstance(body, bytes):
+        return await client.request(
+            method, path, content=body, headers={**headers, "content-type": "image/png"}
+        )
+    return await client.request(method, path, json=body, headers=headers)
 
 
 OTHERS = {
@@ -295,7 +321,9 @@ def comparable(answer: httpx.Response, names: dict[str, str]) -> tuple[int, str,
         document = json.loads(text)
         if isinstance(document, dict):
             document = {
-                key: value for key, value in document.items() if key not in ("took_s", "text_s", "disk")
+                key: value
+                for key, value in document.items()
+                if key not in ("took_s", "text_s", "picture_s", "disk")
             }
         steady = [json.dumps(document)]
     return answer.status_code, "\n".join(steady), {*answer.headers} - {"content-length"}

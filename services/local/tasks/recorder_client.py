@@ -22,6 +22,7 @@ ANSWER_S = 60.0  # between two pieces of an answer
 ID_CHARS = 36
 ID_START = 4  # characters of an id that are enough, where one event starts so
 _EVENT = re.compile(r"[0-9a-f][0-9a-f-]{3,35}")
+_EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SPAN = re.compile(r"(\d{1,5})\s*(m|h|d|w)")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 Json = dict[str, Any]  # Any: what the recorder answers
@@ -46,10 +47,22 @@ def parse_time(given: str | None, option: str) -> datetime | None:
         ) from exc
 
 
-def search(recorder: RecorderAddress, query: Mapping[str, str | int | None]) -> Json:
-    """Return the answer of /api/search; raise ConfigError for a bad query, NotAnswered when nobody answers."""
+def is_event_id(text: str) -> bool:
+    """Whether a text has the form of an event's id."""
+    return _EVENT_ID.fullmatch(text) is not None
+
+
+def search(
+    recorder: RecorderAddress, query: Mapping[str, str | int | None], picture: bytes | None = None
+) -> Json:
+    """Return what looks like a JPEG, like the event in `query`, or fits the words in it.
+
+    Raises ConfigError for a bad query, NotAnswered when nobody answers.
+    """
     parameters: dict[str, str | int] = {name: value for name, value in query.items() if value is not None}
-    return _get(recorder, "/api/search", parameters)
+    if picture is not None:
+        return _ask(recorder, "/api/search/like", parameters, picture)
+    return _ask(recorder, "/api/search/like" if "event" in parameters else "/api/search", parameters)
 
 
 def parse_event(given: str) -> str:
@@ -66,13 +79,13 @@ def parse_event(given: str) -> str:
 def why(recorder: RecorderAddress, start: str) -> Json:
     """Return the answer of /api/events/ID/why; raises as `search` does, ConfigError when there is no such event."""
     event_id = start if len(start) == ID_CHARS else _event_of(recorder, start)
-    return _get(recorder, f"/api/events/{event_id}/why", {})
+    return _ask(recorder, f"/api/events/{event_id}/why", {})
 
 
 def _event_of(recorder: RecorderAddress, start: str) -> str:
     """Return the id of the only event whose id starts so; raise ConfigError when there is none, or several."""
     asked: dict[str, str | int] = {"id_start": start, "accepted_only": "false", "limit": 4}
-    found = [event["id"] for event in _get(recorder, "/api/events", asked)["events"]]
+    found = [event["id"] for event in _ask(recorder, "/api/events", asked)["events"]]
     if not found:
         raise ConfigError(
             f"no event's id starts with {start}; look for it on the page or with clipwatch search"
@@ -83,10 +96,18 @@ def _event_of(recorder: RecorderAddress, start: str) -> str:
     return str(found[0])
 
 
-def _get(recorder: RecorderAddress, path: str, query: Mapping[str, str | int]) -> Json:
+def _ask(
+    recorder: RecorderAddress, path: str, query: Mapping[str, str | int], picture: bytes | None = None
+) -> Json:
+    """Return the answer to a question, or to a JPEG that is sent with it."""
+    url = f"{recorder.url.rstrip('/')}{path}"
     try:
         with _client(recorder) as client:
-            answer = client.get(f"{recorder.url.rstrip('/')}{path}", params=query)
+            if picture is None:
+                answer = client.get(url, params=query)
+            else:
+                kind = {"content-type": "image/jpeg"}
+                answer = client.post(url, params=query, content=picture, headers=kind)
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise NotAnswered(_unreachable(recorder.url, exc)) from exc
     return _document(recorder.url, answer)

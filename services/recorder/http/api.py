@@ -14,6 +14,7 @@ from services.recorder.http.gaps import gap_routes
 from services.recorder.http.health import health_routes
 from services.recorder.http.hindsight import hindsight_routes
 from services.recorder.http.label_history import label_history_routes
+from services.recorder.http.likeness import likeness_routes
 from services.recorder.http.links import link_routes, shared_routes
 from services.recorder.http.login import login_routes
 from services.recorder.http.media import media_routes
@@ -40,6 +41,7 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
         link_routes,
         shared_routes,
         search_routes,
+        likeness_routes,
         gap_routes,
         hindsight_routes,
         label_history_routes,

@@ -7,7 +7,7 @@ import re
 from services.recorder.access.links import LINK_ID
 from services.recorder.http.motion_routes import MOTION_ROUTES
 from services.recorder.media.files import NAME
-from shared.contract import CAMERA_ID
+from shared.contract import CAMERA_ID, MAX_PICTURE_BYTES
 from shared.http_rules import JSON_TYPE, LOOK, PUBLIC, PathPatterns, RouteRule, RouteRules
 from shared.open_streams import StreamKind
 from shared.permissions import Permission
@@ -17,6 +17,11 @@ _USER_NAME = {"name": re.compile(r"[\w.@+-](?:[\w .@+-]{0,62}[\w.@+-])?")}  # as
 _LOGIN_BYTES, _USER_BYTES = 16 * 1024, 64 * 1024  # a name and two passwords; 500 cameras
 # the link is checked by the route, which says so where it was cut
 _SHARED = RouteRule(Permission.OWN, parameters={"token": re.compile(r"[A-Za-z0-9_-]{1,128}")})
+
+# a picture to compare with those of the record
+LIKE_RULE = RouteRule(
+    Permission.LOOK, MAX_PICTURE_BYTES, "image/jpeg", other_types=("image/png", "image/webp")
+)
 
 # Users, sessions and tokens. The routes look themselves whose session it is, and who may make the first user.
 ACCESS_RULES: RouteRules = {
@@ -69,6 +74,8 @@ RULES: RouteRules = {
     ("GET", "/api/stats"): LOOK,
     ("GET", "/api/health"): LOOK,
     ("GET", "/api/search"): LOOK,
+    ("GET", "/api/search/like"): LOOK,
+    ("POST", "/api/search/like"): LIKE_RULE,
     ("GET", "/api/gaps"): LOOK,
     # with `apply` it asks for OPERATE as well
     ("POST", "/api/hindsight"): RouteRule(

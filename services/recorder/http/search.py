@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime, BaseModel
@@ -12,39 +12,49 @@ from services.recorder.http.models import EventOut, event_out, media_url
 from services.recorder.http.state import ApiState, starting
 from services.recorder.http.viewer import Viewer
 from services.recorder.record.camera_filter import CameraIds
+from services.recorder.search.nearest_events import Hit, Ranking
 from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from services.recorder.search.vectors import PictureFilter
-from services.recorder.search.words import Hit, SearchRequest, SearchResult
+from services.recorder.search.words import SearchRequest
 from shared.http_api import ApiFault, IsoTime
 
 QUERY_CHARS = 200
 
 
 class HitOut(BaseModel):
-    """An event and the moment that fits the words best; `similarity` is a cosine, to be compared within one answer."""
+    """An event and its picture that fits best; `similarity` is a cosine, to be compared within one answer.
+
+    `snippet` and `picture` are the picture's numbers, as /api/search/like takes them.
+    """
 
     event: EventOut
     similarity: float
     captured_at: AwareDatetime
     offset_s: float
     snippet: int
+    picture: int
     kind: str
     box: tuple[float, float, float, float] | None
     clip_url: str | None
     thumbnail_url: str | None
 
 
-class SearchOut(BaseModel):
+class RankingOut(BaseModel):
     """Events, best first. `left_out`: pictures that another model embedded; false `is_complete`: still indexing."""
 
-    query: str
     model: str
     results: list[HitOut]
     searched: int
     left_out: int
     is_complete: bool
-    text_s: float
     took_s: float
+
+
+class SearchOut(RankingOut):
+    """What fits words best; `text_s`: how long the classifier took for them."""
+
+    query: str
+    text_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,8 @@ def search_routes(api: ApiState) -> APIRouter:
         except (NoClassifier, TextsRefused) as exc:
             raise texts_fault(exc) from exc
         response.headers["cache-control"] = "no-store"
-        return _search_out(request.query, found)
+        fields = ranking_fields(found.model, found.ranking)
+        return SearchOut(query=request.query, text_s=round(found.embed_s, 4), **fields)
 
     return router
 
@@ -100,23 +111,22 @@ def texts_fault(exc: NoClassifier | TextsRefused) -> ApiFault:
         return ApiFault(
             503,
             str(exc),
-            "a running classifier: it turns words into numbers",
+            "a running classifier: it turns words and pictures into numbers",
             "start the classifier (or wait until its model is loaded), then try again",
         )
     return ApiFault(400, str(exc), "words that the model takes", "change the words")
 
 
-def _search_out(query: str, found: SearchResult) -> SearchOut:
-    return SearchOut(
-        query=query,
-        model=found.model,
-        results=[_hit_out(hit) for hit in found.hits],
-        searched=found.extent.searched,
-        left_out=found.extent.left_out,
-        is_complete=found.extent.is_complete,
-        text_s=round(found.text_s, 4),
-        took_s=round(found.took_s, 4),
-    )
+def ranking_fields(model: str, ranking: Ranking) -> dict[str, Any]:  # Any: fields of RankingOut
+    """Return the fields of a RankingOut."""
+    return {
+        "model": model,
+        "results": [_hit_out(hit) for hit in ranking.hits],
+        "searched": ranking.extent.searched,
+        "left_out": ranking.extent.left_out,
+        "is_complete": ranking.extent.is_complete,
+        "took_s": round(ranking.took_s, 4),
+    }
 
 
 def _hit_out(hit: Hit) -> HitOut:
@@ -126,6 +136,7 @@ def _hit_out(hit: Hit) -> HitOut:
         captured_at=hit.captured_at,
         offset_s=hit.offset_s,
         snippet=hit.snippet,
+        picture=hit.picture,
         kind=hit.kind,
         box=hit.box,
         clip_url=media_url(hit.clip_name),

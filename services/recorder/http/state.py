@@ -18,6 +18,7 @@ from services.recorder.record.feed import Feed
 from services.recorder.record.retention import RetentionLimits
 from services.recorder.search.explainer import Explainer
 from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.likeness import Likeness
 from services.recorder.search.words import Search
 from shared.http_api import ApiFault
 
@@ -40,6 +41,7 @@ class ApiState:
     links: EventLinks | None = None
     explainer: Explainer | None = None
     changed: Callable[[], None] = lambda: None
+    likeness: Likeness | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     def open_database(self) -> Database:

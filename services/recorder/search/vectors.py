@@ -66,6 +66,7 @@ class PictureFilter:
     since: datetime | None = None
     until: datetime | None = None
     cameras: frozenset[str] | None = None  # that may be seen
+    but_event: str | None = None  # is left out
 
 
 class Vectors:
@@ -192,6 +193,9 @@ class Vectors:
             fits &= rows["captured_ms"] >= epoch_ms(within.since)
         if within.until is not None:
             fits &= rows["captured_ms"] < epoch_ms(within.until)
+        if within.but_event is not None:
+            high, low = divmod(UUID(within.but_event).int, 1 << 64)
+            fits &= (rows["low"] != low) | (rows["high"] != high)
         return fits
 
     def _numbers(self, cameras: Collection[str]) -> list[int]:

@@ -6,6 +6,7 @@ import { at, file, idOf, read } from "./api.js";
 import { el } from "./dom.js";
 import { bytes, clock, colour, duration, percent, time, weatherFacts } from "./format.js";
 import { labelChanges } from "./label_changes.js";
+import { likeButton } from "./like.js";
 import { chip } from "./list.js";
 import { nameOf, named } from "./names.js";
 import { sharing } from "./share.js";
@@ -16,9 +17,9 @@ const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 const AGAIN_MS = 5000;
 
 export class Detail {
-  // `onClose()`: the reader wants it closed; `onClosed()`: it is.
-  constructor(root, { onClose, onClosed, stars }) {
-    Object.assign(this, { root, onClose, onClosed, stars, id: null, fetching: null });
+  // `onClose()`: the reader wants it closed; `onClosed()`: it is; `onLike(like)`: what looks like it is wanted.
+  constructor(root, { onClose, onClosed, onLike, stars }) {
+    Object.assign(this, { root, onClose, onClosed, onLike, stars, id: null, fetching: null });
   }
 
   get isOpen() {
@@ -245,7 +246,8 @@ export class Detail {
     const event = this.event;
     this.keep(event.is_protected);
     this.buttons();
-    this.chips.replaceChildren(...(event.detections.length ? event.detections.map(chip) : [el("span", { class: "chip none" }, "no label")]));
+    this.chips.replaceChildren(...(event.detections.length ? event.detections.map(chip) : [el("span", { class: "chip none" }, "no label")]),
+      likeButton({ event: event.id }, this.onLike, "this event"));
     const hasFrames = event.frames.some((part) => part.moments.length);
     this.measure.hidden = this.plot.hidden = this.legend.hidden = !hasFrames;
     if (hasFrames) this.draw();

@@ -5,6 +5,7 @@ import { at, idOf, read, stream as streamOf } from "./api.js";
 import { Detail } from "./detail.js";
 import { byId, el } from "./dom.js";
 import { bytes, count, plural } from "./format.js";
+import { pictures } from "./like.js";
 import { EventList } from "./list.js";
 import { nameOf } from "./names.js";
 import { SearchPanel } from "./search.js";
@@ -29,16 +30,18 @@ let resting = null; // the timer by which a page that nobody sees lets go of its
 let heardAt = 0;
 let refresh = 0;
 let toasted = 0;
+let sent = 0; // pictures that were searched by: each is another one
 
 const stars = new Stars(kept, toast);
-const detail = new Detail(byId("detail"), { onClose: close, onClosed: closed, stars });
+const detail = new Detail(byId("detail"), { onClose: close, onClosed: closed, onLike: likeIt, stars });
 const list = new EventList(byId("list"), open, stars);
 const searchPanel = new SearchPanel(byId("results"), {
   scope: () => ({ camera: view.camera }),
   onOpen: open,
   onShown: (isShown) => document.body.classList.toggle("is-asking", isShown),
-  onHindsight: (hindsight) => go({ q: "", hindsight }),
-  onClose: () => go({ q: "", hindsight: null }),
+  onLike: likeIt,
+  onHindsight: (hindsight) => go({ ...NOTHING_SOUGHT, hindsight }),
+  onClose: () => go(NOTHING_SOUGHT),
 });
 
 // -- reading
@@ -229,6 +232,7 @@ function state(name, text) {
 
 // -- what is shown, in the address so that it survives a reload and can be shared
 
+const NOTHING_SOUGHT = { q: "", like: null, hindsight: null };
 const NO_FILTERS = { camera: "", label: "", all: false };
 
 // Shows what was chosen; Back returns to what was shown before.
@@ -254,7 +258,7 @@ function render(before = null) {
     showFilters();
     load();
   }
-  if (differ(before, view, ["q", "hindsight"]) || (before.camera !== view.camera && (view.q || view.hindsight))) look();
+  if (differ(before, view, ["q", "like", "hindsight"]) || (before.camera !== view.camera && (view.q || view.like || view.hindsight))) look();
   if (before?.event !== view.event) {
     if (view.event) show(view.event);
     else detail.close();
@@ -273,13 +277,20 @@ function showFilters() {
   Object.assign(byId("watch"), { hidden: !view.camera, href: at(`cameras/${idOf(view.camera)}`) });
 }
 
-// Searches for the words, looks back with the labels, or shows all events.
+// Searches for the words or the picture, looks back with the labels, or shows all events.
 function look() {
   byId("words").value = view.q;
   if (view.hindsight?.labels.length) searchPanel.lookBack(view.hindsight);
   else if (view.hindsight) searchPanel.askHindsight(view.hindsight);
+  else if (view.like) searchPanel.like(view.like);
   else if (view.q) searchPanel.search(view.q);
   else searchPanel.hide();
+}
+
+// `like`: an event or one of its pictures, or {file, number} for a picture that is sent.
+function likeIt(like) {
+  go({ ...NOTHING_SOUGHT, like, event: "" });
+  scrollTo({ top: 0 });
 }
 
 // -- one event
@@ -338,7 +349,12 @@ function pressed(event) {
     const card = event.target.closest?.(".card[data-id]");
     const star = card ? card.querySelector("button.star") : byId("detail").querySelector("button.star");
     star?.click();
-  } else if (event.key === " " && detail.isOpen && tag !== "VIDEO" && (tag !== "BUTTON" || event.target.closest(".card > button:not(.star)"))) {
+  } else if (event.key === "m") {
+    const card = event.target.closest?.(".card");
+    const id = card?.dataset.id ?? view.event;
+    if (card?.querySelector(".like")) card.querySelector(".like").click();
+    else if (id) likeIt({ event: id });
+  } else if (event.key === " " && detail.isOpen && tag !== "VIDEO" && (tag !== "BUTTON" || event.target.closest(".card > button:not(.star, .like)"))) {
     event.preventDefault();
     detail.toggle();
   }
@@ -355,10 +371,11 @@ byId("reset").addEventListener("click", () => go(NO_FILTERS));
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   const q = byId("words").value.trim();
-  if (q === view.q && !view.hindsight) look(); // asked again
-  else go({ q, hindsight: null });
+  if (q === view.q && !view.hindsight && !view.like) look(); // asked again
+  else go({ ...NOTHING_SOUGHT, q });
 });
-byId("hindsight").addEventListener("click", () => go({ q: "", hindsight: { labels: [] } }));
+byId("hindsight").addEventListener("click", () => go({ ...NOTHING_SOUGHT, hindsight: { labels: [] } }));
+pictures(byId("ask"), byId("picture"), (file) => likeIt({ file, number: ++sent }));
 byId("more").addEventListener("click", () => load({ older: true }));
 byId("filters").inert = byId("ask").inert = false; // what was chosen before anybody listened would be taken back
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -17,10 +18,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from services.local.cli import app
 from services.local.tasks import recorder_client
+from services.local.tasks.picture_file import FILE_BYTES_MAX, picture_to_send
 from services.local.tasks.recorder_address import RecorderAddress
 from shared.clock import now_utc
 from shared.errors import ConfigError
@@ -106,6 +109,72 @@ def test_search_sends_its_limits_and_says_what_was_left_out() -> None:
     assert "0.312" in done.output
     assert "1 event from 1,200 pictures in 0.25 s" in done.output
     assert "30 pictures of other models were left out; the index is still being built" in done.output
+
+
+EVENT = "019d3727-f93a-7abc-8def-0123456789ab"
+
+
+def test_like_an_event_asks_for_what_looks_like_it() -> None:
+    seen: list[Any] = []
+    with recorder(200, json.dumps(FOUND), seen) as url:
+        done = CliRunner().invoke(app, ["search", "--like", EVENT, "--camera", "gate", "--url", url])
+    assert done.exit_code == 0, done.output
+    asked = urlsplit(seen[0][0])
+    assert asked.path == "/api/search/like"
+    assert parse_qs(asked.query) == {"event": [EVENT], "camera": ["gate"], "limit": ["24"]}
+    assert "0.312" in done.output
+
+
+@pytest.mark.parametrize(("name", "mode"), [("a.jpg", "RGB"), ("a.png", "RGBA"), ("a.webp", "RGB")])
+def test_like_a_file_sends_it_small_and_as_jpeg(name: str, mode: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    Image.new(mode, (3000, 2000), "red").save(path)
+    seen: list[Any] = []
+    with recorder(200, json.dumps(FOUND), seen) as url:
+        done = CliRunner().invoke(app, ["search", "--like", str(path), "--limit", "3", "--url", url])
+    assert done.exit_code == 0, done.output
+    assert seen[0][0] == "/api/search/like?limit=3"
+    with Image.open(io.BytesIO(seen[0][1])) as sent:
+        assert (sent.format, sent.size, sent.mode) == ("JPEG", (1024, 683), "RGB")
+
+
+def test_a_photograph_is_sent_upright(tmp_path: Path) -> None:
+    lying = Image.new("RGB", (60, 40), "blue")
+    exif = lying.getexif()
+    exif[0x0112] = 6  # Orientation: turned by 90 degrees (TIFF 6.0)
+    lying.save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(io.BytesIO(picture_to_send(tmp_path / "a.jpg", "--like"))) as sent:
+        assert sent.size == (40, 60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ([], "wanted words to look for, or --like EVENT or FILE, and not both"),
+        (["a fox", "--like", EVENT], "and not both"),
+        (["--like", "none.jpg"], "--like none.jpg: No such file or directory; wanted a picture or the id of"),
+        (["--like", "."], "--like .: Is a directory; wanted a picture or the id of an event"),
+        (["--like", __file__], "wanted a picture (JPEG, PNG, WebP, …) or the id of an event"),
+    ],
+)
+def test_what_cannot_be_compared_is_an_error_before_anybody_is_asked(
+    arguments: list[str], fault: str
+) -> None:
+    done = CliRunner().invoke(app, ["search", *arguments, "--url", f"http://127.0.0.1:{free_port()}"])
+    assert fault in " ".join(str(done.exception or "").split()) + " ".join(done.output.split())
+    assert done.exit_code != 0
+
+
+def test_a_broken_picture_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (90, 90), "red").save(path)
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ConfigError, match=r"--like .*a\.png: "):
+        picture_to_send(path, "--like")
+    with path.open("wb") as file:
+        file.truncate(FILE_BYTES_MAX + 1)
+    with pytest.raises(ConfigError, match="more than 64 MiB"):
+        picture_to_send(path, "--like")
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, 1), (400, 2), (403, 2), (404, 2)])

@@ -48,6 +48,15 @@ class PictureInfo(MessagePart):
     width: Annotated[int, Field(gt=0, le=65535)]
     height: Annotated[int, Field(gt=0, le=65535)]
     box: Box | None = None  # where it lies in the frame; None: the whole frame
+    # of a crop: number of the object that motion followed, within the event; None: not followed, or an older writer.
+    # Left out where there is none, so that such a message is what it always was.
+    track: Annotated[Number | None, Field(exclude_if=lambda track: track is None)] = None
+
+    @model_validator(mode="after")
+    def _only_a_crop_shows_one_object(self) -> PictureInfo:
+        if self.track is not None and self.kind != "crop":
+            raise ValueError(f"kind={self.kind} with track={self.track}: only a crop shows a single object")
+        return self
 
 
 class SnippetHeader(MessagePart):

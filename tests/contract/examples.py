@@ -86,6 +86,14 @@ def snippet() -> SnippetMessage:
     return SnippetMessage(header, (JPEG, JPEG + b"1", JPEG + b"2"), "1774745998250-0")
 
 
+def tracked_snippet() -> SnippetMessage:
+    """The same with the number of the object that its crop shows."""
+    plain = snippet()
+    frame, crop, other = plain.header.pictures
+    pictures = (frame, crop.model_copy(update={"track": 3}), other)
+    return replace(plain, header=plain.header.model_copy(update={"pictures": pictures}))
+
+
 def media() -> MediaMessage:
     header = MediaHeader(
         event_id="019d3727-f93a-7abc-8def-0123456789ab",
@@ -126,6 +134,12 @@ def scored_labels() -> LabelsMessage:
     scores = struct.pack("<4f", 0.75, 0.125, 0.75, 0.25)
     backgrounds = struct.pack("<4f", 0.0625, 0.25, 0.125, 0.5)
     return replace(labels(), scores=scores, backgrounds=backgrounds)
+
+
+def tracked_labels() -> LabelsMessage:
+    """The same of a snippet whose crop says which object it shows."""
+    said = scored_labels()
+    return replace(said, header=said.header.model_copy(update={"snippet": tracked_snippet().header}))
 
 
 def question() -> TextsRequest:
@@ -189,9 +203,11 @@ def all_encoded() -> dict[str, Fields]:
     """Return what each golden file, by its name, has to hold."""
     return {
         SNIPPETS: snippet().encode(),
+        f"{SNIPPETS}.tracked": tracked_snippet().encode(),
         MEDIA: media().encode(),
         LABELS: labels().encode(),
         f"{LABELS}.scored": scored_labels().encode(),
+        f"{LABELS}.tracked": tracked_labels().encode(),
         f"{LABELS}.dead": dead(),
         TEXTS: question().encode(),
         f"{TEXTS}.answer": answer().encode(),

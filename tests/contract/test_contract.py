@@ -130,6 +130,29 @@ def test_labels_are_read_with_and_without_the_scores_that_decided() -> None:
     assert LabelsMessage.decode(read_golden("labels.v1")).scores == b""
 
 
+def test_crops_are_read_with_and_without_the_object_that_they_show() -> None:
+    tracked, plain = read_golden("snippets.v1.tracked"), read_golden("snippets.v1")
+    assert [one.track for one in SnippetMessage.decode(tracked).header.pictures] == [None, 3, None]
+    assert [one.track for one in SnippetMessage.decode(plain).header.pictures] == [None, None, None]
+    assert LabelsMessage.decode(read_golden("labels.v1.tracked")) == examples.tracked_labels()
+
+
+@pytest.mark.parametrize(
+    ("picture", "track", "fault"),
+    [
+        (0, 3, "pictures.0: .*kind=frame with track=3: only a crop shows a single object"),
+        (1, -1, "pictures.1.track: .*greater than or equal to 0"),
+        (1, 2**31, "pictures.1.track: .*less than or equal to 2147483647"),
+        (1, 1.5, "pictures.1.track: .*valid integer"),
+        (1, "x", "pictures.1.track: .*valid integer"),
+    ],
+)
+def test_a_track_that_cannot_be_is_named(picture: int, track: object, fault: str) -> None:
+    fields = changed(snippet().encode(), **{f"pictures__{picture}__track": track})
+    with pytest.raises(ContractError, match=fault):
+        SnippetMessage.decode(fields)
+
+
 @pytest.mark.parametrize("name", [b"scores", b"backgrounds"])
 @pytest.mark.parametrize(
     ("value", "fault"),
@@ -404,7 +427,7 @@ moments = st.datetimes(datetime(1970, 1, 2), datetime(2199, 12, 30)).map(lambda 
 @st.composite
 def snippets(draw: st.DrawFn) -> SnippetMessage:
     start, end = sorted([draw(moments), draw(moments)])
-    infos = st.builds(
+    frames = st.builds(
         PictureInfo,
         moment=st.integers(0, 63),
         kind=st.sampled_from(["frame", "crop"]),
@@ -413,6 +436,11 @@ def snippets(draw: st.DrawFn) -> SnippetMessage:
         height=st.integers(1, 65535),
         box=st.none() | st.builds(Box, x=ratios, y=ratios, w=ratios, h=ratios),
     )
+    tracks = st.none() | st.integers(0, 2**31 - 1)
+    crops = st.builds(
+        lambda one, track: one.model_copy(update={"kind": "crop", "track": track}), frames, tracks
+    )
+    infos = frames | crops
     header = SnippetHeader(
         event_id=str(draw(st.uuids(version=4)))[:14] + "7" + str(draw(st.uuids(version=4)))[15:],
         snippet=draw(st.integers(0, 2**31 - 1)),

@@ -31,7 +31,7 @@ class Blob:
     h: int
     weight: float = 0.0  # px of the plane that changed lately
     fill: float = 1.0  # share of the rectangle that changed
-    track: int = -1  # number of the thing that it shows, the same in each frame
+    track: int = -1  # number of the thing that it shows, the same in each frame; -1: not known
 
     @property
     def area(self) -> int:

@@ -13,7 +13,7 @@ from services.motion.detection import detector
 from services.motion.detection.scaling import PlaneScaler
 from services.motion.detection.values import DetectorSettings, DetectorState, Motion
 from services.motion.detection.zones import only_in
-from services.motion.events import segmenter
+from services.motion.events import segmenter, track_numbers
 from services.motion.events.moments import (
     Moment,
     MomentSelection,
@@ -22,6 +22,7 @@ from services.motion.events.moments import (
     quality_of,
 )
 from services.motion.events.segmenter import EventEnd, EventStart, Segmenter, SnippetCut, SnippetSpan
+from services.motion.events.track_numbers import TrackNumbers
 from services.motion.media.frame import Frame
 from services.motion.media.packets import StreamFacts
 from services.motion.media.picture_format import PictureFormat
@@ -86,6 +87,7 @@ class EventWatcher:
         self._due_s = float("-inf")
         self._ask_wall_offset_s = wall_offset_s
         self._wall_offset_s = 0.0  # of the open event
+        self._numbers = TrackNumbers()  # of the open event
         self.event_id: str | None = None
         self._skips_next = False  # the next frame is left out
         self.is_sure = False  # an event is open, and surely goes on until after the next frame
@@ -179,6 +181,7 @@ class EventWatcher:
         """Go on with an event that another process opened, from its snippet `number` on; see `observe`."""
         self.event_id, self._wall_offset_s = opened.event_id, opened.wall_offset_s
         self._segmenter = segmenter.resumed(opened.event_started_s, number, snippet_starts_s)
+        self._numbers = track_numbers.resumed(number)
 
     def observe(self, frame: Frame, camera: Camera, *, is_of_event: bool) -> None:
         """Take a frame of a resumed event, which is known to go on, in place of `detect`.
@@ -236,13 +239,20 @@ class EventWatcher:
             elif isinstance(action, SnippetCut | EventEnd):
                 assert self.event_id is not None
                 request = SnippetRequest(
-                    self.event_id, action.span, self.moments, camera, self._facts, self._wall_offset_s
+                    self.event_id, action.span, self._numbered(), camera, self._facts, self._wall_offset_s
                 )
                 outputs.append(request)
                 self._reset(camera, None)
                 if isinstance(action, EventEnd):
                     self.event_id = None
+                    self._numbers = TrackNumbers()
         return outputs
+
+    def _numbered(self) -> tuple[Moment[Frame], ...]:
+        """Return the selected moments with the event's own numbers of what is followed."""
+        followed = () if self._state is None else {track.number for track in self._state.tracks}
+        self._numbers, moments = track_numbers.numbered(self._numbers, self.moments, followed)
+        return moments
 
     def _reset(self, camera: Camera, frame: Frame | None) -> None:
         limit = camera.motion.pictures

@@ -185,6 +185,7 @@ def _of_moment(
                     width=crop.width,
                     height=crop.height,
                     box=Box(x=_share(x), y=_share(y), w=_share(w), h=_share(h)),
+                    track=None if blob.track < 0 else blob.track,
                 ),
                 crop.data,
             )

@@ -184,6 +184,7 @@ def _embeddings(message: LabelsMessage) -> Sequence[Row]:
             "model": said.model,
             "dim": said.embedding_dim,
             "embedding": message.embeddings[index * size : (index + 1) * size],
+            "track": picture.track,
         }
         for index, picture in enumerate(said.snippet.pictures)
     ]

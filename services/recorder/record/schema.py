@@ -258,6 +258,9 @@ frame_embeddings = Table(
     Column("model", String(MODEL_CHARS), nullable=False, comment="model that made the embedding"),
     Column("dim", Integer, nullable=False, comment="numbers in the embedding"),
     Column("embedding", LargeBinary, nullable=False, comment="float16[dim], little-endian, unit length"),
+    Column(
+        "track", Integer, comment="crop: number of the object within the event; NULL: not known, or a frame"
+    ),
     ForeignKeyConstraint(
         ["event_id", "snippet"],
         ["snippets.event_id", "snippets.snippet"],

@@ -55,5 +55,11 @@ def picture_of(row: Row[Any]) -> PictureInfo:
     box = None if row.box_x is None else Box(x=row.box_x, y=row.box_y, w=row.box_w, h=row.box_h)
     # its size in pixels is not kept, and says nothing to a decision
     return PictureInfo(
-        moment=row.moment, kind=row.kind, captured_at=row.captured_at, width=1, height=1, box=box
+        moment=row.moment,
+        kind=row.kind,
+        captured_at=row.captured_at,
+        width=1,
+        height=1,
+        box=box,
+        track=row.track,
     )

@@ -7,7 +7,8 @@ import math
 import av
 import numpy as np
 
-from services.motion.events.watcher import EventOpened, EventWatcher, WatcherOutput
+from services.motion.events.track_numbers import PER_SNIPPET
+from services.motion.events.watcher import EventOpened, EventWatcher, SnippetRequest, WatcherOutput
 from services.motion.media.frame import Frame
 from services.motion.media.packets import StreamFacts
 from shared.cameras import Camera
@@ -91,3 +92,40 @@ def test_an_event_keeps_the_wall_clock_that_it_began_with() -> None:
     opened = outputs[0]
     assert isinstance(opened, EventOpened)
     assert asked == [opened.event_started_s + 100.0]
+
+
+def tracks_of(outputs: list[WatcherOutput]) -> list[set[int]]:
+    """Return the numbers of what each snippet shows."""
+    requests = [output for output in outputs if isinstance(output, SnippetRequest)]
+    return [{blob.track for moment in one.moments for blob in moment.blobs} for one in requests]
+
+
+def test_one_object_has_one_number_in_all_snippets_of_an_event() -> None:
+    watcher = EventWatcher(FACTS, lambda _t_s: "event")
+    outputs: list[WatcherOutput] = []
+    for frame in frames(16.0):
+        outputs += watcher.detect(frame, CAMERA)
+    outputs += watcher.finish(1016.0, CAMERA)
+    tracks = tracks_of(outputs)
+    assert len(tracks) >= 2
+    assert set.intersection(*tracks) == {0}  # the square, all the way
+
+
+def test_each_event_counts_anew() -> None:
+    watcher = EventWatcher(FACTS, lambda _t_s: "event")
+    outputs: list[WatcherOutput] = []
+    for _ in range(2):
+        for frame in frames(8.0):
+            outputs += watcher.detect(frame, CAMERA)
+        outputs += watcher.pass_discontinuity(1008.0, 1000.0, CAMERA)
+    assert [min(tracks) for tracks in tracks_of(outputs)] == [0, 0]
+
+
+def test_an_event_that_was_taken_up_says_nothing_of_objects_before() -> None:
+    watcher = EventWatcher(FACTS, lambda _t_s: "event")
+    watcher.resume(EventOpened("event", 1000.0, 1000.0), 3, 1000.0)
+    for frame in frames(8.0):
+        if watcher.is_due(frame.t_s):
+            watcher.observe(frame, CAMERA, is_of_event=True)
+    (tracks,) = tracks_of(watcher.finish(1008.0, CAMERA))
+    assert min(tracks) == 3 * PER_SNIPPET

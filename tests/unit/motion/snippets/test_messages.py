@@ -81,3 +81,24 @@ def test_all_times_that_people_are_shown_are_moved_by_the_same(small: SourceStre
         assert getattr(media.header, name) == getattr(plain_media.header, name) + by
     moved = [picture.captured_at for picture in snippet.header.pictures]
     assert moved == [picture.captured_at + by for picture in plain.header.pictures]
+
+
+def test_a_crop_says_which_object_it_shows_and_a_whole_frame_does_not(small: SourceStream) -> None:
+    request = wanted_of(small)
+    followed = replace(request.moments[0], blobs=(Blob(40, 60, 24, 24, track=7),))
+    _, snippet = make_messages(replace(request, moments=(followed, request.moments[1])), small[1], b"s" * 32)
+    assert [(picture.kind, picture.track) for picture in snippet.header.pictures] == [
+        ("frame", None),
+        ("crop", 7),
+        ("frame", None),
+        ("crop", None),
+    ]
+
+
+def test_an_objects_number_stays_where_its_picture_comes_from_a_larger_stream(
+    small: SourceStream, large: SourceStream
+) -> None:
+    request = wanted_of(small)
+    moments = tuple(replace(one, blobs=(Blob(40, 60, 24, 24, track=5),)) for one in request.moments)
+    rescaled = with_pictures_of(replace(request, moments=moments), *large)
+    assert [moment.blobs[0].track for moment in rescaled.moments] == [5, 5]

@@ -146,6 +146,16 @@ def broken(message: LabelsMessage, **changes: object) -> LabelsMessage:
     return replace(message, header=message.header.model_copy(update=changes))
 
 
+def test_a_picture_keeps_the_number_of_its_object() -> None:
+    message = labels_message(Said(n_moments=1))
+    frame, crop = message.header.snippet.pictures
+    pictures = (frame, crop.model_copy(update={"track": 3}))
+    snippet = message.header.snippet.model_copy(update={"pictures": pictures})
+    followed = replace(message, header=message.header.model_copy(update={"snippet": snippet}))
+    assert [row["track"] for row in snippet_rows(followed).embeddings] == [None, 3]
+    assert [row["track"] for row in snippet_rows(message).embeddings] == [None, None]
+
+
 def test_values_that_no_table_may_hold_are_refused_for_good() -> None:
     fine = labels_message(Said(n_moments=1))
     nan = replace(fine, probabilities=struct.pack("<4e", 0.5, float("nan"), 0.0, 0.0))

@@ -1,5 +1,7 @@
 """Verdicts, their examples, the changes of labels of the past that can be taken back, and each camera's label sets.
 
+Also the number of the object that each crop shows.
+
 A frozen copy; may be run again after a crash in its middle: it makes what is missing.
 
 Revision ID: 0009_verdicts
@@ -37,6 +39,7 @@ branch_labels = None
 depends_on = None
 
 PAST = "past_answers"
+PICTURES = "frame_embeddings"
 
 
 def upgrade() -> None:
@@ -61,6 +64,9 @@ def upgrade() -> None:
             op.add_column(PAST, column)
     if "ix_past_answers_relabel" not in {index["name"] for index in inspect(bind).get_indexes(PAST)}:
         op.create_index("ix_past_answers_relabel", PAST, ["relabel_id", "event_id"])
+    if "track" not in {column["name"] for column in inspect(bind).get_columns(PICTURES)}:
+        said = "crop: number of the object within the event; NULL: not known, or a frame"
+        op.add_column(PICTURES, Column("track", Integer(), comment=said))
 
 
 def _time() -> TypeEngine[datetime]:

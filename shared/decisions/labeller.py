@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.contract import AcceptedLabel, LabelsHeader, LabelsMessage, PictureInfo, SnippetMessage
-from shared.decisions.decision import Decision, MomentScores, averaged_peaks, decide
+from shared.decisions.decision import Decision, MomentScores, TrackScores, averaged_peaks, decide
 from shared.decisions.examples import (
     NO_EXAMPLES,
     Example,
@@ -105,9 +105,8 @@ def decision_of(
 ) -> SnippetDecision:
     """Decide one snippet by its own label set and settings."""
     header = looked.message.header
-    times, moments = moments_of(looked, texts, temperature, examples)
-    series = MomentScores(times, moments.scores, moments.background)
-    return SnippetDecision(times, moments, decide(series, header.label_set.labels, header.decision))
+    series, moments = moments_of(looked, texts, temperature, examples)
+    return SnippetDecision(series.times, moments, decide(series, header.label_set.labels, header.decision))
 
 
 def _singles(averages: Floats) -> bytes:
@@ -131,22 +130,50 @@ def _accepted(
 
 def moments_of(
     looked: EmbeddedSnippet, texts: LabelTexts, temperature: float, examples: LabelExamples = NO_EXAMPLES
-) -> tuple[tuple[datetime, ...], Shares]:
-    """Return the moments' times, ascending, and their shares."""
+) -> tuple[MomentScores, Shares]:
+    """Return what is decided on, and the moments' shares; moments ascend."""
     said_by_texts = picture_shares(looked.embeddings, texts, temperature)
     pictures = with_examples(said_by_texts, looked.embeddings, examples)
-    parts: list[tuple[datetime, Shares]] = []
-    for indices in deciding_pictures(looked.message.header.pictures, looked.seen):
-        time = min(looked.message.header.pictures[index].captured_at for index in indices)
-        parts.append((time, combine(_rows(pictures, indices))))
-    parts.sort(key=lambda part: part[0])
-    if not parts:
-        return (), _rows(pictures, [])
-    return tuple(time for time, _ in parts), Shares(
-        np.concatenate([part.probabilities for _, part in parts]),
-        np.concatenate([part.scores for _, part in parts]),
-        np.concatenate([part.background for _, part in parts]),
+    infos = looked.message.header.pictures
+    moments = [
+        (min(infos[index].captured_at for index in indices), indices)
+        for indices in deciding_pictures(infos, looked.seen)
+    ]
+    moments.sort(key=lambda moment: moment[0])
+    if not moments:
+        nothing = _rows(pictures, [])
+        return MomentScores((), nothing.scores, nothing.background), nothing
+    parts = [combine(_rows(pictures, indices)) for _, indices in moments]
+    combined = Shares(
+        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.background for part in parts]),
     )
+    times = tuple(time for time, _ in moments)
+    tracks = _tracks(infos, [indices for _, indices in moments], pictures)
+    return MomentScores(times, combined.scores, combined.background, tracks), combined
+
+
+def _tracks(
+    infos: tuple[PictureInfo, ...], moments: list[list[int]], pictures: Shares
+) -> tuple[TrackScores, ...]:
+    """Return what each object scored; nothing where no picture says which object it shows."""
+    by_track: dict[int | None, dict[int, list[int]]] = {}
+    for moment, indices in enumerate(moments):
+        for index in indices:
+            by_track.setdefault(infos[index].track, {}).setdefault(moment, []).append(index)
+    if not by_track.keys() - {None}:
+        return ()
+    found: list[TrackScores] = []
+    for number in sorted(by_track, key=lambda number: -1 if number is None else number):
+        is_shown = np.zeros(len(moments), np.bool_)
+        scores = np.zeros((len(moments), pictures.scores.shape[1]), np.float32)
+        background = np.zeros_like(scores)
+        for moment, indices in by_track[number].items():
+            best = combine(_rows(pictures, indices))
+            is_shown[moment], scores[moment], background[moment] = True, best.scores[0], best.background[0]
+        found.append(TrackScores(number, is_shown, scores, background))
+    return tuple(found)
 
 
 def picture_shares(embeddings: NDArray[np.float32], texts: LabelTexts, temperature: float) -> Shares:

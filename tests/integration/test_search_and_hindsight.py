@@ -44,7 +44,7 @@ from services.recorder.search.text_requests import NoClassifier, TextEmbedder, T
 from services.recorder.search.vectors import PictureFilter
 from services.recorder.search.words import Search, SearchRequest
 from shared.clock import uuid7
-from shared.contract import TEXTS, LabelSet, SnippetMessage
+from shared.contract import TEXTS, DecisionSettings, LabelSet, SnippetMessage
 from shared.decisions.labeller import EmbeddedSnippet, label
 from shared.http_api import make_app
 from shared.permissions import Identity, Permission
@@ -341,6 +341,33 @@ async def test_the_same_words_give_the_answer_that_is_recorded(record: Record, r
     assert [d.label for d in before.detections] == [d.label for d in after.detections]
     shares = [d.probability for d in before.detections]
     assert shares == pytest.approx([d.probability for d in after.detections], abs=0.01)
+
+
+async def test_what_was_told_apart_by_objects_is_told_apart_in_hindsight(
+    record: Record, redis_client: Redis
+) -> None:
+    """In every moment one of two objects looks like a dog, and it is never the same for long."""
+    colours = [GREEN, RED, RED, GREEN] * 3
+    made = seen(0, colours[::2])
+    pictures = [one.model_copy(update={"track": track}) for one in made.header.pictures for track in range(2)]
+    for is_told_apart in (True, False):
+        kept = [one if is_told_apart else one.model_copy(update={"track": None}) for one in pictures]
+        header = made.header.model_copy(
+            update={
+                "event_id": uuid7(NOON, seed=f"is_told_apart={is_told_apart}"),
+                "decision": DecisionSettings(threshold=0.7),
+                "pictures": tuple(kept),
+            }
+        )
+        event_id = await record.add(SnippetMessage(header, (b"",) * len(kept)), colours)
+        async with answering(redis_client, record.model):
+            outcome = await record.look_back(is_applied=True, labels=("a person", "a dog"))
+        async with record.database.reading() as connection:
+            event = await find_event(connection, event_id)
+        assert event is not None
+        accepted = {one.label for one in event.detections}
+        assert (accepted == set()) if is_told_apart else (accepted == {"a person", "a dog"})
+        assert outcome.n_changed == 0
 
 
 async def test_other_labels_are_shown_beside_the_record_which_stays_as_it_is(

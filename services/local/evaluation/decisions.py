@@ -71,9 +71,9 @@ def _series_of(
     background = slice(texts.n_targets, texts.n_targets + texts.n_background)
 
     def snippet_series(message: LabelsMessage) -> _SnippetSeries:
-        times, moments = moments_of(embedded_snippet_of(message), texts, temperature)
-        background_peaks = averaged_peaks(times, moments.probabilities[:, background], window_s)
-        return _SnippetSeries(MomentScores(times, moments.scores, moments.background), background_peaks)
+        series, moments = moments_of(embedded_snippet_of(message), texts, temperature)
+        background_peaks = averaged_peaks(series.times, moments.probabilities[:, background], window_s)
+        return _SnippetSeries(series, background_peaks)
 
     return [[snippet_series(message) for message in clip.messages] for clip in classified.clips]
 

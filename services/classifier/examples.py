@@ -94,7 +94,7 @@ class CameraExamples:
         if fields:
             try:
                 message = ExamplesMessage.decode(fields)
-                if message.header.embedding_dim != self._facts.embedding_dim:
+                if message.header.said and message.header.embedding_dim != self._facts.embedding_dim:
                     raise ContractError(
                         f"examples of {message.header.embedding_dim} numbers, wanted {self._facts.embedding_dim}"
                     )

@@ -18,6 +18,7 @@ from services.local.commands.labels import labels
 from services.local.commands.relabel import relabel
 from services.local.commands.run import run
 from services.local.commands.search import search
+from services.local.commands.verdict import verdict, verdicts
 from services.local.commands.why import why
 from shared.errors import ConfigError
 from shared.uncaught import redact_uncaught
@@ -30,7 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (demo, run, check, labels, calibrate, analyze, search, why, relabel, evaluate):
+for command in (
+    demo, run, check, labels, calibrate, analyze, search, why, verdict, verdicts, relabel, evaluate
+):
     app.command()(command)
 app.add_typer(models.app, name="models")
 app.add_typer(user.app, name="user")

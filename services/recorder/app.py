@@ -53,6 +53,7 @@ from services.recorder.search.recorded_pictures import RecordedPictures
 from services.recorder.search.text_requests import TextEmbedder
 from services.recorder.search.words import Search
 from services.recorder.settings import RecorderSettings
+from services.recorder.verdicts.teacher import Teacher
 from services.recorder.weather.completion import WeatherCompletion
 from services.recorder.weather.open_meteo import URL as OPEN_METEO_URL
 from services.recorder.weather.open_meteo import OpenMeteo
@@ -197,6 +198,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         api.likeness = Likeness(PictureEmbedder(redis, SEARCH_PICTURE_S), recorded, nearest)
         api.hindsight = Hindsight(TextEmbedder(redis, HINDSIGHT_TEXT_S), database)
         api.explainer = Explainer(TextEmbedder(redis, EXPLAIN_TEXT_S), database)
+        api.teacher = Teacher(redis, database, TextEmbedder(redis, SEARCH_TEXT_S))
         await _run(
             _Parts(settings, runtime, redis, database, media, metrics, provider, notify, access), api, index
         )
@@ -322,6 +324,8 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
         "retention": (Retention(parts.database, parts.media, parts.metrics, settings.limits).run, 300),
         "totals": (TotalsCheck(parts.database, parts.metrics).run, 300),
     }
+    if api.teacher:
+        loops["verdicts"] = api.teacher.run, 120
     if weather:
         loops["weather"] = weather.run, 120
     grace_s = settings.finish_s / 2

@@ -167,3 +167,21 @@ def _ranked(event: _Event, label: str) -> list[tuple[int, int]]:
                 for rank, index in enumerate(by_score)
             ]
     return [(number, index) for _, number, _, _, index in sorted(order)]
+
+
+def newest_and_most_different(embeddings: Floats, limit: int) -> list[int]:
+    """Return which `limit` of float32[N,D], newest first, stay: half of them the newest, the others by their distance.
+
+    Of the others the one farthest from all that stay comes next, so that what is rare is not crowded out.
+    """
+    n = len(embeddings)
+    if n <= limit:
+        return list(range(n))
+    kept = list(range(limit - limit // 2))
+    nearest = (embeddings @ embeddings[kept].T).max(axis=1)
+    while len(kept) < limit:
+        nearest[kept] = np.inf
+        index = int(nearest.argmin())
+        kept.append(index)
+        nearest = np.maximum(nearest, embeddings @ embeddings[index])
+    return sorted(kept)

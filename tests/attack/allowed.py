@@ -69,6 +69,11 @@ PUT      /api/events/{event_id}/protected           recorder  OPERATE  thing
 GET      /api/events/{event_id}/links               recorder  OPERATE  thing
 POST     /api/events/{event_id}/links               recorder  OPERATE  thing
 DELETE   /api/events/{event_id}/links               recorder  OPERATE  thing
+GET      /api/events/{event_id}/verdicts            recorder  LOOK     thing
+POST     /api/events/{event_id}/verdicts            recorder  OPERATE  thing
+POST     /api/events/{event_id}/verdicts/preview    recorder  OPERATE  thing
+GET      /api/verdicts                              recorder  LOOK     list
+POST     /api/verdicts/{verdict_id}/undo            recorder  OPERATE  thing
 GET      /api/links                                 recorder  OPERATE  list
 DELETE   /api/links/{link_id}                       recorder  OPERATE  thing
 GET      /media/{name:path}                         recorder  LOOK     thing

@@ -117,6 +117,7 @@ def known_ids(site: Site, record: Record) -> dict[str, str]:
         "camera_id": SEEN,
         "camera": "phone",
         "event_id": record.events[SEEN],
+        "verdict_id": record.verdicts[SEEN],
         "name": record.pictures[SEEN],
         "token": link["url"].removeprefix("/shared/"),
     }

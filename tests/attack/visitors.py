@@ -27,6 +27,9 @@ NO_ID = "018f0000-0000-7000-8000-000000000000"
 BODIES = {  # of those that change a record, so that they would
     "/api/events/{event_id}/protected": {"is_protected": False},
     "/api/events/{event_id}/links": {"hours": 1},
+    "/api/events/{event_id}/verdicts": {"kind": "right", "effect": "none"},
+    "/api/events/{event_id}/verdicts/preview": {"kind": "right"},
+    "/api/verdicts/{verdict_id}/undo": {},
 }
 QUERIES = {("GET", "/api/search/like"): "?event={event_id}"}  # that name what is asked for
 _SOURCES = itertools.count(1)
@@ -138,6 +141,7 @@ class Record:
 
     events: Mapping[str, str]
     pictures: Mapping[str, str]
+    verdicts: Mapping[str, str]
 
     def path(self, row: Row, camera: str) -> str:
         """Return the address of a route that asks for something of a camera, or of nothing for NO_ID."""
@@ -151,6 +155,7 @@ class Record:
             "{token}": "A" * 96,
             "{relabel_id}": NO_ID,
             "{event_id}": self.events.get(camera, NO_ID),
+            "{verdict_id}": self.verdicts.get(camera, NO_ID),
             "{name}": "nobody-of-this-name",
             "{name:path}": self.pictures.get(camera, f"2026/11/30/{'f' * 32}.jpg"),
         }
@@ -182,9 +187,16 @@ def recorded(site: Site, redis_url: str) -> Record:
         return len(found) == len(said)
 
     wait_until(is_there, 60, "both events are recorded")
+
+    def judged(event: Mapping[str, str]) -> str:
+        body = {"kind": "right", "effect": "none"}
+        answer = asked(site.recorder.port, "POST", f"/api/events/{event['id']}/verdicts", BOSS, body)
+        return str(json.loads(answer.text)["id"])
+
     return Record(
         {camera: event["id"] for camera, event in found.items()},
         {camera: event["thumbnail_url"].removeprefix("/media/") for camera, event in found.items()},
+        {camera: judged(event) for camera, event in found.items()},
     )
 
 

@@ -1,4 +1,4 @@
-"""The client of a running recorder's API, for `clipwatch search`, `why` and `relabel`."""
+"""The client of a running recorder's API, for `clipwatch search`, `why`, `verdict` and `relabel`."""
 
 from __future__ import annotations
 
@@ -59,10 +59,14 @@ def search(
 
     Raises ConfigError for a bad query, NotAnswered when nobody answers.
     """
-    parameters: dict[str, str | int] = {name: value for name, value in query.items() if value is not None}
+    parameters = _given(query)
     if picture is not None:
-        return _ask(recorder, "/api/search/like", parameters, picture)
-    return _ask(recorder, "/api/search/like" if "event" in parameters else "/api/search", parameters)
+        kind = {"content-type": "image/jpeg"}
+        return _asked(
+            recorder, "POST", "/api/search/like", params=parameters, content=picture, headers=kind
+        )
+    path = "/api/search/like" if "event" in parameters else "/api/search"
+    return _asked(recorder, "GET", path, params=parameters)
 
 
 def parse_event(given: str) -> str:
@@ -79,13 +83,13 @@ def parse_event(given: str) -> str:
 def why(recorder: RecorderAddress, start: str) -> Json:
     """Return the answer of /api/events/ID/why; raises as `search` does, ConfigError when there is no such event."""
     event_id = start if len(start) == ID_CHARS else _event_of(recorder, start)
-    return _ask(recorder, f"/api/events/{event_id}/why", {})
+    return _asked(recorder, "GET", f"/api/events/{event_id}/why")
 
 
 def _event_of(recorder: RecorderAddress, start: str) -> str:
     """Return the id of the only event whose id starts so; raise ConfigError when there is none, or several."""
     asked: dict[str, str | int] = {"id_start": start, "accepted_only": "false", "limit": 4}
-    found = [event["id"] for event in _ask(recorder, "/api/events", asked)["events"]]
+    found = [event["id"] for event in _asked(recorder, "GET", "/api/events", params=asked)["events"]]
     if not found:
         raise ConfigError(
             f"no event's id starts with {start}; look for it on the page or with clipwatch search"
@@ -96,18 +100,33 @@ def _event_of(recorder: RecorderAddress, start: str) -> str:
     return str(found[0])
 
 
-def _ask(
-    recorder: RecorderAddress, path: str, query: Mapping[str, str | int], picture: bytes | None = None
-) -> Json:
-    """Return the answer to a question, or to a JPEG that is sent with it."""
-    url = f"{recorder.url.rstrip('/')}{path}"
+def say_verdict(recorder: RecorderAddress, event_id: str, said: Mapping[str, str | None]) -> Json:
+    """Return the verdict that was made of an event; raises as `search` does."""
+    return _asked(recorder, "POST", f"/api/events/{event_id}/verdicts", json=_given(said))
+
+
+def undo_verdict(recorder: RecorderAddress, event_id: str) -> Json:
+    """Take back the last verdict of an event that stands; raises as `search` does."""
+    found = _asked(recorder, "GET", f"/api/events/{event_id}/verdicts")["verdicts"]
+    standing = [one for one in found if one["undone_at"] is None]
+    if not standing:
+        raise ConfigError(f"{event_id}: nobody said anything of it that stands; clipwatch verdicts lists all")
+    return _asked(recorder, "POST", f"/api/verdicts/{standing[-1]['id']}/undo", json={})
+
+
+def list_verdicts(recorder: RecorderAddress, query: Mapping[str, str | int | None]) -> Json:
+    """Return the newest verdicts; raises as `search` does."""
+    return _asked(recorder, "GET", "/api/verdicts", params=_given(query))
+
+
+def _given(values: Mapping[str, str | int | None]) -> dict[str, str | int]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _asked(recorder: RecorderAddress, method: str, path: str, **content: Any) -> Json:  # Any: httpx's
     try:
         with _client(recorder) as client:
-            if picture is None:
-                answer = client.get(url, params=query)
-            else:
-                kind = {"content-type": "image/jpeg"}
-                answer = client.post(url, params=query, content=picture, headers=kind)
+            answer = client.request(method, recorder.url.rstrip("/") + path, **content)
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise NotAnswered(_unreachable(recorder.url, exc)) from exc
     return _document(recorder.url, answer)
@@ -182,14 +201,14 @@ def _unreachable(url: str, exc: Exception) -> str:
 def _document(url: str, answer: httpx.Response) -> Json:
     try:
         said = answer.json()
-        fault = _fault(said["error"]) if answer.status_code != 200 else ""
+        fault = "" if answer.is_success else _fault(said["error"])
     except (ValueError, KeyError, TypeError) as exc:
         raise NotAnswered(
             f"{shown_url(url)}: status {answer.status_code}, not clipwatch's page; name it with --url"
         ) from exc
-    if answer.status_code in (400, 401, 403, 404, 415):
+    if answer.status_code in (400, 401, 403, 404, 415, 422):
         raise ConfigError(fault)
-    if answer.status_code != 200:
+    if not answer.is_success:
         raise NotAnswered(fault)
     return dict(said)
 

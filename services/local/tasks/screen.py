@@ -176,6 +176,32 @@ def print_search(answer: Json) -> None:
     console.print(text, soft_wrap=True, highlight=False)
 
 
+def print_verdicts(verdicts: Sequence[Json]) -> None:
+    """Print what was said of events as a table."""
+    console = PrintableConsole(width=max(Console().width, 120))
+    table = Table(header_style="bold")
+    for column in ("said", "by", "camera", "event of", "recorded", "verdict", "examples", "event"):
+        table.add_column(column, justify="right" if column == "examples" else "left")
+    for one in verdicts:
+        made_at, started_at = (
+            datetime.fromisoformat(one[name]).astimezone() for name in ("made_at", "event_started_at")
+        )
+        text = f"{one['kind']} '{one['label']}'" if one["label"] else one["kind"]
+        if one["undone_at"]:
+            text += f", taken back by {one['undone_by']}"
+        table.add_row(
+            f"{made_at:%Y-%m-%d %H:%M}",
+            escape(one["made_by"]),
+            escape(one["camera"]),
+            f"{started_at:%Y-%m-%d %H:%M:%S}",
+            escape(", ".join(one["recorded"])),
+            escape(text),
+            str(one["n_examples"]),
+            one["event_id"],
+        )
+    console.print(table)
+
+
 def print_relabel(result: Json) -> None:
     """Print what changes, by camera and label, and the events that change."""
     console = PrintableConsole(width=max(Console().width, 120))

@@ -1,7 +1,7 @@
 """The site: /api for the record, /media for the files, / for the pages; motion's routes are passed on.
 
-Its only changes of the record are an event's protection and, asked for, labels in hindsight. Who may: rules.py. Knows
-no queue.
+Its only changes of the record are an event's protection, verdicts and, asked for, labels in hindsight. Who may:
+rules.py. Knows no queue.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from services.recorder.http.relabels import relabel_routes
 from services.recorder.http.search import search_routes
 from services.recorder.http.state import ApiState
 from services.recorder.http.users import user_routes
+from services.recorder.http.verdicts import verdict_routes
 from services.recorder.http.why import why_routes
 
 
@@ -46,6 +47,7 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
         hindsight_routes,
         label_history_routes,
         relabel_routes,
+        verdict_routes,
         login_routes,
         user_routes,
         oidc_routes,

@@ -61,6 +61,13 @@ RULES: RouteRules = {
     ("POST", "/api/events/{event_id}/links"): RouteRule(Permission.OPERATE, 2048, JSON_TYPE),
     ("GET", "/api/events/{event_id}/links"): RouteRule(Permission.OPERATE),  # what they show opens events
     ("DELETE", "/api/events/{event_id}/links"): RouteRule(Permission.OPERATE),
+    ("POST", "/api/events/{event_id}/verdicts"): RouteRule(Permission.OPERATE, 2048, JSON_TYPE),
+    ("POST", "/api/events/{event_id}/verdicts/preview"): RouteRule(
+        Permission.OPERATE, 2048, JSON_TYPE, stream=StreamKind.REPORTS
+    ),
+    ("GET", "/api/events/{event_id}/verdicts"): LOOK,
+    ("GET", "/api/verdicts"): LOOK,
+    ("POST", "/api/verdicts/{verdict_id}/undo"): RouteRule(Permission.OPERATE, 1024, JSON_TYPE),
     ("GET", "/api/links"): RouteRule(Permission.OPERATE),
     ("DELETE", "/api/links/{link_id}"): RouteRule(Permission.OPERATE),
     ("GET", "/shared/{token}"): _SHARED,
@@ -94,6 +101,7 @@ PATTERNS: PathPatterns = {
     "link_id": LINK_ID,
     "event_id": re.compile(r"[0-9a-f-]{36}"),
     "relabel_id": re.compile(r"[0-9a-f-]{36}"),
+    "verdict_id": re.compile(r"[0-9a-f-]{36}"),
     "camera_id": CAMERA_ID,
     "camera": CAMERA_ID,
     "session": re.compile(r"[A-Za-z0-9_-]{1,128}"),

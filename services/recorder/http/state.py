@@ -20,6 +20,7 @@ from services.recorder.search.explainer import Explainer
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.likeness import Likeness
 from services.recorder.search.words import Search
+from services.recorder.verdicts.teacher import Teacher
 from shared.http_api import ApiFault
 
 
@@ -40,6 +41,7 @@ class ApiState:
     access: SiteAccess | None = None
     links: EventLinks | None = None
     explainer: Explainer | None = None
+    teacher: Teacher | None = None
     changed: Callable[[], None] = lambda: None
     likeness: Likeness | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)

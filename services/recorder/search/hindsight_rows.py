@@ -6,6 +6,7 @@ back.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -54,6 +55,11 @@ class EventData:
     event: Row[Any]  # Any: columns are read by name
     snippets: tuple[Row[Any], ...]
     pictures: Mapping[int, tuple[Row[Any], ...]]
+
+    @property
+    def recorded(self) -> set[str]:
+        """The accepted labels of its snippets, as they are recorded."""
+        return {one["label"] for row in self.snippets for one in json.loads(row.accepted)}
 
 
 @dataclass(frozen=True, slots=True)

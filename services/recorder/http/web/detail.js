@@ -11,6 +11,7 @@ import { chip } from "./list.js";
 import { nameOf, named } from "./names.js";
 import { sharing } from "./share.js";
 import { faultParts } from "./site.js";
+import { judging } from "./verdict.js";
 import { Why } from "./why.js";
 
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
@@ -65,8 +66,14 @@ export class Detail {
     else this.video.pause();
   }
 
+  // Whether a key says something of the event.
+  press(key) {
+    return this.judge?.press(key) ?? false;
+  }
+
   stop() {
     this.fetching?.abort();
+    this.judge?.close();
     this.chart?.close();
     this.why?.close();
     this.boxes?.close();
@@ -109,11 +116,12 @@ export class Detail {
     this.measure = el("p", { class: "measure" });
     this.facts = el("div", { class: "facts" });
     this.share = sharing(event.id);
+    this.judge = judging(event);
     this.chips = el("div", { class: "labels" });
     this.boxes = new Boxes();
     this.seen = [];
     this.why = new Why({ onSeek: (ms) => this.seek(ms), onSaid: (snippets) => this.saw(snippets) });
-    this.root.replaceChildren(this.head(el("a", { href: at(`cameras/${idOf(event.camera)}`), title: "The camera, live" }, named(event.camera)), event), this.why.sentence, this.stage, this.measure, this.plot, this.legend, this.strip, this.why.panel, this.chips, this.facts, ...(this.share ? [this.share] : []));
+    this.root.replaceChildren(this.head(el("a", { href: at(`cameras/${idOf(event.camera)}`), title: "The camera, live" }, named(event.camera)), event), this.why.sentence, this.stage, this.measure, this.plot, this.legend, this.strip, this.why.panel, this.chips, ...(this.judge ? [this.judge.root] : []), this.facts, ...(this.share ? [this.share] : []));
     this.chart = new Chart(this.plot, { onSeek: (ms) => this.seek(ms), onPoint: (values) => this.say(values), onHover: (ms) => this.hover(ms) });
     this.player();
     this.describe();

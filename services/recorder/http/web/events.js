@@ -349,11 +349,13 @@ function pressed(event) {
     const card = event.target.closest?.(".card[data-id]");
     const star = card ? card.querySelector("button.star") : byId("detail").querySelector("button.star");
     star?.click();
-  } else if (event.key === "m") {
+  } else if (event.key === "l") {
     const card = event.target.closest?.(".card");
     const id = card?.dataset.id ?? view.event;
     if (card?.querySelector(".like")) card.querySelector(".like").click();
     else if (id) likeIt({ event: id });
+  } else if (detail.isOpen && !event.ctrlKey && !event.metaKey && !event.altKey && detail.press(event.key)) {
+    event.preventDefault();
   } else if (event.key === " " && detail.isOpen && tag !== "VIDEO" && (tag !== "BUTTON" || event.target.closest(".card > button:not(.star, .like)"))) {
     event.preventDefault();
     detail.toggle();

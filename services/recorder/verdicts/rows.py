@@ -1,0 +1,294 @@
+"""The rows of verdicts and of the examples that follow from them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Row, and_, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.recorder.record.camera_filter import CameraIds, narrowed, of_cameras
+from services.recorder.record.schema import detections, events, examples, frame_embeddings, verdicts
+from services.recorder.search.hindsight_rows import EventData, data_of
+from services.recorder.verdicts.values import NewVerdict, Verdict, counting, require_fitting
+from shared.clock import to_millis, uuid7
+from shared.decisions.examples import USUAL_UNRELATED, Example, unrelated_cosine
+from shared.decisions.teaching import TaughtPicture
+
+UNRELATED_OF = 400  # newest crops of a camera that are compared with each other
+_VERDICT = tuple(name for name in Verdict.__dataclass_fields__ if name in verdicts.c)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptExample:
+    """An example with its verdict's id and its number, which rises with time."""
+
+    number: int
+    verdict_id: str
+    example: Example
+
+
+@dataclass(frozen=True, slots=True)
+class CameraTeaching:
+    """All that verdicts teach about one camera for one model; `n_other`: examples of other models, left out."""
+
+    examples: tuple[KeptExample, ...]
+    unrelated: float | None
+    n_other: int
+
+
+async def imagine_verdict(
+    connection: AsyncConnection, event_id: str, new: NewVerdict, now: datetime, cameras: CameraIds
+) -> Verdict | None:
+    """Return the verdict that would be written; None when there is no such event. Raises VerdictRefused."""
+    found = select(events.c.camera, events.c.started_at).where(
+        events.c.id == event_id, *of_cameras(events.c.camera, cameras)
+    )
+    event = (await connection.execute(found)).one_or_none()
+    if event is None:
+        return None
+    of_event = select(detections.c.label).where(detections.c.event_id == event_id)
+    recorded = tuple(sorted((await connection.scalars(of_event)).all()))
+    require_fitting(new.kind, new.label, recorded)
+    now = to_millis(now)
+    last = await connection.scalar(
+        select(func.max(verdicts.c.made_at)).where(verdicts.c.event_id == event_id)
+    )
+    return Verdict(
+        id=uuid7(now),
+        event_id=event_id,
+        camera=event.camera,
+        event_started_at=event.started_at,
+        kind=new.kind,
+        label=new.label,
+        recorded=recorded,
+        drawn_with=new.drawn_with,
+        effect=new.effect,
+        made_by=new.made_by,
+        made_at=now if last is None else max(now, last),
+    )
+
+
+async def add_verdict(
+    connection: AsyncConnection, event_id: str, new: NewVerdict, now: datetime, cameras: CameraIds
+) -> Verdict | None:
+    """Write a verdict; as `imagine_verdict`."""
+    made = await imagine_verdict(connection, event_id, new, now, cameras)
+    if made is not None:
+        row = {name: getattr(made, name) for name in _VERDICT}
+        recorded = json.dumps(made.recorded, ensure_ascii=False)
+        await connection.execute(insert(verdicts).values({**row, "recorded": recorded}))
+    return made
+
+
+async def find_verdict(connection: AsyncConnection, verdict_id: str, cameras: CameraIds) -> Verdict | None:
+    """Return a verdict; None when there is none on these cameras."""
+    query = select(verdicts).where(verdicts.c.id == verdict_id, *of_cameras(verdicts.c.camera, cameras))
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else _verdict(row)
+
+
+async def verdicts_of_event(connection: AsyncConnection, event_id: str, cameras: CameraIds) -> list[Verdict]:
+    """Return all verdicts of an event, oldest first."""
+    query = select(verdicts).where(verdicts.c.event_id == event_id, *of_cameras(verdicts.c.camera, cameras))
+    found = await connection.execute(query.order_by(verdicts.c.made_at, verdicts.c.id))
+    return [_verdict(row) for row in found]
+
+
+async def list_verdicts(
+    connection: AsyncConnection,
+    camera: str | None,
+    before: tuple[datetime, str] | None,
+    limit: int,
+    cameras: CameraIds,
+) -> list[Verdict]:
+    """Return a page of verdicts, newest first."""
+    at, key = verdicts.c.made_at, verdicts.c.id
+    query = select(verdicts).where(*of_cameras(verdicts.c.camera, narrowed(camera, cameras)))
+    if before is not None:
+        query = query.where(at <= before[0], or_(at < before[0], key < before[1]))
+    found = await connection.execute(query.order_by(at.desc(), key.desc()).limit(limit))
+    return [_verdict(row) for row in found]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownVerdicts:
+    """What is shown beside verdicts: examples by verdict, and the pictures of events that are still there."""
+
+    n_examples: dict[str, int]
+    thumbnails: dict[str, str | None]
+
+
+async def shown_of(connection: AsyncConnection, found: Sequence[Verdict]) -> ShownVerdicts:
+    """Return what is shown beside these verdicts."""
+    ids = [verdict.id for verdict in found]
+    counts = select(examples.c.verdict_id, func.count().label("n")).where(examples.c.verdict_id.in_(ids))
+    pictures = select(events.c.id, events.c.thumbnail_name).where(
+        events.c.id.in_({verdict.event_id for verdict in found})
+    )
+    return ShownVerdicts(
+        {row.verdict_id: row.n for row in await connection.execute(counts.group_by(examples.c.verdict_id))},
+        {row.id: row.thumbnail_name for row in await connection.execute(pictures)},
+    )
+
+
+async def undo_verdict(
+    connection: AsyncConnection, verdict_id: str, who: str, now: datetime, cameras: CameraIds
+) -> Verdict | None:
+    """Take a verdict back, once; None when there is none on these cameras."""
+    mine = and_(verdicts.c.id == verdict_id, *of_cameras(verdicts.c.camera, cameras))
+    stands = and_(mine, verdicts.c.undone_at.is_(None))
+    await connection.execute(update(verdicts).where(stands).values(undone_by=who, undone_at=to_millis(now)))
+    return await find_verdict(connection, verdict_id, cameras)
+
+
+async def untaught(connection: AsyncConnection, limit: int) -> list[Verdict]:
+    """Return the oldest verdicts that stand, are to have an effect, and have not taught yet."""
+    query = select(verdicts).where(
+        verdicts.c.taught_at.is_(None), verdicts.c.undone_at.is_(None), verdicts.c.effect != "none"
+    )
+    found = await connection.execute(query.order_by(verdicts.c.made_at, verdicts.c.id).limit(limit))
+    return [_verdict(row) for row in found]
+
+
+async def event_data(connection: AsyncConnection, event_id: str) -> EventData | None:
+    """Return an event with its snippets and pictures."""
+    rows = (await connection.execute(select(events).where(events.c.id == event_id))).all()
+    return (await data_of(connection, rows))[0] if rows else None
+
+
+@dataclass(frozen=True, slots=True)
+class NewExamples:
+    """What follows from a verdict: rows of `examples`, and the columns of its own row."""
+
+    rows: Sequence[dict[str, Any]] = ()  # Any: column values of every type
+    is_followed: bool = False
+    unrelated: float = USUAL_UNRELATED
+
+
+async def write_examples(
+    connection: AsyncConnection, verdict: Verdict, new: NewExamples, now: datetime
+) -> bool:
+    """Write the examples of a verdict that has none yet; False when another recorder was faster."""
+    mine = and_(verdicts.c.id == verdict.id, verdicts.c.taught_at.is_(None))
+    done = {"taught_at": to_millis(now), "is_followed": new.is_followed, "unrelated": new.unrelated}
+    if not (await connection.execute(update(verdicts).where(mine).values(done))).rowcount:
+        return False
+    if new.rows:
+        await connection.execute(insert(examples), list(new.rows))
+    return True
+
+
+def example_rows(
+    verdict: Verdict, data: EventData, model: str, taught: Iterable[tuple[int, TaughtPicture]]
+) -> list[dict[str, Any]]:
+    """Return the rows of `examples`; each picture comes with the number of its snippet within the event."""
+    rows = []
+    for snippet, one in taught:
+        picture = data.pictures[snippet][one.picture]
+        rows.append(
+            {
+                "verdict_id": verdict.id,
+                "camera": verdict.camera,
+                "label": one.example.label,
+                "is_right": one.example.is_right,
+                "event_id": verdict.event_id,
+                "snippet": snippet,
+                "picture": picture.picture,
+                "captured_at": picture.captured_at,
+                "crop_name": None,
+                "model": model,
+                "dim": picture.dim,
+                "embedding": picture.embedding,
+            }
+        )
+    return rows
+
+
+async def cameras_taught(connection: AsyncConnection) -> dict[tuple[str, str], object]:
+    """Return every camera and model that there are examples of, with a value that differs after each change."""
+    changes = {
+        row.camera: tuple(row)
+        for row in await connection.execute(
+            select(
+                verdicts.c.camera,
+                func.count(),
+                func.max(verdicts.c.made_at),
+                func.max(verdicts.c.taught_at),
+                func.max(verdicts.c.undone_at),
+                func.count(verdicts.c.undone_at),
+            ).group_by(verdicts.c.camera)
+        )
+    }
+    query = select(examples.c.camera, examples.c.model).distinct()
+    return {(row.camera, row.model): changes.get(row.camera) for row in await connection.execute(query)}
+
+
+async def teaching_of(
+    connection: AsyncConnection, camera: str, model: str, without: str | None = None
+) -> CameraTeaching:
+    """Return what the verdicts that count teach about a camera. `without`: a verdict that is left out."""
+    counted = [one for one in await _standing(connection, camera, without) if one.effect != "none"]
+    standing = {one.id for one in counted}
+    taught = [one for one in counted if one.unrelated is not None]
+    newest = max(taught, key=lambda one: (one.taught_at or one.made_at, one.id), default=None)
+    query = select(examples).where(examples.c.camera == camera).order_by(examples.c.number)
+    kept: list[KeptExample] = []
+    n_other = 0
+    for row in await connection.execute(query):
+        if row.verdict_id not in standing:
+            continue
+        if row.model != model:
+            n_other += 1
+            continue
+        vector = np.frombuffer(row.embedding, dtype="<f2").astype(np.float32)
+        example = Example(row.event_id, row.label, row.is_right, vector)
+        kept.append(KeptExample(row.number, row.verdict_id, example))
+    return CameraTeaching(tuple(kept), None if newest is None else newest.unrelated, n_other)
+
+
+async def rightly_recorded(connection: AsyncConnection, camera: str) -> set[tuple[str, str]]:
+    """Return events of a camera with the labels that somebody called right, by the verdicts that count."""
+    return {
+        (verdict.event_id, label)
+        for verdict in await _standing(connection, camera)
+        for label in verdict.said.shown
+    }
+
+
+async def _standing(connection: AsyncConnection, camera: str, without: str | None = None) -> list[Verdict]:
+    """Return the verdicts of a camera that count."""
+    query = select(verdicts).where(verdicts.c.camera == camera, verdicts.c.undone_at.is_(None))
+    by_event: dict[str, list[Verdict]] = defaultdict(list)
+    for row in await connection.execute(query):
+        if row.id != without:
+            by_event[row.event_id].append(_verdict(row))
+    return [one for said in by_event.values() for one in counting(said)]
+
+
+async def unrelated_of(connection: AsyncConnection, camera: str, model: str, dim: int) -> float:
+    """Return the mean cosine of pictures of different events of a camera, newest first."""
+    table = frame_embeddings
+    query = (
+        select(table.c.event_id, table.c.embedding)
+        .join(events, events.c.id == table.c.event_id)
+        .where(events.c.camera == camera, table.c.model == model, table.c.dim == dim, table.c.kind == "crop")
+        .order_by(events.c.started_at.desc(), table.c.event_id, table.c.snippet, table.c.picture)
+        .limit(UNRELATED_OF)
+    )
+    rows = [row for row in await connection.execute(query) if len(row.embedding) == 2 * dim]
+    if not rows:
+        return unrelated_cosine(np.zeros((0, dim), np.float32), [])
+    vectors = np.frombuffer(b"".join(row.embedding for row in rows), dtype="<f2").reshape(-1, dim)
+    return unrelated_cosine(vectors.astype(np.float32), [row.event_id for row in rows])
+
+
+def _verdict(row: Row[Any]) -> Verdict:
+    fields = {name: getattr(row, name) for name in _VERDICT}
+    return Verdict(**{**fields, "recorded": tuple(json.loads(row.recorded))})

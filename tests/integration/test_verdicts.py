@@ -1,0 +1,316 @@
+"""What people say of events over a real record: it changes what looks alike, on its camera, until it is taken back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import delete
+
+from services.classifier.examples import CameraExamples
+from services.classifier.words.prompts import LabelBank
+from services.recorder.http.api import add_routes
+from services.recorder.http.rules import PATTERNS, RULES
+from services.recorder.http.state import ApiState
+from services.recorder.record.schema import events
+from services.recorder.verdicts import rows
+from services.recorder.verdicts.teacher import Teacher, examples_message, in_force
+from services.recorder.verdicts.values import NewVerdict, Verdict, VerdictKind
+from shared.clock import now_utc
+from shared.contract import examples_key
+from shared.decisions.labeller import EmbeddedSnippet, label
+from shared.http_api import make_app
+from tests.http_apps import client_of, guarded
+from tests.integration.test_search_and_hindsight import Record, answering, record, seen
+from tests.unit.classifier.makers import GREEN, RED, Colour
+
+__all__ = ["record"]  # a fixture
+
+pytestmark = pytest.mark.redis
+OLIVE, OLIVE_AGAIN = (180, 220, 20), (176, 220, 24)  # taken for a dog, and far from one that is
+
+
+@pytest.fixture
+def teacher(record: Record, redis_client: Redis) -> Teacher:
+    return Teacher(redis_client, record.database, record.texts)
+
+
+async def said(
+    record: Record, event_id: str, kind: VerdictKind, text: str | None = None, effect: Any = "future"
+) -> Verdict:
+    new = NewVerdict(kind, text, effect, "anna")
+    async with record.database.writing() as connection:
+        made = await rows.add_verdict(connection, event_id, new, now_utc(), None)
+    assert made is not None
+    return made
+
+
+async def accepted(record: Record, redis: Redis, colour: Colour, camera: str = "gate") -> set[str]:
+    """Return the labels with which a classifier accepts four moments of a colour now."""
+    known = CameraExamples(redis, record.model.facts)
+    await known.refresh({camera})
+    sent = seen(50, [colour] * 4, camera)
+    texts = LabelBank(record.model, 1).get(sent.header.label_set)
+    pixels = np.stack([np.full((3, 4, 4), np.array(colour)[:, None, None], np.uint8)] * 4)
+    looked = EmbeddedSnippet(sent, record.model.embed_pictures(pixels), np.ones(4, np.bool_))
+    examples = known.of(camera, sent.header.label_set, texts)
+    found = label(looked, texts, record.model.facts, now_utc(), examples)
+    return {one.label for one in found.header.accepted}
+
+
+async def test_what_was_called_wrong_is_not_found_again_and_the_rest_is(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    await record.add(seen(1, [GREEN] * 4), [GREEN] * 4)
+    assert await accepted(record, redis_client, OLIVE_AGAIN) == {"a dog"}
+    async with answering(redis_client, record.model):
+        verdict = await said(record, flag, "wrong")
+        assert await teacher.teach(verdict)
+        await teacher.catch_up()
+    assert await accepted(record, redis_client, OLIVE_AGAIN) == set()
+    assert await accepted(record, redis_client, GREEN) == {"a dog"}
+    assert await accepted(record, redis_client, RED) == {"a person"}
+    assert await accepted(record, redis_client, OLIVE_AGAIN, "yard") == {"a dog"}, "another camera"
+
+
+async def test_taken_back_it_is_as_before_to_the_last_byte(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    dog = await record.add(seen(1, [GREEN] * 4), [GREEN] * 4)
+    key = examples_key("gate", "colours")
+    async with answering(redis_client, record.model):
+        await said(record, dog, "right")
+        await teacher.catch_up()
+        before = await redis_client.hgetall(key)
+        verdict = await said(record, flag, "nothing")
+        await teacher.catch_up()
+        assert await redis_client.hgetall(key) != before
+        async with record.database.writing() as connection:
+            undone = await rows.undo_verdict(connection, verdict.id, "otto", now_utc(), None)
+            again = await rows.undo_verdict(connection, verdict.id, "vera", now_utc(), None)
+        await teacher.catch_up()
+    assert undone is not None
+    assert again is not None
+    assert (undone.undone_by, again.undone_by) == ("otto", "otto")
+    assert await redis_client.hgetall(key) == before
+    assert await accepted(record, redis_client, OLIVE_AGAIN) == {"a dog"}
+
+
+async def test_a_later_verdict_on_the_same_event_counts_and_its_undoing_restores_the_former(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    async with answering(redis_client, record.model):
+        await said(record, flag, "wrong")
+        await teacher.catch_up()
+        second = await said(record, flag, "right", "a dog")
+        await teacher.catch_up()
+        assert await accepted(record, redis_client, OLIVE_AGAIN) == {"a dog"}
+        async with record.database.writing() as connection:
+            await rows.undo_verdict(connection, second.id, "anna", now_utc(), None)
+        await teacher.catch_up()
+    assert await accepted(record, redis_client, OLIVE_AGAIN) == set()
+
+
+async def test_another_name_counts_and_is_ready_for_the_day_on_which_it_is_asked_for(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    fox = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    async with answering(redis_client, record.model):
+        await said(record, fox, "is", "a fox")
+        await teacher.catch_up()
+    async with record.database.reading() as connection:
+        teaching = await rows.teaching_of(connection, "gate", "colours")
+    assert {(one.example.label, one.example.is_right) for one in teaching.examples} == {
+        ("a dog", False),
+        ("a fox", True),
+    }
+    assert await accepted(record, redis_client, OLIVE_AGAIN) == set()
+
+
+async def test_a_verdict_waits_for_a_classifier(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    teacher.texts = type(record.texts)(redis_client, 0.05)
+    await said(record, flag, "wrong")
+    await teacher.catch_up()
+    assert await accepted(record, redis_client, OLIVE_AGAIN) == {"a dog"}
+    teacher.texts = record.texts
+    async with answering(redis_client, record.model):
+        await teacher.catch_up()
+    assert await accepted(record, redis_client, OLIVE_AGAIN) == set()
+
+
+async def test_redis_gets_back_what_it_lost(record: Record, teacher: Teacher, redis_client: Redis) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    async with answering(redis_client, record.model):
+        await said(record, flag, "wrong")
+        await teacher.catch_up()
+    key = examples_key("gate", "colours")
+    before = await redis_client.hgetall(key)
+    await redis_client.delete(key)
+    await teacher.catch_up()
+    assert await redis_client.hgetall(key) == before
+    other = Teacher(redis_client, record.database, record.texts)
+    await redis_client.delete(key)
+    await other.catch_up()
+    assert await redis_client.hgetall(key) == before, "any recorder writes the same"
+
+
+async def test_a_verdict_that_is_only_counted_changes_nothing(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    async with answering(redis_client, record.model):
+        await said(record, flag, "wrong", effect="none")
+        await teacher.catch_up()
+    assert await redis_client.exists(examples_key("gate", "colours")) == 0
+
+
+async def test_what_was_taught_outlives_its_event(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    late = await record.add(seen(1, [OLIVE] * 4), [OLIVE] * 4)
+    async with answering(redis_client, record.model):
+        await said(record, flag, "wrong")
+        await teacher.catch_up()
+        verdict = await said(record, late, "wrong")
+        async with record.database.writing() as connection:
+            await connection.execute(delete(events).where(events.c.id.in_([flag, late])))
+        await teacher.catch_up()
+    assert await accepted(record, redis_client, OLIVE_AGAIN) == set()
+    async with record.database.reading() as connection:
+        unseen = await rows.find_verdict(connection, verdict.id, None)
+    assert unseen is not None
+    assert (unseen.is_followed, unseen.taught_at is not None) == (False, True), "its pictures were gone"
+
+
+async def test_so_many_examples_of_a_label_are_in_force_the_newest_among_them(
+    record: Record, teacher: Teacher, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.recorder.verdicts.teacher.LABEL_EXAMPLES_MAX", 4)
+    async with answering(redis_client, record.model):
+        for number in range(6):
+            colour = (60 + 20 * number, 220, 20)
+            event = await record.add(seen(number, [colour] * 3), [colour] * 3)
+            await said(record, event, "right", "a dog")
+            await teacher.catch_up()
+    async with record.database.reading() as connection:
+        teaching = await rows.teaching_of(connection, "gate", "colours")
+    kept = in_force(teaching)
+    assert len(kept) == 4 < len(teaching.examples)
+    assert {one.number for one in kept} >= {one.number for one in teaching.examples[-2:]}
+    assert len(examples_message("gate", "colours", teaching).header.said) == 4
+
+
+# -- by HTTP
+
+
+@pytest.fixture
+async def client(record: Record, teacher: Teacher) -> AsyncIterator[httpx.AsyncClient]:
+    app = make_app("recorder")
+    add_routes(app, ApiState(lambda: True, database=record.database, teacher=teacher))
+    async with client_of(guarded(app, RULES, PATTERNS)) as made:
+        yield made
+
+
+async def test_verdicts_by_http(record: Record, redis_client: Redis, client: httpx.AsyncClient) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    path = f"/api/events/{flag}/verdicts"
+    async with answering(redis_client, record.model):
+        answer = await client.post(path, json={"kind": "wrong", "label": "a dog"})
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert (made["recorded"], made["is_followed"], made["effect"]) == (["a dog"], True, "future")
+    assert made["n_examples"] >= 1
+    assert [one["id"] for one in (await client.get(path)).json()["verdicts"]] == [made["id"]]
+    page = (await client.get("/api/verdicts?camera=gate&limit=1")).json()
+    assert [one["id"] for one in page["verdicts"]] == [made["id"]]
+    assert (await client.get(f"/api/verdicts?before={page['next']}")).json()["verdicts"] == []
+    assert (await client.get("/api/verdicts?camera=yard")).json()["verdicts"] == []
+    undone = (await client.post(f"/api/verdicts/{made['id']}/undo", json={})).json()
+    assert undone["undone_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "found"),
+    [
+        ({"kind": "wrong", "label": "a cat"}, 400, "the event has 'a dog'"),
+        ({"kind": "missed", "label": "a dog"}, 400, "has already"),
+        ({"kind": "is"}, 400, "without a label"),
+        ({"kind": "nothing", "label": "a dog"}, 400, "'nothing' with 'a dog'"),
+        ({"kind": "odd"}, 400, "kind"),
+        ({"kind": "right", "drawn_with": 1.5}, 400, "drawn_with"),
+        ({"kind": "right", "extra": 1}, 400, "extra"),
+        ({"kind": "is", "label": " " * 3}, 400, "label"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_with_what_to_do(
+    record: Record, client: httpx.AsyncClient, body: object, status: int, found: str
+) -> None:
+    dog = await record.add(seen(0, [GREEN] * 4), [GREEN] * 4)
+    answer = await client.post(f"/api/events/{dog}/verdicts", json=body)
+    assert (answer.status_code, found in answer.text) == (status, True), answer.text
+    assert (await client.get("/api/verdicts")).json()["verdicts"] == []
+
+
+async def test_of_what_is_not_there_nothing_can_be_said(client: httpx.AsyncClient) -> None:
+    nobody = "018f0000-0000-7000-8000-000000000000"
+    answer = await client.post(f"/api/events/{nobody}/verdicts", json={"kind": "right"})
+    assert answer.status_code == 404
+    assert (await client.post(f"/api/verdicts/{nobody}/undo", json={})).status_code == 404
+
+
+def result_of(answer: httpx.Response) -> dict[str, Any]:  # Any: JSON
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert lines[0]["of"] == lines[-2]["done"]
+    return dict(lines[-1]["result"])
+
+
+async def test_a_preview_says_what_the_last_days_would_lose_and_gain(
+    record: Record, redis_client: Redis, client: httpx.AsyncClient
+) -> None:
+    today = now_utc() - timedelta(hours=9)
+    flags = [await record.add(seen(n, [OLIVE] * 4, at=today), [OLIVE] * 4) for n in range(3)]
+    dog = await record.add(seen(5, [GREEN] * 4, at=today), [GREEN] * 4)
+    await record.add(seen(6, [OLIVE] * 4, "yard", today), [OLIVE] * 4)
+    await record.add(seen(7, [OLIVE] * 4, at=today - timedelta(days=8)), [OLIVE] * 4)
+    before = await redis_client.keys("*")
+    async with answering(redis_client, record.model):
+        assert (await client.post(f"/api/events/{dog}/verdicts", json={"kind": "right"})).status_code == 201
+        said = {"kind": "right", "effect": "none"}
+        assert (await client.post(f"/api/events/{flags[1]}/verdicts", json=said)).status_code == 201
+        path = f"/api/events/{flags[0]}/verdicts/preview"
+        found = result_of(await client.post(path, json={"kind": "wrong"}))
+        fox = result_of(await client.post(path, json={"kind": "is", "label": "a fox"}))
+    assert (found["is_followed"], found["events"], found["left_out"]) == (True, 4, 0)
+    assert found["lost"] == [{"label": "a dog", "events": 3, "right": 1}]
+    assert (found["gained"], found["not_asked_for"]) == ([], [])
+    assert {one["id"] for one in found["shown"]} == set(flags)
+    assert (fox["gained"], fox["not_asked_for"]) == ([{"label": "a fox", "events": 3, "right": 0}], ["a fox"])
+    assert len((await client.get("/api/verdicts")).json()["verdicts"]) == 2, "a preview keeps nothing"
+    assert set(await redis_client.keys("*")) - set(before) <= {
+        b"texts.v1",
+        examples_key("gate", "colours").encode(),
+    }
+
+
+async def test_a_preview_without_a_classifier_says_so(
+    record: Record, teacher: Teacher, client: httpx.AsyncClient, redis_client: Redis
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    teacher.texts = type(record.texts)(redis_client, 0.05)
+    answer = await client.post(f"/api/events/{flag}/verdicts/preview", json={"kind": "wrong"})
+    assert answer.status_code == 503, answer.text
+    kept = await client.post(f"/api/events/{flag}/verdicts", json={"kind": "wrong"})
+    assert (kept.status_code, kept.json()["is_followed"]) == (201, None)

@@ -116,6 +116,12 @@ class RecorderSettings(ServiceSettings):
         tuple[RetentionRule, ...],
         Field(max_length=200, description='JSON: [{"camera": "gate", "label": "a dog", "days": 90}]'),
     ] = ()
+    retention_keeps_judged: Annotated[
+        bool,
+        Field(
+            description="events that a verdict learned from stay, however old; false: they go like all others"
+        ),
+    ] = True
     admin_password: Annotated[
         SecretStr | None,
         Field(description="password of the user 'admin', who is made at the start while there is no user"),
@@ -251,4 +257,6 @@ class RecorderSettings(ServiceSettings):
     @property
     def limits(self) -> RetentionLimits:
         size, free = int(self.retention_gb * GB), int(self.retention_free_gb * GB)
-        return RetentionLimits(self.retention_days, size, free, self.retention_rules)
+        return RetentionLimits(
+            self.retention_days, size, free, self.retention_rules, self.retention_keeps_judged
+        )

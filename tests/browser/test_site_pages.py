@@ -59,7 +59,7 @@ async def motion_that_says(redis: Redis, presence: Presence) -> AsyncIterator[No
     await task
 
 
-@pytest.mark.parametrize("page_path", ["/", "/cameras", "/cameras/gate", "/users", "/login"])
+@pytest.mark.parametrize("page_path", ["/", "/cameras", "/cameras/gate", "/verdicts", "/users", "/login"])
 async def test_nothing_can_be_set_before_the_page_hears_it(
     recorder: Recorder, browser: Browser, page_path: str
 ) -> None:

@@ -2,6 +2,7 @@
 
     /                events: list, search, labels in hindsight
     /cameras         all cameras; /cameras/{id}: one, live, with its settings
+    /verdicts        what people said of events
     /login, /users   logging in; users, sessions and tokens
     /web             their scripts and styles
 
@@ -27,6 +28,7 @@ PAGES = {
     "/cameras/{camera_id}": "camera.html",
     "/login": "login.html",
     "/users": "users.html",
+    "/verdicts": "verdicts.html",
 }
 
 

@@ -52,6 +52,7 @@ RULES: RouteRules = {
     ("GET", "/cameras/{camera_id}"): PUBLIC,
     ("GET", "/login"): PUBLIC,
     ("GET", "/users"): PUBLIC,
+    ("GET", "/verdicts"): PUBLIC,
     ("GET", "/web"): PUBLIC,
     ("GET", "/api/openapi.json"): LOOK,
     ("GET", "/api/events"): LOOK,

@@ -23,7 +23,7 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.camera_filter import CameraIds, of_cameras
 from services.recorder.record.database import Database
 from services.recorder.record.engines import insert_or_keep
-from services.recorder.record.schema import detections, events, removals, snippets
+from services.recorder.record.schema import detections, events, removals, snippets, verdicts
 from services.recorder.record.totals import add_difference, clip_bytes, shares_of
 from services.recorder.record.transactions import rising
 from shared.clock import CautiousClock, now_utc
@@ -69,6 +69,7 @@ class RetentionLimits:
     size_bytes: int = 0  # of all clips
     free_bytes: int = 0  # that stay free where the media folder is
     rules: tuple[RetentionRule, ...] = ()
+    keeps_judged: bool = True  # events that a verdict learned from stay, however old
 
     @property
     def is_set(self) -> bool:
@@ -95,6 +96,16 @@ def aged(limits: RetentionLimits, now: datetime) -> ColumnElement[bool]:
 
     An event is as old as the later of its start and its row: the camera's clock may have been wrong.
     """
+    is_too_old = _is_too_old(limits, now)
+    return and_(is_too_old, ~_is_judged()) if limits.keeps_judged else is_too_old
+
+
+def _is_judged() -> ColumnElement[bool]:
+    of_event = and_(verdicts.c.event_id == events.c.id, verdicts.c.undone_at.is_(None))
+    return exists().where(of_event, verdicts.c.effect != "none")
+
+
+def _is_too_old(limits: RetentionLimits, now: datetime) -> ColumnElement[bool]:
     too_old = []
     fits = []
     for rule in limits.rules:

@@ -1,0 +1,97 @@
+"""Verdicts on the page, in headless Chromium: a key, what it would change, keeping it, the list, and taking it back.
+
+Screenshots go to CLIPWATCH_SCREENSHOTS, or to the test's own folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+from redis.asyncio import Redis
+
+from shared.contract import examples_key
+from tests.browser.accessible import MISNAMED
+from tests.browser.test_search_page import LIMIT_MS, browser, narrow, record, recorder, shot
+from tests.integration.test_recorder_service import Recorder, settled
+from tests.integration.test_search_and_hindsight import answering
+from tests.unit.classifier.makers import GREEN, RED, ColourModel
+
+__all__ = ["browser", "recorder"]  # fixtures
+
+pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.e2e]
+OLIVE = (180, 220, 20)  # taken for a dog
+
+
+async def test_a_wrong_label_is_put_right_by_a_key_and_taken_back(
+    recorder: Recorder, redis_client: Redis, browser: Browser, tmp_path: Path
+) -> None:
+    model = ColourModel()
+    flag = await record(redis_client, model, 2, OLIVE)
+    for number, colour in ((0, GREEN), (1, RED)):
+        await record(redis_client, model, number, colour)
+    await settled(redis_client)
+    page = await browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(LIMIT_MS)
+    expect.set_options(timeout=LIMIT_MS)
+    faults: list[str] = []
+    page.on("pageerror", lambda fault: faults.append(str(fault)))
+    await page.goto(f"{recorder.url}/#{flag}")
+    panel = page.get_by_role("region", name="Is that right?")
+    await expect(panel).to_be_visible()
+    async with answering(redis_client, model):
+        await page.keyboard.press("w")
+        await expect(panel.get_by_role("button", name="From now on")).to_be_focused()
+        await expect(panel).to_contain_text("last 7 days")
+        await shot(page, tmp_path, "verdict-preview")
+        await narrow(page)
+        await shot(page, tmp_path, "verdict-preview-phone")
+        await page.set_viewport_size({"width": 1280, "height": 900})
+        await page.keyboard.press("Enter")
+        await expect(panel).to_contain_text("not a dog")
+        assert await redis_client.hget(examples_key("gate", "colours"), "revision")  # type: ignore[misc]
+        assert await page.evaluate(MISNAMED) == []
+
+        await panel.get_by_role("button", name="Something else").click()
+        await page.keyboard.type("a fox")
+        await page.keyboard.press("Enter")
+        await expect(panel).to_contain_text("“a fox” is not among this camera's labels")
+        await panel.get_by_role("button", name="Only count it").click()
+        await expect(panel).to_contain_text("it is a fox")
+        await expect(panel).to_contain_text("(only counted)")
+
+    await page.get_by_role("link", name="Verdicts").click()
+    cards = page.locator("#verdicts .card")
+    await expect(cards).to_have_count(2)
+    await expect(cards.first).to_contain_text("it is a fox")
+    await expect(cards.last).to_contain_text("not a dog")
+    await expect(cards.last).to_contain_text("learned from")
+    await shot(page, tmp_path, "verdicts")
+    await narrow(page)
+    await shot(page, tmp_path, "verdicts-phone")
+    await cards.last.get_by_role("button", name="Take it back").click()
+    await expect(cards.last).to_contain_text("taken back by")
+    await page.reload()
+    await expect(cards.last).to_contain_text("taken back by")
+    assert await page.evaluate(MISNAMED) == []
+    assert faults == []
+
+
+async def test_without_a_classifier_a_verdict_is_kept_all_the_same(
+    recorder: Recorder, redis_client: Redis, browser: Browser
+) -> None:
+    model = ColourModel()
+    event = await record(redis_client, model, 0, GREEN)
+    await settled(redis_client)
+    page = await browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(LIMIT_MS)
+    expect.set_options(timeout=LIMIT_MS)
+    await page.goto(f"{recorder.url}/#{event}")
+    panel = page.get_by_role("region", name="Is that right?")
+    await panel.get_by_role("button", name="Wrong").click()
+    await expect(panel).to_contain_text("no classifier", ignore_case=True)
+    await panel.get_by_role("button", name="Keep it").click()
+    await expect(panel).to_contain_text("not learned yet")
+    await panel.get_by_role("button", name="Take it back").click()
+    await expect(panel.get_by_role("button", name="Take it back")).to_have_count(0)

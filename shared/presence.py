@@ -55,6 +55,9 @@ class CameraReport(BaseModel):
     state: str
     message: str = Field(default="", max_length=500)
     name: str = Field(default="", max_length=200)  # the camera's name for people; empty: its id
+    example_group: str = Field(
+        default="", max_length=64
+    )  # cameras that learn from each other's verdicts; empty: none
     is_moving: bool | None = None  # whether an event is open; None: a motion service that does not say
 
 

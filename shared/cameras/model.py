@@ -138,6 +138,12 @@ class Camera(FileModel):
     min_moments: Annotated[
         int, Field(ge=1, le=64, description="contiguous moments that a label must carry")
     ] = 2
+    example_group: Annotated[
+        CameraId | None,
+        Field(
+            description="cameras with the same one learn from each other's verdicts; default: from its own alone"
+        ),
+    ] = None
     motion: MotionSettings = MotionSettings()
     # files only
     pace: Annotated[

@@ -15,6 +15,8 @@ from sqlalchemy import delete
 
 from services.classifier.examples import CameraExamples
 from services.classifier.words.prompts import LabelBank
+from services.recorder.gaps.rows import change_cameras
+from services.recorder.gaps.values import ConfiguredCamera
 from services.recorder.http.api import add_routes
 from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
@@ -78,6 +80,27 @@ async def test_what_was_called_wrong_is_not_found_again_and_the_rest_is(
     assert await accepted(record, redis_client, GREEN) == {"a dog"}
     assert await accepted(record, redis_client, RED) == {"a person"}
     assert await accepted(record, redis_client, OLIVE_AGAIN, "yard") == {"a dog"}, "another camera"
+
+
+async def test_cameras_of_one_group_learn_from_each_other(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+
+    async def grouped(**groups: str) -> None:
+        named = [ConfiguredCamera(camera, "", "m", group) for camera, group in groups.items()]
+        async with record.database.writing() as connection:
+            await change_cameras(connection, named, [])
+        await teacher.catch_up()
+
+    async with answering(redis_client, record.model):
+        await said(record, flag, "wrong")
+        await grouped(gate="front", yard="front", barn="")
+        assert await accepted(record, redis_client, OLIVE_AGAIN, "yard") == set()
+        assert await accepted(record, redis_client, OLIVE_AGAIN, "barn") == {"a dog"}
+        await grouped(gate="front", yard="back", barn="")
+    assert await accepted(record, redis_client, OLIVE_AGAIN, "gate") == set()
+    assert await accepted(record, redis_client, OLIVE_AGAIN, "yard") == {"a dog"}, "it left the group"
 
 
 async def test_taken_back_it_is_as_before_to_the_last_byte(

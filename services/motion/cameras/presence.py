@@ -32,15 +32,17 @@ def presence_of(supervisor: CameraSupervisor, registry: CameraRegistry, owner: s
 
 
 def _report_of(camera: Camera, worker: CameraWorker | None) -> CameraReport:
+    group = camera.example_group or ""
     if worker is None:
         state = "connecting" if camera.enabled else "disabled"
-        return CameraReport(id=camera.id, name=camera.name, state=state, is_moving=False)
+        return CameraReport(id=camera.id, name=camera.name, state=state, example_group=group, is_moving=False)
     status = worker.status
     return CameraReport(
         id=camera.id,
         name=camera.name,
         state=status.state,
         message=redact(status.message or status.last_error)[:500],
+        example_group=group,
         is_moving=status.open_event is not None,
     )
 

@@ -7,7 +7,7 @@ one of them write its begin and one its end.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -178,7 +178,9 @@ def _key(target: str, due: DueGapNotice) -> Any:  # Any: SQLAlchemy's condition
 
 async def known_cameras(connection: AsyncConnection) -> dict[str, ConfiguredCamera]:
     """Return the configured cameras by id, as motion services last named them."""
-    rows = await connection.execute(select(cameras.c.id, cameras.c.name, cameras.c.owner))
+    rows = await connection.execute(
+        select(cameras.c.id, cameras.c.name, cameras.c.owner, cameras.c.example_group)
+    )
     return {row.id: ConfiguredCamera(*row) for row in rows}
 
 
@@ -187,7 +189,7 @@ async def change_cameras(
 ) -> None:
     """Write which cameras motion services name."""
     for camera in sorted(changed, key=lambda one: one.id):
-        row = {"id": camera.id, "name": camera.name, "owner": camera.owner}
+        row = asdict(camera)
         await connection.execute(insert_or_keep(connection.dialect.name, cameras, "id").values(row))
         await connection.execute(update(cameras).where(cameras.c.id == camera.id).values(row))
     for camera_id in removed:

@@ -62,7 +62,7 @@ def configured(
         if presence.is_complete:
             complete.add(owner)
         named = [one for one in presence.cameras if len(one.id) <= CAMERA_CHARS]
-        listed |= {one.id: ConfiguredCamera(one.id, one.name, owner) for one in named}
+        listed |= {one.id: ConfiguredCamera(one.id, one.name, owner, one.example_group) for one in named}
     changed = [camera for camera in listed.values() if known.get(camera.id) != camera]
     removed = [one.id for one in known.values() if one.owner in complete and one.id not in listed]
     kept = {id_: camera for id_, camera in known.items() if id_ not in removed}

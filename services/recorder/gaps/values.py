@@ -60,11 +60,15 @@ class GapFault:
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredCamera:
-    """A camera that is configured; `owner` is the data directory of the motion service that has it."""
+    """A camera that is configured; `owner` is the data directory of the motion service that has it.
+
+    `example_group`: cameras with the same one learn from each other's verdicts; empty: from its own alone.
+    """
 
     id: str
     name: str
     owner: str
+    example_group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

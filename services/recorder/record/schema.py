@@ -365,6 +365,13 @@ cameras = Table(
     Column("id", String(CAMERA_CHARS), primary_key=True, comment="id of the camera in the camera file"),
     Column("name", String(200), nullable=False, comment="its name for people; empty: none"),
     Column("owner", String(128), nullable=False, comment="data directory of the motion service that has it"),
+    Column(
+        "example_group",
+        String(CAMERA_CHARS),
+        nullable=False,
+        server_default=text("''"),
+        comment="cameras with the same one learn from each other's verdicts; empty: none",
+    ),
     comment="The cameras that are configured: what motion services last said; a removed camera has no row.",
     **MYSQL,
 )

@@ -14,6 +14,7 @@ from sqlalchemy import Row, and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.record.camera_filter import CameraIds, narrowed, of_cameras
+from services.recorder.record.schema import cameras as configured
 from services.recorder.record.schema import detections, events, examples, frame_embeddings, verdicts
 from services.recorder.search.hindsight_rows import EventData, data_of
 from services.recorder.verdicts.values import NewVerdict, Verdict, counting, require_fitting
@@ -211,34 +212,50 @@ def example_rows(
     return rows
 
 
+async def groups_of(connection: AsyncConnection) -> dict[str, tuple[str, ...]]:
+    """Return the cameras of each camera's group, by camera; those that are alone are left out."""
+    members: dict[str, list[str]] = defaultdict(list)
+    query = select(configured.c.id, configured.c.example_group).where(configured.c.example_group != "")
+    for row in await connection.execute(query.order_by(configured.c.id)):
+        members[row.example_group].append(row.id)
+    return {camera: tuple(found) for found in members.values() for camera in found}
+
+
 async def cameras_taught(connection: AsyncConnection) -> dict[tuple[str, str], object]:
-    """Return every camera and model that there are examples of, with a value that differs after each change."""
-    changes = {
-        row.camera: tuple(row)
-        for row in await connection.execute(
-            select(
-                verdicts.c.camera,
-                func.count(),
-                func.max(verdicts.c.made_at),
-                func.max(verdicts.c.taught_at),
-                func.max(verdicts.c.undone_at),
-                func.count(verdicts.c.undone_at),
-            ).group_by(verdicts.c.camera)
-        )
+    """Return every camera and model that there may be examples for, with a value that differs after each change."""
+    table = verdicts.c
+    found = await connection.execute(
+        select(
+            table.camera,
+            func.count(),
+            func.max(table.made_at),
+            func.max(table.taught_at),
+            func.max(table.undone_at),
+            func.count(table.undone_at),
+        ).group_by(table.camera)
+    )
+    changes = {row.camera: tuple(row) for row in found}
+    groups = await groups_of(connection)
+    models = (await connection.scalars(select(examples.c.model).distinct())).all()
+    known = {*changes, *(await connection.scalars(select(configured.c.id))).all()}
+    alike = {camera: groups.get(camera, (camera,)) for camera in known}
+    return {
+        (camera, model): (group, [changes.get(one) for one in group])
+        for camera, group in sorted(alike.items())
+        for model in models
     }
-    query = select(examples.c.camera, examples.c.model).distinct()
-    return {(row.camera, row.model): changes.get(row.camera) for row in await connection.execute(query)}
 
 
 async def teaching_of(
     connection: AsyncConnection, camera: str, model: str, without: str | None = None
 ) -> CameraTeaching:
-    """Return what the verdicts that count teach about a camera. `without`: a verdict that is left out."""
-    counted = [one for one in await _standing(connection, camera, without) if one.effect != "none"]
+    """Return what the verdicts on a camera and its group teach, those that count. `without`: one that is left out."""
+    group = (await groups_of(connection)).get(camera, (camera,))
+    counted = [one for one in await _standing(connection, group, without) if one.effect != "none"]
     standing = {one.id for one in counted}
-    taught = [one for one in counted if one.unrelated is not None]
+    taught = [one for one in counted if one.unrelated is not None and one.camera == camera]
     newest = max(taught, key=lambda one: (one.taught_at or one.made_at, one.id), default=None)
-    query = select(examples).where(examples.c.camera == camera).order_by(examples.c.number)
+    query = select(examples).where(examples.c.camera.in_(group)).order_by(examples.c.number)
     kept: list[KeptExample] = []
     n_other = 0
     for row in await connection.execute(query):
@@ -257,14 +274,16 @@ async def rightly_recorded(connection: AsyncConnection, camera: str) -> set[tupl
     """Return events of a camera with the labels that somebody called right, by the verdicts that count."""
     return {
         (verdict.event_id, label)
-        for verdict in await _standing(connection, camera)
+        for verdict in await _standing(connection, [camera])
         for label in verdict.said.shown
     }
 
 
-async def _standing(connection: AsyncConnection, camera: str, without: str | None = None) -> list[Verdict]:
-    """Return the verdicts of a camera that count."""
-    query = select(verdicts).where(verdicts.c.camera == camera, verdicts.c.undone_at.is_(None))
+async def _standing(
+    connection: AsyncConnection, of: Sequence[str], without: str | None = None
+) -> list[Verdict]:
+    """Return the verdicts on some cameras that count."""
+    query = select(verdicts).where(verdicts.c.camera.in_(of), verdicts.c.undone_at.is_(None))
     by_event: dict[str, list[Verdict]] = defaultdict(list)
     for row in await connection.execute(query):
         if row.id != without:

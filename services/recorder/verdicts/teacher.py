@@ -158,6 +158,8 @@ class Teacher:
         async with self.database.reading() as connection:
             teaching = await teaching_of(connection, camera, model)
         message = examples_message(camera, model, teaching)
+        if not message.header.said and there < 0:
+            return there
         if message.revision != there:
             # Any: redis-py's unions of both clients
             fields = cast("Any", message.encode())

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     inspect,
+    text,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
@@ -62,6 +63,17 @@ def upgrade() -> None:
     ):
         if column.name not in known:
             op.add_column(PAST, column)
+    if "example_group" not in {column["name"] for column in inspect(bind).get_columns("cameras")}:
+        op.add_column(
+            "cameras",
+            Column(
+                "example_group",
+                String(64),
+                nullable=False,
+                server_default=text("''"),
+                comment="cameras with the same one learn from each other's verdicts; empty: none",
+            ),
+        )
     if "ix_past_answers_relabel" not in {index["name"] for index in inspect(bind).get_indexes(PAST)}:
         op.create_index("ix_past_answers_relabel", PAST, ["relabel_id", "event_id"])
     if "track" not in {column["name"] for column in inspect(bind).get_columns(PICTURES)}:

@@ -122,7 +122,7 @@ def test_each_visitor_is_let_in_where_the_table_says(visited: VisitedSite, name:
 @pytest.mark.parametrize("name", OPEN_VISITORS)
 def test_a_site_without_users_is_for_this_machine_only(open_port: int, name: str) -> None:
     visitor, headers = OPEN_VISITORS[name]
-    nothing = Record({}, {})
+    nothing = Record({}, {}, {})
     wrong = []
     for row in rows_of("recorder"):
         answer = asked(open_port, row.method, nothing.path(row, SEEN), headers)

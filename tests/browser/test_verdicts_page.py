@@ -50,7 +50,7 @@ async def test_a_wrong_label_is_put_right_by_a_key_and_taken_back(
         await page.set_viewport_size({"width": 1280, "height": 900})
         await page.keyboard.press("Enter")
         await expect(panel).to_contain_text("not a dog")
-        assert await redis_client.hget(examples_key("gate", "colours"), "revision")  # type: ignore[misc]
+        assert await redis_client.hget(examples_key("gate", "colours"), "revision")
         assert await page.evaluate(MISNAMED) == []
 
         await panel.get_by_role("button", name="Something else").click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -60,25 +61,11 @@ def verdict(
         faults.add(
             f"{event}: wanted the id of an event, of 36 characters; clipwatch search and the page show it"
         )
-    said = [
-        (kind, text)
-        for kind, text in (
-            ("right", label if right else None),
-            ("wrong", label if wrong else None),
-            ("is", is_label),
-            ("nothing", None),
-            ("missed", missed),
-            ("undo", None),
-        )
-        if {"right": right, "wrong": wrong, "nothing": nothing, "undo": undo}.get(kind, text is not None)
-    ]
-    if len(said) != 1:
-        faults.add(f"{len(said)} verdicts: wanted {_WANTED}")
-    elif label is not None and said[0][0] not in ("right", "wrong"):
-        faults.add(f"--label {label} with --{said[0][0]}: wanted --right or --wrong beside it")
+    switches = {"right": right, "wrong": wrong, "nothing": nothing, "undo": undo}
+    said = _said(switches, {"is": is_label, "missed": missed}, label, faults)
     faults.raise_if_any()
     assert recorder is not None
-    kind, text = said[0]
+    kind, text = said
     try:
         if kind == "undo":
             answer = recorder_client.undo_verdict(recorder, event)
@@ -94,12 +81,26 @@ def verdict(
         return
     print_verdicts([answer])
     if answer["undone_at"] is None and answer["effect"] != "none" and answer["is_followed"] is not True:
-        why = (
-            "not learned yet: no classifier answered"
-            if answer["is_followed"] is None
-            else "kept, but not learned"
+        is_waiting = answer["is_followed"] is None
+        say(
+            "not learned yet: no classifier answered" if is_waiting else "kept, but not learned: see the page"
         )
-        say(f"{why}; clipwatch verdicts shows how it stands")
+
+
+def _said(
+    switches: Mapping[str, bool], texts: Mapping[str, str | None], label: str | None, faults: FaultList
+) -> tuple[str, str | None]:
+    """Return the kind of the one verdict that was given, and its label; add to `faults` when it is not one."""
+    given = [
+        (kind, label if kind in ("right", "wrong") else None) for kind, is_on in switches.items() if is_on
+    ]
+    given += [(kind, text) for kind, text in texts.items() if text is not None]
+    if len(given) != 1:
+        faults.add(f"{len(given)} verdicts: wanted {_WANTED}")
+        return "", None
+    if label is not None and given[0][0] not in ("right", "wrong"):
+        faults.add(f"--label {label} with --{given[0][0]}: wanted --right or --wrong beside it")
+    return given[0]
 
 
 def verdicts(

@@ -26,7 +26,7 @@ from services.recorder.record.camera_filter import CameraIds, of_cameras
 from services.recorder.record.database import Database
 from services.recorder.record.engines import insert_or_keep
 from services.recorder.record.link_tables import MADE_BY_CHARS, NOTE_CHARS, link_keys, links
-from services.recorder.record.queries import find_events_by_id
+from services.recorder.record.queries import find_events_by_id, is_there
 from services.recorder.record.schema import cameras as camera_names
 from services.recorder.record.schema import events
 from services.recorder.record.values import Event
@@ -125,7 +125,7 @@ class EventLinks:
             "ends_at": ends_at,
         }
         async with self.database.writing() as connection:
-            if not await _is_there(connection, event_id, cameras):
+            if not await is_there(connection, event_id, cameras):
                 return None
             await _prune(connection, now)
             open_ones = select(links.c.id).where(links.c.event_id == event_id, _opens(now))
@@ -140,7 +140,7 @@ class EventLinks:
         key = await self.key()
         query = select(links).where(links.c.event_id == event_id, _opens(self.now()))
         async with self.database.reading() as connection:
-            if not await _is_there(connection, event_id, cameras):
+            if not await is_there(connection, event_id, cameras):
                 return None
             ordered = query.order_by(links.c.made_at.desc(), links.c.id).limit(2 * OF_EVENT_MAX)
             found = (await connection.execute(ordered)).all()
@@ -166,7 +166,7 @@ class EventLinks:
         now = self.now()
         mine = and_(links.c.event_id == event_id, links.c.revoked_at.is_(None))
         async with self.database.writing() as connection:
-            if not await _is_there(connection, event_id, cameras):
+            if not await is_there(connection, event_id, cameras):
                 return None
             done = await connection.execute(update(links).where(mine).values(revoked_at=now))
         return int(done.rowcount)
@@ -205,7 +205,7 @@ class EventLinks:
         times = {"made_at": now, "ends_at": ends_at}
         mine = and_(links.c.event_id == event_id, links.c.target == target)
         async with self.database.writing() as connection:
-            if not await _is_there(connection, event_id, None):
+            if not await is_there(connection, event_id, None):
                 return None
             await _prune(connection, now)
             made = insert_or_keep(connection.dialect.name, links, "id")
@@ -261,11 +261,6 @@ class TargetLinks:
     async def of(self, event_id: str) -> EventLink | None:
         """Return the link that messages about an event carry. Raises Transient of the database."""
         return None if self.lasts is None else await self.links.for_target(event_id, self.target, self.lasts)
-
-
-async def _is_there(connection: AsyncConnection, event_id: str, cameras: CameraIds) -> bool:
-    query = select(events.c.id).where(events.c.id == event_id, *of_cameras(events.c.camera, cameras))
-    return (await connection.execute(query)).first() is not None
 
 
 async def _prune(connection: AsyncConnection, now: datetime) -> None:

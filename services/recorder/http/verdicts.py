@@ -23,6 +23,7 @@ from services.recorder.http.paging import PAGE_MAX, cursor, parse_cursor
 from services.recorder.http.search import texts_fault
 from services.recorder.http.state import ApiState, starting
 from services.recorder.http.viewer import Viewer
+from services.recorder.record.queries import is_there
 from services.recorder.record.verdict_tables import VERDICT_WHO_CHARS
 from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from services.recorder.verdicts import rows
@@ -93,7 +94,7 @@ class SaidIn(BaseModel):
     label: NewLabelText | None = None
 
 
-class LabelChangeOut(BaseModel):
+class LabelDifferenceOut(BaseModel):
     """Events that would gain, or lose, a label; `right`: of those that lose it, how many somebody called right."""
 
     label: str
@@ -121,8 +122,8 @@ class PreviewOut(BaseModel):
     n_examples: int
     events: int
     left_out: int
-    gained: list[LabelChangeOut]
-    lost: list[LabelChangeOut]
+    gained: list[LabelDifferenceOut]
+    lost: list[LabelDifferenceOut]
     shown: list[ChangedEventOut]
     not_asked_for: list[str]
 
@@ -189,6 +190,8 @@ def _add_lists(router: APIRouter, api: ApiState) -> None:
         """What was said of an event, oldest first, with what was taken back; also of one that is deleted since."""
         async with api.open_database().reading() as connection:
             found = await rows.verdicts_of_event(connection, event_id, viewer)
+            if not found and not await is_there(connection, event_id, viewer):
+                raise no_event(event_id)
             shown = await rows.shown_of(connection, found)
         response.headers["cache-control"] = "no-store"
         return VerdictsOut(verdicts=[_verdict_out(one, shown) for one in found], next=None)
@@ -258,9 +261,9 @@ def _preview_out(counts: PreviewCounts) -> PreviewOut:
         n_examples=counts.n_examples,
         events=counts.n_events,
         left_out=counts.n_left_out,
-        gained=[LabelChangeOut(label=label, events=n) for label, n in counts.gained.most_common()],
+        gained=[LabelDifferenceOut(label=label, events=n) for label, n in counts.gained.most_common()],
         lost=[
-            LabelChangeOut(label=label, events=n, right=counts.lost_right[label])
+            LabelDifferenceOut(label=label, events=n, right=counts.lost_right[label])
             for label, n in counts.lost.most_common()
         ],
         shown=[

@@ -134,6 +134,12 @@ async def is_moving(connection: AsyncConnection, camera: str) -> bool:
     return (await connection.execute(query)).first() is not None
 
 
+async def is_there(connection: AsyncConnection, event_id: str, cameras: CameraIds) -> bool:
+    """Return whether there is such an event on these cameras."""
+    query = select(events.c.id).where(events.c.id == event_id, *of_cameras(events.c.camera, cameras))
+    return (await connection.execute(query)).first() is not None
+
+
 async def find_events_by_id(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Event]:
     """Return the events of `ids` that there are, by id, with weather and detections."""
     found: list[Event] = []

@@ -32,7 +32,18 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for command in (
-    demo, run, check, labels, calibrate, analyze, search, why, verdict, verdicts, relabel, evaluate
+    demo,
+    run,
+    check,
+    labels,
+    calibrate,
+    analyze,
+    search,
+    why,
+    verdict,
+    verdicts,
+    relabel,
+    evaluate,
 ):
     app.command()(command)
 app.add_typer(models.app, name="models")

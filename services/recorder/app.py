@@ -196,9 +196,10 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         api.search = Search(texts, nearest)
         recorded = RecordedPictures(database, TextEmbedder(redis, LABEL_TEXT_S))
         api.likeness = Likeness(PictureEmbedder(redis, SEARCH_PICTURE_S), recorded, nearest)
-        api.hindsight = Hindsight(TextEmbedder(redis, HINDSIGHT_TEXT_S), database)
         api.explainer = Explainer(TextEmbedder(redis, EXPLAIN_TEXT_S), database)
-        api.teacher = Teacher(redis, database, TextEmbedder(redis, SEARCH_TEXT_S))
+        teacher = api.teacher = Teacher(redis, database, TextEmbedder(redis, SEARCH_TEXT_S))
+        hindsight_texts = TextEmbedder(redis, HINDSIGHT_TEXT_S)
+        api.hindsight = Hindsight(hindsight_texts, database, teacher.known, teacher.called_right)
         await _run(
             _Parts(settings, runtime, redis, database, media, metrics, provider, notify, access), api, index
         )

@@ -75,6 +75,7 @@ POST     /api/events/{event_id}/verdicts            recorder  OPERATE  thing
 POST     /api/events/{event_id}/verdicts/preview    recorder  OPERATE  thing
 GET      /api/verdicts                              recorder  LOOK     list
 POST     /api/verdicts/{verdict_id}/undo            recorder  OPERATE  thing
+POST     /api/verdicts/{verdict_id}/apply           recorder  OPERATE  thing
 GET      /api/links                                 recorder  OPERATE  list
 DELETE   /api/links/{link_id}                       recorder  OPERATE  thing
 GET      /media/{name:path}                         recorder  LOOK     thing

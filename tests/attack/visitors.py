@@ -30,6 +30,7 @@ BODIES = {  # of those that change a record, so that they would
     "/api/events/{event_id}/verdicts": {"kind": "right", "effect": "none"},
     "/api/events/{event_id}/verdicts/preview": {"kind": "right"},
     "/api/verdicts/{verdict_id}/undo": {},
+    "/api/verdicts/{verdict_id}/apply": {},
 }
 QUERIES = {("GET", "/api/search/like"): "?event={event_id}"}  # that name what is asked for
 _SOURCES = itertools.count(1)

@@ -206,7 +206,7 @@ async def test_more_like_this_from_an_event_an_answer_and_a_file(
 
     red = results.filter(has_text="a person").first
     await red.get_by_role("button").first.focus()
-    await page.keyboard.press("m")
+    await page.keyboard.press("l")
     await expect(page.locator(".sought")).to_contain_text("a person")
     await expect(results.first).to_contain_text("a person")
     assert page.url.endswith(".0.0")

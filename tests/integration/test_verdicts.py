@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from services.classifier.examples import CameraExamples
 from services.classifier.words.prompts import LabelBank
@@ -20,7 +20,8 @@ from services.recorder.gaps.values import ConfiguredCamera
 from services.recorder.http.api import add_routes
 from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
-from services.recorder.record.schema import events
+from services.recorder.record.schema import detections, events
+from services.recorder.search.hindsight import Hindsight
 from services.recorder.verdicts import rows
 from services.recorder.verdicts.teacher import Teacher, examples_message, in_force
 from services.recorder.verdicts.values import NewVerdict, Verdict, VerdictKind
@@ -242,7 +243,8 @@ async def test_so_many_examples_of_a_label_are_in_force_the_newest_among_them(
 @pytest.fixture
 async def client(record: Record, teacher: Teacher) -> AsyncIterator[httpx.AsyncClient]:
     app = make_app("recorder")
-    add_routes(app, ApiState(lambda: True, database=record.database, teacher=teacher))
+    hindsight = Hindsight(record.texts, record.database, teacher.known, teacher.called_right)
+    add_routes(app, ApiState(lambda: True, database=record.database, teacher=teacher, hindsight=hindsight))
     async with client_of(guarded(app, RULES, PATTERNS)) as made:
         yield made
 
@@ -300,6 +302,83 @@ def result_of(answer: httpx.Response) -> dict[str, Any]:  # Any: JSON
     return dict(lines[-1]["result"])
 
 
+def changes_of(past: Any) -> dict[str, tuple[int, int, int]]:  # Any: JSON
+    """Return events that gain, or lose, each label, and those of the latter that somebody called right."""
+    return {
+        one["label"]: (one["gained"], one["lost"], one["lost_right"])
+        for one in past["labels"]
+        if one["gained"] or one["lost"]
+    }
+
+
+async def labels_by_event(record: Record) -> dict[str, set[str]]:
+    async with record.database.reading() as connection:
+        found: dict[str, set[str]] = {}
+        for row in await connection.execute(select(detections.c.event_id, detections.c.label)):
+            found.setdefault(row.event_id, set()).add(row.label)
+    return found
+
+
+async def test_also_the_past_is_changed_as_was_shown_and_put_back(
+    record: Record, redis_client: Redis, client: httpx.AsyncClient
+) -> None:
+    today = now_utc() - timedelta(hours=9)
+    flags = [await record.add(seen(n, [OLIVE] * 4, at=today), [OLIVE] * 4) for n in range(3)]
+    await record.add(seen(5, [GREEN] * 4, at=today), [GREEN] * 4)
+    elsewhere = await record.add(seen(6, [OLIVE] * 4, "yard", today), [OLIVE] * 4)
+    old = await record.add(seen(7, [OLIVE] * 4, at=today - timedelta(days=8)), [OLIVE] * 4)
+    before = await labels_by_event(record)
+    path = f"/api/events/{flags[0]}/verdicts"
+    async with answering(redis_client, record.model):
+        shown = result_of(await client.post(f"{path}/preview", json={"kind": "is", "label": "a fox"}))
+        made = (await client.post(path, json={"kind": "is", "label": "a fox"})).json()
+        applied = result_of(await client.post(f"/api/verdicts/{made['id']}/apply", json={}))
+        assert changes_of(applied) == changes_of(shown["past"]) == {"a dog": (0, 3, 0), "a fox": (3, 0, 0)}
+        assert await labels_by_event(record) == {**before, **{flag: {"a fox"} for flag in flags}}
+        [verdict] = (await client.get(path)).json()["verdicts"]
+        assert (verdict["effect"], verdict["relabel_id"]) == ("past", applied["relabel_id"])
+        [entry] = (await client.get("/api/relabels")).json()["relabels"]
+        assert (entry["id"], entry["kind"], entry["events"]) == (verdict["relabel_id"], "verdicts", 3)
+        result_of(await client.post(f"/api/relabels/{entry['id']}/undo", json={}))
+        assert await labels_by_event(record) == before
+        far = result_of(await client.post(f"/api/verdicts/{made['id']}/apply", json={"days": 30}))
+        assert changes_of(far) == {"a dog": (0, 4, 0), "a fox": (4, 0, 0)}
+    assert (await labels_by_event(record))[old] == {"a fox"}
+    assert (await labels_by_event(record))[elsewhere] == {"a dog"}
+
+
+async def test_the_past_is_not_changed_by_what_changes_no_decision(
+    record: Record, redis_client: Redis, client: httpx.AsyncClient
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    path = f"/api/events/{flag}/verdicts"
+    async with answering(redis_client, record.model):
+        counted = (await client.post(path, json={"kind": "wrong", "effect": "none"})).json()
+        undone = (await client.post(path, json={"kind": "wrong"})).json()
+        await client.post(f"/api/verdicts/{undone['id']}/undo", json={})
+        for verdict, found in ((counted, "only counted"), (undone, "taken back")):
+            answer = await client.post(f"/api/verdicts/{verdict['id']}/apply", json={})
+            assert (answer.status_code, found in answer.text) == (409, True)
+        answer = await client.post(f"/api/verdicts/{counted['id']}/apply", json={"days": 0})
+    assert answer.status_code == 400
+    assert await labels_by_event(record) == {flag: {"a dog"}}
+
+
+async def test_words_in_hindsight_are_decided_with_what_was_learned(
+    record: Record, teacher: Teacher, redis_client: Redis, client: httpx.AsyncClient
+) -> None:
+    today = now_utc() - timedelta(hours=9)
+    flag = await record.add(seen(0, [OLIVE] * 4, at=today), [OLIVE] * 4)
+    await record.add(seen(1, [OLIVE_AGAIN] * 4, at=today), [OLIVE_AGAIN] * 4)
+    dog = await record.add(seen(2, [GREEN] * 4, at=today), [GREEN] * 4)
+    asked = {"labels": ["a dog"], "since": (today - timedelta(days=1)).isoformat(), "mode": "replace"}
+    async with answering(redis_client, record.model):
+        assert changes_of(result_of(await client.post("/api/hindsight", json=asked))) == {}
+        await client.post(f"/api/events/{flag}/verdicts", json={"kind": "wrong"})
+        await client.post(f"/api/events/{dog}/verdicts", json={"kind": "right"})
+        assert changes_of(result_of(await client.post("/api/hindsight", json=asked))) == {"a dog": (0, 2, 0)}
+
+
 async def test_a_preview_says_what_the_last_days_would_lose_and_gain(
     record: Record, redis_client: Redis, client: httpx.AsyncClient
 ) -> None:
@@ -316,11 +395,16 @@ async def test_a_preview_says_what_the_last_days_would_lose_and_gain(
         path = f"/api/events/{flags[0]}/verdicts/preview"
         found = result_of(await client.post(path, json={"kind": "wrong"}))
         fox = result_of(await client.post(path, json={"kind": "is", "label": "a fox"}))
-    assert (found["is_followed"], found["events"], found["left_out"]) == (True, 4, 0)
-    assert found["lost"] == [{"label": "a dog", "events": 3, "right": 1}]
-    assert (found["gained"], found["not_asked_for"]) == ([], [])
-    assert {one["id"] for one in found["shown"]} == set(flags)
-    assert (fox["gained"], fox["not_asked_for"]) == ([{"label": "a fox", "events": 3, "right": 0}], ["a fox"])
+    past = found["past"]
+    assert (found["is_followed"], found["not_asked_for"]) == (True, [])
+    assert (past["events"], past["left_out"], past["changed"], past["written"]) == (4, 0, 3, 0)
+    assert changes_of(past) == {"a dog": (0, 3, 1)}
+    assert past["summary"] == "3 events on 1 camera lose 'a dog' (1 of them called right)"
+    assert {one["event_id"] for one in past["shown"]} == set(flags)
+    assert (changes_of(fox["past"]), fox["not_asked_for"]) == (
+        {"a dog": (0, 3, 1), "a fox": (3, 0, 0)},
+        ["a fox"],
+    )
     assert len((await client.get("/api/verdicts")).json()["verdicts"]) == 2, "a preview keeps nothing"
     assert set(await redis_client.keys("*")) - set(before) <= {
         b"texts.v1",

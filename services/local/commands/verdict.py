@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
+import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,15 +20,27 @@ from services.local.commands.command_line import (
     RunConfigFile,
     TokenFile,
     fail,
+    progress_unless,
 )
+from shared.plurals import plural
 from shared.terminal_text import say, say_json
 
-_EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+if TYPE_CHECKING:  # httpx takes a while to import
+    from services.local.tasks.recorder_address import RecorderAddress
+
 _WANTED = "one of --right, --wrong, --is LABEL, --nothing, --missed LABEL and --undo"
 
 
+Past = Annotated[
+    bool, typer.Option("--past", help="Change the labels of the past by it as well; see --days.")
+]
+Days = Annotated[int, typer.Option("--days", help="Days of the past to look at, 1..3650.")]
+Preview = Annotated[bool, typer.Option("--preview", help="Only show what it would change.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Keep it without showing and asking first.")]
+
+
 def verdict(
-    event: Annotated[str, typer.Argument(help="The event's id.", metavar="EVENT")],
+    event: Annotated[str, typer.Argument(help="The event's id, or how it starts.", metavar="EVENT")],
     right: Annotated[bool, typer.Option("--right", help="What was recorded is right.")] = False,
     wrong: Annotated[bool, typer.Option("--wrong", help="What was recorded is wrong.")] = False,
     is_label: Annotated[
@@ -42,6 +55,10 @@ def verdict(
     only_count: Annotated[
         bool, typer.Option("--only-count", help="Count it, and let decisions be as they are.")
     ] = False,
+    past: Past = False,
+    days: Days = 7,
+    preview: Preview = False,
+    yes: Yes = False,
     as_json: JsonObject = False,
     url: PageUrl = None,
     token_file: TokenFile = None,
@@ -49,37 +66,105 @@ def verdict(
 ) -> None:
     """Say what an event shows: from now on its camera decides what looks alike in the same way.
 
-    Example: [bold]clipwatch verdict 0192f1c4-… --is 'a fox'[/bold]
+    Example: [bold]clipwatch verdict 0192f1c4 --is 'a fox'[/bold]
     """
     from services.local.tasks import recorder_client
     from services.local.tasks.recorder_address import RecorderOptions, find_recorder
-    from services.local.tasks.screen import print_verdicts
 
     faults = FaultList()
     recorder = faults.unless(lambda: find_recorder(RecorderOptions(url, token_file, config), os.environ))
-    if _EVENT_ID.fullmatch(event) is None:
-        faults.add(
-            f"{event}: wanted the id of an event, of 36 characters; clipwatch search and the page show it"
-        )
+    start = faults.unless(lambda: recorder_client.parse_event(event))
     switches = {"right": right, "wrong": wrong, "nothing": nothing, "undo": undo}
-    said = _said(switches, {"is": is_label, "missed": missed}, label, faults)
+    kind, text = _said(switches, {"is": is_label, "missed": missed}, label, faults)
+    if not 1 <= days <= 3650:
+        faults.add(f"--days {days}: wanted 1..3650")
+    if (past or preview) and (only_count or undo):
+        faults.add("--past and --preview: leave them out with --only-count and --undo")
+    asks = not (yes or preview or only_count or undo)
+    if asks and not sys.stdin.isatty():
+        faults.add("no terminal to ask at: look with --preview first, then add --yes")
     faults.raise_if_any()
     assert recorder is not None
-    kind, text = said
+    assert start is not None
+    said = _Saying(kind, text, past, days, only_count)
     try:
-        if kind == "undo":
-            answer = recorder_client.undo_verdict(recorder, event)
-        else:
-            effect = "none" if only_count else "future"
-            answer = recorder_client.say_verdict(
-                recorder, event, {"kind": kind, "label": text, "effect": effect}
-            )
+        event_id = recorder_client.find_event(recorder, start)
+        if preview or asks:
+            _preview(recorder, event_id, said, as_json=as_json and preview)
+        if preview:
+            return
+        if asks:
+            _ask(said)
+        _keep(recorder, event_id, said, as_json)
     except recorder_client.NotAnswered as exc:
         fail([str(exc)], EXIT_FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Saying:
+    """What is said, and how far it goes."""
+
+    kind: str
+    label: str | None
+    past: bool
+    days: int
+    only_count: bool
+
+    @property
+    def past_text(self) -> str:
+        return f"the last {plural(self.days, 'day')}"
+
+
+def _preview(recorder: RecorderAddress, event_id: str, said: _Saying, *, as_json: bool) -> None:
+    """Show what would change."""
+    from services.local.tasks import recorder_client
+    from services.local.tasks.screen import print_relabel
+
+    asked = {"kind": said.kind, "label": said.label, "days": said.days}
+    with progress_unless(as_json) as progress:
+        result = recorder_client.preview_verdict(recorder, event_id, asked, progress)
     if as_json:
-        say_json(answer)
+        say_json(result)
+        return
+    print_relabel(result["past"])
+    say(f"In {said.past_text}: {result['past']['summary']}.", is_error=True)
+    if result["is_followed"] is None:
+        say(
+            "its pictures are of another model, or are gone: it is counted, but teaches nothing",
+            is_error=True,
+        )
+    for one in result["not_asked_for"]:
+        say(f"'{one}' is not among this camera's labels: add it there to find it", is_error=True)
+
+
+def _ask(said: _Saying) -> None:
+    """Ask at the terminal whether it is to be kept; end the program where it is not."""
+    where = f" and in {said.past_text}" if said.past else ""
+    if not typer.confirm(f"Decide so from now on{where}?", err=True):
+        fail(["nothing was kept"], EXIT_FAILED)
+
+
+def _keep(recorder: RecorderAddress, event_id: str, said: _Saying, as_json: bool) -> None:
+    """Say it, or take back what was said last, and print it."""
+    from services.local.tasks import recorder_client
+    from services.local.tasks.screen import print_relabel, print_verdicts
+
+    changed = None
+    with progress_unless(as_json) as progress:
+        if said.kind == "undo":
+            answer = recorder_client.undo_verdict(recorder, event_id, progress)
+        else:
+            effect = "none" if said.only_count else "future"
+            body = {"kind": said.kind, "label": said.label, "effect": effect}
+            answer = recorder_client.say_verdict(recorder, event_id, body)
+            if said.past:
+                changed = recorder_client.apply_verdict(recorder, answer["id"], said.days, progress)
+    if as_json:
+        say_json({**answer, "past": changed})
         return
     print_verdicts([answer])
+    if changed is not None:
+        print_relabel(changed)
     if answer["undone_at"] is None and answer["effect"] != "none" and answer["is_followed"] is not True:
         is_waiting = answer["is_followed"] is None
         say(

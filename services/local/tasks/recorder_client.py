@@ -62,9 +62,7 @@ def search(
     parameters = _given(query)
     if picture is not None:
         kind = {"content-type": "image/jpeg"}
-        return _asked(
-            recorder, "POST", "/api/search/like", params=parameters, content=picture, headers=kind
-        )
+        return _asked(recorder, "POST", "/api/search/like", params=parameters, content=picture, headers=kind)
     path = "/api/search/like" if "event" in parameters else "/api/search"
     return _asked(recorder, "GET", path, params=parameters)
 
@@ -82,12 +80,14 @@ def parse_event(given: str) -> str:
 
 def why(recorder: RecorderAddress, start: str) -> Json:
     """Return the answer of /api/events/ID/why; raises as `search` does, ConfigError when there is no such event."""
-    event_id = start if len(start) == ID_CHARS else _event_of(recorder, start)
+    event_id = find_event(recorder, start)
     return _asked(recorder, "GET", f"/api/events/{event_id}/why")
 
 
-def _event_of(recorder: RecorderAddress, start: str) -> str:
+def find_event(recorder: RecorderAddress, start: str) -> str:
     """Return the id of the only event whose id starts so; raise ConfigError when there is none, or several."""
+    if len(start) == ID_CHARS:
+        return start
     asked: dict[str, str | int] = {"id_start": start, "accepted_only": "false", "limit": 4}
     found = [event["id"] for event in _asked(recorder, "GET", "/api/events", params=asked)["events"]]
     if not found:
@@ -100,18 +100,37 @@ def _event_of(recorder: RecorderAddress, start: str) -> str:
     return str(found[0])
 
 
+def preview_verdict(
+    recorder: RecorderAddress, event_id: str, said: Json, progress: Callable[[str, float], None]
+) -> Json:
+    """Return what a verdict would change of the past; raises as `search` does."""
+    path = f"/api/events/{event_id}/verdicts/preview"
+    return _result(recorder, path, said, lambda share: progress("looking back", share))
+
+
+def apply_verdict(
+    recorder: RecorderAddress, verdict_id: str, days: int, progress: Callable[[str, float], None]
+) -> Json:
+    """Return what a verdict changed of the past; raises as `search` does."""
+    path = f"/api/verdicts/{verdict_id}/apply"
+    return _result(recorder, path, {"days": days}, lambda share: progress("applying", share))
+
+
 def say_verdict(recorder: RecorderAddress, event_id: str, said: Mapping[str, str | None]) -> Json:
     """Return the verdict that was made of an event; raises as `search` does."""
     return _asked(recorder, "POST", f"/api/events/{event_id}/verdicts", json=_given(said))
 
 
-def undo_verdict(recorder: RecorderAddress, event_id: str) -> Json:
-    """Take back the last verdict of an event that stands; raises as `search` does."""
+def undo_verdict(recorder: RecorderAddress, event_id: str, progress: Callable[[str, float], None]) -> Json:
+    """Take back the last verdict of an event that stands, and what it changed of the past; raises as `search` does."""
     found = _asked(recorder, "GET", f"/api/events/{event_id}/verdicts")["verdicts"]
     standing = [one for one in found if one["undone_at"] is None]
     if not standing:
         raise ConfigError(f"{event_id}: nobody said anything of it that stands; clipwatch verdicts lists all")
-    return _asked(recorder, "POST", f"/api/verdicts/{standing[-1]['id']}/undo", json={})
+    undone = _asked(recorder, "POST", f"/api/verdicts/{standing[-1]['id']}/undo", json={})
+    if undone["relabel_id"]:
+        undo_relabel(recorder, undone["relabel_id"], progress)
+    return undone
 
 
 def list_verdicts(recorder: RecorderAddress, query: Mapping[str, str | int | None]) -> Json:
@@ -140,12 +159,7 @@ def relabel(recorder: RecorderAddress, request: Json, progress: Callable[[str, f
 
 def relabels(recorder: RecorderAddress) -> list[Json]:
     """Return the changes of the past, the newest first; raises as `search` does."""
-    try:
-        with _client(recorder) as client:
-            answer = client.get(f"{recorder.url.rstrip('/')}/api/relabels")
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        raise NotAnswered(_unreachable(recorder.url, exc)) from exc
-    return list(_document(recorder.url, answer)["relabels"])
+    return list(_asked(recorder, "GET", "/api/relabels")["relabels"])
 
 
 def undo_relabel(recorder: RecorderAddress, relabel_id: str, progress: Callable[[str, float], None]) -> Json:

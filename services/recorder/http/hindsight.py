@@ -68,13 +68,15 @@ class EventComparisonOut(BaseModel):
 
 
 class LabelCountOut(ApiModel):
-    """Events with a label: as recorded, in hindsight, and those that gain or lose it."""
+    """Events with a label: as recorded, in hindsight, those that gain or lose it, and of the latter those of which
+    somebody called it right."""
 
     label: str
     recorded: int
     hindsight: int
     gained: int
     lost: int
+    lost_right: int
 
 
 class CameraCountsOut(BaseModel):
@@ -158,10 +160,11 @@ async def _lines(
         yield {"done": outcome.n_events, "of": outcome.n_events_all}
     if application is not None:
         log.info("labels in hindsight were applied", events=outcome.n_events, snippets=outcome.n_written)
-    yield {"result": _out(outcome, application is not None).model_dump(mode="json")}
+    yield {"result": hindsight_out(outcome, application is not None).model_dump(mode="json")}
 
 
-def _out(outcome: Outcome, is_applied: bool) -> HindsightOut:
+def hindsight_out(outcome: Outcome, is_applied: bool) -> HindsightOut:
+    """Return the last line."""
     return HindsightOut(
         model=outcome.model,
         events=outcome.n_events,

@@ -26,12 +26,14 @@ LINE_ANSWERS: dict[int | str, dict[str, Any]] = {  # Any: OpenAPI
 }
 
 
-async def streamed(gate: asyncio.Lock, lines: AsyncGenerator[Line, None]) -> StreamingResponse:
+async def streamed(
+    gate: asyncio.Lock, lines: AsyncGenerator[Line, None], *, waits: bool = False
+) -> StreamingResponse:
     """Return the answer that has these lines, once there is the first: what is raised before it, this raises.
 
-    Raises a 409 where another answer has the gate.
+    Raises a 409 where another answer has the gate, unless this one waits for it.
     """
-    if gate.locked():
+    if gate.locked() and not waits:
         raise ApiFault(409, "another look back is running", "one at a time", "wait until it has ended")
     texts = _texts(gate, lines)
     first = await anext(texts)

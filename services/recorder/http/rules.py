@@ -69,6 +69,9 @@ RULES: RouteRules = {
     ("GET", "/api/events/{event_id}/verdicts"): LOOK,
     ("GET", "/api/verdicts"): LOOK,
     ("POST", "/api/verdicts/{verdict_id}/undo"): RouteRule(Permission.OPERATE, 1024, JSON_TYPE),
+    ("POST", "/api/verdicts/{verdict_id}/apply"): RouteRule(
+        Permission.OPERATE, 1024, JSON_TYPE, stream=StreamKind.REPORTS
+    ),
     ("GET", "/api/links"): RouteRule(Permission.OPERATE),
     ("DELETE", "/api/links/{link_id}"): RouteRule(Permission.OPERATE),
     ("GET", "/shared/{token}"): _SHARED,

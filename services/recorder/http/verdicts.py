@@ -4,12 +4,14 @@ POST  /api/events/{event_id}/verdicts/preview   what it would change: JSON lines
 POST  /api/events/{event_id}/verdicts     say it
 GET   /api/events/{event_id}/verdicts     what was said of one event, oldest first
 GET   /api/verdicts                       pages of all, newest first
-POST  /api/verdicts/{verdict_id}/undo     take it back
+POST  /api/verdicts/{verdict_id}/undo     take it back: decisions are as without it, what it changed of the past stays
+POST  /api/verdicts/{verdict_id}/apply    change the past of the camera as well: JSON lines, the same
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -17,27 +19,30 @@ from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.recorder.http.events import no_event
-from services.recorder.http.json_lines import json_line, json_lines
+from services.recorder.http.hindsight import HindsightOut, hindsight_out
+from services.recorder.http.line_answers import LINE_ANSWERS, Line, streamed
 from services.recorder.http.models import ApiModel, media_url
 from services.recorder.http.paging import PAGE_MAX, cursor, parse_cursor
+from services.recorder.http.relabels import who_of
 from services.recorder.http.search import texts_fault
 from services.recorder.http.state import ApiState, starting
 from services.recorder.http.viewer import Viewer
 from services.recorder.record.queries import is_there
-from services.recorder.record.verdict_tables import VERDICT_WHO_CHARS
+from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.hindsight_values import Outcome
 from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from services.recorder.verdicts import rows
-from services.recorder.verdicts.preview import PreviewCounts, preview
+from services.recorder.verdicts.preview import Preview, apply_to_past, preview
 from services.recorder.verdicts.teacher import Teacher
 from services.recorder.verdicts.values import NewVerdict, Verdict, VerdictRefused
 from shared.cameras.model import NewLabelText
 from shared.clock import now_utc
-from shared.errors import Permanent, Transient
-from shared.http_access import identity_of
-from shared.http_api import ApiFault, FaultText
+from shared.http_api import ApiFault
 from shared.logs import get_logger
 
 log = get_logger(__name__)
+DAYS = 7  # of the past that are looked at, where nothing else is said
+Days = Annotated[int, Field(ge=1, le=3650)]
 
 
 class VerdictIn(BaseModel):
@@ -58,7 +63,7 @@ class VerdictIn(BaseModel):
 class VerdictOut(ApiModel):
     """A verdict. `is_followed`: with its examples the event is decided as was said; null: not looked at yet.
 
-    `is_undone`, by whom and when. `recorded`: the event's labels when it was said.
+    `recorded`: the event's labels when it was said; `relabel_id`: the change of the past that it led to.
     """
 
     id: str
@@ -74,6 +79,7 @@ class VerdictOut(ApiModel):
     undone_by: str | None
     undone_at: AwareDatetime | None
     is_followed: bool | None
+    relabel_id: str | None
     n_examples: int
     thumbnail_url: str | None
 
@@ -92,40 +98,27 @@ class SaidIn(BaseModel):
 
     kind: Literal["right", "wrong", "is", "nothing", "missed"]
     label: NewLabelText | None = None
-
-
-class LabelDifferenceOut(BaseModel):
-    """Events that would gain, or lose, a label; `right`: of those that lose it, how many somebody called right."""
-
-    label: str
-    events: int
-    right: int = 0
-
-
-class ChangedEventOut(BaseModel):
-    """An event whose labels would be others."""
-
-    id: str
-    started_at: AwareDatetime
-    thumbnail_url: str | None
-    gained: list[str]
-    lost: list[str]
+    days: Days = DAYS
 
 
 class PreviewOut(BaseModel):
     """The last line. `is_followed`: the event itself would be decided as was said; null: it teaches nothing.
 
-    `not_asked_for`: labels of the verdict that the camera is not asked for. `left_out`: events of another model.
+    `not_asked_for`: labels of the verdict that the camera is not asked for. `past`: what would change of the past.
     """
 
     is_followed: bool | None
     n_examples: int
-    events: int
-    left_out: int
-    gained: list[LabelDifferenceOut]
-    lost: list[LabelDifferenceOut]
-    shown: list[ChangedEventOut]
     not_asked_for: list[str]
+    past: HindsightOut
+
+
+class PastIn(BaseModel):
+    """How much of the past is changed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: Days = DAYS
 
 
 def verdict_routes(api: ApiState) -> APIRouter:
@@ -137,7 +130,7 @@ def verdict_routes(api: ApiState) -> APIRouter:
         """Say what an event shows. From now on the camera decides what looks alike as was said."""
         teacher = _teacher(api)
         effect = said.effect or ("none" if said.drawn_with is not None else "future")
-        who = identity_of(request).name[:VERDICT_WHO_CHARS]
+        who = who_of(request)
         new = NewVerdict(said.kind, said.label, effect, who, said.drawn_with)
         try:
             async with api.open_database().writing() as connection:
@@ -151,21 +144,19 @@ def verdict_routes(api: ApiState) -> APIRouter:
             await _teach(teacher, made)
         return await _out(api, made.id)
 
+    _add_past(router, api)
+    _add_lists(router, api)
+    return router
+
+
+def _add_past(router: APIRouter, api: ApiState) -> None:
     @router.post(
-        "/events/{event_id}/verdicts/preview",
-        response_class=StreamingResponse,
-        responses={
-            200: {
-                "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
-                "description": "lines of JSON: {done, of} while it runs, last {result} or {error}",
-            },
-        },
+        "/events/{event_id}/verdicts/preview", response_class=StreamingResponse, responses=LINE_ANSWERS
     )
     async def preview(event_id: str, said: SaidIn, request: Request, viewer: Viewer) -> StreamingResponse:
-        """What a verdict would change in the last 7 days of its camera. Nothing is kept."""
-        teacher = _teacher(api)
-        who = identity_of(request).name[:VERDICT_WHO_CHARS]
-        new = NewVerdict(said.kind, said.label, "future", who)
+        """What a verdict would change in the last days of its camera. Nothing is kept."""
+        teacher, hindsight = _teacher(api), _hindsight(api)
+        new = NewVerdict(said.kind, said.label, "future", who_of(request))
         try:
             async with api.open_database().reading() as connection:
                 imagined = await rows.imagine_verdict(connection, event_id, new, now_utc(), viewer)
@@ -173,15 +164,28 @@ def verdict_routes(api: ApiState) -> APIRouter:
             raise ApiFault(400, exc.found, exc.wanted, exc.action) from exc
         if imagined is None:
             raise no_event(event_id)
-        lines = _preview_lines(teacher, imagined)
+        lines = _preview_lines(hindsight, teacher, imagined, said.days)
         try:
-            first = await anext(lines)
+            return await streamed(teacher.previews, lines, waits=True)
         except (NoClassifier, TextsRefused) as exc:
             raise texts_fault(exc) from exc
-        return json_lines(first, lines)
 
-    _add_lists(router, api)
-    return router
+    @router.post("/verdicts/{verdict_id}/apply", response_class=StreamingResponse, responses=LINE_ANSWERS)
+    async def apply(verdict_id: str, past: PastIn, request: Request, viewer: Viewer) -> StreamingResponse:
+        """Change the last days of its camera by what was learned, as an entry of /api/relabels, which undoes it."""
+        hindsight = _hindsight(api)
+        async with api.open_database().reading() as connection:
+            found = await rows.find_verdict(connection, verdict_id, viewer)
+        if found is None:
+            raise _no_verdict()
+        if found.undone_at is not None or found.effect == "none":
+            is_undone = found.undone_at is not None
+            state = "a verdict that was taken back" if is_undone else "a verdict that is only counted"
+            raise ApiFault(409, state, "one that changes decisions", "say it again, from now on")
+        try:
+            return await streamed(hindsight.gate, _past_lines(hindsight, found, who_of(request), past.days))
+        except (NoClassifier, TextsRefused) as exc:
+            raise texts_fault(exc) from exc
 
 
 def _add_lists(router: APIRouter, api: ApiState) -> None:
@@ -216,11 +220,11 @@ def _add_lists(router: APIRouter, api: ApiState) -> None:
     @router.post("/verdicts/{verdict_id}/undo")
     async def undo(verdict_id: str, request: Request, viewer: Viewer) -> VerdictOut:
         """Take a verdict back: the camera decides as it did without it. Taken back before, it stays so."""
-        who = identity_of(request).name[:VERDICT_WHO_CHARS]
+        who = who_of(request)
         async with api.open_database().writing() as connection:
             found = await rows.undo_verdict(connection, verdict_id, who, now_utc(), viewer)
         if found is None:
-            raise ApiFault(404, "no such verdict", "the id of a verdict", "look in /api/verdicts")
+            raise _no_verdict()
         _teacher(api).kick()
         return await _out(api, verdict_id)
 
@@ -231,6 +235,16 @@ def _teacher(api: ApiState) -> Teacher:
     return api.teacher
 
 
+def _hindsight(api: ApiState) -> Hindsight:
+    if api.hindsight is None:
+        raise starting()
+    return api.hindsight
+
+
+def _no_verdict() -> ApiFault:
+    return ApiFault(404, "no such verdict", "the id of a verdict", "look in /api/verdicts")
+
+
 async def _teach(teacher: Teacher, verdict: Verdict) -> None:
     try:
         await teacher.teach(verdict)
@@ -239,45 +253,31 @@ async def _teach(teacher: Teacher, verdict: Verdict) -> None:
     teacher.kick()
 
 
-async def _preview_lines(teacher: Teacher, verdict: Verdict) -> AsyncGenerator[str, None]:
-    counts = PreviewCounts()
-    has_begun = False
-    try:
-        async for counts in preview(teacher, verdict, now_utc()):
-            has_begun = True
-            yield json_line({"done": counts.n_events, "of": counts.n_events_all})
-    except (Transient, Permanent) as exc:
-        if not has_begun:
-            raise
-        text = FaultText(found=str(exc), wanted="all events", do="ask the same again")
-        yield json_line({"error": text.model_dump()})
-        return
-    yield json_line({"result": _preview_out(counts).model_dump(mode="json")})
-
-
-def _preview_out(counts: PreviewCounts) -> PreviewOut:
-    return PreviewOut(
-        is_followed=counts.is_followed,
-        n_examples=counts.n_examples,
-        events=counts.n_events,
-        left_out=counts.n_left_out,
-        gained=[LabelDifferenceOut(label=label, events=n) for label, n in counts.gained.most_common()],
-        lost=[
-            LabelDifferenceOut(label=label, events=n, right=counts.lost_right[label])
-            for label, n in counts.lost.most_common()
-        ],
-        shown=[
-            ChangedEventOut(
-                id=one.id,
-                started_at=one.started_at,
-                thumbnail_url=media_url(one.thumbnail_name),
-                gained=list(one.gained),
-                lost=list(one.lost),
-            )
-            for one in counts.shown
-        ],
-        not_asked_for=list(counts.not_asked_for),
+async def _preview_lines(
+    hindsight: Hindsight, teacher: Teacher, verdict: Verdict, days: int
+) -> AsyncGenerator[Line, None]:
+    until = now_utc()
+    found = Preview(Outcome(), None, 0)
+    async for found in preview(hindsight, teacher, verdict, until - timedelta(days=days), until):
+        yield {"done": found.outcome.n_events, "of": found.outcome.n_events_all}
+    result = PreviewOut(
+        is_followed=found.is_followed,
+        n_examples=found.n_examples,
+        not_asked_for=list(found.not_asked_for),
+        past=hindsight_out(found.outcome, is_applied=False),
     )
+    yield {"result": result.model_dump(mode="json")}
+
+
+async def _past_lines(
+    hindsight: Hindsight, verdict: Verdict, who: str, days: int
+) -> AsyncGenerator[Line, None]:
+    until = now_utc()
+    outcome = Outcome()
+    async for outcome in apply_to_past(hindsight, verdict, who, until - timedelta(days=days), until):
+        yield {"done": outcome.n_events, "of": outcome.n_events_all}
+    log.info("a verdict changed the past", verdict=verdict.id, events=outcome.n_changed, by=who)
+    yield {"result": hindsight_out(outcome, is_applied=True).model_dump(mode="json")}
 
 
 async def _out(api: ApiState, verdict_id: str) -> VerdictOut:

@@ -7,7 +7,7 @@ application is an entry (record/relabels.py) that relabel_undo.py undoes. Knows 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -38,6 +38,9 @@ from services.recorder.search.text_requests import TextEmbedder
 from shared.clock import now_utc, uuid7
 from shared.contract import LabelsMessage
 
+# Of a camera, or of all for None: events with the labels that somebody called right.
+CalledRight = Callable[[str | None], Awaitable[Collection[tuple[str, str]]]]
+
 
 @dataclass(frozen=True, slots=True)
 class Application:
@@ -54,11 +57,12 @@ class Application:
 @dataclass(frozen=True, slots=True)
 class Hindsight:
     """Answers requests over one record; one at a time, which `gate` is for. `examples`: those of the cameras, which
-    count in every decision as they do in the classifier."""
+    count in every decision as they do in the classifier. `called_right`: what people said of the events."""
 
     texts: TextEmbedder
     database: Database
     examples: ExamplesSource | None = None
+    called_right: CalledRight | None = None
     gate: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(
@@ -79,7 +83,8 @@ class Hindsight:
         """
         decides = decisions or WordDecisions(self.texts, request, self.examples)
         entry = None if application is None else _entry(request, application)
-        outcome = Outcome()
+        right = frozenset() if self.called_right is None else await self.called_right(request.camera)
+        outcome = Outcome(called_right=right)
         async with self.database.reading() as connection:
             outcome.n_events_all = await count_events(connection, request)
         before: tuple[datetime, str] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -67,12 +67,14 @@ def _names(found: Iterable[LabelProbability]) -> frozenset[str]:
 
 @dataclass(slots=True)
 class LabelCounts:
-    """Events with a label: as recorded, in hindsight, and those that gain or lose it."""
+    """Events with a label: as recorded, in hindsight, those that gain or lose it, and of the latter those of which
+    somebody called it right."""
 
     recorded: int = 0
     hindsight: int = 0
     gained: int = 0
     lost: int = 0
+    lost_right: int = 0
 
 
 @dataclass(slots=True)
@@ -86,8 +88,10 @@ class CameraCounts:
 
 @dataclass(slots=True)
 class Outcome:
-    """Counts over all events of the request. `relabel_id`: the entry, once something is written."""
+    """Counts over all events of the request. `relabel_id`: the entry, once something is written; `called_right`: events
+    with the labels that somebody called right."""
 
+    called_right: Collection[tuple[str, str]] = frozenset()
     model: str = ""
     n_events_all: int = 0
     n_snippets: int = 0
@@ -126,6 +130,7 @@ class Outcome:
             ("hindsight", _names(compared.hindsight)),
             ("gained", compared.gained),
             ("lost", compared.lost),
+            ("lost_right", {one for one in compared.lost if (compared.event_id, one) in self.called_right}),
         ):
             for label in labels:
                 of_label = counts.labels.setdefault(label, LabelCounts())
@@ -154,7 +159,10 @@ def summary_of(outcome: Outcome, *, is_done: bool = False) -> str:
                 1 for of in outcome.cameras.values() if label in of.labels and getattr(of.labels[label], name)
             )
             if n:
-                changes.append((n, on, verbs.get((name, is_done)) or (one if n == 1 else many), label))
+                n_right = outcome.labels[label].lost_right if name == "lost" else 0
+                right = f" ({n_right:,} of them called right)" if n_right else ""
+                verb = verbs.get((name, is_done)) or (one if n == 1 else many)
+                changes.append((n, on, verb, f"'{label}'{right}"))
     if not changes:
         return "no event changed its labels" if is_done else "no event changes its labels"
     said: list[str] = []
@@ -162,7 +170,7 @@ def summary_of(outcome: Outcome, *, is_done: bool = False) -> str:
     for n, on, verb, label in changes[:SAID_MAX]:
         where = "" if on == cameras_before else f" on {plural(on, 'camera')}"
         events = f"{n:,}" if said else plural(n, "event")
-        said.append(f"{events}{where} {verb} '{label}'")
+        said.append(f"{events}{where} {verb} {label}")
         cameras_before = on
     more = len(changes) - SAID_MAX
     return ", ".join(said) + (

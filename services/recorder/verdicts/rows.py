@@ -270,20 +270,28 @@ async def teaching_of(
     return CameraTeaching(tuple(kept), None if newest is None else newest.unrelated, n_other)
 
 
-async def rightly_recorded(connection: AsyncConnection, camera: str) -> set[tuple[str, str]]:
-    """Return events of a camera with the labels that somebody called right, by the verdicts that count."""
+async def note_relabel(connection: AsyncConnection, verdict_id: str, relabel_id: str) -> None:
+    """Say which change of the past a verdict led to."""
+    mine = update(verdicts).where(verdicts.c.id == verdict_id)
+    await connection.execute(mine.values(effect="past", relabel_id=relabel_id))
+
+
+async def rightly_recorded(connection: AsyncConnection, camera: str | None) -> set[tuple[str, str]]:
+    """Return events of a camera, or of all, with the labels that somebody called right, by the verdicts that count."""
     return {
         (verdict.event_id, label)
-        for verdict in await _standing(connection, [camera])
+        for verdict in await _standing(connection, None if camera is None else [camera])
         for label in verdict.said.shown
     }
 
 
 async def _standing(
-    connection: AsyncConnection, of: Sequence[str], without: str | None = None
+    connection: AsyncConnection, of: Sequence[str] | None, without: str | None = None
 ) -> list[Verdict]:
-    """Return the verdicts on some cameras that count."""
-    query = select(verdicts).where(verdicts.c.camera.in_(of), verdicts.c.undone_at.is_(None))
+    """Return the verdicts on some cameras, or on all, that count."""
+    query = select(verdicts).where(verdicts.c.undone_at.is_(None))
+    if of is not None:
+        query = query.where(verdicts.c.camera.in_(of))
     by_event: dict[str, list[Verdict]] = defaultdict(list)
     for row in await connection.execute(query):
         if row.id != without:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from services.recorder.record.database import Database
 from services.recorder.search.hindsight_rows import EventData
 from services.recorder.search.recorded_snippets import recorded_snippet
+from services.recorder.search.snippet_decisions import KnownExamples
 from services.recorder.search.text_requests import NoClassifier, TextEmbedder, TextsRefused
 from services.recorder.verdicts.rows import (
     CameraTeaching,
@@ -28,6 +29,7 @@ from services.recorder.verdicts.rows import (
     cameras_taught,
     event_data,
     example_rows,
+    rightly_recorded,
     teaching_of,
     unrelated_of,
     untaught,
@@ -76,6 +78,7 @@ class Teacher:
     redis: Redis
     database: Database
     texts: TextEmbedder
+    previews: asyncio.Lock = field(default_factory=asyncio.Lock)  # one at a time
     _published: dict[tuple[str, str], tuple[object, int]] = field(default_factory=dict)
     _kick: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -140,6 +143,24 @@ class Teacher:
             teaching = await teaching_of(connection, verdict.camera, embedded.name, without=verdict.id)
             unrelated = await unrelated_of(connection, verdict.camera, embedded.name, embedded.embedding_dim)
         return await asyncio.to_thread(_lesson, verdict, data, embedded, label_set, (teaching, unrelated))
+
+    async def known(self, model: str) -> dict[str, KnownExamples]:
+        """Return the examples that are in force, by camera, as classifiers with this model are told them."""
+        async with self.database.reading() as connection:
+            cameras = [camera for camera, of in await cameras_taught(connection) if of == model]
+            found = {camera: await teaching_of(connection, camera, model) for camera in cameras}
+        return {
+            camera: KnownExamples(
+                tuple(one.example for one in in_force(teaching)), unrelated_in_force(teaching)
+            )
+            for camera, teaching in found.items()
+            if teaching.examples
+        }
+
+    async def called_right(self, camera: str | None) -> Collection[tuple[str, str]]:
+        """Return events of a camera, or of all, with the labels that somebody called right."""
+        async with self.database.reading() as connection:
+            return await rightly_recorded(connection, camera)
 
     async def publish(self) -> None:
         """Write the examples of each camera to Redis where it has others."""
@@ -210,6 +231,11 @@ def in_force(teaching: CameraTeaching) -> list[KeptExample]:
     return sorted(kept, key=lambda one: one.number)
 
 
+def unrelated_in_force(teaching: CameraTeaching) -> float:
+    """Return the cosine of two pictures of different things, as the newest verdict found it."""
+    return USUAL_UNRELATED if teaching.unrelated is None else teaching.unrelated
+
+
 def examples_message(camera: str, model: str, teaching: CameraTeaching) -> ExamplesMessage:
     """Return what classifiers are told; the revision follows from the content, so that all recorders tell the same."""
     found = in_force(teaching)
@@ -218,7 +244,7 @@ def examples_message(camera: str, model: str, teaching: CameraTeaching) -> Examp
         camera=camera,
         model=model,
         embedding_dim=dim,
-        unrelated=USUAL_UNRELATED if teaching.unrelated is None else teaching.unrelated,
+        unrelated=unrelated_in_force(teaching),
         said=tuple(
             ExampleSaid(event=one.example.event, label=one.example.label, is_right=one.example.is_right)
             for one in found

@@ -19,8 +19,11 @@ URL = ("--url", "http://127.0.0.1:9")
     [
         ((EVENT,), ["0 verdicts: wanted one of"]),
         ((EVENT, "--right", "--nothing"), ["2 verdicts"]),
-        (("7", "--right"), ["7: wanted the id of an event"]),
-        (("7", "--is", "a fox", "--missed", "a dog"), ["7: wanted the id", "2 verdicts"]),
+        (("7", "--right"), ["EVENT '7': wanted the id of an event"]),
+        (("7", "--is", "a fox", "--missed", "a dog"), ["EVENT '7': wanted the id", "2 verdicts"]),
+        ((EVENT, "--right"), ["no terminal to ask at: look with --preview first, then add --yes"]),
+        ((EVENT, "--right", "--yes", "--days", "0"), ["--days 0: wanted 1..3650"]),
+        ((EVENT, "--undo", "--past"), ["--past and --preview: leave them out"]),
         ((EVENT, "--is", "a fox", "--label", "a dog"), ["--label a dog with --is"]),
     ],
 )
@@ -33,4 +36,5 @@ def test_faults_are_told_together(tmp_path: Path, arguments: tuple[str, ...], fa
 
 def test_nobody_answers(tmp_path: Path) -> None:
     arguments = ["verdict", EVENT, "--is", "a fox", *URL, "--config", str(tmp_path / "none.yml")]
-    assert CliRunner().invoke(app, arguments).exit_code == 1
+    for how in ("--yes", "--preview", "--only-count"):
+        assert CliRunner().invoke(app, [*arguments, how]).exit_code == 1

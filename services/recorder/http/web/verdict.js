@@ -5,6 +5,7 @@ import { el } from "./dom.js";
 import { count, plural, time } from "./format.js";
 import { faultParts, may } from "./site.js";
 
+const SHOWN_MAX = 24;
 const KEYS = { r: "right", w: "wrong", i: "is", n: "nothing", m: "missed" };
 const SAYS = {
   right: (one) => (one.recorded.length ? `right${one.label ? `: ${one.label}` : ""}` : "rightly without a label"),
@@ -105,21 +106,37 @@ export class VerdictPanel {
 
   offer(said, result) {
     const main = this.keep(said, "future", "From now on", "main");
+    const past = el("button", { type: "button", class: "quiet", onclick: () => this.applyToPast(said) }, "Also to the past 7 days");
     const nothing = result.is_followed === null && "Its pictures were looked at by another model, or are gone: it can be counted, but teaches nothing.";
     const unable = result.is_followed === false && "Even so the event itself would not be decided like that: other verdicts on pictures that look the same say otherwise.";
-    const shown = result.shown.map((one) => el("li", {}, el("a", { href: at(`#${one.id}`), title: changeOf(one) },
+    const shown = result.past.shown.slice(0, SHOWN_MAX).map((one) => el("li", {}, el("a", { href: at(`#${one.event_id}`), title: changeOf(one) },
       one.thumbnail_url ? el("img", { src: file(one.thumbnail_url), alt: changeOf(one), loading: "lazy" }) : el("span", { class: "blank" }, "no picture"))));
     const unasked = result.not_asked_for.map((label) => `“${label}” is not among this camera's labels: add it there to find it.`);
     this.box.replaceChildren(...[
-      ...[...changes(result), nothing, unable, ...unasked].filter(Boolean).map((text) => el("p", {}, text)),
+      ...[...changes(result.past), nothing, unable, ...unasked].filter(Boolean).map((text) => el("p", {}, text)),
       shown.length > 0 && el("ul", { class: "strip shots" }, shown),
-      el("div", { class: "buttons" }, ...[nothing ? null : main, this.keep(said, "none", "Only count it"), this.cancel()].filter(Boolean)),
+      el("div", { class: "buttons" }, ...[!nothing && main, !nothing && result.past.changed > 0 && past, this.keep(said, "none", "Only count it"), this.cancel()].filter(Boolean)),
     ].filter(Boolean));
     this.box.querySelector("button.main, .buttons button").focus();
   }
 
   keep(said, effect, text, kind = "quiet") {
     return el("button", { type: "button", class: kind, onclick: () => this.run(() => send("POST", `api/events/${idOf(this.event.id)}/verdicts`, { ...said, effect })) }, text);
+  }
+
+  // Kept from now on, then the past is decided with it.
+  applyToPast(said) {
+    return this.run(async () => {
+      const made = await send("POST", `api/events/${idOf(this.event.id)}/verdicts`, { ...said, effect: "future" });
+      await this.follow(`api/verdicts/${idOf(made.id)}/apply`, {}, "Changing the labels of the last 7 days …");
+    });
+  }
+
+  // Shows how far the lines of an answer are, and returns its result.
+  follow(path, json, text) {
+    const bar = el("progress", { max: "1", "aria-label": "Progress" });
+    this.box.replaceChildren(el("p", { role: "status" }, text), bar);
+    return resultOf(path, json, (share) => { bar.value = share; });
   }
 
   async run(work) {
@@ -138,14 +155,28 @@ export class VerdictPanel {
       const { verdicts } = await read(`api/events/${idOf(this.event.id)}/verdicts`);
       const standing = verdicts.filter((one) => !one.undone_at).reverse();
       this.said.replaceChildren(...standing.map((one) => el("p", {}, `${one.made_by}: ${inWords(one)}, `, time(one.made_at, true), waiting(one), " ",
-        el("button", { type: "button", class: "quiet", onclick: () => this.run(() => undo(one)) }, "Take it back"))));
+        el("button", { type: "button", class: "quiet", onclick: () => this.run(() => takeBack(one)) }, "Take it back"))));
     } catch (fault) {
       this.said.replaceChildren(...faultParts(fault));
     }
   }
 }
 
-export const undo = (verdict) => send("POST", `api/verdicts/${idOf(verdict.id)}/undo`, {});
+async function resultOf(path, json, progress = () => {}) {
+  for await (const line of values(path, { method: "POST", json })) {
+    if (line.error) throw new Fault(500, [line.error]);
+    if (line.result) return line.result;
+    progress(line.of ? line.done / line.of : 1);
+  }
+  throw new Fault(500, [{ found: "the answer broke off", wanted: "all of it", do: "try again" }]);
+}
+
+// Takes a verdict back, and what it changed of the past; returns it as it is then.
+export async function takeBack(verdict) {
+  const undone = await send("POST", `api/verdicts/${idOf(verdict.id)}/undo`, {});
+  if (verdict.relabel_id) await resultOf(`api/relabels/${idOf(verdict.relabel_id)}/undo`, {});
+  return undone;
+}
 export const judging = (event) => (may("operate") ? new VerdictPanel(event) : null);
 
 function waiting(verdict) {
@@ -154,14 +185,19 @@ function waiting(verdict) {
   return verdict.is_followed ? "" : " (counted, but not learned)";
 }
 
-const changeOf = ({ gained, lost }) => [lost.length && `loses ${lost.join(", ")}`, gained.length && `gains ${gained.join(", ")}`].filter(Boolean).join("; ");
+const changeOf = ({ recorded, hindsight }) => {
+  const names = [recorded, hindsight].map((labels) => labels.map(({ label }) => label));
+  const lost = names[0].filter((label) => !names[1].includes(label));
+  const gained = names[1].filter((label) => !names[0].includes(label));
+  return [lost.length && `loses ${lost.join(", ")}`, gained.length && `gains ${gained.join(", ")}`].filter(Boolean).join("; ");
+};
 
-// "Of the last 7 days, 11 events would lose “a dog”, 0 of those that somebody called right."
-function changes(result) {
+// "Of the 40 events of this camera in the last 7 days, 11 would lose “a dog”, 0 of those that somebody called right."
+function changes({ labels, events }) {
   const lines = [
-    ...result.lost.map(({ label, events, right }) => `${plural(events, "event")} would lose “${label}”, ${count(right)} of those that somebody called right.`),
-    ...result.gained.map(({ label, events }) => `${plural(events, "event")} would gain “${label}”.`),
+    ...labels.filter(({ lost }) => lost).map((one) => `${count(one.lost)} would lose “${one.label}”, ${count(one.lost_right)} of those that somebody called right.`),
+    ...labels.filter(({ gained }) => gained).map((one) => `${count(one.gained)} would gain “${one.label}”.`),
   ];
-  const of = `Of the ${plural(result.events, "event")} of this camera in the last 7 days, `;
+  const of = `Of the ${plural(events, "event")} of this camera in the last 7 days, `;
   return lines.length ? [of + lines[0], ...lines.slice(1)] : [`${of}none would have other labels.`];
 }

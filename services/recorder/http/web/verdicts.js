@@ -5,7 +5,7 @@ import { byId, el } from "./dom.js";
 import { plural, time } from "./format.js";
 import { cameraName, nameOf } from "./names.js";
 import { begin, may, refuse } from "./site.js";
-import { inWords, undo } from "./verdict.js";
+import { inWords, takeBack } from "./verdict.js";
 
 let next = null;
 
@@ -43,7 +43,7 @@ function card(verdict) {
       el("span", { class: "line" }, cameraName(verdict.camera), time(verdict.event_started_at, true)),
       el("span", { class: "hint" }, `${verdict.made_by}, `, time(verdict.made_at, true), learned(verdict)),
       verdict.undone_at ? el("span", { class: "hint" }, `taken back by ${verdict.undone_by}, `, time(verdict.undone_at, true))
-        : may("operate") && el("button", { type: "button", class: "quiet", onclick: () => takeBack(verdict, item) }, "Take it back")));
+        : may("operate") && el("button", { type: "button", class: "quiet", onclick: () => revoke(verdict, item) }, "Take it back")));
   return item;
 }
 
@@ -53,9 +53,9 @@ function learned(verdict) {
   return verdict.n_examples ? `, learned from ${plural(verdict.n_examples, "picture")}` : ", not learned: its pictures were gone";
 }
 
-async function takeBack(verdict, item) {
+async function revoke(verdict, item) {
   try {
-    item.replaceWith(card(await undo(verdict)));
+    item.replaceWith(card(await takeBack(verdict)));
   } catch (fault) {
     refuse(fault, null);
   }

@@ -15,7 +15,7 @@ EXTRAS  := $(if $(GPU),$(BIN)/.installed-gpu) $(if $(CONVERT),$(BIN)/.installed-
 PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-attack test-fast check coverage docs lint sbom clean requirements bench-classifier bench-motion bench-idle bench-search bench-record bench-page bench-growing bench-capture
+.PHONY: help install demo test test-all test-attack test-fast check coverage docs lint sbom clean requirements bench-classifier bench-motion bench-idle bench-search bench-verdicts bench-record bench-page bench-growing bench-capture
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
@@ -75,6 +75,9 @@ bench-motion: install $(BIN)/.installed-test ## how well motion is found, agains
 
 bench-idle: install $(BIN)/.installed-test ## which events idle saving loses or delays on the scenes of bench-motion, JSON
 	@$(BIN)/python -m bench.idle $(ARGS)
+
+bench-verdicts: install $(BIN)/.installed-test ## from a click to its effect, and the preview of 7 days, JSON
+	@PYTHONPATH=. $(BIN)/python -m bench.verdicts $(ARGS)
 
 bench-search: install ## how fast words are found among a million pictures, and labels in hindsight, JSON
 	@PYTHONPATH=. $(BIN)/python bench/search.py $(ARGS)

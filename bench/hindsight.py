@@ -76,11 +76,12 @@ async def measure(folder: Path, n: int, dim: int) -> dict[str, object]:
         numbers = range(first, min(first + PORTION, n))
         ids = {number: uuid7(START + timedelta(minutes=number), seed=str(number)) for number in numbers}
         async with database.writing() as connection:
-            await connection.execute(insert(events), [_event(number, ids[number]) for number in numbers])
-            await connection.execute(insert(snippets), [_snippet(number, ids[number]) for number in numbers])
+            at = {number: START + timedelta(minutes=number) for number in numbers}
+            await connection.execute(insert(events), [event_row(ids[one], at[one]) for one in numbers])
+            await connection.execute(insert(snippets), [snippet_row(ids[one], 0, at[one]) for one in numbers])
             await connection.execute(
                 insert(frame_embeddings),
-                [row for number in numbers for row in _pictures(number, ids[number], rng, dim)],
+                [row for one in numbers for row in picture_rows(ids[one], 0, at[one], rng, dim)],
             )
     filled_s = time.perf_counter() - began
     hindsight = Hindsight(KnownEmbeddings(None, dim=dim), database)  # type: ignore[arg-type]  # no Redis is asked
@@ -124,8 +125,8 @@ async def measure(folder: Path, n: int, dim: int) -> dict[str, object]:
     return {**figures, **load}
 
 
-def _event(number: int, event_id: str) -> dict[str, object]:
-    at = START + timedelta(minutes=number)
+def event_row(event_id: str, at: datetime, n_snippets: int = 1) -> dict[str, object]:
+    """Return a row of `events`."""
     return {
         "id": event_id,
         "camera": "bench",
@@ -133,18 +134,18 @@ def _event(number: int, event_id: str) -> dict[str, object]:
         "ended_at": at + timedelta(seconds=10),
         "is_open": False,
         "is_accepted": False,
-        "n_snippets": 1,
+        "n_snippets": n_snippets,
         "motion_peak": 0.5,
         "created_at": at,
         "updated_at": at,
     }
 
 
-def _snippet(number: int, event_id: str) -> dict[str, object]:
-    at = START + timedelta(minutes=number)
+def snippet_row(event_id: str, snippet: int, at: datetime) -> dict[str, object]:
+    """Return a row of `snippets`, asked for a dog."""
     return {
         "event_id": event_id,
-        "snippet": 0,
+        "snippet": snippet,
         "started_at": at,
         "ended_at": at + timedelta(seconds=10),
         "event_started_at": at,
@@ -164,13 +165,15 @@ def _snippet(number: int, event_id: str) -> dict[str, object]:
     }
 
 
-def _pictures(number: int, event_id: str, rng: np.random.Generator, dim: int) -> list[dict[str, object]]:
-    at = START + timedelta(minutes=number)
+def picture_rows(
+    event_id: str, snippet: int, at: datetime, rng: np.random.Generator, dim: int
+) -> list[dict[str, object]]:
+    """Return rows of `frame_embeddings`: of each moment a whole frame and a crop."""
     rows = _unit(rng, 2 * MOMENTS, dim).astype("<f2")
     return [
         {
             "event_id": event_id,
-            "snippet": 0,
+            "snippet": snippet,
             "picture": index,
             "moment": index // 2,
             "captured_at": at + timedelta(seconds=0.8 * (index // 2)),

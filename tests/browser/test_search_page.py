@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ from tests.integration.test_picture_requests import embedding, png
 from tests.integration.test_recorder_service import Recorder, settled
 from tests.integration.test_search_and_hindsight import answering, seen
 from tests.programs import ServerError, find_chromium
-from tests.unit.classifier.makers import BLUE, GREEN, RED, Colour, ColourModel, jpeg
+from tests.unit.classifier.makers import BLUE, GREEN, NOON, RED, Colour, ColourModel, jpeg
 from tests.unit.recorder.messages import Said, append, media_message
 
 pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.e2e]
@@ -55,9 +56,11 @@ def recorder(tmp_path: Path, redis_url: str) -> Iterator[Recorder]:
         recorder.kill()
 
 
-async def record(redis: Redis, model: ColourModel, number: int, colour: Colour, camera: str = "gate") -> str:
+async def record(
+    redis: Redis, model: ColourModel, number: int, colour: Colour, camera: str = "gate", at: datetime = NOON
+) -> str:
     """Publish a snippet of one colour as motion and classifier do; return the event's id."""
-    sent = seen(number, [colour] * 3, camera)
+    sent = seen(number, [colour] * 3, camera, at)
     pixels = np.stack([np.full((3, 4, 4), np.array(colour)[:, None, None], np.uint8)] * 3)
     looked = EmbeddedSnippet(sent, model.embed_pictures(pixels), np.ones(3, dtype=np.bool_))
     said = label(looked, LabelBank(model, 1).get(sent.header.label_set), model.facts, sent.header.ended_at)

@@ -5,12 +5,14 @@ Screenshots go to CLIPWATCH_SCREENSHOTS, or to the test's own folder.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
 from redis.asyncio import Redis
 
+from shared.clock import now_utc
 from shared.contract import examples_key
 from tests.browser.accessible import MISNAMED
 from tests.browser.test_search_page import LIMIT_MS, browser, narrow, record, recorder, shot
@@ -76,6 +78,35 @@ async def test_a_wrong_label_is_put_right_by_a_key_and_taken_back(
     await expect(cards.last).to_contain_text("taken back by")
     assert await page.evaluate(MISNAMED) == []
     assert faults == []
+
+
+async def test_the_past_is_changed_with_it_and_put_back(
+    recorder: Recorder, redis_client: Redis, browser: Browser
+) -> None:
+    model = ColourModel()
+    today = now_utc() - timedelta(hours=9)
+    flags = [await record(redis_client, model, number, OLIVE, at=today) for number in range(2)]
+    await settled(redis_client)
+    page = await browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(LIMIT_MS)
+    expect.set_options(timeout=LIMIT_MS)
+    await page.goto(f"{recorder.url}/#{flags[0]}")
+    panel = page.get_by_role("region", name="Is that right?")
+    await expect(panel).to_be_visible()
+    async with answering(redis_client, model):
+        await page.keyboard.press("w")
+        await expect(panel).to_contain_text("2 would lose “a dog”, 0 of those that somebody called right.")
+        await panel.get_by_role("button", name="Also to the past 7 days").click()
+        await expect(panel).to_contain_text("not a dog")
+        await expect(panel.get_by_role("progressbar")).to_have_count(0)
+    for flag in flags:
+        event = await (await page.request.get(f"{recorder.url}/api/events/{flag}")).json()
+        assert event["detections"] == []
+    await panel.get_by_role("button", name="Take it back").click()
+    await expect(panel.get_by_role("button", name="Take it back")).to_have_count(0)
+    for flag in flags:
+        event = await (await page.request.get(f"{recorder.url}/api/events/{flag}")).json()
+        assert [one["label"] for one in event["detections"]] == ["a dog"]
 
 
 async def test_without_a_classifier_a_verdict_is_kept_all_the_same(

@@ -15,7 +15,7 @@ EXTRAS  := $(if $(GPU),$(BIN)/.installed-gpu) $(if $(CONVERT),$(BIN)/.installed-
 PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-attack test-fast check coverage docs lint sbom clean requirements bench-classifier bench-motion bench-idle bench-search bench-verdicts bench-record bench-page bench-growing bench-capture
+.PHONY: help install demo test test-all test-attack test-fast check coverage docs lint sbom clean requirements bench-classifier bench-motion bench-idle bench-search bench-search-floor bench-verdicts bench-record bench-page bench-growing bench-capture
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
@@ -82,6 +82,9 @@ bench-verdicts: install $(BIN)/.installed-test ## from a click to its effect, an
 bench-search: install ## how fast words are found among a million pictures, and labels in hindsight, JSON
 	@PYTHONPATH=. $(BIN)/python bench/search.py $(ARGS)
 	@PYTHONPATH=. $(BIN)/python bench/hindsight.py
+
+bench-search-floor: install $(BIN)/.installed-test ## how well a search tells what is in the record from what is not, JSON; Debian only
+	@PYTHONPATH=.:models $(BIN)/python bench/search_floor.py $(ARGS)
 
 bench-record: install $(BIN)/.installed-test ## the queries of page and dashboards on a MariaDB with a million events, JSON
 	@$(BIN)/python -m bench.fill_record $(ARGS)

@@ -43,6 +43,7 @@ from services.recorder.record.database_url import parse_url
 from services.recorder.record.feed import Feed
 from services.recorder.record.retention import Retention
 from services.recorder.record.totals import TotalsCheck
+from services.recorder.search.common_words import CommonWords
 from services.recorder.search.explainer import Explainer
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.index import EmbeddingIndex
@@ -193,7 +194,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         index = EmbeddingIndex(index_dir, database, _database_name(settings))
         resources.enter_context(index.opened())
         texts, nearest = TextEmbedder(redis, SEARCH_TEXT_S), NearestEvents(index, database)
-        api.search = Search(texts, nearest)
+        api.search = Search(texts, CommonWords(texts), nearest)
         recorded = RecordedPictures(database, TextEmbedder(redis, LABEL_TEXT_S))
         api.likeness = Likeness(PictureEmbedder(redis, SEARCH_PICTURE_S), recorded, nearest)
         api.explainer = Explainer(TextEmbedder(redis, EXPLAIN_TEXT_S), database)

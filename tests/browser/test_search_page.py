@@ -113,6 +113,17 @@ async def test_words_are_searched_and_labels_looked_back_on_and_applied(
         await shot(page, tmp_path, "search-phone")
         await page.set_viewport_size({"width": 1280, "height": 800})
 
+        await page.get_by_role("searchbox").fill("a submarine")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#results .said")).to_contain_text("No good match.")
+        await expect(page.get_by_role("heading", name="Nearest all the same")).to_be_visible()
+        await expect(page.locator("#results .card:not(.ghost)")).to_have_count(5)
+        assert await page.evaluate(MISNAMED) == []
+        await shot(page, tmp_path, "no-good-match")
+        await narrow(page)
+        await shot(page, tmp_path, "no-good-match-phone")
+        await page.set_viewport_size({"width": 1280, "height": 800})
+
         await page.get_by_role("button", name="Labels in hindsight").click()
         await page.get_by_label("Labels, one a line").fill("a blue wall\n")
         await page.get_by_label("Always in view").fill("nothing at all")

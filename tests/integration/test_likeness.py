@@ -18,12 +18,14 @@ from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.schema import frame_embeddings
+from services.recorder.search.common_words import COMMON_WORDS, CommonWords
 from services.recorder.search.index import EmbeddingIndex
 from services.recorder.search.likeness import Likeness, LikeRequest, LikeResult
 from services.recorder.search.picture_requests import PictureEmbedder, PicturesRefused
 from services.recorder.search.recorded_pictures import NoPicture, RecordedPictures
 from services.recorder.search.text_requests import NoClassifier, TextEmbedder
 from services.recorder.search.vectors import PictureFilter
+from services.recorder.search.words import SearchRequest
 from shared.contract import PICTURES, SnippetMessage
 from shared.http_api import make_app
 from shared.permissions import Identity, Permission
@@ -182,6 +184,79 @@ async def test_what_is_not_in_the_record_is_named(record: Record, redis_client: 
     ):
         with pytest.raises(NoPicture, match=fault):
             await search.find(request)
+
+
+# -- what is a match
+
+
+async def test_a_search_says_whether_anything_matches(record: Record, redis_client: Redis) -> None:
+    for number in range(15):
+        await record.add(seen(number, [RED, DARK_RED]), [RED, DARK_RED])
+    dog = await record.add(seen(20, [GREEN]), [GREEN])
+    async with answering(redis_client, record.model), embedding(redis_client, record.model):
+        by_words = record.search()
+        found = (await by_words.find(SearchRequest("a dog", limit=3))).ranking.hits
+        assert [(hit.event.id == dog, hit.is_good) for hit in found] == [
+            (True, True),
+            (False, False),
+            (False, False),
+        ]
+        absent = (await by_words.find(SearchRequest("a blue wall", limit=3))).ranking.hits
+        assert {hit.is_good for hit in absent} == {False}
+        search = likeness(record, redis_client)
+        like = (await search.find_sent(jpeg(GREEN), PictureFilter(), 3)).ranking.hits
+        assert [hit.is_good for hit in like] == [True, False, False]
+        unlike = (await search.find_sent(jpeg(BLUE), PictureFilter(), 3)).ranking.hits
+        assert {hit.is_good for hit in unlike} == {False}
+
+
+def leaf(number: int) -> tuple[SnippetMessage, list[Colour]]:
+    """Return a snippet of one object that happens to look like a dog in one picture."""
+    colours = [GREEN, RED, RED, RED]
+    sent = seen(number, colours)
+    pictures = tuple(info.model_copy(update={"track": 3}) for info in sent.header.pictures)
+    return SnippetMessage(sent.header.model_copy(update={"pictures": pictures}), sent.pictures), colours
+
+
+async def dogs(record: Record, redis: Redis) -> dict[str, bool | None]:
+    async with answering(redis, record.model):
+        found = (await record.search().find(SearchRequest("a dog", limit=2))).ranking.hits
+    return {hit.event.id: hit.is_good for hit in found}
+
+
+async def test_a_match_shows_in_most_pictures_of_its_object(record: Record, redis_client: Redis) -> None:
+    """Without track numbers nobody knows which pictures show the same, and the best one counts."""
+    dog = await record.add(seen(10, [GREEN, RED, RED, RED]), [GREEN, RED, RED, RED])
+    other = await record.add(*leaf(20))
+    assert await dogs(record, redis_client) == {dog: True, other: False}
+
+
+async def test_where_the_best_is_no_match_nothing_is(record: Record, redis_client: Redis) -> None:
+    nearer = await record.add(*leaf(10))
+    beyond = await record.add(seen(20, [(60, 220, 20)]), [(60, 220, 20)])
+    assert await dogs(record, redis_client) == {nearer: False, beyond: False}
+
+
+async def test_common_words_are_embedded_once(record: Record, redis_client: Redis) -> None:
+    nobody = CommonWords(TextEmbedder(redis_client, 0.05))
+    assert (await nobody.of("colours", 4)).shape == (0, 4)
+    common = CommonWords(record.texts)
+    async with answering(redis_client, record.model):
+        while len(await common.of("colours", 4)) < len(COMMON_WORDS):
+            pass
+        n_texts = record.model.n_texts
+        rows = await common.of("colours", 4)
+        assert record.model.n_texts == n_texts
+        assert (await common.of("others", 4)).shape == (0, 4)
+    wanted = record.model.embed_texts(COMMON_WORDS)
+    assert rows == pytest.approx(wanted, abs=1e-6)
+
+
+async def test_too_few_pictures_tell_nothing_of_a_match(record: Record, redis_client: Redis) -> None:
+    of = await record.add(seen(0, [RED]), [RED])
+    await record.add(seen(1, [RED]), [RED])
+    found = await likeness(record, redis_client).find(LikeRequest(of))
+    assert [hit.is_good for hit in found.ranking.hits] == [None]
 
 
 # -- over HTTP

@@ -36,6 +36,7 @@ from services.recorder.record.schema import (
 )
 from services.recorder.record.transactions import record_snippet
 from services.recorder.search import hindsight, hindsight_rows
+from services.recorder.search.common_words import CommonWords
 from services.recorder.search.hindsight import Application, Hindsight
 from services.recorder.search.hindsight_values import HindsightRequest, Outcome
 from services.recorder.search.index import EmbeddingIndex, Extent
@@ -120,7 +121,7 @@ class Record:
         return sent.header.event_id
 
     def search(self) -> Search:
-        return Search(self.texts, self.nearest())
+        return Search(self.texts, CommonWords(self.texts), self.nearest())
 
     def nearest(self) -> NearestEvents:
         return NearestEvents(self.index, self.database, 60)
@@ -547,7 +548,8 @@ async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
         assert '"written":1' in applied.text
         empty = await client.post("/api/hindsight", json={**body, "labels": []})
         assert empty.status_code == 400
-    silent = Search(TextEmbedder(redis_client, 0.05), record.nearest())
+    no_texts = TextEmbedder(redis_client, 0.05)
+    silent = Search(no_texts, CommonWords(no_texts), record.nearest())
     alone = make_app("recorder")
     add_routes(alone, ApiState(lambda: True, record.database, search=silent))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(alone), base_url="http://x") as client:

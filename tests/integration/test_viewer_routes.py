@@ -40,6 +40,7 @@ from services.recorder.record.retention import RetentionLimits, RetentionRule
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import links
 from services.recorder.record.transactions import record_snippet
+from services.recorder.search.common_words import CommonWords
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.index import EmbeddingIndex
 from services.recorder.search.likeness import Likeness
@@ -164,7 +165,7 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
             database,
             media,
             Feed(database, RecorderMetrics(CollectorRegistry()), 8),
-            Search(texts, nearest),
+            Search(texts, CommonWords(texts), nearest),
             Hindsight(texts, database),
             Pipeline(heard=heard(), is_known=True, fault=""),
             RetentionLimits(days=1, rules=rules),

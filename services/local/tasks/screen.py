@@ -148,12 +148,30 @@ def print_faults(faults: Sequence[str]) -> None:
 
 
 def print_search(answer: Json) -> None:
-    """Print the hits as a table, and what was searched."""
+    """Print matches, apart from them what is merely nearest, and what was searched."""
     console = PrintableConsole(width=max(Console().width, 120))
+    nearest = [hit for hit in answer["results"] if hit.get("is_good") is False]
+    good = [hit for hit in answer["results"] if hit.get("is_good") is not False]
+    if good:
+        console.print(_hits_table(good))
+    if nearest:
+        console.print("Nearest all the same:" if good else "No good match. Nearest all the same:")
+        console.print(_hits_table(nearest))
+    n_events, n_searched = plural(len(answer["results"]), "event"), plural(answer["searched"], "picture")
+    text = f"{n_events} from {n_searched} in {answer['took_s']:.2f} s"
+    if answer["left_out"]:
+        left_out = plural(answer["left_out"], "picture of another model was", "pictures of other models were")
+        text += f"; {left_out} left out"
+    if not answer["is_complete"]:
+        text += "; the index is still being built"
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def _hits_table(hits: Sequence[Json]) -> Table:
     table = Table(header_style="bold")
     for column in ("similarity", "seen", "camera", "recorded as", "in the clip", "event"):
         table.add_column(column, justify="right" if column in ("similarity", "in the clip") else "left")
-    for hit in answer["results"]:
+    for hit in hits:
         event = hit["event"]
         at = datetime.fromisoformat(hit["captured_at"]).astimezone()
         table.add_row(
@@ -164,16 +182,7 @@ def print_search(answer: Json) -> None:
             f"{hit['offset_s']:.1f} s",
             event["id"],
         )
-    if answer["results"]:
-        console.print(table)
-    n_events, n_searched = plural(len(answer["results"]), "event"), plural(answer["searched"], "picture")
-    text = f"{n_events} from {n_searched} in {answer['took_s']:.2f} s"
-    if answer["left_out"]:
-        left_out = plural(answer["left_out"], "picture of another model was", "pictures of other models were")
-        text += f"; {left_out} left out"
-    if not answer["is_complete"]:
-        text += "; the index is still being built"
-    console.print(text, soft_wrap=True, highlight=False)
+    return table
 
 
 def print_verdicts(verdicts: Sequence[Json]) -> None:

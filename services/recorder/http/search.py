@@ -24,11 +24,13 @@ QUERY_CHARS = 200
 class HitOut(BaseModel):
     """An event and its picture that fits best; `similarity` is a cosine, to be compared within one answer.
 
-    `snippet` and `picture` are the picture's numbers, as /api/search/like takes them.
+    `is_good`: it matches, and is not merely the nearest there is; null: too little is known to tell. `snippet` and
+    `picture` are the picture's numbers, as /api/search/like takes them.
     """
 
     event: EventOut
     similarity: float
+    is_good: bool | None
     captured_at: AwareDatetime
     offset_s: float
     snippet: int
@@ -40,9 +42,13 @@ class HitOut(BaseModel):
 
 
 class RankingOut(BaseModel):
-    """Events, best first. `left_out`: pictures that another model embedded; false `is_complete`: still indexing."""
+    """Events, best first. `left_out`: pictures that another model embedded; false `is_complete`: still indexing.
+
+    `is_good`: at least one of them matches; false: no good match; null: too little is known to tell.
+    """
 
     model: str
+    is_good: bool | None
     results: list[HitOut]
     searched: int
     left_out: int
@@ -119,8 +125,10 @@ def texts_fault(exc: NoClassifier | TextsRefused) -> ApiFault:
 
 def ranking_fields(model: str, ranking: Ranking) -> dict[str, Any]:  # Any: fields of RankingOut
     """Return the fields of a RankingOut."""
+    said = {hit.is_good for hit in ranking.hits}
     return {
         "model": model,
+        "is_good": None if None in said else any(said),
         "results": [_hit_out(hit) for hit in ranking.hits],
         "searched": ranking.extent.searched,
         "left_out": ranking.extent.left_out,
@@ -133,6 +141,7 @@ def _hit_out(hit: Hit) -> HitOut:
     return HitOut(
         event=event_out(hit.event),
         similarity=round(hit.similarity, 5),
+        is_good=hit.is_good,
         captured_at=hit.captured_at,
         offset_s=hit.offset_s,
         snippet=hit.snippet,

@@ -279,3 +279,10 @@ class EmbeddingIndex:
         if vectors is None or not vectors.n:
             return []
         return await asyncio.to_thread(vectors.nearest, query, within, n)
+
+    async def sample(self, model: str, dim: int, n: int, cameras: CameraIds = None) -> NDArray[np.float32]:
+        """Return up to `n` pictures of `model`, evenly spread over the record: float32[n,D]."""
+        vectors = self._vectors.get((model, dim))
+        if vectors is None:
+            return np.zeros((0, dim), dtype=np.float32)
+        return await asyncio.to_thread(vectors.sample, n, cameras)

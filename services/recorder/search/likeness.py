@@ -8,10 +8,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from services.recorder.search.floor import PictureFloor
 from services.recorder.search.nearest_events import NearestEvents, Ranking, Sought
 from services.recorder.search.picture_requests import PictureEmbedder
 from services.recorder.search.recorded_pictures import RecordedPicture, RecordedPictures
 from services.recorder.search.vectors import PictureFilter
+
+COHORT = 512  # pictures of the record that a match is compared with
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,7 @@ class Likeness:
             of = await self.recorded.named(request.event_id, *request.picture, cameras)
         embed_s = time.perf_counter() - began
         within = replace(request.within, but_event=of.event.id)
-        ranking = await self.nearest.find(Sought(of.model, of.vector, within, request.limit))
+        ranking = await self._nearest(of.model, of.vector, within, request.limit)
         return LikeResult(of.model, ranking, embed_s, of)
 
     async def find_sent(self, picture: bytes, within: PictureFilter, limit: int) -> LikeResult:
@@ -66,5 +72,11 @@ class Likeness:
         began = time.perf_counter()
         embedded = await self.pictures.ask([picture])
         embed_s = time.perf_counter() - began
-        sought = Sought(embedded.model, embedded.embeddings[0], within, limit)
-        return LikeResult(embedded.model, await self.nearest.find(sought), embed_s)
+        ranking = await self._nearest(embedded.model, embedded.embeddings[0], within, limit)
+        return LikeResult(embedded.model, ranking, embed_s)
+
+    async def _nearest(
+        self, model: str, vector: NDArray[np.float32], within: PictureFilter, limit: int
+    ) -> Ranking:
+        cohort = await self.nearest.index.sample(model, len(vector), COHORT, within.cameras)
+        return await self.nearest.find(Sought(model, vector, PictureFloor(cohort), within, limit))

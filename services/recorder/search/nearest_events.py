@@ -19,6 +19,7 @@ from services.recorder.record.database import Database
 from services.recorder.record.queries import find_events_by_id
 from services.recorder.record.schema import events, frame_embeddings, snippets
 from services.recorder.record.values import Event
+from services.recorder.search.floor import Floor
 from services.recorder.search.index import EmbeddingIndex, Extent
 from services.recorder.search.vectors import Picture, PictureFilter
 from shared.clock import duration_s
@@ -29,14 +30,16 @@ ROUNDS = 4  # each with 8 times the candidates
 CANDIDATES_MAX = 20_000
 AT_ONCE = 2  # searches that scan at the same time; others wait
 KEYS_AT_ONCE = 100
+OBJECT_PICTURES = 32  # of one object that tell whether it matches
 
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """What is looked for: float32[D], unit length, as `model` embeds it."""
+    """What is looked for: float32[D], unit length, as `model` embeds it; `floor` tells which pictures match it."""
 
     model: str
     vector: NDArray[np.float32]
+    floor: Floor
     within: PictureFilter = field(default_factory=PictureFilter)
     limit: int = 24
 
@@ -47,6 +50,7 @@ class Hit:
 
     event: Event
     similarity: float
+    is_good: bool | None  # a match, as the nearest one is; None: too little is known to tell
     captured_at: datetime
     offset_s: float  # of the moment in the clip
     snippet: int
@@ -93,13 +97,32 @@ class NearestEvents:
             async with self.database.reading() as connection:
                 best = await _best(connection, sought, candidates)
                 if len(best) >= sought.limit or len(candidates) < n or n >= CANDIDATES_MAX:
-                    return await _completed(connection, best[: sought.limit])
+                    return await _completed(connection, best[: sought.limit], sought)
             n = min(8 * n, CANDIDATES_MAX)
         async with self.database.reading() as connection:
-            return await _completed(connection, best[: sought.limit])
+            return await _completed(connection, best[: sought.limit], sought)
 
 
-_Scored = tuple[float, Row[*tuple[Any, ...]]]  # Any: columns are read by name
+_Row = Row[*tuple[Any, ...]]  # Any: columns are read by name
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    similarity: float
+    row: _Row
+
+    @property
+    def vector(self) -> NDArray[np.float32]:
+        return _vector(self.row.embedding)
+
+    @property
+    def object(self) -> tuple[str, int, int]:
+        """The object that the picture shows: event, snippet, track."""
+        return self.row.event_id, self.row.snippet, self.row.track
+
+
+def _vector(embedding: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(embedding, dtype="<f2").astype(np.float32)
 
 
 async def _best(connection: AsyncConnection, sought: Sought, candidates: Sequence[Picture]) -> list[_Scored]:
@@ -123,7 +146,7 @@ async def _best(connection: AsyncConnection, sought: Sought, candidates: Sequenc
         rows = await connection.execute(
             select(
                 *(table.c[name] for name in ("event_id", "snippet", "picture", "captured_at", "kind")),
-                *(table.c[name] for name in ("box_x", "box_y", "box_w", "box_h", "embedding")),
+                *(table.c[name] for name in ("box_x", "box_y", "box_w", "box_h", "embedding", "track")),
                 clip.c.started_at,
                 clip.c.clip_name,
                 clip.c.thumbnail_name,
@@ -132,23 +155,52 @@ async def _best(connection: AsyncConnection, sought: Sought, candidates: Sequenc
             .where(or_(*keys), table.c.model == sought.model, table.c.dim == len(query), *mine)
         )
         for row in rows:
-            vector = np.frombuffer(row.embedding, dtype="<f2").astype(np.float32)
-            scored = (float(vector @ query), row)
-            if row.event_id not in best or scored[0] > best[row.event_id][0]:
+            scored = _Scored(float(_vector(row.embedding) @ query), row)
+            if row.event_id not in best or scored.similarity > best[row.event_id].similarity:
                 best[row.event_id] = scored
-    return sorted(best.values(), key=lambda scored: (-scored[0], scored[1].event_id))
+    return sorted(best.values(), key=lambda scored: (-scored.similarity, scored.row.event_id))
 
 
-async def _completed(connection: AsyncConnection, best: Sequence[_Scored]) -> list[Hit]:
-    found = await find_events_by_id(connection, [row.event_id for _, row in best])
-    return [_hit(found[row.event_id], similarity, row) for similarity, row in best if row.event_id in found]
+async def _completed(connection: AsyncConnection, best: Sequence[_Scored], sought: Sought) -> list[Hit]:
+    found = await find_events_by_id(connection, [scored.row.event_id for scored in best])
+    there = [scored for scored in best if scored.row.event_id in found]
+    if not there:
+        return []
+    passed = sought.floor.passes(await _objects(connection, there, sought), sought.vector)
+    are_good = [None] * len(there) if passed is None else [bool(one and passed[0]) for one in passed]
+    return [
+        _hit(found[scored.row.event_id], scored, is_good)
+        for scored, is_good in zip(there, are_good, strict=True)
+    ]
 
 
-def _hit(event: Event, similarity: float, row: Row[*tuple[Any, ...]]) -> Hit:
+async def _objects(
+    connection: AsyncConnection, best: Sequence[_Scored], sought: Sought
+) -> list[NDArray[np.float32]]:
+    """Return each hit's pictures of the object that its best one shows; that one alone where nobody knows more."""
+    table, known = frame_embeddings, [scored.object for scored in best if scored.row.track is not None]
+    found: dict[tuple[str, int, int], list[NDArray[np.float32]]] = {}
+    for start in range(0, len(known), KEYS_AT_ONCE):
+        keys = [
+            and_(table.c.event_id == event_id, table.c.snippet == snippet, table.c.track == track)
+            for event_id, snippet, track in known[start : start + KEYS_AT_ONCE]
+        ]
+        columns = (table.c[name] for name in ("event_id", "snippet", "track", "embedding"))
+        mine = (table.c.model == sought.model, table.c.dim == len(sought.vector))
+        for row in await connection.execute(select(*columns).where(or_(*keys), *mine)):
+            vector = _vector(row.embedding)
+            if vector.any():  # zeros stand for a picture that could not be read
+                found.setdefault((row.event_id, row.snippet, row.track), []).append(vector)
+    return [np.stack(found.get(scored.object, [scored.vector])[:OBJECT_PICTURES]) for scored in best]
+
+
+def _hit(event: Event, scored: _Scored, is_good: bool | None) -> Hit:
+    row = scored.row
     box = None if row.box_x is None else (row.box_x, row.box_y, row.box_w, row.box_h)
     return Hit(
         event,
-        similarity,
+        scored.similarity,
+        is_good,
         row.captured_at,
         duration_s(row.started_at, row.captured_at),
         row.snippet,

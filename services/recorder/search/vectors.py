@@ -206,6 +206,20 @@ class Vectors:
         """Return how many rows are of these cameras."""
         return int(np.isin(self._mapped[1]["camera"], self._numbers(cameras)).sum())
 
+    def sample(self, n: int, cameras: Collection[str] | None = None) -> NDArray[np.float32]:
+        """Return up to `n` pictures of these cameras, evenly spread over the rows: float32[n,D], about unit length."""
+        codes, rows = self._mapped
+        mine = (
+            np.arange(len(rows))
+            if cameras is None
+            else np.flatnonzero(np.isin(rows["camera"], self._numbers(cameras)))
+        )
+        if not len(mine):
+            return np.zeros((0, self.dim), dtype=np.float32)
+        chosen = mine[np.linspace(0, len(mine) - 1, min(n, len(mine))).astype(np.int64)]
+        vectors: NDArray[np.float32] = codes[chosen].astype(np.float32) * rows["scale"][chosen][:, np.newaxis]
+        return vectors
+
     def keep_only(self, lows: NDArray[np.uint64]) -> int:
         """Drop the rows of events whose id's lower half is not among `lows`, if they are many; return how many went."""
         old_codes, old_rows = self._mapped

@@ -49,7 +49,7 @@ ROW = EventRow(
 )  # fmt: skip
 FACTS = FileFacts(Path("/a.mp4"), 1.0, 320, 240, "h264", 25.0, None, is_truncated=False)
 EVENT = {"id": ROW.id, "camera": CAMERA, "label": LABEL, "started_at": AT.isoformat()}
-HIT = {"similarity": 0.3, "captured_at": AT.isoformat(), "offset_s": 1.0, "event": EVENT}
+HIT = {"similarity": 0.3, "is_good": True, "captured_at": AT.isoformat(), "offset_s": 1.0, "event": EVENT}
 FOUND = {"label": LABEL, "probability": 0.5}
 RIVAL = {"name": LABEL, "kind": "target", "took": 0.1}
 MOMENT = {"offset_s": 1.0, "score": 0.5, "own_score": 0.5, "own_background": 0.1, "rival": RIVAL, "box": None}

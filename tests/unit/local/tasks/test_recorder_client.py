@@ -29,11 +29,12 @@ from shared.clock import now_utc
 from shared.errors import ConfigError
 from tests.servers import free_port
 
-FOUND = {
+FOUND: dict[str, Any] = {  # Any: JSON
     "query": "a fox",
     "results": [
         {
             "similarity": 0.31234,
+            "is_good": None,
             "captured_at": "2026-05-04T03:02:01Z",
             "offset_s": 2.5,
             "event": {"id": "019d3727-f93a-7abc-8def-0123456789ab", "camera": "gate", "label": None},
@@ -123,6 +124,34 @@ def test_like_an_event_asks_for_what_looks_like_it() -> None:
     assert asked.path == "/api/search/like"
     assert parse_qs(asked.query) == {"event": [EVENT], "camera": ["gate"], "limit": ["24"]}
     assert "0.312" in done.output
+
+
+@pytest.mark.parametrize(
+    ("are_good", "said"),
+    [
+        ([True, False], "0.312 0.212 nearest"),
+        ([False, False], "no-match 0.312 0.212"),
+        ([True, True], "0.312 0.212"),
+        ([None, None], "0.312 0.212"),
+        ([], ""),
+    ],
+)
+def test_matches_are_told_from_what_is_merely_nearest(are_good: list[bool | None], said: str) -> None:
+    [hit] = FOUND["results"]
+    hits = [
+        {**hit, "similarity": 0.3123 - 0.1 * at, "is_good": is_good} for at, is_good in enumerate(are_good)
+    ]
+    with recorder(200, json.dumps({**FOUND, "results": hits}), []) as url:
+        done = CliRunner().invoke(app, ["search", "a fox", "--url", url])
+    assert done.exit_code == 0, done.output
+    assert ("No good match. Nearest all the same:" in done.output) == ("no-match" in said)
+    lines = done.output.splitlines()
+    heading = [at for at, line in enumerate(lines) if line.startswith("Nearest all the same:")]
+    assert len(heading) == ("nearest" in said)
+    rows = [[line for line in lines if f" {number} " in line] for number in ("0.312", "0.212")]
+    assert [len(found) for found in rows] == [int(number in said) for number in ("0.312", "0.212")]
+    if heading:
+        assert lines.index(rows[0][0]) < heading[0] < lines.index(rows[1][0])
 
 
 @pytest.mark.parametrize(("name", "mode"), [("a.jpg", "RGB"), ("a.png", "RGBA"), ("a.webp", "RGB")])

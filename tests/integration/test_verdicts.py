@@ -24,7 +24,7 @@ from services.recorder.record.schema import detections, events
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.verdicts import rows
 from services.recorder.verdicts.teacher import Teacher, examples_message, in_force
-from services.recorder.verdicts.values import NewVerdict, Verdict, VerdictKind
+from services.recorder.verdicts.values import NewVerdict, Verdict, VerdictKind, VerdictRefused
 from shared.clock import now_utc
 from shared.contract import examples_key
 from shared.decisions.labeller import EmbeddedSnippet, label
@@ -237,6 +237,44 @@ async def test_so_many_examples_of_a_label_are_in_force_the_newest_among_them(
     assert len(examples_message("gate", "colours", teaching).header.said) == 4
 
 
+async def test_the_newest_pictures_of_a_camera_are_considered_and_undoing_gives_back_the_older(
+    record: Record, teacher: Teacher, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.recorder.verdicts.rows.EXAMPLES_READ_MAX", 3)
+    async with answering(redis_client, record.model):
+        for number in range(2):
+            event = await record.add(seen(number, [OLIVE] * 4), [OLIVE] * 4)
+            await said(record, event, "right", "a dog")
+            await teacher.catch_up()
+        before = await numbers_considered(record)
+        event = await record.add(seen(2, [GREEN] * 4), [GREEN] * 4)
+        last = await said(record, event, "right", "a dog")
+        await teacher.catch_up()
+    after = await numbers_considered(record)
+    assert len(after) == len(before) == 3
+    assert min(after) > min(before)
+    async with record.database.writing() as connection:
+        await rows.undo_verdict(connection, last.id, "anna", now_utc(), None)
+    assert await numbers_considered(record) == before
+
+
+async def numbers_considered(record: Record) -> list[int]:
+    async with record.database.reading() as connection:
+        teaching = await rows.teaching_of(connection, "gate", "colours")
+    return [one.number for one in teaching.examples]
+
+
+async def test_of_one_event_so_many_things_can_be_said(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.recorder.verdicts.rows.EVENT_VERDICTS_MAX", 2)
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    for _ in range(2):
+        await said(record, flag, "wrong")
+    with pytest.raises(VerdictRefused, match="2 verdicts on one event"):
+        await said(record, flag, "wrong")
+
+
 # -- by HTTP
 
 
@@ -261,6 +299,7 @@ async def test_verdicts_by_http(record: Record, redis_client: Redis, client: htt
     assert [one["id"] for one in (await client.get(path)).json()["verdicts"]] == [made["id"]]
     page = (await client.get("/api/verdicts?camera=gate&limit=1")).json()
     assert [one["id"] for one in page["verdicts"]] == [made["id"]]
+    assert page["models"] == [{"model": "colours", "examples": made["n_examples"]}]
     assert (await client.get(f"/api/verdicts?before={page['next']}")).json()["verdicts"] == []
     assert (await client.get("/api/verdicts?camera=yard")).json()["verdicts"] == []
     undone = (await client.post(f"/api/verdicts/{made['id']}/undo", json={})).json()

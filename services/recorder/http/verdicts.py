@@ -27,6 +27,7 @@ from services.recorder.http.relabels import who_of
 from services.recorder.http.search import texts_fault
 from services.recorder.http.state import ApiState, starting
 from services.recorder.http.viewer import Viewer
+from services.recorder.record.camera_filter import narrowed
 from services.recorder.record.queries import is_there
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.hindsight_values import Outcome
@@ -84,11 +85,26 @@ class VerdictOut(ApiModel):
     thumbnail_url: str | None
 
 
+class ModelExamplesOut(BaseModel):
+    """Pictures that teach something now, and the model that they were looked at with: decisions of others leave them
+    out."""
+
+    model: str
+    examples: int
+
+
+class EventVerdictsOut(BaseModel):
+    """The verdicts on one event."""
+
+    verdicts: list[VerdictOut]
+
+
 class VerdictsOut(BaseModel):
     """A page of verdicts; `next` is the `before` of the page that follows, null at the end."""
 
     verdicts: list[VerdictOut]
     next: str | None
+    models: list[ModelExamplesOut]
 
 
 class SaidIn(BaseModel):
@@ -190,7 +206,7 @@ def _add_past(router: APIRouter, api: ApiState) -> None:
 
 def _add_lists(router: APIRouter, api: ApiState) -> None:
     @router.get("/events/{event_id}/verdicts")
-    async def of_event(event_id: str, response: Response, viewer: Viewer) -> VerdictsOut:
+    async def of_event(event_id: str, response: Response, viewer: Viewer) -> EventVerdictsOut:
         """What was said of an event, oldest first, with what was taken back; also of one that is deleted since."""
         async with api.open_database().reading() as connection:
             found = await rows.verdicts_of_event(connection, event_id, viewer)
@@ -198,7 +214,7 @@ def _add_lists(router: APIRouter, api: ApiState) -> None:
                 raise no_event(event_id)
             shown = await rows.shown_of(connection, found)
         response.headers["cache-control"] = "no-store"
-        return VerdictsOut(verdicts=[_verdict_out(one, shown) for one in found], next=None)
+        return EventVerdictsOut(verdicts=[_verdict_out(one, shown) for one in found])
 
     @router.get("/verdicts")
     async def verdicts(
@@ -213,9 +229,13 @@ def _add_lists(router: APIRouter, api: ApiState) -> None:
         async with api.open_database().reading() as connection:
             found = await rows.list_verdicts(connection, camera, after, limit, viewer)
             shown = await rows.shown_of(connection, found)
+            by_model = await rows.examples_by_model(connection, narrowed(camera, viewer))
         response.headers["cache-control"] = "no-store"
+        models = [ModelExamplesOut(model=model, examples=n) for model, n in by_model.items()]
         following = cursor(found[-1].made_at, found[-1].id) if len(found) == limit else None
-        return VerdictsOut(verdicts=[_verdict_out(one, shown) for one in found], next=following)
+        return VerdictsOut(
+            verdicts=[_verdict_out(one, shown) for one in found], next=following, models=models
+        )
 
     @router.post("/verdicts/{verdict_id}/undo")
     async def undo(verdict_id: str, request: Request, viewer: Viewer) -> VerdictOut:

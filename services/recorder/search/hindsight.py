@@ -38,8 +38,8 @@ from services.recorder.search.text_requests import TextEmbedder
 from shared.clock import now_utc, uuid7
 from shared.contract import LabelsMessage
 
-# Of a camera, or of all for None: events with the labels that somebody called right.
-CalledRight = Callable[[str | None], Awaitable[Collection[tuple[str, str]]]]
+# Of these events: those with the labels that somebody called right.
+CalledRight = Callable[[Collection[str]], Awaitable[Collection[tuple[str, str]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,7 @@ class Hindsight:
         """
         decides = decisions or WordDecisions(self.texts, request, self.examples)
         entry = None if application is None else _entry(request, application)
-        right = frozenset() if self.called_right is None else await self.called_right(request.camera)
-        outcome = Outcome(called_right=right)
+        outcome = Outcome()
         async with self.database.reading() as connection:
             outcome.n_events_all = await count_events(connection, request)
         before: tuple[datetime, str] | None = None
@@ -92,6 +91,8 @@ class Hindsight:
             async with self.database.reading() as connection:
                 page = await page_of_events(connection, request, before)
             await decides.prepare(page)
+            if self.called_right is not None:
+                outcome.called_right = await self.called_right([data.event.id for data in page])
             outcome.model = decides.model
             replaced = await asyncio.to_thread(_decide_all, page, decides, outcome, entry)
             if replaced and entry is not None:

@@ -88,8 +88,8 @@ class CameraCounts:
 
 @dataclass(slots=True)
 class Outcome:
-    """Counts over all events of the request. `relabel_id`: the entry, once something is written; `called_right`: events
-    with the labels that somebody called right."""
+    """Counts over all events of the request. `relabel_id`: the entry, once something is written; `called_right`: of
+    the events that are added next, those with the labels that somebody called right."""
 
     called_right: Collection[tuple[str, str]] = frozenset()
     model: str = ""

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.record.camera_filter import CameraIds, narrowed, of_cameras
 from services.recorder.record.schema import cameras as configured
 from services.recorder.record.schema import detections, events, examples, frame_embeddings, verdicts
 from services.recorder.search.hindsight_rows import EventData, data_of
-from services.recorder.verdicts.values import NewVerdict, Verdict, counting, require_fitting
+from services.recorder.verdicts.values import NewVerdict, Verdict, VerdictRefused, counting, require_fitting
 from shared.clock import to_millis, uuid7
 from shared.decisions.examples import USUAL_UNRELATED, Example, unrelated_cosine
 from shared.decisions.teaching import TaughtPicture
 
+EVENT_VERDICTS_MAX = 100  # of one event, with those that were taken back
+EXAMPLES_READ_MAX = 4_000  # newest of a camera and its group, among which those in force are chosen
 UNRELATED_OF = 400  # newest crops of a camera that are compared with each other
 _VERDICT = tuple(name for name in Verdict.__dataclass_fields__ if name in verdicts.c)
 
@@ -58,9 +61,12 @@ async def imagine_verdict(
     recorded = tuple(sorted((await connection.scalars(of_event)).all()))
     require_fitting(new.kind, new.label, recorded)
     now = to_millis(now)
-    last = await connection.scalar(
-        select(func.max(verdicts.c.made_at)).where(verdicts.c.event_id == event_id)
-    )
+    of_this = select(func.max(verdicts.c.made_at), func.count()).where(verdicts.c.event_id == event_id)
+    last, n_said = (await connection.execute(of_this)).one()
+    if n_said >= EVENT_VERDICTS_MAX:
+        raise VerdictRefused(
+            f"{n_said} verdicts on one event", f"{EVENT_VERDICTS_MAX} at most", "judge another event like it"
+        )
     return Verdict(
         id=uuid7(now),
         event_id=event_id,
@@ -249,17 +255,29 @@ async def cameras_taught(connection: AsyncConnection) -> dict[tuple[str, str], o
 async def teaching_of(
     connection: AsyncConnection, camera: str, model: str, without: str | None = None
 ) -> CameraTeaching:
-    """Return what the verdicts on a camera and its group teach, those that count. `without`: one that is left out."""
+    """Return what the verdicts on a camera and its group teach, those that count, by the newest EXAMPLES_READ_MAX
+    pictures. `without`: a verdict that is left out."""
     group = (await groups_of(connection)).get(camera, (camera,))
-    counted = [one for one in await _standing(connection, group, without) if one.effect != "none"]
-    standing = {one.id for one in counted}
-    taught = [one for one in counted if one.unrelated is not None and one.camera == camera]
-    newest = max(taught, key=lambda one: (one.taught_at or one.made_at, one.id), default=None)
-    query = select(examples).where(examples.c.camera.in_(group)).order_by(examples.c.number)
+    table = verdicts.c
+    stands = and_(table.undone_at.is_(None), table.effect != "none", table.id != (without or ""))
+    query = select(examples).join(verdicts, table.id == examples.c.verdict_id)
+    newest = query.where(examples.c.camera.in_(group), stands).order_by(examples.c.number.desc())
+    found = (await connection.execute(newest.limit(EXAMPLES_READ_MAX))).all()
+    events_of = {row.event_id for row in found}
+    said = (await connection.execute(_undone_not(verdicts.c.event_id.in_(events_of)))).all()
+    unrelated = select(table.unrelated).where(table.camera == camera, stands, table.unrelated.is_not(None))
+    last = await connection.scalar(unrelated.order_by(table.taught_at.desc(), table.id.desc()).limit(1))
+    return await asyncio.to_thread(_teaching, found, [row for row in said if row.id != without], model, last)
+
+
+def _teaching(
+    found: Sequence[Row[Any]], said: Sequence[Row[Any]], model: str, unrelated: float | None
+) -> CameraTeaching:
+    counted = {verdict.id for verdict in _counting(said)}
     kept: list[KeptExample] = []
     n_other = 0
-    for row in await connection.execute(query):
-        if row.verdict_id not in standing:
+    for row in reversed(found):
+        if row.verdict_id not in counted:
             continue
         if row.model != model:
             n_other += 1
@@ -267,7 +285,17 @@ async def teaching_of(
         vector = np.frombuffer(row.embedding, dtype="<f2").astype(np.float32)
         example = Example(row.event_id, row.label, row.is_right, vector)
         kept.append(KeptExample(row.number, row.verdict_id, example))
-    return CameraTeaching(tuple(kept), None if newest is None else newest.unrelated, n_other)
+    return CameraTeaching(tuple(kept), unrelated, n_other)
+
+
+async def examples_by_model(connection: AsyncConnection, cameras: CameraIds) -> dict[str, int]:
+    """Return how many pictures teach something now, by the model that they were looked at with."""
+    stands = and_(verdicts.c.undone_at.is_(None), verdicts.c.effect != "none")
+    query = select(examples.c.model, func.count().label("n")).join(
+        verdicts, verdicts.c.id == examples.c.verdict_id
+    )
+    mine = query.where(stands, *of_cameras(examples.c.camera, cameras)).group_by(examples.c.model)
+    return {row.model: row.n for row in await connection.execute(mine.order_by(examples.c.model))}
 
 
 async def note_relabel(connection: AsyncConnection, verdict_id: str, relabel_id: str) -> None:
@@ -276,26 +304,21 @@ async def note_relabel(connection: AsyncConnection, verdict_id: str, relabel_id:
     await connection.execute(mine.values(effect="past", relabel_id=relabel_id))
 
 
-async def rightly_recorded(connection: AsyncConnection, camera: str | None) -> set[tuple[str, str]]:
-    """Return events of a camera, or of all, with the labels that somebody called right, by the verdicts that count."""
-    return {
-        (verdict.event_id, label)
-        for verdict in await _standing(connection, None if camera is None else [camera])
-        for label in verdict.said.shown
-    }
+async def rightly_recorded(connection: AsyncConnection, event_ids: Collection[str]) -> set[tuple[str, str]]:
+    """Return those of some events with the labels that somebody called right, by the verdicts that count."""
+    found = await connection.execute(_undone_not(verdicts.c.event_id.in_(event_ids)))
+    return {(one.event_id, label) for one in _counting(found) for label in one.said.shown}
 
 
-async def _standing(
-    connection: AsyncConnection, of: Sequence[str] | None, without: str | None = None
-) -> list[Verdict]:
-    """Return the verdicts on some cameras, or on all, that count."""
-    query = select(verdicts).where(verdicts.c.undone_at.is_(None))
-    if of is not None:
-        query = query.where(verdicts.c.camera.in_(of))
+def _undone_not(*conditions: ColumnElement[bool]) -> Select[Any]:
+    return select(verdicts).where(verdicts.c.undone_at.is_(None), *conditions)
+
+
+def _counting(found: Iterable[Row[Any]]) -> list[Verdict]:
+    """Return the verdicts that count, of rows that stand."""
     by_event: dict[str, list[Verdict]] = defaultdict(list)
-    for row in await connection.execute(query):
-        if row.id != without:
-            by_event[row.event_id].append(_verdict(row))
+    for row in found:
+        by_event[row.event_id].append(_verdict(row))
     return [one for said in by_event.values() for one in counting(said)]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -149,18 +149,12 @@ class Teacher:
         async with self.database.reading() as connection:
             cameras = [camera for camera, of in await cameras_taught(connection) if of == model]
             found = {camera: await teaching_of(connection, camera, model) for camera in cameras}
-        return {
-            camera: KnownExamples(
-                tuple(one.example for one in in_force(teaching)), unrelated_in_force(teaching)
-            )
-            for camera, teaching in found.items()
-            if teaching.examples
-        }
+        return await asyncio.to_thread(_known, found)
 
-    async def called_right(self, camera: str | None) -> Collection[tuple[str, str]]:
-        """Return events of a camera, or of all, with the labels that somebody called right."""
+    async def called_right(self, event_ids: Collection[str]) -> Collection[tuple[str, str]]:
+        """Return those of some events with the labels that somebody called right."""
         async with self.database.reading() as connection:
-            return await rightly_recorded(connection, camera)
+            return await rightly_recorded(connection, event_ids)
 
     async def publish(self) -> None:
         """Write the examples of each camera to Redis where it has others."""
@@ -178,7 +172,7 @@ class Teacher:
     async def _publish(self, camera: str, model: str, there: int) -> int:
         async with self.database.reading() as connection:
             teaching = await teaching_of(connection, camera, model)
-        message = examples_message(camera, model, teaching)
+        message = await asyncio.to_thread(examples_message, camera, model, teaching)
         if not message.header.said and there < 0:
             return there
         if message.revision != there:
@@ -229,6 +223,14 @@ def in_force(teaching: CameraTeaching) -> list[KeptExample]:
         vectors = np.stack([one.example.embedding for one in found])
         kept += [found[index] for index in newest_and_most_different(vectors, LABEL_EXAMPLES_MAX)]
     return sorted(kept, key=lambda one: one.number)
+
+
+def _known(found: Mapping[str, CameraTeaching]) -> dict[str, KnownExamples]:
+    return {
+        camera: KnownExamples(tuple(one.example for one in in_force(teaching)), unrelated_in_force(teaching))
+        for camera, teaching in found.items()
+        if teaching.examples
+    }
 
 
 def unrelated_in_force(teaching: CameraTeaching) -> float:

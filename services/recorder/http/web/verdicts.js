@@ -21,6 +21,8 @@ async function load({ older = false } = {}) {
     if (!older) byId("verdicts").replaceChildren();
     byId("verdicts").append(...page.verdicts.map(card));
     next = page.next;
+    byId("models").hidden = page.models.length < 2;
+    byId("models").textContent = `Learned with ${page.models.map(({ model, examples }) => `${model} (${plural(examples, "picture")})`).join(", ")}: decisions take those of the model that is running, and leave the others out.`;
     byId("more").hidden = !next;
     if (!byId("verdicts").children.length) {
       byId("notice").hidden = false;

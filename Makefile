@@ -15,7 +15,7 @@ EXTRAS  := $(if $(GPU),$(BIN)/.installed-gpu) $(if $(CONVERT),$(BIN)/.installed-
 PYTEST := $(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-attack test-fast check coverage docs lint sbom clean requirements bench-classifier bench-motion bench-idle bench-search bench-search-floor bench-verdicts bench-record bench-page bench-growing bench-capture
+.PHONY: help install demo test test-all test-attack test-fast check coverage docs lint sbom clean requirements bench-classifier bench-motion bench-idle bench-search bench-search-floor bench-verdicts bench-record bench-quality bench-page bench-growing bench-capture
 
 help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 26
@@ -88,6 +88,9 @@ bench-search-floor: install $(BIN)/.installed-test ## how well a search tells wh
 
 bench-record: install $(BIN)/.installed-test ## the queries of page and dashboards on a MariaDB with a million events, JSON
 	@$(BIN)/python -m bench.fill_record $(ARGS)
+
+bench-quality: install ## how often the stated precision holds the truth in simulated months, JSON
+	@$(BIN)/python -m bench.quality_months $(ARGS)
 
 bench-page: install $(BIN)/.installed-test ## how fast the record's page is on 100,000 events in Chromium, JSON
 	@$(BIN)/python -m bench.page $(ARGS)

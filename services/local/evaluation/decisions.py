@@ -13,8 +13,7 @@ from shared.contract import DecisionSettings, LabelsMessage, SnippetMessage
 from shared.decisions.decision import MomentScores, averaged_peaks, decide
 from shared.decisions.label_texts import LabelTexts
 from shared.decisions.labeller import EmbeddedSnippet, moments_of
-
-THRESHOLDS = tuple(round(number / 50, 2) for number in range(1, 50))
+from shared.quality.thresholds import THRESHOLDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from shared.quality import thresholds
+from shared.quality.intervals import wilson
+
 NOTHING = "(nothing)"  # in the confusion table: nothing wanted is there, or nothing was accepted
 UNSEEN = "(no motion)"  # motion found nothing to look at
-Z_95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 N_BINS = 10
 
 
@@ -108,19 +109,10 @@ def counts_of(label: str, clips: Sequence[ClipAnswer]) -> Counts:
 
 
 def interval(part: int, whole: int) -> tuple[float, float] | None:
-    """Return the 95 % interval of a share (Wilson 1927, score interval); None of nothing.
-
-    Right for small numbers too: 3 of 3 is 0.44 to 1, not 1 to 1.
-    """
+    """Return the 95 % interval of a share; None of nothing."""
     if whole == 0:
         return None
-    share = part / whole
-    z2 = Z_95 * Z_95
-    centre = (share + z2 / (2 * whole)) / (1 + z2 / whole)
-    half = Z_95 / (1 + z2 / whole) * math.sqrt(share * (1 - share) / whole + z2 / (4 * whole * whole))
-    return max(0.0, min(share, centre - half)), min(
-        1.0, max(share, centre + half)
-    )  # rounding aside, it holds share
+    return wilson(part / whole, whole)
 
 
 def exact_share(clips: Sequence[ClipAnswer]) -> float | None:
@@ -170,33 +162,11 @@ def reliability(clips: Sequence[ClipAnswer], labels: Sequence[str]) -> tuple[tup
 
 
 def suggest(curve: Sequence[ThresholdCounts], wanted_precision: float) -> Suggestion:
-    """Choose from what thresholds would have given; the curve is not empty and ascends.
-
-    Best: the middle of the longest stretch with the highest F1, farthest from where it begins to fail on either side.
-    """
-    highest = max(at.counts.f1 or 0.0 for at in curve)
-    best = _middle([(at.counts.f1 or 0.0) >= highest for at in curve])
-    spoken = [at for at in curve if at.counts.precision is not None]
-    # the lowest from which on every threshold that says anything is precise enough: not a lucky dip
-    steady = [
-        at
-        for number, at in enumerate(spoken)
-        if all((later.counts.precision or 0.0) >= wanted_precision for later in spoken[number:])
-    ]
-    return Suggestion(curve[best], steady[0] if steady else None)
-
-
-def _middle(holds: Sequence[bool]) -> int:
-    """Return the index in the middle of the longest stretch of True; the later of two as long."""
-    best = (0, 0)  # length, first
-    first = 0
-    for index, is_held in enumerate([*holds, False]):
-        if is_held:
-            continue
-        if index - first >= best[0]:
-            best = (index - first, first)
-        first = index + 1
-    return best[1] + (best[0] - 1) // 2 if best[0] else 0
+    """Choose from what thresholds would have given; the curve is not empty and ascends."""
+    found = thresholds.suggest(
+        [at.counts.f1 or 0.0 for at in curve], [at.counts.precision for at in curve], wanted_precision
+    )
+    return Suggestion(curve[found.best], None if found.precise is None else curve[found.precise])
 
 
 def _share(part: int, whole: int) -> float | None:

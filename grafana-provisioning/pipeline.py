@@ -114,6 +114,37 @@ GRAPHS = (
         "Share of time in which a replica's model computed, on a GPU or a CPU; near 1 it is the bottleneck.",
     ),
     Graph(
+        "Precision by verdicts",
+        "percentunit",
+        (
+            (
+                "{{camera}}: {{label}}",
+                'max by (camera, label) (clipwatch_precision_ratio{bound="estimate"})',
+            ),
+            (
+                "{{camera}}: {{label}}, at least",
+                'max by (camera, label) (clipwatch_precision_ratio{bound="low"})',
+            ),
+        ),
+        "Share of the events with a label that are right, of the last 30 days, and the low end of its 95 % interval. "
+        "From answers in checks only; empty without any.",
+    ),
+    Graph(
+        "Missed events by verdicts",
+        "short",
+        (
+            (
+                "{{camera}}: {{label}}",
+                'max by (camera, label) (clipwatch_missed_events{bound="estimate"})',
+            ),
+            (
+                "{{camera}}: {{label}}, at most",
+                'max by (camera, label) (clipwatch_missed_events{bound="high"})',
+            ),
+        ),
+        "Events without a label that show it all the same, of the last 30 days, and the high end of its 95 % interval.",
+    ),
+    Graph(
         "Pictures the model looked at",
         "cps",
         (("all classifiers", "sum(rate(clipwatch_classifier_pictures_total[$__rate_interval]))"),),

@@ -37,6 +37,7 @@ from services.recorder.notify.build import NotifierParts, make_notifiers
 from services.recorder.notify.file import NotifyFile, load_notify
 from services.recorder.notify.notifier import Notifier
 from services.recorder.notify.outbox import NoticeOutbox, are_introduced, introduce
+from services.recorder.quality.watch import QualityWatch
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
 from services.recorder.record.database_url import parse_url
@@ -325,6 +326,7 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
         "gaps": (_gap_watch(parts, api, notifiers, live, notify).run, 120),
         "retention": (Retention(parts.database, parts.media, parts.metrics, settings.limits).run, 300),
         "totals": (TotalsCheck(parts.database, parts.metrics).run, 300),
+        "quality": (QualityWatch(parts.database, parts.metrics).run, 900),
     }
     if api.teacher:
         loops["verdicts"] = api.teacher.run, 120

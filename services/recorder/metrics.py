@@ -104,6 +104,17 @@ class RecorderMetrics:
             "clipwatch_gaps_dropped_total",
             "Begins and ends of gaps that were not written: the database was away for too long.",
         )
+        self.precision = gauge(
+            "clipwatch_precision_ratio",
+            "Share of a camera's events with a label that are right, of the last 30 days, by what people said of drawn "
+            "ones: the estimate, and the low and high end of its 95 % interval.",
+            ["camera", "label", "bound"],
+        )
+        self.missed_events = gauge(
+            "clipwatch_missed_events",
+            "Events without a label that show it all the same, of the last 30 days, estimated likewise.",
+            ["camera", "label", "bound"],
+        )
         for channel in ("mqtt", "webhook"):
             self.notices_sent.labels(channel)
             self.notices_dropped.labels(channel)

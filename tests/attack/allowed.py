@@ -93,6 +93,9 @@ GET      /api/search                                recorder  LOOK     list
 GET      /api/search/like                           recorder  LOOK     thing
 POST     /api/search/like                           recorder  LOOK     list
 GET      /api/gaps                                  recorder  LOOK     list
+GET      /api/quality                               recorder  LOOK     list
+GET      /api/quality/threshold                     recorder  LOOK     list
+GET      /api/check                                 recorder  OPERATE  list
 POST     /api/hindsight                             recorder  LOOK     list
 GET      /api/cameras/{camera_id}/label-history     recorder  LOOK     thing
 GET      /api/relabels                              recorder  LOOK     list

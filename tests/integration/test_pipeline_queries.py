@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 
 from services.classifier.metrics import ClassifierMetrics
 from services.motion.metrics import MotionMetrics
+from services.recorder.metrics import RecorderMetrics
 from shared.contract import LABELS
 from tests.integration.test_recorder_service import Recorder
 from tests.servers import HOST, PrometheusServer, RedisServer, wait_until
@@ -55,6 +56,10 @@ def prometheus(
     motion.drops.labels("gate", "late").inc()
     classifier.gpu_memory.labels("free").set(1)
     classifier.gpu_busy.set(0.5)
+    judged = RecorderMetrics(registry)  # as a recorder that has verdicts
+    for bound in ("low", "estimate", "high"):
+        judged.precision.labels("gate", "a dog", bound).set(0.8)
+        judged.missed_events.labels("gate", "a dog", bound).set(3)
     http, thread = start_http_server(0, HOST, registry)
     recorder = Recorder(folder, redis_server.url, f"sqlite:///{folder}/clipwatch.db")
     recorder.start()

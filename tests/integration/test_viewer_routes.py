@@ -38,7 +38,7 @@ from services.recorder.record.feed import Feed
 from services.recorder.record.relabels import NewRelabel, count_relabel
 from services.recorder.record.retention import RetentionLimits, RetentionRule
 from services.recorder.record.rows import snippet_rows
-from services.recorder.record.schema import links
+from services.recorder.record.schema import events, links
 from services.recorder.record.transactions import record_snippet
 from services.recorder.search.common_words import CommonWords
 from services.recorder.search.hindsight import Hindsight
@@ -133,6 +133,7 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
         for said in (MINE, OTHER):
             await record(database, media, said, number)
     async with database.writing() as connection:
+        await connection.execute(events.update().values(is_open=False))  # checks ask about what has ended
         for camera in ("gate", "canary-yard"):
             change = GapChange(GapKey("camera.away", camera), f"{camera} is away", START, None)
             await gap_rows.write(connection, change, (), now_utc())
@@ -241,6 +242,18 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
         ("/api/search/like?camera={camera}", b"a picture"),
     ],
     ("GET", "/api/gaps"): [("/api/gaps?limit=200", None), ("/api/gaps?camera={camera}", None)],
+    ("GET", "/api/quality"): [
+        ("/api/quality?days=366", None),
+        ("/api/quality?days=366&camera={camera}", None),
+    ],
+    ("GET", "/api/quality/threshold"): [
+        ("/api/quality/threshold?days=366&camera={camera}&label={label}", None),
+        ("/api/quality/threshold?days=366&camera=gate&label={label}", None),
+    ],
+    ("GET", "/api/check"): [
+        ("/api/check?days=366&n=50", None),
+        ("/api/check?days=366&camera={camera}", None),
+    ],
     ("POST", "/api/hindsight"): [
         ("/api/hindsight", label_sets()),
         ("/api/hindsight", label_sets(camera="{camera}")),
@@ -324,7 +337,7 @@ def comparable(answer: httpx.Response, names: dict[str, str]) -> tuple[int, str,
             document = {
                 key: value
                 for key, value in document.items()
-                if key not in ("took_s", "text_s", "picture_s", "disk")
+                if key not in ("took_s", "text_s", "picture_s", "disk", "since", "missed_since")
             }
         steady = [json.dumps(document)]
     return answer.status_code, "\n".join(steady), {*answer.headers} - {"content-length"}
@@ -361,6 +374,7 @@ async def test_who_sees_all_cameras_sees_the_other_in_every_answer_that_has_one(
     assert found >= {path for _, path in ASKED if path.startswith("/api/")} - {
         "/api/openapi.json",
         "/api/stats",
+        "/api/quality/threshold",
         "/api/events/{event_id}/protected",
         "/api/links/{link_id}",
         "/api/relabels/{relabel_id}/undo",

@@ -21,6 +21,7 @@ from services.recorder.http.media import media_routes
 from services.recorder.http.motion_proxy import add_motion_routes
 from services.recorder.http.oidc import oidc_routes
 from services.recorder.http.page import add_page
+from services.recorder.http.quality import quality_routes
 from services.recorder.http.record import record_routes
 from services.recorder.http.relabels import relabel_routes
 from services.recorder.http.search import search_routes
@@ -48,6 +49,7 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
         label_history_routes,
         relabel_routes,
         verdict_routes,
+        quality_routes,
         login_routes,
         user_routes,
         oidc_routes,

@@ -88,6 +88,9 @@ RULES: RouteRules = {
     ("GET", "/api/search/like"): LOOK,
     ("POST", "/api/search/like"): LIKE_RULE,
     ("GET", "/api/gaps"): LOOK,
+    ("GET", "/api/quality"): LOOK,
+    ("GET", "/api/quality/threshold"): LOOK,
+    ("GET", "/api/check"): RouteRule(Permission.OPERATE),  # for who may answer
     # with `apply` it asks for OPERATE as well
     ("POST", "/api/hindsight"): RouteRule(
         Permission.LOOK, _LABEL_SETS_BYTES, JSON_TYPE, stream=StreamKind.REPORTS

@@ -1,0 +1,231 @@
+"""Quality over a real record, by HTTP: what was said of drawn events becomes precision, and a check asks for more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import insert, update
+
+from services.recorder.http.api import add_routes
+from services.recorder.http.rules import PATTERNS, RULES
+from services.recorder.http.state import ApiState
+from services.recorder.media.values import StoredMedia
+from services.recorder.metrics import RecorderMetrics
+from services.recorder.quality.watch import QualityWatch
+from services.recorder.record.bootstrap import open_database
+from services.recorder.record.database import Database
+from services.recorder.record.rows import snippet_rows
+from services.recorder.record.schema import verdicts
+from services.recorder.record.transactions import record_snippet
+from shared.clock import now_utc, uuid7
+from shared.http_api import make_app
+from shared.permissions import Identity, Permission
+from tests.http_apps import KnownIdentity, client_of, guarded
+from tests.unit.recorder.messages import Said, labels_message
+
+NOW = now_utc()
+SHOWN = StoredMedia(clip_name="2026/01/01/00.mp4", thumbnail_name="2026/01/01/00.jpg", clip_bytes=1)
+DOGS, MOTIONS = 20, 10
+
+
+def seen(number: int, label: str | None = "a dog", camera: str = "gate", peak: float = 0.8) -> Said:
+    """Return an event of `number` minutes ago; without a label its best peak was 0.3."""
+    peaks = {"a dog": peak if label else 0.3, "a pedestrian": 0.1, "an empty path": 0.2}
+    accepted = [(label, peak)] if label else []
+    return Said(
+        event=-number,
+        is_last=True,
+        camera=camera,
+        accepted=accepted,
+        start=NOW - timedelta(hours=5),
+        peaks=peaks,
+    )
+
+
+class Record:
+    """A record that a test fills."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def add(self, said: Said, media: StoredMedia = SHOWN) -> str:
+        async with self.database.writing() as connection:
+            await record_snippet(connection, snippet_rows(labels_message(said)), media, NOW)
+        return said.event_id
+
+    async def judge(
+        self,
+        event_id: str,
+        kind: str,
+        label: str | None = None,
+        *,
+        recorded: tuple[str, ...] = ("a dog",),
+        drawn_with: float | None = None,
+        at: datetime = NOW,
+    ) -> str:
+        row = {
+            "id": uuid7(at),
+            "event_id": event_id,
+            "camera": "gate",
+            "event_started_at": NOW - timedelta(hours=6),
+            "kind": kind,
+            "label": label,
+            "recorded": json.dumps(recorded),
+            "drawn_with": drawn_with,
+            "effect": "none",
+            "made_by": "anna",
+            "made_at": at,
+        }
+        async with self.database.writing() as connection:
+            await connection.execute(insert(verdicts).values(row))
+        return str(row["id"])
+
+
+@pytest.fixture
+async def record(sqlite_record: str) -> AsyncIterator[Record]:
+    database = await open_database(sqlite_record, asyncio.Event(), 30, 30)
+    yield Record(database)
+    await database.close()
+
+
+def asking(record: Record, *permissions: Permission) -> httpx.AsyncClient:
+    """Return a client that may do this, or everything."""
+    app = make_app("recorder")
+    add_routes(app, ApiState(lambda: True, record.database))
+    identity = Identity("anna", frozenset(permissions or Permission))
+    return client_of(guarded(app, RULES, PATTERNS, KnownIdentity(identity)))
+
+
+async def test_nobody_was_asked_so_nothing_is_stated(record: Record) -> None:
+    for number in range(3):
+        await record.judge(
+            await record.add(seen(number)), "wrong"
+        )  # clicked on: this says nothing of the others
+    await record.add(seen(5))
+    async with asking(record) as client:
+        said = (await client.get("/api/quality")).json()
+    assert said["together"] is None
+    [pair] = said["pairs"]
+    assert (pair["precision"], pair["events"], pair["judged"], pair["known_wrong"]) == (None, 4, 3, 3)
+    assert pair["drawn"] == 0
+
+
+async def test_answers_of_a_check_state_precision_and_what_is_missed(record: Record) -> None:
+    for number in range(DOGS):
+        event_id = await record.add(seen(number))
+        if number < 10:
+            await record.judge(event_id, "right" if number < 8 else "wrong", "a dog", drawn_with=0.5)
+    for number in range(MOTIONS):
+        event_id = await record.add(seen(100 + number, None))
+        if number < 5:
+            await record.judge(
+                event_id,
+                "missed" if number == 0 else "nothing",
+                "a dog" if number == 0 else None,
+                recorded=(),
+                drawn_with=0.5,
+            )
+    async with asking(record, Permission.LOOK) as client:
+        said = (await client.get("/api/quality")).json()
+        curve = (await client.get("/api/quality/threshold?camera=gate&label=a dog")).json()
+    [pair] = said["pairs"]
+    assert (pair["events"], pair["judged"], pair["drawn"], pair["known_wrong"]) == (DOGS, 10, 10, 2)
+    assert pair["precision"]["share"] == pytest.approx(0.8)
+    assert 0.4 <= pair["precision"]["low"] < 0.7 < 0.9 <= pair["precision"]["high"] < 1
+    assert said["together"] == pair["precision"]
+    assert pair["missed"]["events"] == pytest.approx(2)
+    assert (pair["missed"]["of"], pair["missed"]["drawn"]) == (MOTIONS, 5)
+    assert 1 <= pair["missed"]["low"] < 2 < pair["missed"]["high"] <= 6
+    assert (curve["answers"], curve["best"], curve["now"]) == (15, None, 0.5)
+    point = next(one for one in curve["curve"] if one["threshold"] == 0.5)
+    assert point["precision"] == pytest.approx(0.8)
+    assert point["recall"] == pytest.approx(16 / 18)
+    low = next(one for one in curve["curve"] if one["threshold"] == 0.2)
+    assert low["precision"] == pytest.approx(18 / 30)
+
+
+async def test_a_threshold_is_proposed_from_twenty_answers(record: Record) -> None:
+    for number in range(20):
+        is_right = number % 4 != 0
+        event_id = await record.add(seen(number, peak=0.9 if is_right else 0.6))
+        await record.judge(event_id, "right" if is_right else "wrong", "a dog", drawn_with=1.0)
+    async with asking(record) as client:
+        said = (await client.get("/api/quality/threshold?camera=gate&label=a dog")).json()
+    assert said["best"] == pytest.approx(0.76)  # the middle between 0.6 and 0.9
+    assert said["precise"] == pytest.approx(0.62)
+    assert said["curve"][0]["precision"] == pytest.approx(0.75)
+
+
+async def test_a_verdict_that_was_taken_back_counts_no_more(record: Record) -> None:
+    verdict = await record.judge(await record.add(seen(0)), "wrong", "a dog", drawn_with=1.0)
+    async with record.database.writing() as connection:
+        await connection.execute(
+            update(verdicts).where(verdicts.c.id == verdict).values(undone_by="anna", undone_at=NOW)
+        )
+    async with asking(record) as client:
+        [pair] = (await client.get("/api/quality")).json()["pairs"]
+    assert (pair["judged"], pair["precision"]) == (0, None)
+
+
+async def test_a_check_asks_ten_questions_that_nobody_answered(record: Record) -> None:
+    judged = await record.add(seen(0))
+    await record.judge(judged, "right", "a dog")
+    hidden = await record.add(seen(1), StoredMedia())
+    for number in range(2, DOGS):
+        await record.add(seen(number))
+    for number in range(MOTIONS):
+        await record.add(seen(100 + number, None))
+    async with asking(record) as client:
+        questions = (await client.get("/api/check")).json()["questions"]
+        few = (await client.get("/api/check?n=3")).json()["questions"]
+        none = (await client.get("/api/check?camera=yard")).json()["questions"]
+    assert (len(questions), len(few), none) == (10, 3, [])
+    asked = {one["event"]["id"] for one in questions}
+    assert len(asked) == 10
+    assert not asked & {judged, hidden}
+    of_label = [one for one in questions if one["label"]]
+    missed = [one for one in questions if not one["label"]]
+    assert (len(of_label), len(missed)) == (8, 2)
+    assert {one["question"] for one in of_label} == {"Is this 'a dog'?"}
+    assert [one["drawn_with"] for one in of_label] == pytest.approx([8 / 18] * 8)
+    assert [one["labels"] for one in missed] == [["a dog", "a pedestrian"]] * 2
+    assert [one["drawn_with"] for one in missed] == pytest.approx([0.2] * 2)
+
+
+async def test_answers_come_back_as_they_were_drawn(record: Record) -> None:
+    for number in range(DOGS):
+        await record.add(seen(number))
+    async with asking(record) as client:
+        for one in (await client.get("/api/check")).json()["questions"]:
+            await record.judge(one["event"]["id"], "right", one["label"], drawn_with=one["drawn_with"])
+        [pair] = (await client.get("/api/quality")).json()["pairs"]
+        again = (await client.get("/api/check")).json()["questions"]
+    assert (pair["drawn"], pair["precision"]["share"]) == (10, 1.0)
+    assert pair["precision"]["low"] < 0.95
+    assert len(again) == 10
+
+
+async def test_who_only_looks_is_not_asked(record: Record) -> None:
+    async with asking(record, Permission.LOOK) as client:
+        assert (await client.get("/api/quality")).status_code == 200
+        assert (await client.get("/api/check")).status_code == 403
+
+
+async def test_metrics_follow_and_forget(record: Record) -> None:
+    event_id = await record.add(seen(0))
+    verdict = await record.judge(event_id, "right", "a dog", drawn_with=1.0)
+    registry = CollectorRegistry()
+    watch = QualityWatch(record.database, RecorderMetrics(registry))
+    await watch.estimate(now_utc())
+    labels = {"camera": "gate", "label": "a dog", "bound": "estimate"}
+    assert registry.get_sample_value("clipwatch_precision_ratio", labels) == 1.0
+    async with record.database.writing() as connection:
+        await connection.execute(update(verdicts).where(verdicts.c.id == verdict).values(undone_at=NOW))
+    await watch.estimate(now_utc())
+    assert registry.get_sample_value("clipwatch_precision_ratio", labels) is None

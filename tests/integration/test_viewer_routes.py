@@ -35,12 +35,14 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
 from services.recorder.record.feed import Feed
+from services.recorder.record.label_history import note_recorded
 from services.recorder.record.relabels import NewRelabel, count_relabel
 from services.recorder.record.retention import RetentionLimits, RetentionRule
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import events, links
 from services.recorder.record.transactions import record_snippet
 from services.recorder.search.common_words import CommonWords
+from services.recorder.search.explainer import Explainer
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.index import EmbeddingIndex
 from services.recorder.search.likeness import Likeness
@@ -85,8 +87,17 @@ OTHER = CanarySaid(
 )
 
 
+class NoExamples:
+    """A Redis in which nobody said anything of any camera."""
+
+    async def hgetall(self, _key: str) -> dict[bytes, bytes]:
+        return {}
+
+
 class Texts:
     """Embeds all words as one vector, which all pictures show."""
+
+    redis = NoExamples()
 
     async def ask(self, label_set: LabelSet, with_others: bool) -> EmbeddedLabelSet:  # noqa: ARG002
         kinds = [("target", text) for text in label_set.labels]
@@ -174,6 +185,7 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
             likeness=Likeness(
                 cast("PictureEmbedder", Pictures()), RecordedPictures(database, texts), nearest
             ),
+            explainer=Explainer(texts, database),
         )
     await database.close()
 
@@ -184,7 +196,9 @@ async def record(database: Database, media: MediaFolder, said: Said, snippet: in
     )
     kept = keep(media, said)
     async with database.writing() as connection:
-        await record_snippet(connection, snippet_rows(labels_message(said)), kept, now_utc())
+        rows = snippet_rows(labels_message(said))
+        await record_snippet(connection, rows, kept, now_utc())
+        await note_recorded(connection, rows, now_utc())
 
 
 def site(api: ApiState, identity: Identity) -> ASGIApp:
@@ -220,6 +234,7 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
         ("/api/events?before=4102444800000_{event}", None),
     ],
     ("GET", "/api/events/{event_id}"): [("/api/events/{event}", None)],
+    ("GET", "/api/events/{event_id}/why"): [("/api/events/{event}/why", None)],
     ("PUT", "/api/events/{event_id}/protected"): [
         ("/api/events/{event}/protected", {"is_protected": True}),
     ],
@@ -228,6 +243,7 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
     ("GET", "/api/record/labels"): [("/api/record/labels", None)],
     ("GET", "/api/stats"): [("/api/stats", None)],
     ("GET", "/api/health"): [("/api/health", None)],
+    ("GET", "/api/cameras/{camera_id}/label-history"): [("/api/cameras/{camera}/label-history", None)],
     ("GET", "/api/search"): [
         ("/api/search?q=anything&limit=200", None),
         ("/api/search?q=anything&camera={camera}", None),

@@ -43,6 +43,7 @@ GET      /cameras/{camera_id}                       recorder  PUBLIC   -
 GET      /login                                     recorder  PUBLIC   -
 GET      /users                                     recorder  PUBLIC   -
 GET      /verdicts                                  recorder  PUBLIC   -
+GET      /quality                                   recorder  PUBLIC   -
 GET      /web                                       recorder  PUBLIC   -
 
 GET      /api/me                                    recorder  PUBLIC   self

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -23,6 +24,7 @@ from services.recorder.record.database import Database
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import verdicts
 from services.recorder.record.transactions import record_snippet
+from services.recorder.verdicts.teacher import Teacher
 from shared.clock import now_utc, uuid7
 from shared.http_api import make_app
 from shared.permissions import Identity, Permission
@@ -97,7 +99,11 @@ async def record(sqlite_record: str) -> AsyncIterator[Record]:
 def asking(record: Record, *permissions: Permission) -> httpx.AsyncClient:
     """Return a client that may do this, or everything."""
     app = make_app("recorder")
-    add_routes(app, ApiState(lambda: True, record.database))
+    nobody = cast(
+        "Any", None
+    )  # Any: answers of a check teach nothing, so nothing is asked of Redis or a classifier
+    teacher = Teacher(nobody, record.database, nobody)
+    add_routes(app, ApiState(lambda: True, record.database, teacher=teacher))
     identity = Identity("anna", frozenset(permissions or Permission))
     return client_of(guarded(app, RULES, PATTERNS, KnownIdentity(identity)))
 
@@ -198,17 +204,57 @@ async def test_a_check_asks_ten_questions_that_nobody_answered(record: Record) -
     assert [one["drawn_with"] for one in missed] == pytest.approx([0.2] * 2)
 
 
-async def test_answers_come_back_as_they_were_drawn(record: Record) -> None:
+async def test_answers_by_the_route_of_verdicts_are_counted_as_they_were_drawn(record: Record) -> None:
     for number in range(DOGS):
         await record.add(seen(number))
+    for number in range(MOTIONS):
+        await record.add(seen(100 + number, None))
     async with asking(record) as client:
-        for one in (await client.get("/api/check")).json()["questions"]:
-            await record.judge(one["event"]["id"], "right", one["label"], drawn_with=one["drawn_with"])
+        made = [
+            await answered(client, one, number)
+            for number, one in enumerate((await client.get("/api/check")).json()["questions"])
+        ]
         [pair] = (await client.get("/api/quality")).json()["pairs"]
-        again = (await client.get("/api/check")).json()["questions"]
-    assert (pair["drawn"], pair["precision"]["share"]) == (10, 1.0)
+        again = (await client.get("/api/check?n=50")).json()["questions"]
+        for one in made:
+            assert (await client.post(f"/api/verdicts/{one['id']}/undo", json={})).is_success
+        [unasked] = (await client.get("/api/quality")).json()["pairs"]
+    assert (pair["events"], pair["judged"], pair["drawn"], pair["known_wrong"]) == (DOGS, 8, 8, 0)
+    assert pair["precision"]["share"] == 1.0
     assert pair["precision"]["low"] < 0.95
-    assert len(again) == 10
+    assert (pair["missed"]["of"], pair["missed"]["drawn"]) == (MOTIONS, 2)
+    assert {one["effect"] for one in made} == {"none"}
+    assert len(again) == DOGS + MOTIONS - 10
+    assert not {one["event"]["id"] for one in again} & {one["event_id"] for one in made}
+    assert (unasked["judged"], unasked["precision"], unasked["missed"]) == (0, None, None)
+
+
+async def answered(client: httpx.AsyncClient, question: dict[str, Any], number: int) -> dict[str, Any]:
+    """Answer as the page does: all labels are right, and a dog was missed on every other event without one."""
+    said = {"kind": "right", "label": question["label"]}
+    if question["label"] is None:
+        said = {"kind": "missed", "label": "a dog"} if number % 2 else {"kind": "nothing"}
+    path = f"/api/events/{question['event']['id']}/verdicts"
+    answer = await client.post(path, json={**said, "drawn_with": question["drawn_with"]})
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def test_a_click_that_nobody_asked_for_is_known_and_stands_for_nothing_else(record: Record) -> None:
+    ids = [await record.add(seen(number)) for number in range(DOGS)]
+    async with asking(record) as client:
+        for event_id in ids[:3]:
+            said = {"kind": "wrong", "effect": "none"}
+            assert (await client.post(f"/api/events/{event_id}/verdicts", json=said)).is_success
+        [before] = (await client.get("/api/quality")).json()["pairs"]
+        for number, one in enumerate((await client.get("/api/check")).json()["questions"]):
+            await answered(client, one, number)
+        [after] = (await client.get("/api/quality")).json()["pairs"]
+    assert (before["known_wrong"], before["precision"]) == (3, None)
+    assert (after["judged"], after["drawn"]) == (13, 10)
+    assert after["precision"]["share"] == pytest.approx(17 / 20)
+    assert after["precision"]["high"] == pytest.approx(17 / 20)
 
 
 async def test_who_only_looks_is_not_asked(record: Record) -> None:

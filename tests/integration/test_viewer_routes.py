@@ -223,6 +223,7 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
     ("GET", "/cameras/{camera_id}"): [("/cameras/{camera}", None)],
     ("GET", "/login"): [("/login", None)],
     ("GET", "/users"): [("/users", None)],
+    ("GET", "/quality"): [("/quality", None)],
     ("GET", "/web"): [("/web/app.css", None)],
     ("GET", "/api/openapi.json"): [("/api/openapi.json", None)],
     ("GET", "/api/events"): [

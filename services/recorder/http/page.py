@@ -3,6 +3,7 @@
     /                events: list, search, labels in hindsight
     /cameras         all cameras; /cameras/{id}: one, live, with its settings
     /verdicts        what people said of events
+    /quality         how good the answers are; a check of ten events
     /login, /users   logging in; users, sessions and tokens
     /web             their scripts and styles
 
@@ -26,6 +27,7 @@ PAGES = {
     "/": "events.html",
     "/cameras": "cameras.html",
     "/cameras/{camera_id}": "camera.html",
+    "/quality": "quality.html",
     "/login": "login.html",
     "/users": "users.html",
     "/verdicts": "verdicts.html",

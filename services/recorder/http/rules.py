@@ -53,6 +53,7 @@ RULES: RouteRules = {
     ("GET", "/login"): PUBLIC,
     ("GET", "/users"): PUBLIC,
     ("GET", "/verdicts"): PUBLIC,
+    ("GET", "/quality"): PUBLIC,
     ("GET", "/web"): PUBLIC,
     ("GET", "/api/openapi.json"): LOOK,
     ("GET", "/api/events"): LOOK,

@@ -5,7 +5,7 @@ import { byId, el, svg } from "./dom.js";
 import { Health } from "./health.js";
 import { namesKnown } from "./names.js";
 
-const PAGES = [["", "Events", "look"], ["cameras", "Cameras", "look"], ["verdicts", "Verdicts", "look"], ["users", "Users", "admin"]];
+const PAGES = [["", "Events", "look"], ["cameras", "Cameras", "look"], ["verdicts", "Verdicts", "look"], ["quality", "Quality", "look"], ["users", "Users", "admin"]];
 const NAMES_MS = 1500; // longest that a page waits for the cameras' names before it shows ids
 
 let who = null;

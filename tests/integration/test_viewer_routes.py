@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -39,7 +39,7 @@ from services.recorder.record.label_history import note_recorded
 from services.recorder.record.relabels import NewRelabel, count_relabel
 from services.recorder.record.retention import RetentionLimits, RetentionRule
 from services.recorder.record.rows import snippet_rows
-from services.recorder.record.schema import events, links
+from services.recorder.record.schema import events, links, verdicts
 from services.recorder.record.transactions import record_snippet
 from services.recorder.search.common_words import CommonWords
 from services.recorder.search.explainer import Explainer
@@ -51,6 +51,9 @@ from services.recorder.search.picture_requests import EmbeddedPictures, PictureE
 from services.recorder.search.recorded_pictures import RecordedPictures
 from services.recorder.search.text_requests import TextEmbedder
 from services.recorder.search.words import Search
+from services.recorder.verdicts.rows import imagine_verdict
+from services.recorder.verdicts.teacher import Teacher
+from services.recorder.verdicts.values import NewVerdict
 from shared.clock import now_utc, uuid7
 from shared.contract import Column, LabelSet
 from shared.decisions.label_texts import EmbeddedLabelSet, LabelTexts
@@ -164,6 +167,15 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
             asked = {"labels": [name], "cameras": [camera]}
             entry = NewRelabel(relabel_id, "words", asked, f"{name}'s maker", START)
             await count_relabel(connection, entry, 1, 1)
+        for said, verdict_id, label in (
+            (MINE, OWN["verdict"], "a cat"),
+            (OTHER, OTHERS["verdict"], "canary cat"),
+        ):
+            new = NewVerdict("missed", label, "future", f"{label}'s maker")
+            made = await imagine_verdict(connection, said.event_id, new, START, None)
+            assert made is not None
+            columns = {**asdict(made), "id": verdict_id, "recorded": json.dumps(made.recorded)}
+            await connection.execute(verdicts.insert().values(columns))
     index = EmbeddingIndex(tmp_path / "index", database, "one")
     texts, nearest = cast("TextEmbedder", Texts()), NearestEvents(index, database, 0.01)
     with index.opened():
@@ -186,6 +198,7 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
                 cast("PictureEmbedder", Pictures()), RecordedPictures(database, texts), nearest
             ),
             explainer=Explainer(texts, database),
+            teacher=Teacher(cast("Any", None), database, texts),
         )
     await database.close()
 
@@ -223,6 +236,7 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
     ("GET", "/cameras/{camera_id}"): [("/cameras/{camera}", None)],
     ("GET", "/login"): [("/login", None)],
     ("GET", "/users"): [("/users", None)],
+    ("GET", "/verdicts"): [("/verdicts", None)],
     ("GET", "/quality"): [("/quality", None)],
     ("GET", "/web"): [("/web/app.css", None)],
     ("GET", "/api/openapi.json"): [("/api/openapi.json", None)],
@@ -259,6 +273,25 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
         ("/api/search/like?camera={camera}", b"a picture"),
     ],
     ("GET", "/api/gaps"): [("/api/gaps?limit=200", None), ("/api/gaps?camera={camera}", None)],
+    ("GET", "/api/check"): [
+        ("/api/check?days=366&n=50", None),
+        ("/api/check?days=366&camera={camera}", None),
+    ],
+    ("GET", "/api/verdicts"): [
+        ("/api/verdicts?limit=200", None),
+        ("/api/verdicts?camera={camera}", None),
+        ("/api/verdicts?before=4102444800000_{verdict}", None),
+    ],
+    ("GET", "/api/events/{event_id}/verdicts"): [("/api/events/{event}/verdicts", None)],
+    ("POST", "/api/events/{event_id}/verdicts"): [
+        ("/api/events/{event}/verdicts", {"kind": "right", "effect": "none"}),
+        ("/api/events/{event}/verdicts", {"kind": "nothing", "drawn_with": 0.5}),
+    ],
+    ("POST", "/api/events/{event_id}/verdicts/preview"): [
+        ("/api/events/{event}/verdicts/preview", {"kind": "wrong"}),
+    ],
+    ("POST", "/api/verdicts/{verdict_id}/apply"): [("/api/verdicts/{verdict}/apply", {})],
+    ("POST", "/api/verdicts/{verdict_id}/undo"): [("/api/verdicts/{verdict}/undo", {})],
     ("GET", "/api/quality"): [
         ("/api/quality?days=366", None),
         ("/api/quality?days=366&camera={camera}", None),
@@ -266,10 +299,6 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
     ("GET", "/api/quality/threshold"): [
         ("/api/quality/threshold?days=366&camera={camera}&label={label}", None),
         ("/api/quality/threshold?days=366&camera=gate&label={label}", None),
-    ],
-    ("GET", "/api/check"): [
-        ("/api/check?days=366&n=50", None),
-        ("/api/check?days=366&camera={camera}", None),
     ],
     ("POST", "/api/hindsight"): [
         ("/api/hindsight", label_sets()),
@@ -317,6 +346,7 @@ async def ask(
 
 
 OTHERS = {
+    "verdict": "019d3727-0000-7000-8000-0000cafecafe",
     "relabel": "019d3727-0000-7000-8000-00000000cafe",
     "link": "cafe" * 8,
     "event": OTHER.event_id,
@@ -325,6 +355,7 @@ OTHERS = {
     "media": named(OTHER),
 }
 NOBODYS = {
+    "verdict": "019d3727-0000-7000-8000-00000000abab",
     "relabel": "019d3727-0000-7000-8000-0000000000ab",
     "link": "ab" * 16,
     "event": NOWHERE,
@@ -333,6 +364,7 @@ NOBODYS = {
     "media": named(Said(event=99)),
 }
 OWN = {
+    "verdict": "019d3727-0000-7000-8000-000000000002",
     "relabel": "019d3727-0000-7000-8000-000000000001",
     "link": "01" * 16,
     "event": MINE.event_id,
@@ -392,6 +424,8 @@ async def test_who_sees_all_cameras_sees_the_other_in_every_answer_that_has_one(
         "/api/openapi.json",
         "/api/stats",
         "/api/quality/threshold",
+        "/api/events/{event_id}/verdicts/preview",
+        "/api/verdicts/{verdict_id}/apply",
         "/api/events/{event_id}/protected",
         "/api/links/{link_id}",
         "/api/relabels/{relabel_id}/undo",

@@ -131,9 +131,13 @@ def _accepted(
 def moments_of(
     looked: EmbeddedSnippet, texts: LabelTexts, temperature: float, examples: LabelExamples = NO_EXAMPLES
 ) -> tuple[MomentScores, Shares]:
-    """Return what is decided on, and the moments' shares; moments ascend."""
+    """Return combined_moments of what texts and examples say."""
     said_by_texts = picture_shares(looked.embeddings, texts, temperature)
-    pictures = with_examples(said_by_texts, looked.embeddings, examples)
+    return combined_moments(looked, with_examples(said_by_texts, looked.embeddings, examples))
+
+
+def combined_moments(looked: EmbeddedSnippet, pictures: Shares) -> tuple[MomentScores, Shares]:
+    """Return what is decided on, and the moments' shares, from what the pictures score each; moments ascend."""
     infos = looked.message.header.pictures
     moments = [
         (min(infos[index].captured_at for index in indices), indices)

@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 
 from bench.feedback_record import SeenEvent, snippet_of
 from shared.contract import LabelSet
-from shared.decisions.decision import AcceptedRun, MomentScores, decide
-from shared.decisions.examples import NO_EXAMPLES, Example, LabelExamples, unrelated_cosine
+from shared.decisions.decision import AcceptedRun, decide
+from shared.decisions.examples import Example, LabelExamples, for_labels, unrelated_cosine
 from shared.decisions.label_texts import LabelTexts
 from shared.decisions.labeller import (
     EmbeddedSnippet,
     ModelProperties,
     combined_moments,
     decision_of,
-    examples_for,
 )
 from shared.decisions.probabilities import Floats, Groups, Shares, shares
 from shared.decisions.teaching import Classroom, Said, lesson_of
@@ -93,11 +92,7 @@ class OwnExamples:
     def _examples(self, words: Words) -> LabelExamples:
         labels = words.label_set.labels
         if labels not in self._kept:
-            self._kept[labels] = (
-                examples_for(self.said, labels, words.texts, words.facts.temperature, self.unrelated)
-                if self.said
-                else NO_EXAMPLES
-            )
+            self._kept[labels] = for_labels(self.said, labels, self.unrelated)
         return self._kept[labels]
 
 
@@ -214,8 +209,7 @@ def _added(logits: NDArray[np.float64], more: NDArray[np.float64], words: Words)
 def _decided(event: SeenEvent, pictures: Shares, words: Words) -> frozenset[str]:
     snippet: EmbeddedSnippet = snippet_of(event, words.label_set)
     header = snippet.message.header
-    times, moments = combined_moments(snippet, pictures)
-    series = MomentScores(times, moments.scores, moments.background)
+    series, _ = combined_moments(snippet, pictures)
     return _labels(decide(series, header.label_set.labels, header.decision).accepted, words)
 
 

@@ -182,7 +182,7 @@ def any_flag(rng: np.random.Generator) -> Look:
             )
             shade = 1 + 0.22 * np.cos(7 * along - 6 * t_s - phase)
             flat = np.asarray(flat).astype(np.float32)
-            flat[..., :3] *= shade[..., None]
+            flat[..., :3] = flat[..., :3] * shade[..., None]
             whole = np.clip(flat, 0, 255).astype(np.uint8)[:, ::side]
             return _trimmed(np.ascontiguousarray(whole))
 

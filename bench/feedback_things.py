@@ -123,7 +123,7 @@ def held_out(cache: Path, side: Side) -> HeldOut:
     """Return a side's things and places; the first call reads all packages and keeps what it found."""
     kept = cache / "feedback-held-out.npz"
     if not kept.is_file():
-        np.savez(kept, **_as_arrays(list(_things(cache)), list(_held_places(cache))))
+        np.savez(kept, allow_pickle=False, **_as_arrays(list(_things(cache)), list(_held_places(cache))))
     things: dict[str, Thing] = {}
     grounds: list[Place] = []
     with np.load(kept) as data:

@@ -16,9 +16,7 @@ from redis.exceptions import RedisError
 
 from services.classifier.port import ModelFacts
 from shared.contract import ExamplesMessage, LabelSet, examples_key, revision_of
-from shared.decisions.examples import NO_EXAMPLES, Example, LabelExamples, examples_of
-from shared.decisions.label_texts import LabelTexts
-from shared.decisions.labeller import examples_for
+from shared.decisions.examples import NO_EXAMPLES, Example, LabelExamples, examples_of, for_labels
 from shared.errors import ContractError
 from shared.logs import get_logger
 
@@ -65,16 +63,13 @@ class CameraExamples:
         while self.n_kept > KEPT_MAX and len(self._cameras) > len(names):
             self._cameras.popitem(last=False)
 
-    def of(self, camera: str, label_set: LabelSet, texts: LabelTexts) -> LabelExamples:
-        """Return the camera's examples for a label set; `texts`: that set, embedded. Computes for about 10 ms once."""
+    def of(self, camera: str, label_set: LabelSet) -> LabelExamples:
+        """Return the camera's examples for a label set. Computes for about 10 ms once."""
         state = self._cameras.get(camera)
         if state is None or not state.examples:
             return NO_EXAMPLES
         if (prepared := state.prepared.get(label_set)) is None:
-            facts = self._facts
-            prepared = examples_for(
-                state.examples, label_set.labels, texts, facts.temperature, state.unrelated
-            )
+            prepared = for_labels(state.examples, label_set.labels, state.unrelated)
             state.prepared[label_set] = prepared
             if len(state.prepared) > LABEL_SETS_MAX:
                 state.prepared.popitem(last=False)

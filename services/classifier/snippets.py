@@ -200,7 +200,7 @@ class Classifier:
         texts = self._bank.get(header.label_set)
         if self._examples is None:
             return texts, NO_EXAMPLES
-        return texts, self._examples.of(header.camera, header.label_set, texts)
+        return texts, self._examples.of(header.camera, header.label_set)
 
     def _dead(self, reason: str) -> Dead:
         self._metrics.snippets.labels("dead").inc()

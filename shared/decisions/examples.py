@@ -9,7 +9,7 @@ That is Shepard's interpolation with the bounded weights of Franke and Nielson (
 at an example itself the score is what was said, at half the reach R one example weighs as much as the text, and from R
 on nothing changes, to the last bit. d is the distance of embeddings as a part of that of two unrelated pictures of the
 camera, since cosines between pictures do not share a scale with those between a picture and a text
-(arXiv 2603.02618), nor one model's with another's. Why not a cache of examples in the logits: docs/design/examples.md.
+(arXiv 2603.02618), nor one model's with another's. How it was chosen: docs/research/feedback.md.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from shared.contract import ExamplesMessage
 from shared.decisions.probabilities import Floats, Shares
 
-USUAL_REACH = 0.5
-REACHES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # that are tried on the examples themselves
+REACH = np.float32(0.45)  # measured: docs/research/feedback.md
 USUAL_UNRELATED = 0.6  # cosine, where a camera has too few pictures to know
-_NEAREST = 1e-3  # a distance below which a picture is the example: embeddings are kept in half precision
-_USUAL_WEIGHT = 4.0  # examples' worth of belief in USUAL_REACH
-_SURE = 0.02  # a guess is never surer than that: one wrong click does not decide the reach
+_NEAREST = np.float32(
+    1e-3
+)  # a distance below which a picture is the example: embeddings are kept in half precision
+_CERTAIN = np.float32(1e18)  # an example's own weight: beside it all others are none in single precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,13 @@ class LabelExamples:
     """Examples for one label set of T labels, in an order that does not depend on that of the verdicts.
 
     `says`[n,t]: 1 picture n shows label t, -1 it does not, 0 nobody said. int8[N,T]
-    `unrelated`: cosine of two pictures of different things at this camera; `reach`: see the module.
+    `unrelated`: cosine of two pictures of different things at this camera.
     """
 
     embeddings: Floats  # [N,D]
     says: NDArray[np.int8]
     events: tuple[str, ...]
     unrelated: float = USUAL_UNRELATED
-    reach: float = USUAL_REACH
 
     def __len__(self) -> int:
         return len(self.events)
@@ -107,44 +106,24 @@ def with_examples(pictures: Shares, embeddings: Floats, examples: LabelExamples)
     """Return the shares of N pictures, float32[N,D], after what the examples say; without any, `pictures` itself."""
     if not len(examples) or not len(embeddings):
         return pictures
-    weights = _weights(_distances(embeddings, examples), examples.reach)
-    shown, not_shown = _sums(weights, examples.says)
+    distances = _distances(embeddings, examples)
+    is_near = distances.min(axis=0) < REACH  # few are: what follows is for them alone
+    if not is_near.any():
+        return pictures
+    weights, says = _weights(distances[:, is_near]), examples.says[is_near]
+    not_shown = weights @ (says < 0).astype(np.float32)
+    shown = np.where(not_shown >= _CERTAIN, 0, weights @ (says > 0).astype(np.float32))  # 'wrong' stands
     total = 1.0 + shown + not_shown
-    is_near = total > 1.0
-    scores = np.where(is_near, (pictures.scores + shown) / total, pictures.scores)
-    background = np.where(is_near, pictures.background / total, pictures.background)
-    return Shares(pictures.probabilities, scores.astype(np.float32), background.astype(np.float32))
+    scores = np.where(total > 1.0, (pictures.scores + shown) / total, pictures.scores)
+    background = np.where(total > 1.0, pictures.background / total, pictures.background)
+    return Shares(pictures.probabilities, scores, background)
 
 
-def influence(embeddings: Floats, examples: LabelExamples, label: int) -> NDArray[np.float64]:
-    """Return the part that each of E examples has in a label's score of each of N pictures, 0..1: [N,E]."""
-    weights = np.minimum(_weights(_distances(embeddings, examples), examples.reach), _CERTAIN)
-    weights = np.where(examples.says[:, label] != 0, weights, 0.0)
-    parts: NDArray[np.float64] = weights / (1.0 + weights.sum(axis=1, keepdims=True))
+def influence(embeddings: Floats, examples: LabelExamples, label: int) -> Floats:
+    """Return the part that each of E examples has in a label's score of each of N pictures, 0..1: float32[N,E]."""
+    weights = _weights(_distances(embeddings, examples)) * (examples.says[:, label] != 0)
+    parts: Floats = weights / (1.0 + weights.sum(axis=1, keepdims=True))
     return parts
-
-
-def fitted_reach(examples: LabelExamples, scores: Floats) -> float:
-    """Return the reach at which examples of other events best say what each example says, USUAL_REACH without proof.
-
-    `scores`: float32[N,T], what the texts say of the examples themselves. Leaves out one event at a time.
-    """
-    if len(set(examples.events)) < 2:
-        return USUAL_REACH
-    events = np.array(examples.events)
-    distances = _distances(examples.embeddings, examples)
-    distances[events[:, np.newaxis] == events[np.newaxis, :]] = np.inf
-    is_said = examples.says != 0
-    wanted = examples.says[is_said] > 0
-
-    def loss(reach: float) -> float:
-        shown, not_shown = _sums(_weights(distances, reach), examples.says)
-        guess = ((scores + shown) / (1.0 + shown + not_shown))[is_said]
-        right = np.clip(np.where(wanted, guess, 1.0 - guess), _SURE, 1.0)
-        doubt = _USUAL_WEIGHT * float(np.log(reach / USUAL_REACH)) ** 2
-        return float(-np.log(right).sum()) + doubt
-
-    return min(REACHES, key=lambda reach: (loss(reach), abs(reach - USUAL_REACH)))
 
 
 def unrelated_cosine(embeddings: Floats, events: Sequence[str]) -> float:
@@ -157,30 +136,13 @@ def unrelated_cosine(embeddings: Floats, events: Sequence[str]) -> float:
     return float(min(0.95, max(0.0, float(cosines[other].mean()))))
 
 
-def _distances(embeddings: Floats, examples: LabelExamples) -> NDArray[np.float64]:
-    cosines = (embeddings @ examples.embeddings.T).astype(np.float64)
-    distances: NDArray[np.float64] = (1.0 - cosines) / (1.0 - examples.unrelated)
+def _distances(embeddings: Floats, examples: LabelExamples) -> Floats:
+    distances: Floats = (1.0 - embeddings @ examples.embeddings.T) * np.float32(
+        1.0 / (1.0 - examples.unrelated)
+    )
     return distances
 
 
-def _weights(distances: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
-    left = np.maximum(reach - distances, 0.0)
-    weights: NDArray[np.float64] = np.square(left / np.maximum(distances, _NEAREST))
-    weights[distances <= _NEAREST] = np.inf
-    return weights
-
-
-def _sums(
-    weights: NDArray[np.float64], says: NDArray[np.int8]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return [N,T] twice: what the examples weigh for and against each label; an example itself beats all others."""
-    is_it = np.isinf(weights)
-    finite = np.where(is_it, 0.0, weights)
-    shown, not_shown = finite @ (says > 0), finite @ (says < 0)
-    it_shows, it_does_not = is_it @ (says > 0) > 0, is_it @ (says < 0) > 0
-    shown = np.where(it_shows & ~it_does_not, _CERTAIN, np.where(it_does_not, 0.0, shown))
-    not_shown = np.where(it_does_not, _CERTAIN, np.where(it_shows, 0.0, not_shown))
-    return shown, not_shown
-
-
-_CERTAIN = 1e12  # a weight beside which the text's is none in single precision
+def _weights(distances: Floats) -> Floats:
+    weights = np.square(np.maximum(REACH - distances, 0) / np.maximum(distances, _NEAREST))
+    return np.where(distances <= _NEAREST, _CERTAIN, weights)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -12,14 +11,7 @@ from numpy.typing import NDArray
 
 from shared.contract import AcceptedLabel, LabelsHeader, LabelsMessage, PictureInfo, SnippetMessage
 from shared.decisions.decision import Decision, MomentScores, TrackScores, averaged_peaks, decide
-from shared.decisions.examples import (
-    NO_EXAMPLES,
-    Example,
-    LabelExamples,
-    fitted_reach,
-    for_labels,
-    with_examples,
-)
+from shared.decisions.examples import NO_EXAMPLES, LabelExamples, with_examples
 from shared.decisions.label_texts import LabelTexts
 from shared.decisions.probabilities import Floats, Groups, Shares, combine, shares
 
@@ -184,21 +176,6 @@ def picture_shares(embeddings: NDArray[np.float32], texts: LabelTexts, temperatu
     """Return what the texts alone say of each of float32[P,D]."""
     groups = Groups(texts.n_targets, texts.n_background, texts.rivals, texts.against, texts.shown)
     return shares(temperature * (embeddings @ texts.embeddings.T), groups)
-
-
-def examples_for(
-    examples: Sequence[Example],
-    labels: Sequence[str],
-    texts: LabelTexts,
-    temperature: float,
-    unrelated: float,
-) -> LabelExamples:
-    """Return a camera's examples for one label set, with the reach that fits them."""
-    kept = for_labels(examples, labels, unrelated)
-    if not len(kept):
-        return NO_EXAMPLES
-    reach = fitted_reach(kept, picture_shares(kept.embeddings, texts, temperature).scores)
-    return replace(kept, reach=reach)
 
 
 def deciding_pictures(pictures: tuple[PictureInfo, ...], seen: NDArray[np.bool_]) -> list[list[int]]:

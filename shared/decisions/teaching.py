@@ -1,8 +1,9 @@
 """Which pictures of an event become examples when somebody says what it shows. Pure: no clock, no database.
 
 Pictures that carry a label that is not shown become examples against it, the one that carries it most first, until no
-moment of the event carries it; of a label that is shown the pictures that come nearest to it become examples for it,
-until the event is accepted. Taking the verdict back takes back these examples and nothing else.
+moment of the event carries it; then those of its other pictures that differ most, since the same thing comes again in
+another pose and light. Of a label that is shown the pictures that come nearest to it become examples for it, until the
+event is accepted. Taking the verdict back takes back these examples and nothing else.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from shared.decisions.decision import leave_threshold
-from shared.decisions.examples import Example, LabelExamples, with_examples
+from shared.decisions.examples import Example, LabelExamples, for_labels, with_examples
 from shared.decisions.label_texts import LabelTexts
 from shared.decisions.labeller import (
     EmbeddedSnippet,
     ModelProperties,
     deciding_pictures,
     decision_of,
-    examples_for,
     picture_shares,
 )
 from shared.decisions.probabilities import Floats
@@ -28,6 +28,8 @@ from shared.decisions.probabilities import Floats
 PICTURES_MAX = (
     24  # examples of one verdict; an event of a minute has 64 pictures and more, most of them alike
 )
+FURTHER_MAX = 8  # pictures of a wrong event, after those that it takes to put it right
+FURTHER_APART = 0.1  # from each other, as a part of unrelated pictures: others say nothing new
 FIRST = 3  # of a label that is shown, even where the decision follows without any: so it stays
 
 
@@ -78,10 +80,8 @@ class _Event:
         return self.snippets[0].message.header.label_set.labels
 
     def examples(self) -> LabelExamples:
-        room, own = self.room, tuple(one.example for one in self.chosen)
-        return examples_for(
-            (*room.others, *own), self.labels, room.texts, room.facts.temperature, room.unrelated
-        )
+        own = tuple(one.example for one in self.chosen)
+        return for_labels((*self.room.others, *own), self.labels, self.room.unrelated)
 
     def scores(self, label: str, examples: LabelExamples) -> list[Floats]:
         """Return what each picture of each snippet scores for `label`."""
@@ -120,6 +120,7 @@ def lesson_of(snippets: Sequence[EmbeddedSnippet], room: Classroom, said: Said) 
     event = _Event(snippets, room)
     not_shown = set(event.labels) - said.shown if said.is_nothing else said.not_shown
     follows = [_is_not_shown(event, label, said) for label in sorted(not_shown & set(event.labels))]
+    _add_further(event)
     follows += [_is_shown(event, label) for label in sorted(said.shown & set(event.labels))]
     return Lesson(tuple(event.chosen), all(follows))
 
@@ -139,6 +140,26 @@ def _is_not_shown(event: _Event, label: str, said: Said) -> bool:
             return True
         if not event.add(best[1], best[2], None if said.is_nothing else label, is_right=False):
             return False
+
+
+def _add_further(event: _Event) -> None:
+    """Let other pictures say what those that were chosen say, the most different first."""
+    deciding = [
+        (number, index)
+        for number, snippet in enumerate(event.snippets)
+        for indices in deciding_pictures(snippet.message.header.pictures, snippet.seen)
+        for index in indices
+    ]
+    for label in dict.fromkeys(one.example.label for one in event.chosen):
+        own = np.stack([one.example.embedding for one in event.chosen if one.example.label == label])
+        vectors = np.stack([event.snippets[number].embeddings[index] for number, index in deciding])
+        nearest = (vectors @ own.T).max(axis=1)
+        for _ in range(FURTHER_MAX):
+            at = int(nearest.argmin())
+            if 1.0 - nearest[at] < FURTHER_APART * (1.0 - event.room.unrelated):
+                break
+            event.add(*deciding[at], label, is_right=False)
+            nearest = np.maximum(nearest, vectors @ vectors[at])
 
 
 def _is_shown(event: _Event, label: str) -> bool:

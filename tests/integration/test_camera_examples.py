@@ -43,18 +43,18 @@ async def write(redis: Redis, revision: int, n: int, model: str = "colours", dim
 async def test_a_new_revision_is_in_force_at_the_next_batch(redis_client: Redis) -> None:
     known = CameraExamples(redis_client, FACTS)
     await known.refresh({"yard", "gate"})
-    assert known.of("yard", DOGS, TEXTS) is NO_EXAMPLES
+    assert known.of("yard", DOGS) is NO_EXAMPLES
     await write(redis_client, 1, 3)
-    assert known.of("yard", DOGS, TEXTS) is NO_EXAMPLES
+    assert known.of("yard", DOGS) is NO_EXAMPLES
     await known.refresh({"yard", "gate"})
-    found = known.of("yard", DOGS, TEXTS)
+    found = known.of("yard", DOGS)
     assert len(found) == 3
     assert found.unrelated == pytest.approx(0.4)
-    assert known.of("yard", DOGS, TEXTS) is found, "prepared once"
-    assert known.of("gate", DOGS, TEXTS) is NO_EXAMPLES
+    assert known.of("yard", DOGS) is found, "prepared once"
+    assert known.of("gate", DOGS) is NO_EXAMPLES
     await write(redis_client, 2, 0)
     await known.refresh({"yard"})
-    assert known.of("yard", DOGS, TEXTS) is NO_EXAMPLES
+    assert known.of("yard", DOGS) is NO_EXAMPLES
 
 
 async def test_a_redis_that_lost_them_leaves_none(redis_client: Redis) -> None:
@@ -74,7 +74,7 @@ async def test_a_redis_that_is_away_changes_nothing(redis_client: Redis) -> None
     away: Redis = Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=1)
     known._redis = away
     await known.refresh({"yard"})
-    assert len(known.of("yard", DOGS, TEXTS)) == 2
+    assert len(known.of("yard", DOGS)) == 2
     await away.aclose()
 
 
@@ -85,7 +85,7 @@ async def test_what_does_not_fit_is_left_out(redis_client: Redis) -> None:
     assert known.n_kept == 0
     await write(redis_client, 1, 2, dim=8)
     await known.refresh({"yard"})
-    assert known.of("yard", DOGS, TEXTS) is NO_EXAMPLES
+    assert known.of("yard", DOGS) is NO_EXAMPLES
     await cast("Any", redis_client.hset(examples_key("yard", "colours"), mapping={"revision": "5", "h": "{"}))
     await known.refresh({"yard"})
-    assert known.of("yard", DOGS, TEXTS) is NO_EXAMPLES
+    assert known.of("yard", DOGS) is NO_EXAMPLES

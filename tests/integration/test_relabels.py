@@ -51,9 +51,9 @@ from services.recorder.search.snippet_decisions import KnownExamples, WordDecisi
 from services.recorder.search.text_requests import TextEmbedder
 from shared.clock import uuid7
 from shared.contract import LabelSet, LabelsMessage, SnippetMessage
-from shared.decisions.examples import Example
+from shared.decisions.examples import Example, for_labels
 from shared.decisions.label_texts import EmbeddedLabelSet
-from shared.decisions.labeller import EmbeddedSnippet, examples_for, label
+from shared.decisions.labeller import EmbeddedSnippet, label
 from shared.http_api import make_app
 from shared.permissions import Identity, Permission
 from tests.http_apps import KnownIdentity, client_of, guarded
@@ -495,10 +495,10 @@ async def test_a_cameras_examples_count_as_they_do_in_the_classifier(past: PastR
     label_set = sent.header.label_set
     texts = LabelBank(past.model, 1).get(label_set)
     facts = past.model.facts
-    fitted = examples_for(known.examples, label_set.labels, texts, facts.temperature, known.unrelated)
+    prepared = for_labels(known.examples, label_set.labels, known.unrelated)
     halves = np.repeat(vector[None], 3, axis=0).astype(np.float16).astype(np.float32)
     looked = EmbeddedSnippet(sent, halves, np.ones(3, np.bool_))
-    wanted = label(looked, texts, facts, LATER, fitted)
+    wanted = label(looked, texts, facts, LATER, prepared)
     async with past.database.reading() as connection:
         page = await hindsight_rows.page_of_events(connection, past.request(labels=()), None)
     await given.prepare(page)

@@ -62,7 +62,7 @@ async def accepted(record: Record, redis: Redis, colour: Colour, camera: str = "
     texts = LabelBank(record.model, 1).get(sent.header.label_set)
     pixels = np.stack([np.full((3, 4, 4), np.array(colour)[:, None, None], np.uint8)] * 4)
     looked = EmbeddedSnippet(sent, record.model.embed_pictures(pixels), np.ones(4, np.bool_))
-    examples = known.of(camera, sent.header.label_set, texts)
+    examples = known.of(camera, sent.header.label_set)
     found = label(looked, texts, record.model.facts, now_utc(), examples)
     return {one.label for one in found.header.accepted}
 

@@ -27,7 +27,7 @@ from services.recorder.search.recorded_snippets import recorded_snippet
 from services.recorder.search.text_requests import NoClassifier, TextEmbedder, TextsRefused
 from shared.contract import ExamplesMessage, LabelSet, PictureInfo, examples_key
 from shared.decisions.evidence import Evidence, evidence_of
-from shared.decisions.examples import Example, examples_of
+from shared.decisions.examples import Example, examples_of, for_labels
 from shared.decisions.explaining import (
     LabelExplanation,
     SnippetExplanation,
@@ -36,7 +36,6 @@ from shared.decisions.explaining import (
 )
 from shared.decisions.explanation_words import NOTHING_SEEN, event_sentence, sentence
 from shared.decisions.label_texts import EmbeddedLabelSet
-from shared.decisions.labeller import examples_for
 from shared.errors import ContractError
 
 OTHER_MODEL = (
@@ -215,7 +214,7 @@ def _evidence(
     if again is None:
         return None
     said, unrelated = examples
-    prepared = examples_for(said, one.label_set.labels, words.texts, words.temperature, unrelated)
+    prepared = for_labels(said, one.label_set.labels, unrelated)
     if len(prepared):
         found = evidence_of(again, words, prepared)
         if is_same_decision(one.recorded, found):

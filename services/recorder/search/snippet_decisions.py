@@ -21,9 +21,9 @@ from services.recorder.search.hindsight_values import HindsightRequest
 from services.recorder.search.recorded_snippets import recorded_snippet
 from services.recorder.search.text_requests import TextEmbedder, TextsRefused
 from shared.contract import DecisionSettings, LabelSet, LabelsMessage
-from shared.decisions.examples import NO_EXAMPLES, Example, LabelExamples
+from shared.decisions.examples import NO_EXAMPLES, Example, LabelExamples, for_labels
 from shared.decisions.label_texts import EmbeddedLabelSet
-from shared.decisions.labeller import examples_for, label
+from shared.decisions.labeller import label
 
 LABEL_SETS_MAX = 32  # different label sets when labels are added to those of then
 
@@ -68,7 +68,7 @@ class WordDecisions:
     model: str = ""
     _embedded: dict[LabelSet, EmbeddedLabelSet] = field(default_factory=dict)
     _known: dict[str, Mapping[str, KnownExamples]] = field(default_factory=dict)  # by model
-    _fitted: dict[tuple[str, LabelSet], LabelExamples] = field(default_factory=dict)  # by camera
+    _prepared: dict[tuple[str, LabelSet], LabelExamples] = field(default_factory=dict)  # by camera
 
     async def prepare(self, page: Sequence[EventData]) -> None:
         """Have the label sets of these events embedded, as far as they are not yet."""
@@ -111,11 +111,9 @@ class WordDecisions:
         if known is None:
             return NO_EXAMPLES
         key = (camera, label_set)
-        if key not in self._fitted:
-            self._fitted[key] = examples_for(
-                known.examples, label_set.labels, embedded.texts, embedded.temperature, known.unrelated
-            )
-        return self._fitted[key]
+        if key not in self._prepared:
+            self._prepared[key] = for_labels(known.examples, label_set.labels, known.unrelated)
+        return self._prepared[key]
 
 
 def _label_set(row: Row[Any], request: HindsightRequest) -> LabelSet:

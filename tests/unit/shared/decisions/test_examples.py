@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from shared.decisions.examples import (
-    REACHES,
-    USUAL_REACH,
+    REACH,
     USUAL_UNRELATED,
     Example,
-    fitted_reach,
     for_labels,
     unrelated_cosine,
     with_examples,
@@ -132,7 +130,7 @@ def test_pictures_out_of_reach_keep_every_bit(case: tuple[Shares, Floats], said:
     if not len(examples):
         return
     distances = (1 - embeddings @ examples.embeddings.T) / (1 - examples.unrelated)
-    is_far = (distances > examples.reach + 1e-3).all(axis=1)
+    is_far = (distances > REACH + 1e-3).all(axis=1)
     assert np.array_equal(found.scores[is_far], pictures.scores[is_far])
     assert np.array_equal(found.background[is_far], pictures.background[is_far])
 
@@ -176,23 +174,31 @@ def around(centre: Floats, spread: float, n: int, seed: int) -> list[Floats]:
     return [unit(*row) for row in centre + noise]
 
 
-def test_the_reach_is_what_the_examples_of_other_events_say_of_each() -> None:
-    def reach(spread: float, text: float) -> float:
-        said = [
-            Example(f"flag {index}", "a dog", False, picture)
-            for index, picture in enumerate(around(unit(1), spread, 12, 1))
-        ]
-        said += [
-            Example(f"dog {index}", "a dog", True, picture)
-            for index, picture in enumerate(around(unit(0.8, 0.6), 0.02, 12, 2))
-        ]
-        examples = for_labels(said, LABELS)
-        return fitted_reach(examples, np.full((len(examples), len(LABELS)), text, np.float32))
+@pytest.mark.parametrize("is_right", [True, False])
+def test_at_half_the_reach_an_example_weighs_as_much_as_the_text(is_right: bool) -> None:
+    def at(part: float) -> Floats:
+        cosine = 1 - part * float(REACH) * (1 - USUAL_UNRELATED)
+        return unit(cosine, (1 - cosine**2) ** 0.5)
 
-    assert reach(0.02, 0.6) <= USUAL_REACH <= reach(0.2, 0.6)
-    assert {reach(0.02, 0.6), reach(0.2, 0.6)} <= set(REACHES)
-    one_event = for_labels([Example("e", "a dog", False, unit(1))] * 3, LABELS)
-    assert fitted_reach(one_event, np.zeros((1, 3), np.float32)) == USUAL_REACH
+    examples = for_labels([Example("e", "a dog", is_right, unit(1))], LABELS)
+    found = with_examples(flat(3), np.stack([at(0.5), at(0.9), at(1.01)]), examples)
+    assert found.scores[0, 0] == pytest.approx((0.6 + is_right) / 2, abs=1e-4)
+    assert found.background[0, 0] == pytest.approx(0.15, abs=1e-4)
+    assert 0 < abs(found.scores[1, 0] - 0.6) < 0.02
+    assert found.scores[2, 0] == np.float32(0.6)
+
+
+def test_an_example_that_no_picture_is_near_costs_nothing() -> None:
+    pictures, embeddings = flat(2), np.stack([unit(1), unit(0, 1)])
+    examples = for_labels([Example("e", "a dog", False, unit(0, 0, 1))], LABELS)
+    assert with_examples(pictures, embeddings, examples) is pictures
+
+
+def test_an_example_beats_any_number_of_others_beside_it() -> None:
+    beside = [Example(f"e{n}", "a dog", True, unit(1, 0.03 + 0.0001 * n)) for n in range(1000)]
+    examples = for_labels([*beside, Example("e", "a dog", False, unit(1))], LABELS)
+    found = with_examples(flat(1), unit(1)[np.newaxis], examples)
+    assert found.scores[0, 0] == pytest.approx(0, abs=1e-6)
 
 
 def test_unrelated_pictures_are_those_of_other_events() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shared.contract import Column, DecisionSettings, LabelsMessage, PictureInfo, SnippetMessage
 from shared.decisions.decision import leave_threshold
 from shared.decisions.evidence import Evidence, evidence_of
-from shared.decisions.examples import NO_EXAMPLES, Example, LabelExamples
+from shared.decisions.examples import NO_EXAMPLES, Example, LabelExamples, for_labels
 from shared.decisions.explaining import (
     DECIDING_MAX,
     LabelExplanation,
@@ -25,7 +25,7 @@ from shared.decisions.explaining import (
 )
 from shared.decisions.explanation_words import sentence
 from shared.decisions.label_texts import EmbeddedLabelSet, LabelTexts
-from shared.decisions.labeller import EmbeddedSnippet, examples_for, label
+from shared.decisions.labeller import EmbeddedSnippet, label
 from shared.decisions.probabilities import Floats
 from tests.unit.classifier.makers import NOON, message
 
@@ -311,7 +311,7 @@ def test_examples_that_turned_the_decision_are_named() -> None:
     looked = snippet([[picture]] * 4)
     kept_picture = looked.embeddings[0]
     said = [Example("an event", "a dog", is_right=False, embedding=kept_picture)]
-    examples = examples_for(said, LABELS, WORDS.texts, WORDS.temperature, 0.5)
+    examples = for_labels(said, LABELS, 0.5)
     message_said, kept, evidence, found = explained(looked, examples)
     assert not message_said.header.accepted
     dog = of(found, "a dog")

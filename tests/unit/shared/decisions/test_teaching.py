@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from shared.clock import uuid7
 from shared.contract import Column, LabelSet, PictureInfo, SnippetHeader, SnippetMessage
-from shared.decisions.examples import Example
+from shared.decisions.examples import Example, for_labels
 from shared.decisions.label_texts import LabelTexts
-from shared.decisions.labeller import EmbeddedSnippet, decision_of, examples_for
+from shared.decisions.labeller import EmbeddedSnippet, decision_of
 from shared.decisions.probabilities import Floats
-from shared.decisions.teaching import PICTURES_MAX, Classroom, Lesson, Said, lesson_of
+from shared.decisions.teaching import FURTHER_APART, PICTURES_MAX, Classroom, Lesson, Said, lesson_of
 
 LABELS = ("a dog", "a fox", "a person")
 DIM = 16
@@ -84,7 +84,7 @@ def looks(centre: tuple[float, ...], n: int, spread: float, seed: int) -> Floats
 
 
 def accepted(snippets: list[EmbeddedSnippet], examples: list[Example]) -> set[str]:
-    taught = examples_for(examples, LABELS, TEXTS, Facts().temperature, 0.3)
+    taught = for_labels(examples, LABELS, 0.3)
     decision = decision_of(snippets[0], TEXTS, Facts().temperature, taught).decision
     return {LABELS[run.target] for run in decision.accepted}
 
@@ -156,3 +156,24 @@ def test_another_name_is_learned_with_the_label_that_was_not_named() -> None:
     lesson = lesson_of(fox, Classroom(TEXTS, Facts(), unrelated=0.3), said)
     assert lesson.is_followed
     assert accepted(event(looks((1, 0.7), 12, 0.05, 5), 1), learned(lesson)) == {"a fox"}
+
+
+def test_a_wrong_event_teaches_by_all_that_it_looked_like() -> None:
+    rows = [looks((1, 0.2), 6, 0.02, 6), looks((1, 0, 1.0), 6, 0.02, 7), looks((0.3, 0, 0, 1.0), 6, 0.02, 8)]
+    machine = event(np.concatenate(rows), 1)
+    lesson = lesson_of(
+        machine, Classroom(TEXTS, Facts(), unrelated=0.3), Said(not_shown=frozenset({"a dog"}))
+    )
+    others = [one.embedding for one in learned(lesson)]
+    assert {int(one.picture) // 6 for one in lesson.pictures} == {0, 1, 2}, "also those that were no dog"
+    apart = 1 - np.stack(others) @ np.stack(others).T + np.eye(len(others))
+    assert len(others) < 12
+    assert (apart[:, -1] >= FURTHER_APART * 0.7).all(), "what is nearly the same teaches once"
+    assert not any(one.is_right for one in learned(lesson))
+
+
+def test_nothing_at_all_teaches_a_picture_once_for_all_labels() -> None:
+    flag = event(np.concatenate([looks((1, 0.8), 6, 0.05, 9), looks((0.2, 0.2, 1.0), 6, 0.05, 10)]), 1)
+    lesson = lesson_of(flag, Classroom(TEXTS, Facts(), unrelated=0.3), Said(is_nothing=True))
+    assert {one.label for one in learned(lesson)} == {None}
+    assert len({(one.snippet, one.picture) for one in lesson.pictures}) == len(lesson.pictures)

@@ -194,11 +194,12 @@ def test_an_example_that_no_picture_is_near_costs_nothing() -> None:
     assert with_examples(pictures, embeddings, examples) is pictures
 
 
-def test_an_example_beats_any_number_of_others_beside_it() -> None:
-    beside = [Example(f"e{n}", "a dog", True, unit(1, 0.03 + 0.0001 * n)) for n in range(1000)]
-    examples = for_labels([*beside, Example("e", "a dog", False, unit(1))], LABELS)
+@pytest.mark.parametrize("is_right", [True, False])
+def test_an_example_beats_any_number_of_others_beside_it(is_right: bool) -> None:
+    beside = [Example(f"e{n}", "a dog", not is_right, unit(1, 0.03 + 0.0001 * n)) for n in range(1000)]
+    examples = for_labels([*beside, Example("e", "a dog", is_right, unit(1))], LABELS)
     found = with_examples(flat(1), unit(1)[np.newaxis], examples)
-    assert found.scores[0, 0] == pytest.approx(0, abs=1e-6)
+    assert found.scores[0, 0] == pytest.approx(float(is_right), abs=1e-6)
 
 
 def test_unrelated_pictures_are_those_of_other_events() -> None:

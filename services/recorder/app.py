@@ -44,10 +44,12 @@ from services.recorder.record.database_url import parse_url
 from services.recorder.record.feed import Feed
 from services.recorder.record.retention import Retention
 from services.recorder.record.totals import TotalsCheck
+from services.recorder.search.camera_examples import ExamplesInRedis
 from services.recorder.search.common_words import CommonWords
 from services.recorder.search.explainer import Explainer
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.index import EmbeddingIndex
+from services.recorder.search.label_trial import LabelTrial
 from services.recorder.search.likeness import Likeness
 from services.recorder.search.nearest_events import NearestEvents
 from services.recorder.search.picture_requests import PictureEmbedder
@@ -198,7 +200,9 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         api.search = Search(texts, CommonWords(texts), nearest)
         recorded = RecordedPictures(database, TextEmbedder(redis, LABEL_TEXT_S))
         api.likeness = Likeness(PictureEmbedder(redis, SEARCH_PICTURE_S), recorded, nearest)
-        api.explainer = Explainer(TextEmbedder(redis, EXPLAIN_TEXT_S), database)
+        examples = ExamplesInRedis(redis).of
+        api.explainer = Explainer(TextEmbedder(redis, EXPLAIN_TEXT_S), database, examples)
+        api.label_trial = LabelTrial(texts, PictureEmbedder(redis, SEARCH_PICTURE_S), examples)
         teacher = api.teacher = Teacher(redis, database, TextEmbedder(redis, SEARCH_TEXT_S))
         hindsight_texts = TextEmbedder(redis, HINDSIGHT_TEXT_S)
         api.hindsight = Hindsight(hindsight_texts, database, teacher.known, teacher.called_right)

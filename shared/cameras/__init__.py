@@ -9,7 +9,7 @@ store        the file on disk: lock, revision, replacement
 """
 
 from shared.cameras.model import LEAST_LOOKS_HZ, Camera, CameraFile, MotionSettings, Point
-from shared.cameras.reader import load_cameras, parse_cameras, recordings_of
+from shared.cameras.reader import camera_with, load_cameras, parse_cameras, recordings_of
 from shared.cameras.sources import kind_of, whip_token
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "CameraFile",
     "MotionSettings",
     "Point",
+    "camera_with",
     "kind_of",
     "load_cameras",
     "parse_cameras",

@@ -92,6 +92,14 @@ def parse_cameras(
     raise ConfigError([redact(fault) for fault in faults])
 
 
+def camera_with(values: Mapping[str, Any]) -> Camera:  # Any: JSON or YAML values, valid or not
+    """Return a camera with these settings; raise ConfigError with what `load_cameras` would say of each of them."""
+    camera, faults = _camera({"id": "camera", "url": "rtsp://127.0.0.1/", **values}, {})
+    if camera is None:
+        raise ConfigError([redact(fault) for fault in faults])
+    return camera
+
+
 def recordings_of(
     document: Mapping[str, Any], filename: str, folder: Path, environment: Mapping[str, str]
 ) -> Iterator[tuple[str, Path, bool]]:  # Any: what a YAML file can hold

@@ -101,6 +101,7 @@ POST     /api/hindsight                             recorder  LOOK     list
 GET      /api/cameras/{camera_id}/label-history     recorder  LOOK     thing
 GET      /api/relabels                              recorder  LOOK     list
 POST     /api/relabels/{relabel_id}/undo            recorder  OPERATE  thing
+POST     /api/cameras/{camera_id}/label-trial       recorder  OPERATE  thing
 """
 
 

@@ -18,6 +18,7 @@ from services.recorder.http.api import add_routes
 from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from services.recorder.record.schema import events, frame_embeddings, frame_probabilities, snippets
+from services.recorder.search.camera_examples import ExamplesInRedis
 from services.recorder.search.explainer import Explainer
 from services.recorder.search.text_requests import TextEmbedder
 from shared.clock import uuid7
@@ -57,7 +58,7 @@ async def recorded(record: Record, number: int, colours: list[Colour], camera: s
 @asynccontextmanager
 async def asking(record: Record, redis: Redis, deadline_s: float = 20) -> AsyncIterator[httpx.AsyncClient]:
     app = make_app("recorder")
-    explainer = Explainer(TextEmbedder(redis, deadline_s), record.database)
+    explainer = Explainer(TextEmbedder(redis, deadline_s), record.database, ExamplesInRedis(redis).of)
     add_routes(app, ApiState(lambda: True, record.database, explainer=explainer))
     async with client_of(guarded(app, RULES, PATTERNS)) as client:
         yield client
@@ -228,7 +229,7 @@ async def test_there_is_nothing_to_say_of_events_that_are_not_there_or_not_seen(
 ) -> None:
     event_id = await recorded(record, 0, [GREEN] * 4, "yard")
     app = make_app("recorder")
-    explainer = Explainer(TextEmbedder(redis_client, 0.05), record.database)
+    explainer = Explainer(TextEmbedder(redis_client, 0.05), record.database, ExamplesInRedis(redis_client).of)
     add_routes(app, ApiState(lambda: True, record.database, explainer=explainer))
     looker = KnownIdentity(Identity("a viewer", frozenset({Permission.LOOK}), frozenset({"gate"})))
     async with client_of(guarded(app, RULES, PATTERNS, authenticator=looker)) as viewer:

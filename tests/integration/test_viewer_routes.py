@@ -45,10 +45,12 @@ from services.recorder.search.common_words import CommonWords
 from services.recorder.search.explainer import Explainer
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.search.index import EmbeddingIndex
+from services.recorder.search.label_trial import LabelTrial
 from services.recorder.search.likeness import Likeness
 from services.recorder.search.nearest_events import NearestEvents
 from services.recorder.search.picture_requests import EmbeddedPictures, PictureEmbedder
 from services.recorder.search.recorded_pictures import RecordedPictures
+from services.recorder.search.snippet_decisions import KnownExamples
 from services.recorder.search.text_requests import TextEmbedder
 from services.recorder.search.words import Search
 from services.recorder.verdicts.rows import imagine_verdict
@@ -127,6 +129,10 @@ class Pictures:
         return EmbeddedPictures("mini", np.full((len(jpegs), 8), 8**-0.5, np.float32))
 
 
+async def no_examples(camera: str, model: str) -> KnownExamples:  # noqa: ARG001
+    return KnownExamples()
+
+
 def heard() -> tuple[ProcessPresence, ...]:
     cameras = tuple(
         CameraReport(id=camera, name=name, state="away", message=message)
@@ -194,10 +200,11 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
             Pipeline(heard=heard(), is_known=True, fault=""),
             RetentionLimits(days=1, rules=rules),
             links=EventLinks(database),
+            explainer=Explainer(texts, database, no_examples),
+            label_trial=LabelTrial(texts, cast("PictureEmbedder", Pictures()), no_examples),
             likeness=Likeness(
                 cast("PictureEmbedder", Pictures()), RecordedPictures(database, texts), nearest
             ),
-            explainer=Explainer(texts, database),
             teacher=Teacher(cast("Any", None), database, texts),
         )
     await database.close()
@@ -307,6 +314,9 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
     ],
     ("GET", "/api/relabels"): [("/api/relabels", None)],
     ("POST", "/api/relabels/{relabel_id}/undo"): [("/api/relabels/{relabel}/undo", {})],
+    ("POST", "/api/cameras/{camera_id}/label-trial"): [
+        ("/api/cameras/{camera}/label-trial", {"labels": ["a dog"], "pictures": ["QUJD"]}),
+    ],
     ("GET", "/media/{name:path}"): [("/media/{media}", None)],
     ("GET", "/api/events/{event_id}/links"): [("/api/events/{event}/links", None)],
     ("POST", "/api/events/{event_id}/links"): [("/api/events/{event}/links", {"hours": 1})],
@@ -429,6 +439,7 @@ async def test_who_sees_all_cameras_sees_the_other_in_every_answer_that_has_one(
         "/api/events/{event_id}/protected",
         "/api/links/{link_id}",
         "/api/relabels/{relabel_id}/undo",
+        "/api/cameras/{camera_id}/label-trial",
     }
 
 

@@ -14,6 +14,7 @@ from services.recorder.http.gaps import gap_routes
 from services.recorder.http.health import health_routes
 from services.recorder.http.hindsight import hindsight_routes
 from services.recorder.http.label_history import label_history_routes
+from services.recorder.http.label_trial import label_trial_routes
 from services.recorder.http.likeness import likeness_routes
 from services.recorder.http.links import link_routes, shared_routes
 from services.recorder.http.login import login_routes
@@ -48,6 +49,7 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
         hindsight_routes,
         label_history_routes,
         relabel_routes,
+        label_trial_routes,
         verdict_routes,
         quality_routes,
         login_routes,

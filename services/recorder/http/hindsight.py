@@ -29,6 +29,7 @@ from services.recorder.search.hindsight_values import (
 from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from shared.cameras.model import NewLabelText
 from shared.clock import now_utc
+from shared.contract import DecisionSettings
 from shared.http_access import require
 from shared.http_api import ApiFault, IsoTime
 from shared.logs import get_logger
@@ -37,13 +38,22 @@ from shared.permissions import Permission
 log = get_logger(__name__)
 
 
+class DecisionIn(DecisionSettings):
+    """What decides, as the camera file has it; what is left out is as usual there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class HindsightIn(BaseModel):
-    """What the record is asked. `background` and `threshold` left out: as they were for each snippet."""
+    """What the record is asked. Left out, `background`, `threshold` and `decision` are as they were for each snippet;
+    `decision` takes the place of all settings of then, `threshold` of that one.
+    """
 
     model_config = ConfigDict(extra="forbid")
     labels: Annotated[list[NewLabelText], Field(min_length=1, max_length=50)]
     background: Annotated[list[NewLabelText], Field(max_length=20)] | None = None
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    decision: DecisionIn | None = None
     camera: Annotated[str, Field(max_length=64)] | None = None
     since: IsoTime
     until: IsoTime | None = None
@@ -149,6 +159,7 @@ def _request_of(asked: HindsightIn, viewer: CameraIds) -> HindsightRequest:
         camera=asked.camera,
         adds=asked.mode == "add",
         cameras=viewer,
+        decision=asked.decision,
     )
 
 

@@ -14,6 +14,7 @@ from shared.permissions import Permission
 
 _LABEL_SETS_BYTES = 128 * 1024  # 70 labels of 200 characters, each of up to 6 bytes as JSON writes it
 _USER_NAME = {"name": re.compile(r"[\w.@+-](?:[\w .@+-]{0,62}[\w.@+-])?")}  # as in access/names.py
+_LABEL_TRIAL_BYTES = 2 * 1024 * 1024  # a label set, and four pictures in base64
 _LOGIN_BYTES, _USER_BYTES = 16 * 1024, 64 * 1024  # a name and two passwords; 500 cameras
 # the link is checked by the route, which says so where it was cut
 _SHARED = RouteRule(Permission.OWN, parameters={"token": re.compile(r"[A-Za-z0-9_-]{1,128}")})
@@ -100,6 +101,9 @@ RULES: RouteRules = {
     ("GET", "/api/relabels"): LOOK,
     ("POST", "/api/relabels/{relabel_id}/undo"): RouteRule(
         Permission.OPERATE, 1024, JSON_TYPE, stream=StreamKind.REPORTS
+    ),
+    ("POST", "/api/cameras/{camera_id}/label-trial"): RouteRule(
+        Permission.OPERATE, _LABEL_TRIAL_BYTES, JSON_TYPE
     ),
     ("GET", "/media/{name:path}"): RouteRule(
         Permission.LOOK, is_shown_same_site=True, parameters={"name": NAME}

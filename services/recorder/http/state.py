@@ -18,6 +18,7 @@ from services.recorder.record.feed import Feed
 from services.recorder.record.retention import RetentionLimits
 from services.recorder.search.explainer import Explainer
 from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.label_trial import LabelTrial
 from services.recorder.search.likeness import Likeness
 from services.recorder.search.words import Search
 from services.recorder.verdicts.teacher import Teacher
@@ -44,6 +45,7 @@ class ApiState:
     teacher: Teacher | None = None
     changed: Callable[[], None] = lambda: None
     likeness: Likeness | None = None
+    label_trial: LabelTrial | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     def open_database(self) -> Database:

@@ -11,23 +11,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
-
-from redis.exceptions import RedisError
 
 from services.recorder.record.camera_filter import CameraIds
 from services.recorder.record.database import Database
 from services.recorder.record.values import Event, Snippet
+from services.recorder.search.camera_examples import ExamplesNow
 from services.recorder.search.explanation_rows import (
     ExplainedEvent,
     ExplainedSnippet,
     read_explained,
 )
 from services.recorder.search.recorded_snippets import recorded_snippet
+from services.recorder.search.snippet_decisions import KnownExamples
 from services.recorder.search.text_requests import NoClassifier, TextEmbedder, TextsRefused
-from shared.contract import ExamplesMessage, LabelSet, PictureInfo, examples_key
+from shared.contract import LabelSet, PictureInfo
 from shared.decisions.evidence import Evidence, evidence_of
-from shared.decisions.examples import Example, examples_of, for_labels
 from shared.decisions.explaining import (
     LabelExplanation,
     SnippetExplanation,
@@ -36,7 +34,6 @@ from shared.decisions.explaining import (
 )
 from shared.decisions.explanation_words import NOTHING_SEEN, event_sentence, sentence
 from shared.decisions.label_texts import EmbeddedLabelSet
-from shared.errors import ContractError
 
 OTHER_MODEL = (
     "The scores of single pictures are not known: they were looked at by the model '{}', "
@@ -47,7 +44,6 @@ OTHERWISE = (
     "The verdicts on similar pictures have changed since, or what the model makes of the words."
 )
 AGAIN_S = 10.0
-CameraExamplesNow = tuple[tuple[Example, ...], float]  # with their unrelated cosine
 EMBEDDED_MAX = 32  # label sets whose embeddings are kept: those of the events that are looked at
 
 
@@ -98,6 +94,7 @@ class Explainer:
 
     texts: TextEmbedder
     database: Database
+    examples: ExamplesNow
     _silent_since: float | None = None
     _embedded: OrderedDict[LabelSet, EmbeddedLabelSet] = field(default_factory=OrderedDict)
 
@@ -148,22 +145,18 @@ class Explainer:
             self._embedded.popitem(last=False)
         return known
 
-    async def _examples(self, camera: str, model: str) -> CameraExamplesNow:
-        """Return the camera's examples and their unrelated cosine, as the classifier knows them now."""
-        key = examples_key(camera, model)
+    async def _examples(self, camera: str, model: str) -> KnownExamples:
+        """Return the camera's examples as the classifier knows them now."""
         try:
-            # Any: redis-py's unions of both clients
-            fields: dict[bytes, bytes] = await cast("Any", self.texts.redis.hgetall(key))
-            message = ExamplesMessage.decode(fields) if fields else None
-        except (RedisError, OSError, ContractError):
-            return (), 0.0  # what they changed does not fit what is computed then, and is left out
-        return ((), 0.0) if message is None else (examples_of(message), message.header.unrelated)
+            return await self.examples(camera, model)
+        except NoClassifier:
+            return KnownExamples()  # what they changed does not fit what is computed then, and is left out
 
 
 def _explained(
     event: ExplainedEvent,
     words: Mapping[int, EmbeddedLabelSet],
-    examples: Mapping[str, CameraExamplesNow],
+    examples: Mapping[str, KnownExamples],
     missing: dict[str, None],
 ) -> EventExplanation:
     nearest: dict[str, LabelReason] = {}
@@ -207,14 +200,13 @@ def _rank(reason: LabelReason) -> tuple[bool, float, float]:
 
 
 def _evidence(
-    event: ExplainedEvent, one: ExplainedSnippet, words: EmbeddedLabelSet, examples: CameraExamplesNow
+    event: ExplainedEvent, one: ExplainedSnippet, words: EmbeddedLabelSet, examples: KnownExamples
 ) -> Evidence | None:
     """Return what leads to the recorded decision, with the examples of now or without any; None: nothing does."""
     again = recorded_snippet(one.row, event.data, one.label_set, one.recorded.settings, words)
     if again is None:
         return None
-    said, unrelated = examples
-    prepared = for_labels(said, one.label_set.labels, unrelated)
+    prepared = examples.prepared(one.label_set.labels)
     if len(prepared):
         found = evidence_of(again, words, prepared)
         if is_same_decision(one.recorded, found):

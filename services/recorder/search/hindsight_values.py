@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from shared.contract import DecisionSettings
 from shared.plurals import plural
 
 SHOWN_MAX = 200  # events listed in an answer, newest first; counts are of all
@@ -31,6 +32,7 @@ class HindsightRequest:
     camera: str | None = None
     adds: bool = True  # ask for the labels beside those of then; else in their place
     cameras: frozenset[str] | None = None  # that may be seen; None: all
+    decision: DecisionSettings | None = None  # in place of all settings of then; `threshold` is not looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +183,12 @@ def summary_of(outcome: Outcome, *, is_done: bool = False) -> str:
 def asked_of(request: HindsightRequest) -> dict[str, Any]:  # Any: JSON values
     """Return a request as the entry of a change keeps it; `cameras`: those it was about, None for all."""
     cameras = request.cameras if request.camera is None else {request.camera}
+    decision = request.decision
     return {
         "labels": list(request.labels),
         "background": None if request.background is None else list(request.background),
-        "threshold": request.threshold,
+        "threshold": request.threshold if decision is None else decision.threshold,
+        **({} if decision is None else {"decision": decision.model_dump()}),
         "mode": "add" if request.adds else "replace",
         "since": request.since.isoformat(),
         "until": request.until.isoformat(),
@@ -197,6 +201,8 @@ def request_faults(request: HindsightRequest) -> list[str]:
     faults = []
     if not request.labels:
         faults.append("no label; name at least one, such as 'a fox'")
+    if request.decision is not None and request.threshold is not None:
+        faults.append("threshold and decision; give the threshold within decision, or nothing else of it")
     if request.until <= request.since:
         faults.append("until is not after since; choose a longer time")
     return faults

@@ -32,8 +32,12 @@ LABEL_SETS_MAX = 32  # different label sets when labels are added to those of th
 class KnownExamples:
     """The examples of a camera; `unrelated`: the cosine of two pictures of different things there."""
 
-    examples: tuple[Example, ...]
-    unrelated: float
+    examples: tuple[Example, ...] = ()
+    unrelated: float = 0.0
+
+    def prepared(self, labels: tuple[str, ...]) -> LabelExamples:
+        """Return those that say something of these labels."""
+        return for_labels(self.examples, labels, self.unrelated)
 
 
 # By camera, of the named model; a camera without examples may be left out.
@@ -95,10 +99,7 @@ class WordDecisions:
         """Return the answer to a snippet; None when its embeddings are not the model's."""
         label_set = _label_set(row, self.request)
         embedded = self._embedded[label_set]
-        decision = DecisionSettings.model_validate_json(row.decision)
-        if self.request.threshold is not None:
-            decision = decision.model_copy(update={"threshold": self.request.threshold})
-        looked = recorded_snippet(row, data, label_set, decision, embedded)
+        looked = recorded_snippet(row, data, label_set, _decision(row, self.request), embedded)
         if looked is None:
             return None
         labelled_at = row.labelled_at + timedelta(milliseconds=1)  # the transaction writes the time it has
@@ -112,7 +113,7 @@ class WordDecisions:
             return NO_EXAMPLES
         key = (camera, label_set)
         if key not in self._prepared:
-            self._prepared[key] = for_labels(known.examples, label_set.labels, known.unrelated)
+            self._prepared[key] = known.prepared(label_set.labels)
         return self._prepared[key]
 
 
@@ -125,6 +126,14 @@ def _label_set(row: Row[Any], request: HindsightRequest) -> LabelSet:
     else:
         background = (*then.background, *request.background) if request.adds else request.background
     return _limited(tuple(dict.fromkeys(labels)), tuple(dict.fromkeys(background)))
+
+
+def _decision(row: Row[Any], request: HindsightRequest) -> DecisionSettings:
+    """Return the settings of the decision for a snippet: those that are asked for, else those of then."""
+    if request.decision is not None:
+        return request.decision
+    then = DecisionSettings.model_validate_json(row.decision)
+    return then if request.threshold is None else then.model_copy(update={"threshold": request.threshold})
 
 
 def _limited(labels: tuple[str, ...], background: tuple[str, ...]) -> LabelSet:

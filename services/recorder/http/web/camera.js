@@ -1,7 +1,10 @@
-// One camera: its live picture, what the detector makes of it, and trying out, drawing and saving its settings.
+// One camera: its live picture, what the detector makes of it, and trying out, drawing and saving its settings. Its
+// labels: label_editor.js.
 
 import { ask, at, events, idOf, pause } from "./api.js";
+import { CameraFile, differing } from "./camera_file.js";
 import { byId, el } from "./dom.js";
+import { LabelEditor } from "./label_editor.js";
 import { Live } from "./live.js";
 import { drawDraft, drawLook, drawShapes, fitted } from "./overlay.js";
 import { Plot } from "./plot.js";
@@ -17,12 +20,12 @@ const SETTLE_MS = 250; // a slider is let come to rest before the detectors are 
 const STATES = { connecting: "Connecting", running: "Live", away: "Away", ended: "Ended", failed: "Failed", paused: "Paused" };
 const BADGES = { connecting: "Connecting", video: "Live", pictures: "Single pictures", waiting: "Waiting for the camera" };
 
-let etag = null;
-let saved = null; // the motion settings of the file
 let looks = []; // of each lane, newest
 let stream = null;
 let settling = 0;
 
+const cameraFile = new CameraFile(base);
+const labels = new LabelEditor(cameraFile, base, { source: () => live.source, size: () => live.size, boxes: () => looks[0]?.boxes ?? [] });
 const shapes = new Shapes(byId("overlay"), changed, drafted);
 const plot = new Plot(byId("curve"));
 const sync = new Sync(see);
@@ -61,8 +64,7 @@ function wanted() {
 }
 
 function differences() {
-  const now = wanted();
-  return Object.fromEntries(Object.entries(now).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(saved[name])));
+  return differing(wanted(), cameraFile.settings.motion);
 }
 
 function changed() {
@@ -112,10 +114,9 @@ function say(text, kind = "") {
 // -- the service
 
 async function read() {
-  const answer = await ask(base);
-  etag = answer.headers.get("etag");
-  const camera = await answer.json();
-  saved = camera.settings.motion;
+  const camera = await cameraFile.read();
+  fill(camera.settings.motion);
+  labels.fill(camera.settings);
   byId("name").textContent = camera.settings.name || camera.id;
   document.title = `${camera.settings.name || camera.id} · clipwatch`;
   state(camera);
@@ -134,10 +135,10 @@ async function watchState() {
   for (;;) {
     await pause(STATE_MS);
     try {
-      const answer = await ask(base, { deadline_ms: DEADLINE_MS });
-      state(await answer.json());
-      if (answer.headers.get("etag") !== etag && !Object.keys(differences()).length && !shapes.draft) {
-        fill((await read()).settings.motion); // somebody else changed the file, and nothing is on trial here
+      const { etag, camera } = await cameraFile.look({ deadline_ms: DEADLINE_MS });
+      state(camera);
+      if (etag !== cameraFile.etag && !Object.keys(differences()).length && !shapes.draft && !labels.isChanged) {
+        labels.reread((await read()).settings); // somebody else changed the file, and nothing is on trial here
         changed();
       }
     } catch (fault) {
@@ -154,13 +155,10 @@ async function save(event) {
   byId("save").disabled = true;
   say("Saving");
   try {
-    const answer = await ask(base, { method: "PATCH", json: { motion: differences() }, headers: { "if-match": etag } });
-    etag = answer.headers.get("etag");
-    saved = (await answer.json()).settings.motion;
-    fill(saved);
+    const camera = await cameraFile.change({ motion: differences() }, () => say("The motion service does not answer. Trying again"));
+    fill(camera.settings.motion);
     say("Saved to the camera file, in force now", "good");
   } catch (fault) {
-    if (fault.status === 412) await read().catch(() => {});
     say(fault.status === 412 ? "The file has changed meanwhile. Your values are kept here; save again to replace the others." : fault.message, "bad");
   }
   changed();
@@ -171,8 +169,7 @@ async function pauseOrResume() {
   byId("pause").disabled = true;
   try {
     const answer = await ask(`${base}/${verb}`, { method: "POST", json: {} });
-    etag = answer.headers.get("etag");
-    state(await answer.json());
+    state(cameraFile.take({ etag: answer.headers.get("etag"), camera: await answer.json() }));
   } catch (fault) {
     say(fault.message, "bad");
     byId("pause").disabled = false;
@@ -280,7 +277,7 @@ byId("draw-mask").addEventListener("click", () => shapes.begin("masks"));
 byId("draw-zone").addEventListener("click", () => shapes.begin("zones"));
 byId("finish").addEventListener("click", () => shapes.finish());
 byId("cancel").addEventListener("click", () => shapes.cancel());
-byId("undo").addEventListener("click", () => { fill(saved); changed(); say(""); });
+byId("undo").addEventListener("click", () => { fill(cameraFile.settings.motion); changed(); say(""); });
 byId("settings").addEventListener("submit", save);
 byId("pause").addEventListener("click", pauseOrResume);
 
@@ -288,18 +285,20 @@ async function start() {
   byId("shown-events").href = at(`?camera=${idOf(id)}&all=1`);
   byId("settings").hidden = !may("operate");
   try {
-    fill((await read()).settings.motion);
+    await read();
   } catch (fault) {
     refuse(fault, start);
     return;
   }
   byId("notice").hidden = true;
-  byId("tuner").hidden = false;
+  byId("tuner").hidden = byId("labels").hidden = false;
+  if (location.hash === "#labels") byId("labels").scrollIntoView(); // it was not there when the page was opened
   byId("compare").checked = may("operate") && matchMedia("(min-width: 1000px)").matches;
   changed();
   sync.follow(byId("video"));
   live.run().catch((fault) => refuse(fault, () => location.reload()));
   watchState();
+  labels.start();
   draw();
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 
@@ -14,10 +15,14 @@ from services.recorder.search.hindsight_values import (
     SHOWN_LIMIT,
     SHOWN_MAX,
     EventComparison,
+    HindsightRequest,
     LabelProbability,
     Outcome,
+    asked_of,
+    request_faults,
     summary_of,
 )
+from shared.contract import DecisionSettings
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 _ids = count()
@@ -100,3 +105,17 @@ def test_a_busy_camera_does_not_crowd_out_the_pictures_of_the_others() -> None:
     assert shown.count(("gate", "a d")) == 1
     many = outcome_of(*((f"cam{n}", "", "f", SHOWN_EACH) for n in range(SHOWN_LIMIT)))
     assert len(many.shown) == SHOWN_LIMIT
+
+
+def test_a_threshold_beside_all_settings_of_a_decision_is_a_fault() -> None:
+    request = HindsightRequest(
+        labels=("a dog",),
+        background=None,
+        threshold=0.7,
+        since=datetime(2026, 6, 1, tzinfo=UTC),
+        until=datetime(2026, 6, 2, tzinfo=UTC),
+        decision=DecisionSettings(),
+    )
+    assert len(request_faults(request)) == 1
+    assert request_faults(replace(request, threshold=None)) == []
+    assert asked_of(replace(request, threshold=None))["decision"] == DecisionSettings().model_dump()

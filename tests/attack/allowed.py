@@ -99,6 +99,8 @@ GET      /api/quality/threshold                     recorder  LOOK     list
 GET      /api/check                                 recorder  OPERATE  list
 POST     /api/hindsight                             recorder  LOOK     list
 GET      /api/cameras/{camera_id}/label-history     recorder  LOOK     thing
+GET      /api/cameras/{camera_id}/examples          recorder  LOOK     thing
+POST     /api/cameras/{camera_id}/examples          recorder  OPERATE  thing
 GET      /api/relabels                              recorder  LOOK     list
 POST     /api/relabels/{relabel_id}/undo            recorder  OPERATE  thing
 POST     /api/cameras/{camera_id}/label-trial       recorder  OPERATE  thing

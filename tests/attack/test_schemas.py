@@ -38,7 +38,7 @@ CHECKS = [
 # these answer without end; test_fuzz.py asks them
 ENDLESS = ("/api/stream", "/video.mjpeg", "/looks", "/trial")
 # without a classifier there are no words to search by; it is told as 503, after a while
-NEEDS_CLASSIFIER = ("/api/search", "/api/search/like", "/api/hindsight", "/label-trial")
+NEEDS_CLASSIFIER = ("/api/search", "/api/search/like", "/api/hindsight", "/label-trial", "/examples")
 ASKED_WITHOUT_CLASSIFIER = 4
 DOCUMENTS = {"recorder": "/api/openapi.json", "motion": "/openapi.json"}
 _Read = TypeVar("_Read")

@@ -35,7 +35,7 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
 from services.recorder.record.feed import Feed
-from services.recorder.record.label_history import note_recorded
+from services.recorder.record.label_history import LabelSettings, NamedChange, note_named, note_recorded
 from services.recorder.record.relabels import NewRelabel, count_relabel
 from services.recorder.record.retention import RetentionLimits, RetentionRule
 from services.recorder.record.rows import snippet_rows
@@ -53,11 +53,12 @@ from services.recorder.search.recorded_pictures import RecordedPictures
 from services.recorder.search.snippet_decisions import KnownExamples
 from services.recorder.search.text_requests import TextEmbedder
 from services.recorder.search.words import Search
+from services.recorder.verdicts.pictures import SentPicture, add_picture
 from services.recorder.verdicts.rows import imagine_verdict
 from services.recorder.verdicts.teacher import Teacher
 from services.recorder.verdicts.values import NewVerdict
 from shared.clock import now_utc, uuid7
-from shared.contract import Column, LabelSet
+from shared.contract import Column, DecisionSettings, LabelSet
 from shared.decisions.label_texts import EmbeddedLabelSet, LabelTexts
 from shared.http_api import make_app
 from shared.permissions import Identity, Permission
@@ -173,6 +174,11 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
             asked = {"labels": [name], "cameras": [camera]}
             entry = NewRelabel(relabel_id, "words", asked, f"{name}'s maker", START)
             await count_relabel(connection, entry, 1, 1)
+            asked_now = LabelSettings(LabelSet(labels=(name,)), DecisionSettings())
+            await note_named(connection, NamedChange(camera, None, asked_now, f"{name}'s maker"), START)
+            known = EmbeddedPictures("colours", np.eye(1, 4, dtype=np.float32))
+            sent = SentPicture(camera, name, True, None, b"", f"{name}'s maker")
+            await add_picture(connection, sent, known, START)
         for said, verdict_id, label in (
             (MINE, OWN["verdict"], "a cat"),
             (OTHER, OTHERS["verdict"], "canary cat"),
@@ -311,6 +317,10 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
         ("/api/hindsight", label_sets()),
         ("/api/hindsight", label_sets(camera="{camera}")),
         ("/api/hindsight", label_sets(mode="add", background=None)),
+    ],
+    ("GET", "/api/cameras/{camera_id}/examples"): [("/api/cameras/{camera}/examples?limit=200", None)],
+    ("POST", "/api/cameras/{camera_id}/examples"): [
+        ("/api/cameras/{camera}/examples?label={label}&event=one", b"a picture"),
     ],
     ("GET", "/api/relabels"): [("/api/relabels", None)],
     ("POST", "/api/relabels/{relabel_id}/undo"): [("/api/relabels/{relabel}/undo", {})],

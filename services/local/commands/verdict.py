@@ -191,15 +191,22 @@ def _said(
 def verdicts(
     camera: OneCamera = None,
     limit: Annotated[int, typer.Option("--limit", help="Verdicts at most, 1..200.")] = 50,
+    export: Annotated[
+        Path | None, typer.Option("--export", help="Write the pictures that were learned into a new folder.")
+    ] = None,
+    import_from: Annotated[
+        Path | None, typer.Option("--import", help="Learn the pictures of such a folder, on --camera.")
+    ] = None,
     as_json: JsonObject = False,
     url: PageUrl = None,
     token_file: TokenFile = None,
     config: RunConfigFile = Path("clipwatch.yml"),
 ) -> None:
-    """List what was said of events, newest first.
+    """List what was said of events, newest first; or write its pictures to a folder, or learn those of one.
 
     Example: [bold]clipwatch verdicts --camera gate[/bold]
     """
+    from services.local.commands.verdict_folder import export_verdicts, import_verdicts
     from services.local.tasks import recorder_client
     from services.local.tasks.recorder_address import RecorderOptions, find_recorder
     from services.local.tasks.screen import print_verdicts
@@ -208,9 +215,17 @@ def verdicts(
     recorder = faults.unless(lambda: find_recorder(RecorderOptions(url, token_file, config), os.environ))
     if not 1 <= limit <= 200:
         faults.add(f"--limit {limit}: wanted 1..200")
+    if export is not None and import_from is not None:
+        faults.add("--export and --import: wanted one of them")
     faults.raise_if_any()
     assert recorder is not None
     try:
+        if export is not None:
+            export_verdicts(recorder, export, camera, as_json=as_json)
+            return
+        if import_from is not None:
+            import_verdicts(recorder, import_from, camera, as_json=as_json)
+            return
         answer = recorder_client.list_verdicts(recorder, {"camera": camera, "limit": limit})
     except recorder_client.NotAnswered as exc:
         fail([str(exc)], EXIT_FAILED)

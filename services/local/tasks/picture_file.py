@@ -11,10 +11,11 @@ from shared.errors import ConfigError, reason
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 SIDE_PX = 1024  # models look at 224 to 512 px
+LIKE_WANTED = "a picture (JPEG, PNG, WebP, …) or the id of an event"
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
-def picture_to_send(path: Path, option: str) -> bytes:
+def picture_to_send(path: Path, option: str, wanted: str = LIKE_WANTED) -> bytes:
     """Return a JPEG of at most SIDE_PX a side; raise ConfigError, which names `option`, for what is no picture."""
     where = f"{option} {path}"
     try:
@@ -25,10 +26,10 @@ def picture_to_send(path: Path, option: str) -> bytes:
             image.thumbnail((SIDE_PX, SIDE_PX))
             upright = ImageOps.exif_transpose(image).convert("RGBA")
     except UnidentifiedImageError as exc:
-        raise ConfigError(f"{where}: wanted a picture (JPEG, PNG, WebP, …) or the id of an event") from exc
+        raise ConfigError(f"{where}: wanted {wanted}") from exc
     except OSError as exc:
         said = exc.strerror or reason(exc)
-        raise ConfigError(f"{where}: {said}; wanted a picture or the id of an event") from exc
+        raise ConfigError(f"{where}: {said}; wanted {wanted}") from exc
     except (SyntaxError, ValueError, Image.DecompressionBombError) as exc:
         raise ConfigError(f"{where}: this picture cannot be read ({exc}); name another one") from exc
     flat = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +19,8 @@ from shared.urls import shown_url
 
 CONNECT_S = 5.0
 ANSWER_S = 60.0  # between two pieces of an answer
+PAGE = 200
+CLIP_BYTES_MAX = 256 * 1024 * 1024
 ID_CHARS = 36
 ID_START = 4  # characters of an id that are enough, where one event starts so
 _EVENT = re.compile(r"[0-9a-f][0-9a-f-]{3,35}")
@@ -136,6 +138,52 @@ def undo_verdict(recorder: RecorderAddress, event_id: str, progress: Callable[[s
 def list_verdicts(recorder: RecorderAddress, query: Mapping[str, str | int | None]) -> Json:
     """Return the newest verdicts; raises as `search` does."""
     return _asked(recorder, "GET", "/api/verdicts", params=_given(query))
+
+
+def verdict_cameras(recorder: RecorderAddress) -> list[str]:
+    """Return the cameras on which something was said; raises as `search` does."""
+    found: set[str] = set()
+    before = None
+    while True:
+        page = list_verdicts(recorder, {"before": before, "limit": PAGE})
+        found |= {one["camera"] for one in page["verdicts"]}
+        before = page["next"]
+        if before is None:
+            return sorted(found)
+
+
+def camera_examples(recorder: RecorderAddress, camera: str) -> Iterator[Json]:
+    """Yield the examples of a camera, oldest first; raises as `search` does."""
+    path, after = f"/api/cameras/{quote(camera, safe='')}/examples", 0
+    while after is not None:
+        page = _asked(recorder, "GET", path, params={"after": after, "limit": PAGE})
+        yield from page["examples"]
+        after = page["next"]
+
+
+def add_example(
+    recorder: RecorderAddress, camera: str, said: Mapping[str, str | None], picture: bytes
+) -> Json:
+    """Have a JPEG learned on a camera; raises as `search` does, ConfigError when it is refused."""
+    path = f"/api/cameras/{quote(camera, safe='')}/examples"
+    kind = {"content-type": "image/jpeg"}
+    return _asked(recorder, "POST", path, params=_given(said), content=picture, headers=kind)
+
+
+def clip(recorder: RecorderAddress, address: str) -> bytes:
+    """Return a clip, empty when it is gone or larger than CLIP_BYTES_MAX; raises NotAnswered."""
+    url, found = recorder.url, bytearray()
+    try:
+        with _client(recorder) as client, client.stream("GET", f"{url.rstrip('/')}{address}") as answer:
+            if not answer.is_success:
+                return b""
+            for part in answer.iter_bytes():
+                found += part
+                if len(found) > CLIP_BYTES_MAX:
+                    return b""
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise NotAnswered(_unreachable(url, exc)) from exc
+    return bytes(found)
 
 
 def _given(values: Mapping[str, str | int | None]) -> dict[str, str | int]:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from services.recorder.http.events import event_routes
+from services.recorder.http.examples import example_routes
 from services.recorder.http.gaps import gap_routes
 from services.recorder.http.health import health_routes
 from services.recorder.http.hindsight import hindsight_routes
@@ -48,6 +49,7 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
         gap_routes,
         hindsight_routes,
         label_history_routes,
+        example_routes,
         relabel_routes,
         label_trial_routes,
         verdict_routes,

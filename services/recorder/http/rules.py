@@ -24,6 +24,10 @@ LIKE_RULE = RouteRule(
     Permission.LOOK, MAX_PICTURE_BYTES, "image/jpeg", other_types=("image/png", "image/webp")
 )
 
+EXAMPLE_RULE = RouteRule(
+    Permission.OPERATE, MAX_PICTURE_BYTES, "image/jpeg", other_types=("image/png", "image/webp")
+)
+
 # Users, sessions and tokens. The routes look themselves whose session it is, and who may make the first user.
 ACCESS_RULES: RouteRules = {
     ("GET", "/api/me"): RouteRule(Permission.PUBLIC, is_identified=True),
@@ -98,6 +102,8 @@ RULES: RouteRules = {
         Permission.LOOK, _LABEL_SETS_BYTES, JSON_TYPE, stream=StreamKind.REPORTS
     ),
     ("GET", "/api/cameras/{camera_id}/label-history"): LOOK,
+    ("GET", "/api/cameras/{camera_id}/examples"): LOOK,
+    ("POST", "/api/cameras/{camera_id}/examples"): EXAMPLE_RULE,
     ("GET", "/api/relabels"): LOOK,
     ("POST", "/api/relabels/{relabel_id}/undo"): RouteRule(
         Permission.OPERATE, 1024, JSON_TYPE, stream=StreamKind.REPORTS

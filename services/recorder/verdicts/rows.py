@@ -310,6 +310,12 @@ async def rightly_recorded(connection: AsyncConnection, event_ids: Collection[st
     return {(one.event_id, label) for one in _counting(found) for label in one.said.shown}
 
 
+async def counting_ids(connection: AsyncConnection, camera: str, event_ids: Collection[str]) -> set[str]:
+    """Return the ids of the verdicts on some events of a camera that count and teach."""
+    mine = _undone_not(verdicts.c.camera == camera, verdicts.c.event_id.in_(event_ids))
+    return {one.id for one in _counting(await connection.execute(mine)) if one.effect != "none"}
+
+
 def _undone_not(*conditions: ColumnElement[bool]) -> Select[Any]:
     return select(verdicts).where(verdicts.c.undone_at.is_(None), *conditions)
 

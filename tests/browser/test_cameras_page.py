@@ -120,7 +120,7 @@ def test_the_camera_plays_and_moves_are_drawn_and_scored(page: Page) -> None:
     began_s, width = page.evaluate(CSP_SAFE_NOW)
     assert width == 320
     wait_until(lambda: page.evaluate(CSP_SAFE_NOW)[0] > began_s + 1, 90, "that the video goes on")
-    expect(page.locator("#verdict0")).to_contain_text("moving, score", timeout=LIMIT_MS)
+    expect(page.locator("#outcome0")).to_contain_text("moving, score", timeout=LIMIT_MS)
     expect(page.locator("#other1")).to_be_visible()
 
 
@@ -191,8 +191,8 @@ def test_a_threshold_is_tried_without_being_saved_and_taken_back(page: Page, sit
     page.locator("#auto").uncheck()
     page.locator("#threshold").fill("254")
     expect(page.locator("#own")).to_have_text("Settings on trial, not saved")
-    expect(page.locator("#verdict1")).to_contain_text("moving", timeout=LIMIT_MS)  # 10, beside it
-    expect(page.locator("#verdict0")).to_have_text("still")
+    expect(page.locator("#outcome1")).to_contain_text("moving", timeout=LIMIT_MS)  # 10, beside it
+    expect(page.locator("#outcome0")).to_have_text("still")
     page.locator("#undo").click()
     expect(page.locator("#save")).to_be_disabled()
     assert page.locator("#auto").is_checked()
@@ -296,18 +296,18 @@ def test_all_cameras_are_listed_with_a_picture_and_fit_a_phone(tab: Page, site: 
 
 @pytest.mark.redis
 def test_what_was_seen_is_taken_back_when_nobody_answers(page: Page, site: Site) -> None:
-    expect(page.locator("#verdict0")).to_contain_text("moving, score", timeout=LIMIT_MS)
+    expect(page.locator("#outcome0")).to_contain_text("moving, score", timeout=LIMIT_MS)
     site.motion.process.send_signal(
         signal.SIGSTOP
     )  # it closes no connection: nothing tells but that nobody answers
     try:
         expect(page.locator("#state-text")).to_have_text("No answer", timeout=LIMIT_MS)
         for lane in (0, 1, 2):
-            expect(page.locator(f"#verdict{lane}")).to_have_text("no answer")
-            expect(page.locator(f"#verdict{lane}")).to_have_class("verdict")
+            expect(page.locator(f"#outcome{lane}")).to_have_text("no answer")
+            expect(page.locator(f"#outcome{lane}")).to_have_class("outcome")
     finally:
         site.motion.process.send_signal(signal.SIGCONT)
-    expect(page.locator("#verdict0")).to_contain_text("moving, score", timeout=LIMIT_MS)
+    expect(page.locator("#outcome0")).to_contain_text("moving, score", timeout=LIMIT_MS)
     expect(page.locator("#state-text")).to_have_text("Live", timeout=LIMIT_MS)
 
 

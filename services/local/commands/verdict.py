@@ -150,7 +150,7 @@ def _keep(recorder: RecorderAddress, event_id: str, said: _Saying, as_json: bool
     from services.local.tasks.screen import print_relabel, print_verdicts
 
     changed = None
-    with progress_unless(as_json) as progress:
+    with progress_unless(as_json or not (said.past or said.kind == "undo")) as progress:
         if said.kind == "undo":
             answer = recorder_client.undo_verdict(recorder, event_id, progress)
         else:

@@ -213,8 +213,8 @@ function see(t, lanes) {
   plot.add(t, lanes.map((look) => look.score));
   byId("largest").textContent = lanes[0].area;
   lanes.forEach((look, lane) => {
-    const box = byId(`verdict${lane}`);
-    box.textContent = verdict(look);
+    const box = byId(`outcome${lane}`);
+    box.textContent = outcomeOf(look);
     box.classList.toggle("active", look.active);
   });
 }
@@ -225,12 +225,12 @@ function unsee(why) {
   sync.forget();
   byId("largest").textContent = "–";
   for (const lane of [0, 1, 2]) {
-    byId(`verdict${lane}`).textContent = why;
-    byId(`verdict${lane}`).classList.remove("active");
+    byId(`outcome${lane}`).textContent = why;
+    byId(`outcome${lane}`).classList.remove("active");
   }
 }
 
-function verdict(look) {
+function outcomeOf(look) {
   if (look.active) return `moving, score ${look.score.toFixed(2)}`;
   if (look.blind) return "scene changed";
   return look.contours.length ? "still: what differs does not travel" : "still";

@@ -69,6 +69,8 @@ async def test_a_wrong_label_is_put_right_by_a_key_and_taken_back(
     await expect(cards.first).to_contain_text("it is a fox")
     await expect(cards.last).to_contain_text("not a dog")
     await expect(cards.last).to_contain_text("learned from")
+    await cards.last.get_by_text("What was learned").click()
+    await expect(cards.last).to_contain_text("A later verdict on this event counts instead.")
     await shot(page, tmp_path, "verdicts")
     await narrow(page)
     await shot(page, tmp_path, "verdicts-phone")
@@ -102,8 +104,14 @@ async def test_the_past_is_changed_with_it_and_put_back(
     for flag in flags:
         event = await (await page.request.get(f"{recorder.url}/api/events/{flag}")).json()
         assert event["detections"] == []
-    await panel.get_by_role("button", name="Take it back").click()
-    await expect(panel.get_by_role("button", name="Take it back")).to_have_count(0)
+    await page.goto(f"{recorder.url}/verdicts")
+    card = page.locator("#verdicts .card")
+    await card.get_by_text("What was learned").click()
+    learned = card.get_by_role("figure").first
+    await expect(learned).to_contain_text("not a dog")
+    await expect(learned).to_contain_text("no picture")  # what stands for its clip here is none
+    await card.get_by_role("button", name="Take it back").click()
+    await expect(card.get_by_role("button", name="Take it back")).to_have_count(0)
     for flag in flags:
         event = await (await page.request.get(f"{recorder.url}/api/events/{flag}")).json()
         assert [one["label"] for one in event["detections"]] == ["a dog"]

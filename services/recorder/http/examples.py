@@ -53,6 +53,7 @@ class ExampleOut(BaseModel):
     """
 
     number: int
+    verdict_id: str
     event_id: str
     label: str | None
     is_right: bool
@@ -89,10 +90,11 @@ def example_routes(api: ApiState) -> APIRouter:
         response: Response,
         after: Annotated[int, Query(ge=0, le=2**53)] = 0,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+        event: Annotated[str | None, Query(max_length=64, description="only those of this event")] = None,
     ) -> ExamplesOut:
         """The examples of a camera that count, by the verdicts on its events and by pictures brought in."""
         async with api.open_database().reading() as connection:
-            found, following = await kept_pictures(connection, camera_id, after, limit)
+            found, following = await kept_pictures(connection, camera_id, after, limit, event)
         response.headers["cache-control"] = "no-store"
         return ExamplesOut(examples=[_out(one) for one in found], next=following)
 

@@ -14,8 +14,8 @@ from services.recorder.record.schema import metadata
 TARGET = Path(__file__).parents[3] / "docs" / "reference" / "schema.md"
 HEAD = """# The tables
 
-Made by `python -m services.recorder.record.schema_page` from `schema.py` and `access_tables.py` in
-`services/recorder/record/`; do not edit.
+Made by `python -m services.recorder.record.schema_page` from `schema.py`, `access_tables.py` and
+`verdict_tables.py` in `services/recorder/record/`; do not edit.
 
 Times are UTC, `DATETIME(3)` on MySQL and MariaDB. Texts are utf8mb4 and compare by code point (`utf8mb4_bin`): case and
 accents count. What was said of a snippet stands in `snippets`, `frame_probabilities` and `frame_embeddings`; `events`
@@ -29,6 +29,9 @@ _ORDER = (
     "frame_probabilities",
     "frame_embeddings",
     "past_answers",
+    "relabels",
+    "verdicts",
+    "examples",
     "weather_reports",
     "notices",
     "notice_holders",

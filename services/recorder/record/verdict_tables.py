@@ -93,7 +93,6 @@ examples = Table(
     Column("snippet", Integer, nullable=False, comment="snippet of the picture"),
     Column("picture", Integer, nullable=False, comment="number of the picture within the snippet"),
     Column("captured_at", UtcMillis, nullable=False, comment="capture time, UTC"),
-    Column("crop_name", String(60), comment="file below the media folder; NULL: none could be made"),
     Column("model", String(200), nullable=False, comment="model that made the embedding"),
     Column("dim", Integer, nullable=False, comment="numbers in the embedding"),
     Column("embedding", LargeBinary, nullable=False, comment="float16[dim], little-endian, unit length"),

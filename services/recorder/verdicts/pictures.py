@@ -35,6 +35,7 @@ class KeptPicture:
     """An example and where its picture is. `clip_name` None: the clip is gone. `box`: None is the whole frame."""
 
     number: int
+    verdict_id: str
     event_id: str
     label: str | None  # None: none of the labels that are asked for
     is_right: bool
@@ -88,9 +89,10 @@ class SentPicture:
 
 
 async def kept_pictures(
-    connection: AsyncConnection, camera: str, after: int, limit: int
+    connection: AsyncConnection, camera: str, after: int, limit: int, event_id: str | None = None
 ) -> tuple[list[KeptPicture], int | None]:
-    """Return the next examples of a camera that count, and the number to go on after; None at the end."""
+    """Return the next examples of a camera, or of an event on it, that count, and the number to go on after: None at
+    the end."""
     picture = and_(
         *(frame_embeddings.c[name] == examples.c[name] for name in ("event_id", "snippet", "picture"))
     )
@@ -109,7 +111,11 @@ async def kept_pictures(
         .join(verdicts, verdicts.c.id == examples.c.verdict_id)
         .outerjoin(frame_embeddings, picture)
         .outerjoin(snippets, clip)
-        .where(examples.c.camera == camera, examples.c.number > after)
+        .where(
+            examples.c.camera == camera,
+            examples.c.number > after,
+            *(() if event_id is None else (examples.c.event_id == event_id,)),
+        )
         .order_by(examples.c.number)
         .limit(limit)
     )
@@ -199,7 +205,6 @@ async def add_picture(
             snippet=0,
             picture=sent.number,
             captured_at=now,
-            crop_name=None,
             model=embedded.model,
             dim=len(vector),
             embedding=vector.astype(np.dtype("<f2")).tobytes(),

@@ -209,7 +209,6 @@ def example_rows(
                 "snippet": snippet,
                 "picture": picture.picture,
                 "captured_at": picture.captured_at,
-                "crop_name": None,
                 "model": model,
                 "dim": picture.dim,
                 "embedding": picture.embedding,

@@ -1,10 +1,11 @@
 // All verdicts, newest first: what was said of which event, by whom, and taking it back.
 
 import { at, file, idOf, read } from "./api.js";
+import { cut } from "./crops.js";
 import { byId, el } from "./dom.js";
 import { plural, time } from "./format.js";
 import { cameraName, nameOf } from "./names.js";
-import { begin, may, refuse } from "./site.js";
+import { begin, faultParts, may, refuse } from "./site.js";
 import { inWords, takeBack } from "./verdict.js";
 
 let next = null;
@@ -46,8 +47,44 @@ function card(verdict) {
       el("span", { class: "hint" }, `${verdict.made_by}, `, time(verdict.made_at, true), learned(verdict)),
       verdict.undone_at ? el("span", { class: "hint" }, `taken back by ${verdict.undone_by}, `, time(verdict.undone_at, true))
         : may("operate") && el("button", { type: "button", class: "quiet", onclick: () => revoke(verdict, item) }, "Take it back")));
+  if (verdict.n_examples && !verdict.undone_at && verdict.effect !== "none") item.append(pictures(verdict));
   return item;
 }
+
+// The pictures that were learned from, cut out of their clips once somebody wants to see them.
+function pictures(verdict) {
+  const box = el("div", { class: "crops" });
+  const shown = el("details", { class: "learned" }, el("summary", {}, "What was learned"), box);
+  shown.addEventListener("toggle", async () => {
+    if (!shown.open || box.children.length) return;
+    try {
+      const { examples } = await read(`api/cameras/${idOf(verdict.camera)}/examples?event=${idOf(verdict.event_id)}&limit=200`);
+      const own = examples.filter((one) => one.verdict_id === verdict.id);
+      if (own.length) await draw(box, own);
+      else box.append(el("p", { class: "hint" }, "A later verdict on this event counts instead."));
+    } catch (fault) {
+      box.replaceChildren(...faultParts(fault));
+    }
+  }, { passive: true });
+  return shown;
+}
+
+async function draw(box, examples) {
+  const missing = (canvas) => canvas.replaceWith(el("span", { class: "blank" }, "no picture"));
+  const { signal } = new AbortController();
+  const wanted = examples.map((one) => {
+    const canvas = el("canvas", { width: 144, height: 144, "aria-hidden": "true" });
+    box.append(el("figure", {}, canvas, el("figcaption", {}, says(one))));
+    return { clip: one.clip_url, second: one.offset_s, box: one.box, canvas };
+  });
+  for (const clip of new Set(wanted.map((one) => one.clip))) {
+    const of = wanted.filter((one) => one.clip === clip);
+    if (clip) await cut(file(clip), of, { signal, missing });
+    else for (const { canvas } of of) missing(canvas);
+  }
+}
+
+const says = ({ label, is_right }) => (label === null ? "nothing" : `${is_right ? "" : "not "}${label}`);
 
 function learned(verdict) {
   if (verdict.effect === "none") return ", only counted";

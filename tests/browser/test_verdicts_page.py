@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 from redis.asyncio import Redis
 
 from shared.clock import now_utc
@@ -80,6 +81,39 @@ async def test_a_wrong_label_is_put_right_by_a_key_and_taken_back(
     await expect(cards.last).to_contain_text("taken back by")
     assert await page.evaluate(MISNAMED) == []
     assert faults == []
+
+
+async def test_a_name_that_the_camera_is_not_asked_for_is_added_to_its_labels(
+    recorder: Recorder, redis_client: Redis, browser: Browser
+) -> None:
+    model = ColourModel()
+    flag = await record(redis_client, model, 0, OLIVE)
+    await settled(redis_client)
+    page = await browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(LIMIT_MS)
+    expect.set_options(timeout=LIMIT_MS)
+    camera: dict[str, Any] = {"settings": {"labels": ["a dog"]}}
+    changes: list[Any] = []
+
+    async def as_motion(route: Route) -> None:
+        if route.request.method == "PATCH":
+            changes.append((route.request.headers["if-match"], route.request.post_data_json))
+            camera["settings"] = {**camera["settings"], **route.request.post_data_json}
+        await route.fulfill(json=camera, headers={"etag": '"7"'})
+
+    await page.route("**/api/cameras/gate", as_motion)  # no motion service runs here
+    await page.goto(f"{recorder.url}/#{flag}")
+    panel = page.get_by_role("region", name="Is that right?")
+    async with answering(redis_client, model):
+        for ticked in (False, True):
+            await panel.get_by_role("button", name="Something else").click()
+            await page.keyboard.type("a fox")
+            await page.keyboard.press("Enter")
+            await panel.get_by_label("look for it from now on").set_checked(ticked)
+            await panel.get_by_role("button", name="From now on").click()
+            await expect(panel.get_by_role("button", name="Take it back")).to_have_count(1 + ticked)
+            await expect(panel.get_by_role("button", name="From now on")).to_have_count(0)
+            assert changes == ([('"7"', {"labels": ["a dog", "a fox"]})] if ticked else [])
 
 
 async def test_the_past_is_changed_with_it_and_put_back(

@@ -1,6 +1,7 @@
 // What somebody says of an event: asked in the event's panel, shown what it would change, kept, and taken back.
 
 import { at, Fault, file, idOf, read, send, values } from "./api.js";
+import { CameraFile } from "./camera_file.js";
 import { el } from "./dom.js";
 import { count, plural, time } from "./format.js";
 import { faultParts, may } from "./site.js";
@@ -21,6 +22,7 @@ export class VerdictPanel {
   constructor(event) {
     this.event = event;
     this.asking = null;
+    this.unasked = []; // labels that the camera is not asked for: {label, box, text}
     this.said = el("div", { class: "verdicts-said" });
     this.box = el("div", { class: "verdict-box", "aria-live": "polite" });
     this.root = el("section", { class: "verdict", "aria-label": "Is that right?" }, this.buttons(), this.box, this.said);
@@ -111,9 +113,12 @@ export class VerdictPanel {
     const unable = result.is_followed === false && "Even so the event itself would not be decided like that: other verdicts on pictures that look the same say otherwise.";
     const shown = result.past.shown.slice(0, SHOWN_MAX).map((one) => el("li", {}, el("a", { href: at(`#${one.event_id}`), title: changeOf(one) },
       one.thumbnail_url ? el("img", { src: file(one.thumbnail_url), alt: changeOf(one), loading: "lazy" }) : el("span", { class: "blank" }, "no picture"))));
-    const unasked = result.not_asked_for.map((label) => `“${label}” is not among this camera's labels: add it there to find it.`);
+    this.unasked = result.not_asked_for.map((label) => {
+      const box = el("input", { type: "checkbox", checked: true });
+      return { label, box, text: el("label", {}, box, ` “${label}” is not among this camera's labels: look for it from now on`) };
+    });
     this.box.replaceChildren(...[
-      ...[...changes(result.past), nothing, unable, ...unasked].filter(Boolean).map((text) => el("p", {}, text)),
+      ...[...changes(result.past), nothing, unable, ...this.unasked.map(({ text }) => text)].filter(Boolean).map((text) => el("p", {}, text)),
       shown.length > 0 && el("ul", { class: "strip shots" }, shown),
       el("div", { class: "buttons" }, ...[!nothing && main, !nothing && result.past.changed > 0 && past, this.keep(said, "none", "Only count it"), this.cancel()].filter(Boolean)),
     ].filter(Boolean));
@@ -121,13 +126,21 @@ export class VerdictPanel {
   }
 
   keep(said, effect, text, kind = "quiet") {
-    return el("button", { type: "button", class: kind, onclick: () => this.run(() => send("POST", `api/events/${idOf(this.event.id)}/verdicts`, { ...said, effect })) }, text);
+    return el("button", { type: "button", class: kind, onclick: () => this.run(() => this.say(said, effect)) }, text);
+  }
+
+  // Keeps it; where decisions follow it, they are asked for the labels that it names.
+  async say(said, effect) {
+    const made = await send("POST", `api/events/${idOf(this.event.id)}/verdicts`, { ...said, effect });
+    const wanted = this.unasked.filter(({ box }) => box.checked).map(({ label }) => label);
+    if (effect === "future" && wanted.length) await lookFor(this.event.camera, wanted);
+    return made;
   }
 
   // Kept from now on, then the past is decided with it.
   applyToPast(said) {
     return this.run(async () => {
-      const made = await send("POST", `api/events/${idOf(this.event.id)}/verdicts`, { ...said, effect: "future" });
+      const made = await this.say(said, "future");
       await this.follow(`api/verdicts/${idOf(made.id)}/apply`, {}, "Changing the labels of the last 7 days …");
     });
   }
@@ -147,6 +160,7 @@ export class VerdictPanel {
       this.said.querySelector("button")?.focus();
     } catch (fault) {
       this.box.replaceChildren(...faultParts(fault), el("div", { class: "buttons" }, this.cancel()));
+      await this.list(); // what was kept before the fault
     }
   }
 
@@ -160,6 +174,14 @@ export class VerdictPanel {
       this.said.replaceChildren(...faultParts(fault));
     }
   }
+}
+
+// Adds labels to those that a camera is asked for.
+async function lookFor(camera, labels) {
+  const settings = new CameraFile(`api/cameras/${idOf(camera)}`);
+  await settings.read();
+  const missing = labels.filter((label) => !settings.settings.labels.includes(label));
+  if (missing.length) await settings.change({ labels: [...settings.settings.labels, ...missing] }, () => {});
 }
 
 async function resultOf(path, json, progress = () => {}) {

@@ -21,7 +21,7 @@ from shared.errors import ContractError
 from shared.logs import get_logger
 
 log = get_logger(__name__)
-KEPT_MAX = 100_000  # examples of all cameras that are kept: 200 MB at 512 numbers each
+KEPT_MAX = 100_000  # examples of all cameras that are kept: 200 MB at 512 numbers each, and as much for each label set
 LABEL_SETS_MAX = 8  # of a camera, prepared: those in use, while labels are being changed
 _NONE = -1  # the revision of a camera without examples
 

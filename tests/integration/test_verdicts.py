@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from services.classifier.examples import CameraExamples
 from services.classifier.words.prompts import LabelBank
@@ -20,14 +20,16 @@ from services.recorder.gaps.values import ConfiguredCamera
 from services.recorder.http.api import add_routes
 from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
-from services.recorder.record.schema import detections, events
+from services.recorder.record.schema import detections, events, frame_embeddings, snippets
 from services.recorder.search.hindsight import Hindsight
 from services.recorder.verdicts import rows
 from services.recorder.verdicts.teacher import Teacher, examples_message, in_force
 from services.recorder.verdicts.values import NewVerdict, Verdict, VerdictKind, VerdictRefused
 from shared.clock import now_utc
-from shared.contract import examples_key
+from shared.contract import MAX_EXAMPLES, ExamplesMessage, LabelSet, examples_key
+from shared.decisions.examples import Example
 from shared.decisions.labeller import EmbeddedSnippet, label
+from shared.errors import ContractError
 from shared.http_api import make_app
 from tests.http_apps import client_of, guarded
 from tests.integration.test_search_and_hindsight import Record, answering, record, seen
@@ -36,6 +38,7 @@ from tests.unit.classifier.makers import GREEN, RED, Colour
 __all__ = ["record"]  # a fixture
 
 pytestmark = pytest.mark.redis
+NOBODY = "018f0000-0000-7000-8000-000000000000"
 OLIVE, OLIVE_AGAIN = (180, 220, 20), (176, 220, 24)  # taken for a dog, and far from one that is
 
 
@@ -237,6 +240,125 @@ async def test_so_many_examples_of_a_label_are_in_force_the_newest_among_them(
     assert len(examples_message("gate", "colours", teaching).header.said) == 4
 
 
+async def test_a_later_verdict_is_looked_at_without_the_one_that_it_takes_the_place_of(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    dog = await record.add(seen(0, [GREEN] * 4), [GREEN] * 4)
+    async with answering(redis_client, record.model):
+        await said(record, dog, "wrong")
+        await teacher.catch_up()
+        right = await said(record, dog, "right", "a dog")
+        assert await teacher.teach(right), "nothing that counts says otherwise"
+
+
+async def test_what_is_only_counted_takes_the_place_of_nothing_that_teaches(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    async with answering(redis_client, record.model):
+        await said(record, flag, "wrong")
+        await teacher.catch_up()
+        await said(record, flag, "wrong", effect="none")
+        await said(record, flag, "right", "a dog", effect="none")
+        await teacher.catch_up()
+    assert await accepted(record, redis_client, OLIVE_AGAIN) == set()
+
+
+async def test_what_teaches_nothing_leaves_the_measure_of_its_camera(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    await record.add(seen(1, [GREEN] * 4), [GREEN] * 4)
+    gone = await record.add(seen(2, [OLIVE] * 4), [OLIVE] * 4)
+    async with answering(redis_client, record.model):
+        await said(record, flag, "wrong")
+        await teacher.catch_up()
+        async with record.database.reading() as connection:
+            before = (await rows.teaching_of(connection, "gate", "colours")).unrelated
+        async with record.database.writing() as connection:
+            await connection.execute(delete(frame_embeddings).where(frame_embeddings.c.event_id == gone))
+        await said(record, gone, "wrong")
+        await teacher.catch_up()
+    async with record.database.reading() as connection:
+        assert (await rows.teaching_of(connection, "gate", "colours")).unrelated == before
+        assert (await rows.teaching_of(connection, "gate", "another model")).unrelated is None
+    assert before is not None
+
+
+async def test_a_label_that_is_heard_of_often_crowds_out_none(
+    record: Record, teacher: Teacher, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.recorder.verdicts.rows.EXAMPLES_READ_MAX", 4)
+    rare = await record.add(seen(0, [RED] * 4), [RED] * 4)
+    async with answering(redis_client, record.model):
+        await said(record, rare, "right", "a person")
+        for number in range(1, 4):
+            dog = await record.add(seen(number, [GREEN] * 4), [GREEN] * 4)
+            await said(record, dog, "right", "a dog")
+        await teacher.catch_up()
+    async with record.database.reading() as connection:
+        teaching = await rows.teaching_of(connection, "gate", "colours")
+    assert {one.example.label for one in teaching.examples} == {"a person", "a dog"}
+
+
+async def test_of_two_verdicts_the_later_one_counts_though_its_clock_is_behind(record: Record) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    first = await said(record, flag, "wrong")
+    async with record.database.writing() as connection:
+        new = NewVerdict("right", "a dog", "future", "otto")
+        behind = now_utc() - timedelta(minutes=5)
+        second = await rows.add_verdict(connection, flag, new, behind, None)
+    assert second is not None
+    assert (second.made_at, second.id) > (first.made_at, first.id)
+    assert second.id > first.id
+
+
+def test_no_more_examples_are_in_force_than_a_message_holds() -> None:
+    vector = np.ones(2, np.float32)
+    kept = tuple(
+        rows.KeptExample(number, "v", Example(NOBODY, f"label {number % 12}", number % 2 == 0, vector))
+        for number in range(MAX_EXAMPLES + 900)
+    )
+    found = in_force(rows.CameraTeaching(kept, 0.5))
+    assert len(found) == MAX_EXAMPLES
+    assert found[-1] == kept[-1]
+    message = examples_message("gate", "colours", rows.CameraTeaching(kept, 0.5))
+    assert len(message.header.said) == MAX_EXAMPLES
+
+
+async def test_one_camera_that_cannot_be_told_keeps_no_other_from_it(
+    record: Record, teacher: Teacher, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with answering(redis_client, record.model):
+        for camera in ("gate", "yard"):
+            flag = await record.add(seen(0, [OLIVE] * 4, camera), [OLIVE] * 4)
+            await said(record, flag, "wrong")
+
+        def broken(camera: str, model: str, teaching: rows.CameraTeaching) -> ExamplesMessage:
+            if camera == "gate":
+                raise ContractError("not to be told")
+            return examples_message(camera, model, teaching)
+
+        monkeypatch.setattr("services.recorder.verdicts.teacher.examples_message", broken)
+        await teacher.catch_up()
+    assert await accepted(record, redis_client, OLIVE_AGAIN, "yard") == set()
+    assert await redis_client.exists(examples_key("gate", "colours")) == 0
+
+
+async def test_a_label_more_than_a_snippet_may_have_is_refused_and_waits_for_nothing(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    many = LabelSet(labels=tuple(f"label {number}" for number in range(200)))
+    async with record.database.writing() as connection:
+        await connection.execute(update(snippets).values(label_set=many.model_dump_json()))
+    async with answering(redis_client, record.model):
+        verdict = await said(record, flag, "is", "a fox")
+        assert not await teacher.teach(verdict)
+    async with record.database.reading() as connection:
+        assert await rows.untaught(connection, 9) == []
+
+
 async def test_the_newest_pictures_of_a_camera_are_considered_and_undoing_gives_back_the_older(
     record: Record, teacher: Teacher, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,10 +451,9 @@ async def test_what_does_not_fit_is_refused_with_what_to_do(
 
 
 async def test_of_what_is_not_there_nothing_can_be_said(client: httpx.AsyncClient) -> None:
-    nobody = "018f0000-0000-7000-8000-000000000000"
-    answer = await client.post(f"/api/events/{nobody}/verdicts", json={"kind": "right"})
+    answer = await client.post(f"/api/events/{NOBODY}/verdicts", json={"kind": "right"})
     assert answer.status_code == 404
-    assert (await client.post(f"/api/verdicts/{nobody}/undo", json={})).status_code == 404
+    assert (await client.post(f"/api/verdicts/{NOBODY}/undo", json={})).status_code == 404
 
 
 def result_of(answer: httpx.Response) -> dict[str, Any]:  # Any: JSON
@@ -381,6 +502,12 @@ async def test_also_the_past_is_changed_as_was_shown_and_put_back(
         result_of(await client.post(f"/api/relabels/{entry['id']}/undo", json={}))
         assert await labels_by_event(record) == before
         far = result_of(await client.post(f"/api/verdicts/{made['id']}/apply", json={"days": 30}))
+        again = result_of(await client.post(f"/api/verdicts/{made['id']}/apply", json={"days": 30}))
+        assert (again["changed"], again["written"]) == (0, 0)
+        standing = [
+            one for one in (await client.get("/api/relabels")).json()["relabels"] if not one["undone_at"]
+        ]
+        assert [(one["id"], one["events"]) for one in standing] == [(far["relabel_id"], 4)]
         assert changes_of(far) == {"a dog": (0, 4, 0), "a fox": (4, 0, 0)}
     assert (await labels_by_event(record))[old] == {"a fox"}
     assert (await labels_by_event(record))[elsewhere] == {"a dog"}
@@ -395,6 +522,12 @@ async def test_the_past_is_not_changed_by_what_changes_no_decision(
         counted = (await client.post(path, json={"kind": "wrong", "effect": "none"})).json()
         undone = (await client.post(path, json={"kind": "wrong"})).json()
         await client.post(f"/api/verdicts/{undone['id']}/undo", json={})
+        right = (await client.post(path, json={"kind": "right"})).json()
+        nothing = result_of(await client.post(f"/api/verdicts/{right['id']}/apply", json={}))
+        assert (nothing["written"], nothing["relabel_id"]) == (0, None)
+        assert (await client.get("/api/relabels")).json()["relabels"] == []
+        [last] = [one for one in (await client.get(path)).json()["verdicts"] if one["id"] == right["id"]]
+        assert (last["effect"], last["relabel_id"]) == ("future", None)
         for verdict, found in ((counted, "only counted"), (undone, "taken back")):
             answer = await client.post(f"/api/verdicts/{verdict['id']}/apply", json={})
             assert (answer.status_code, found in answer.text) == (409, True)

@@ -178,7 +178,7 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
             await note_named(connection, NamedChange(camera, None, asked_now, f"{name}'s maker"), START)
             known = EmbeddedPictures("colours", np.eye(1, 4, dtype=np.float32))
             sent = SentPicture(camera, name, True, None, b"", f"{name}'s maker")
-            await add_picture(connection, sent, known, START)
+            await add_picture(connection, sent, known, 0.5, START)
         for said, verdict_id, label in (
             (MINE, OWN["verdict"], "a cat"),
             (OTHER, OTHERS["verdict"], "canary cat"),

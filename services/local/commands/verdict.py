@@ -166,10 +166,12 @@ def _keep(recorder: RecorderAddress, event_id: str, said: _Saying, as_json: bool
     if changed is not None:
         print_relabel(changed)
     if answer["undone_at"] is None and answer["effect"] != "none" and answer["is_followed"] is not True:
-        is_waiting = answer["is_followed"] is None
-        say(
-            "not learned yet: no classifier answered" if is_waiting else "kept, but not learned: see the page"
-        )
+        if answer["is_followed"] is None:
+            say("not learned yet: no classifier answered")
+        elif answer["n_examples"]:
+            say("learned, but the event itself would not be decided so: other verdicts say otherwise")
+        else:
+            say("counted, but not learned: its pictures are gone, or of another model")
 
 
 def _said(

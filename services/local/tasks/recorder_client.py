@@ -129,10 +129,10 @@ def undo_verdict(recorder: RecorderAddress, event_id: str, progress: Callable[[s
     standing = [one for one in found if one["undone_at"] is None]
     if not standing:
         raise ConfigError(f"{event_id}: nobody said anything of it that stands; clipwatch verdicts lists all")
-    undone = _asked(recorder, "POST", f"/api/verdicts/{standing[-1]['id']}/undo", json={})
-    if undone["relabel_id"]:
-        undo_relabel(recorder, undone["relabel_id"], progress)
-    return undone
+    last = standing[-1]
+    if last["relabel_id"]:
+        undo_relabel(recorder, last["relabel_id"], progress)
+    return _asked(recorder, "POST", f"/api/verdicts/{last['id']}/undo", json={})
 
 
 def list_verdicts(recorder: RecorderAddress, query: Mapping[str, str | int | None]) -> Json:

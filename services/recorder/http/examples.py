@@ -28,6 +28,7 @@ from services.recorder.verdicts.pictures import (
     kept_pictures,
     require_asked,
 )
+from services.recorder.verdicts.rows import unrelated_of
 from services.recorder.verdicts.values import VerdictRefused
 from shared.cameras.model import NewLabelText
 from shared.clock import now_utc
@@ -74,7 +75,7 @@ class ExamplesOut(BaseModel):
 
 
 class NewExampleOut(BaseModel):
-    """What became of a picture; false `is_new`: it was there already. `verdict_id` takes it back."""
+    """What became of a picture; false `is_new`: it was there already, or was taken back. `verdict_id` takes it back."""
 
     is_new: bool
     verdict_id: str
@@ -90,7 +91,9 @@ def example_routes(api: ApiState) -> APIRouter:
         response: Response,
         after: Annotated[int, Query(ge=0, le=2**53)] = 0,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
-        event: Annotated[str | None, Query(max_length=64, description="only those of this event")] = None,
+        event: Annotated[
+            str | None, Query(pattern=r"^[0-9a-f-]{36}$", description="only those of this event")
+        ] = None,
     ) -> ExamplesOut:
         """The examples of a camera that count, by the verdicts on its events and by pictures brought in."""
         async with api.open_database().reading() as connection:
@@ -131,13 +134,14 @@ async def _add(api: ApiState, sent: SentPicture) -> bool:
     database = api.open_database()
     async with database.reading() as connection:
         await require_asked(connection, sent.camera, sent.label)
-        if await is_there(connection, sent):
-            return False
     embedded = await _embedded(api, sent.picture)
+    async with database.reading() as connection:
+        dim = len(embedded.embeddings[0])
+        unrelated = await unrelated_of(connection, sent.camera, embedded.model, dim)
     async with database.writing() as connection:
-        if await is_there(connection, sent):
+        if await is_there(connection, sent, embedded.model):
             return False
-        await add_picture(connection, sent, embedded, now_utc())
+        await add_picture(connection, sent, embedded, unrelated, now_utc())
     if api.teacher is not None:
         api.teacher.kick()
     log.info("a picture was brought in", camera=sent.camera, label=sent.label, by=sent.made_by)

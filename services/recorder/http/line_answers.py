@@ -66,7 +66,9 @@ async def _texts(gate: asyncio.Lock, lines: AsyncGenerator[Line, None]) -> Async
             if not has_begun:
                 raise
             log.warning("a look back ended early", error=str(exc))
-            fault = FaultText(found=str(exc), wanted="all events", do="ask the same again")
+            is_passing = isinstance(exc, Transient)
+            do = "ask the same again" if is_passing else "look at the changes of the past, then ask again"
+            fault = FaultText(found=str(exc), wanted="all events", do=do)
             yield _text({"error": fault.model_dump()})
 
 

@@ -91,7 +91,8 @@ class LabelReasonOut(BaseModel):
 
 
 class SeenPictureOut(BaseModel):
-    """A picture that was looked at; `decides`: it had a say. `label`: what it shows best; null: not known."""
+    """A picture that was looked at; `decides`: it had a say. `track`: pictures of one
+    object have the same; null: not known. `label`: what it shows best; null: not known."""
 
     picture: int
     moment: int
@@ -99,6 +100,7 @@ class SeenPictureOut(BaseModel):
     offset_s: float
     kind: str
     box: Rectangle | None
+    track: int | None
     decides: bool
     label: str | None
     score: float | None
@@ -225,6 +227,7 @@ def _picture_out(picture: SeenPicture, snippet: Snippet) -> SeenPictureOut:
         offset_s=duration_s(snippet.started_at, info.captured_at),
         kind=info.kind,
         box=_rectangle(info.box),
+        track=info.track,
         decides=picture.decides,
         label=picture.label,
         score=picture.score,

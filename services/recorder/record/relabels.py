@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Row, and_, func, select, update
+from sqlalchemy import Row, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.record.camera_filter import CameraIds
@@ -94,6 +94,12 @@ async def count_relabel(
     counted = await connection.execute(update(relabels).where(stands).values(values))
     if not counted.rowcount:
         raise RelabelUndone("the change was undone while it was applied")
+
+
+async def forget_empty_relabel(connection: AsyncConnection, relabel_id: str) -> bool:
+    """Delete an entry under which nothing was written; return whether there was such an entry."""
+    empty = and_(relabels.c.id == relabel_id, relabels.c.n_snippets == 0)
+    return (await connection.execute(delete(relabels).where(empty))).rowcount > 0
 
 
 async def find_relabels(connection: AsyncConnection, cameras: CameraIds = None) -> list[Relabel]:

@@ -24,7 +24,7 @@ a road; a sign; a statue; a tool; a machine; a face; a hand; the sky; water; sno
 empty scene; a blurry texture"""
 COMMON_WORDS = tuple(" ".join(text.split()) for text in _LISTED.split(";"))
 AT_ONCE = 12
-SPENT_S = 2.0  # longest that a search waits for them
+SPENT_S = 2.0  # after this a search asks for no more of them
 MODELS_MAX = 4
 
 

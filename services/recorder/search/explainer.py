@@ -10,10 +10,13 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from services.recorder.record.camera_filter import CameraIds
+from sqlalchemy import select
+
+from services.recorder.record.camera_filter import CameraIds, of_cameras
 from services.recorder.record.database import Database
+from services.recorder.record.schema import events
 from services.recorder.record.values import Event, Snippet
 from services.recorder.search.camera_examples import ExamplesNow
 from services.recorder.search.explanation_rows import (
@@ -110,18 +113,41 @@ class Explainer:
             model: await self._examples(found.event.camera, model)
             for model in {one.name for one in words.values()}
         }
-        return await asyncio.to_thread(_explained, found, words, examples, missing)
+        explained = await asyncio.to_thread(_explained, found, words, examples, missing)
+        return explained if cameras is None else await self._seen_by(explained, cameras)
+
+    async def _seen_by(self, explained: EventExplanation, cameras: CameraIds) -> EventExplanation:
+        """Leave out examples of cameras that are not seen: those of a group come from all of its cameras."""
+        ids = {one.event for reason in explained.reasons for one in reason.label.examples}
+        async with self.database.reading() as connection:
+            mine = select(events.c.id).where(events.c.id.in_(ids), *of_cameras(events.c.camera, cameras))
+            seen = set((await connection.scalars(mine)).all()) if ids else set()
+        reasons = (
+            replace(
+                one,
+                label=replace(
+                    one.label, examples=tuple(said for said in one.label.examples if said.event in seen)
+                ),
+            )
+            for one in explained.reasons
+        )
+        return replace(explained, reasons=tuple(reasons))
 
     async def _embed(
         self, snippets: Sequence[ExplainedSnippet], missing: dict[str, None]
     ) -> dict[int, EmbeddedLabelSet]:
         """Return the words of each snippet as the classifier embeds them now, where it does."""
         found: dict[int, EmbeddedLabelSet] = {}
+        asked: dict[LabelSet, EmbeddedLabelSet | None] = {}  # once for each; None: refused
         for one in snippets:
             if not one.recorded.pictures:
                 continue
             try:
-                found[one.snippet.snippet] = await self._ask(one.label_set, one.snippet.model)
+                if one.label_set not in asked:
+                    asked[one.label_set] = None
+                    asked[one.label_set] = await self._ask(one.label_set, one.snippet.model)
+                if (words := asked[one.label_set]) is not None:
+                    found[one.snippet.snippet] = words
             except (NoClassifier, TextsRefused) as exc:
                 missing[f"The scores of single pictures are not known: {exc}."] = None
                 if isinstance(exc, NoClassifier):

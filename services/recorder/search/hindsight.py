@@ -68,21 +68,21 @@ class Hindsight:
     async def run(
         self,
         request: HindsightRequest,
-        application: Application | None = None,
+        application: Application | NewRelabel | None = None,
         decisions: SnippetDecisions | None = None,
     ) -> AsyncIterator[Outcome]:
         """Yield the outcome so far after every page of events; the last one is complete.
 
-        Without an application nothing is written. `decisions`: decides each snippet, else the words of the request do,
-        with the cameras' examples; for others than these pass `WordDecisions(texts, request, source)`, with
-        `labels=()` and `adds` where the labels stay.
+        Without an application (or an entry that is there already) nothing is written. `decisions`: decides each
+        snippet, else the words of the request do, with the cameras' examples; for others than these pass
+        `WordDecisions(texts, request, source)`, with `labels=()` and `adds` where the labels stay.
 
         Raises NoClassifier or TextsRefused before anything is written, DatabaseAway or DatabaseBusy at any time: each
         event is written whole or not at all, what was written is in the entry, and the same request may be applied
         again. RelabelUndone: somebody undid the entry meanwhile.
         """
         decides = decisions or WordDecisions(self.texts, request, self.examples)
-        entry = None if application is None else _entry(request, application)
+        entry = entry_of(request, application) if isinstance(application, Application) else application
         outcome = Outcome()
         async with self.database.reading() as connection:
             outcome.n_events_all = await count_events(connection, request)
@@ -111,7 +111,8 @@ class Hindsight:
         return await self.database.write(write)
 
 
-def _entry(request: HindsightRequest, application: Application) -> NewRelabel:
+def entry_of(request: HindsightRequest, application: Application) -> NewRelabel:
+    """Return the entry of an application, which is not written yet."""
     now = now_utc()
     asked = {**asked_of(request), **application.asked}
     return NewRelabel(uuid7(now), application.kind, asked, application.made_by, now)

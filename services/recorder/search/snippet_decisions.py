@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 from sqlalchemy import Row
 
+from services.recorder.record.camera_filter import CameraIds, narrowed
 from services.recorder.search.hindsight_rows import EventData
 from services.recorder.search.hindsight_values import HindsightRequest
 from services.recorder.search.recorded_snippets import recorded_snippet
@@ -40,8 +41,8 @@ class KnownExamples:
         return for_labels(self.examples, labels, self.unrelated)
 
 
-# By camera, of the named model; a camera without examples may be left out.
-ExamplesSource = Callable[[str], Awaitable[Mapping[str, KnownExamples]]]
+# By camera, of the named model and these cameras; a camera without examples may be left out.
+ExamplesSource = Callable[[str, CameraIds], Awaitable[Mapping[str, KnownExamples]]]
 
 
 class SnippetDecisions(Protocol):
@@ -93,7 +94,8 @@ class WordDecisions:
         self._embedded[label_set] = embedded
         self.model = embedded.name
         if self.examples is not None and embedded.name not in self._known:
-            self._known[embedded.name] = await self.examples(embedded.name)
+            cameras = narrowed(self.request.camera, self.request.cameras)
+            self._known[embedded.name] = await self.examples(embedded.name, cameras)
 
     def decide(self, row: Row[Any], data: EventData) -> LabelsMessage | None:  # Any: columns read by name
         """Return the answer to a snippet; None when its embeddings are not the model's."""

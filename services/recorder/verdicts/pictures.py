@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,11 +23,12 @@ from services.recorder.record.label_history import find_changes
 from services.recorder.record.schema import examples, frame_embeddings, snippets, verdicts
 from services.recorder.record.transactions import rising
 from services.recorder.search.picture_requests import EmbeddedPictures
-from services.recorder.verdicts.rows import counting_ids, unrelated_of
+from services.recorder.verdicts.rows import counting_ids
 from services.recorder.verdicts.values import VerdictKind, VerdictRefused
 from shared.clock import duration_s, to_millis, uuid7
 from shared.decisions.teaching import PICTURES_MAX
 
+_EVENT_ID = re.compile(r"[0-9a-f-]{36}")  # of an event that is recorded here
 _NOWHEN = datetime(1970, 1, 1, tzinfo=UTC)  # date in the ids of what nobody recorded
 
 
@@ -149,16 +151,22 @@ async def require_asked(connection: AsyncConnection, camera: str, label: str | N
         raise VerdictRefused(f"'{label}'", what, "add it to the camera's labels first, or name another")
 
 
-async def is_there(connection: AsyncConnection, sent: SentPicture) -> bool:
-    """Whether a picture is an example already, brought in before or of the camera's own record."""
-    stated = and_(examples.c.verdict_id == sent.verdict_id, examples.c.picture == sent.number)
-    if await connection.scalar(select(func.count()).select_from(examples).where(stated)):
+async def is_there(connection: AsyncConnection, sent: SentPicture, model: str) -> bool:
+    """Whether a picture is an example of a model already, brought in before or of the camera's own record; or was taken
+    back, which it stays."""
+    undone = select(verdicts.c.undone_at).where(verdicts.c.id == sent.verdict_id)
+    if await connection.scalar(undone) is not None:
         return True
-    if sent.event is None:
+    of_verdict = and_(examples.c.verdict_id == sent.verdict_id, examples.c.model == model)
+    stated = select(func.count()).select_from(examples).where(of_verdict, examples.c.picture == sent.number)
+    if await connection.scalar(stated):
+        return True
+    if sent.event is None or _EVENT_ID.fullmatch(sent.event) is None:
         return False
     own = select(examples.c.verdict_id).where(
         examples.c.camera == sent.camera,
         examples.c.event_id == sent.event,
+        examples.c.model == model,
         examples.c.is_right == sent.is_right,
         examples.c.label.is_(None) if sent.label is None else examples.c.label == sent.label,
     )
@@ -167,9 +175,16 @@ async def is_there(connection: AsyncConnection, sent: SentPicture) -> bool:
 
 
 async def add_picture(
-    connection: AsyncConnection, sent: SentPicture, embedded: EmbeddedPictures, now: datetime
+    connection: AsyncConnection,
+    sent: SentPicture,
+    embedded: EmbeddedPictures,
+    unrelated: float,
+    now: datetime,
 ) -> None:
-    """Write a picture as an example; raise VerdictRefused when its event has as many as a click may teach."""
+    """Write a picture as an example; raise VerdictRefused when its event has as many as a click may teach.
+
+    `unrelated`: the cosine of two pictures of different things at the camera.
+    """
     now, vector = to_millis(now), embedded.embeddings[0]
     verdict = {
         "id": sent.verdict_id,
@@ -186,13 +201,13 @@ async def add_picture(
     }
     await connection.execute(insert_or_keep(connection.dialect.name, verdicts, "id").values(verdict))
     mine = verdicts.c.id == sent.verdict_id
-    count = select(func.count()).select_from(examples).where(examples.c.verdict_id == sent.verdict_id)
+    of_model = and_(examples.c.verdict_id == sent.verdict_id, examples.c.model == embedded.model)
+    count = select(func.count()).select_from(examples).where(of_model)
     if (await connection.scalar(count) or 0) >= PICTURES_MAX:
         raise VerdictRefused(
             f"more than {PICTURES_MAX} pictures of one event", "the most different ones", "leave some out"
         )
     taught_at = await connection.scalar(select(verdicts.c.taught_at).where(mine))
-    unrelated = await unrelated_of(connection, sent.camera, embedded.model, len(vector))
     changed_at = now if taught_at is None else rising(taught_at, now)
     await connection.execute(update(verdicts).where(mine).values(taught_at=changed_at, unrelated=unrelated))
     await connection.execute(

@@ -5,13 +5,21 @@ Both are labels in hindsight (search/hindsight.py) with the camera's examples, s
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.recorder.search.hindsight import Application, Hindsight
+from services.recorder.record.camera_filter import CameraIds
+from services.recorder.record.relabels import (
+    NewRelabel,
+    count_relabel,
+    find_relabel,
+    forget_empty_relabel,
+)
+from services.recorder.search.hindsight import Application, Hindsight, entry_of
 from services.recorder.search.hindsight_values import HindsightRequest, Outcome
 from services.recorder.search.snippet_decisions import KnownExamples, WordDecisions
 from services.recorder.verdicts.rows import event_data, note_relabel, teaching_of
@@ -50,10 +58,10 @@ async def preview(
     asked = LabelSet.model_validate_json(data.snippets[-1].label_set)
     not_asked_for = tuple(sorted(verdict.said.shown - set(asked.labels)))
 
-    async def examples(model: str) -> Mapping[str, KnownExamples]:
+    async def examples(model: str, _cameras: CameraIds) -> Mapping[str, KnownExamples]:
         async with teacher.database.reading() as connection:
-            teaching = await teaching_of(connection, verdict.camera, model, without=verdict.id)
-        kept = (one.example for one in in_force(teaching))
+            teaching = await teaching_of(connection, verdict.camera, model, besides=verdict)
+        kept = [one.example for one in await asyncio.to_thread(in_force, teaching)]
         new = (one.example for _, one in lesson.pictures)
         return {verdict.camera: KnownExamples((*kept, *new), lesson.unrelated)}
 
@@ -68,20 +76,30 @@ async def apply_to_past(
 ) -> AsyncIterator[Outcome]:
     """Decide the past of a verdict's camera with all that was learned, and yield the outcome after every page.
 
-    Raises as Hindsight.run. The entry is noted on the verdict as soon as something is written.
+    Raises as Hindsight.run. The entry is made and noted on the verdict first, so that undoing it ends what is still
+    being written; applying again, after a break, goes on under the same entry while it stands.
     """
     request = past_request(verdict, since, until)
-    is_noted = False
-    async for outcome in hindsight.run(request, Application(who, "verdicts", {"verdict": verdict.id})):
-        if not is_noted and outcome.relabel_id is not None:
-            relabel_id = outcome.relabel_id
+    entry = entry_of(request, Application(who, "verdicts", {"verdict": verdict.id}))
 
-            async def note(connection: AsyncConnection, relabel_id: str = relabel_id) -> None:
-                await note_relabel(connection, verdict.id, relabel_id)
+    async def begin(connection: AsyncConnection) -> NewRelabel:
+        noted = await find_relabel(connection, verdict.relabel_id) if verdict.relabel_id else None
+        made = entry if noted is None or noted.undone_at else replace(entry, id=noted.id)
+        await count_relabel(connection, made, 0, 0)
+        await note_relabel(connection, verdict.id, made.id)
+        return made
 
-            await hindsight.database.write(note)
-            is_noted = True
+    made = await hindsight.database.write(begin)
+    outcome = Outcome()
+    async for outcome in hindsight.run(request, made):
         yield outcome
+
+    async def end(connection: AsyncConnection) -> None:
+        if await forget_empty_relabel(connection, made.id):
+            await note_relabel(connection, verdict.id, None)
+
+    if not outcome.n_written:
+        await hindsight.database.write(end)
 
 
 def past_request(verdict: Verdict, since: datetime, until: datetime) -> HindsightRequest:

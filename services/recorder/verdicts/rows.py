@@ -11,20 +11,28 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.record.camera_filter import CameraIds, narrowed, of_cameras
 from services.recorder.record.schema import cameras as configured
 from services.recorder.record.schema import detections, events, examples, frame_embeddings, verdicts
+from services.recorder.record.transactions import rising
 from services.recorder.search.hindsight_rows import EventData, data_of
-from services.recorder.verdicts.values import NewVerdict, Verdict, VerdictRefused, counting, require_fitting
+from services.recorder.verdicts.values import (
+    Effect,
+    NewVerdict,
+    Verdict,
+    VerdictRefused,
+    counting,
+    require_fitting,
+)
 from shared.clock import to_millis, uuid7
-from shared.decisions.examples import USUAL_UNRELATED, Example, unrelated_cosine
+from shared.decisions.examples import Example, unrelated_cosine
 from shared.decisions.teaching import TaughtPicture
 
 EVENT_VERDICTS_MAX = 100  # of one event, with those that were taken back
-EXAMPLES_READ_MAX = 4_000  # newest of a camera and its group, among which those in force are chosen
+EXAMPLES_READ_MAX = 4_000  # of a camera and its group, among which those in force are chosen
 UNRELATED_OF = 400  # newest crops of a camera that are compared with each other
 _VERDICT = tuple(name for name in Verdict.__dataclass_fields__ if name in verdicts.c)
 
@@ -40,11 +48,10 @@ class KeptExample:
 
 @dataclass(frozen=True, slots=True)
 class CameraTeaching:
-    """All that verdicts teach about one camera for one model; `n_other`: examples of other models, left out."""
+    """All that verdicts teach about one camera for one model; `unrelated` None: not measured there."""
 
     examples: tuple[KeptExample, ...]
     unrelated: float | None
-    n_other: int
 
 
 async def imagine_verdict(
@@ -60,15 +67,15 @@ async def imagine_verdict(
     of_event = select(detections.c.label).where(detections.c.event_id == event_id)
     recorded = tuple(sorted((await connection.scalars(of_event)).all()))
     require_fitting(new.kind, new.label, recorded)
-    now = to_millis(now)
     of_this = select(func.max(verdicts.c.made_at), func.count()).where(verdicts.c.event_id == event_id)
     last, n_said = (await connection.execute(of_this)).one()
     if n_said >= EVENT_VERDICTS_MAX:
         raise VerdictRefused(
             f"{n_said} verdicts on one event", f"{EVENT_VERDICTS_MAX} at most", "judge another event like it"
         )
+    made_at = to_millis(now) if last is None else rising(last, to_millis(now))
     return Verdict(
-        id=uuid7(now),
+        id=uuid7(made_at),
         event_id=event_id,
         camera=event.camera,
         event_started_at=event.started_at,
@@ -78,7 +85,7 @@ async def imagine_verdict(
         drawn_with=new.drawn_with,
         effect=new.effect,
         made_by=new.made_by,
-        made_at=now if last is None else max(now, last),
+        made_at=made_at,
     )
 
 
@@ -176,7 +183,7 @@ class NewExamples:
 
     rows: Sequence[dict[str, Any]] = ()  # Any: column values of every type
     is_followed: bool = False
-    unrelated: float = USUAL_UNRELATED
+    unrelated: float | None = None
 
 
 async def write_examples(
@@ -235,11 +242,14 @@ async def cameras_taught(connection: AsyncConnection) -> dict[tuple[str, str], o
             func.count(),
             func.max(table.made_at),
             func.max(table.taught_at),
+            func.count(table.taught_at),
             func.max(table.undone_at),
             func.count(table.undone_at),
         ).group_by(table.camera)
     )
-    changes = {row.camera: tuple(row) for row in found}
+    pictures = select(examples.c.camera, func.count().label("n")).group_by(examples.c.camera)
+    n_examples = {row.camera: row.n for row in await connection.execute(pictures)}
+    changes = {row.camera: (*row, n_examples.get(row.camera, 0)) for row in found}
     groups = await groups_of(connection)
     models = (await connection.scalars(select(examples.c.model).distinct())).all()
     known = {*changes, *(await connection.scalars(select(configured.c.id))).all()}
@@ -252,39 +262,64 @@ async def cameras_taught(connection: AsyncConnection) -> dict[tuple[str, str], o
 
 
 async def teaching_of(
-    connection: AsyncConnection, camera: str, model: str, without: str | None = None
+    connection: AsyncConnection, camera: str, model: str, besides: Verdict | None = None
 ) -> CameraTeaching:
-    """Return what the verdicts on a camera and its group teach, those that count, by the newest EXAMPLES_READ_MAX
-    pictures. `without`: a verdict that is left out."""
+    """Return what the verdicts on a camera and its group teach, those that count, by their newest pictures.
+
+    `besides`: a verdict whose own pictures are left out, while those that it takes the place of count no more.
+    """
     group = (await groups_of(connection)).get(camera, (camera,))
     table = verdicts.c
-    stands = and_(table.undone_at.is_(None), table.effect != "none", table.id != (without or ""))
-    query = select(examples).join(verdicts, table.id == examples.c.verdict_id)
-    newest = query.where(examples.c.camera.in_(group), stands).order_by(examples.c.number.desc())
-    found = (await connection.execute(newest.limit(EXAMPLES_READ_MAX))).all()
-    events_of = {row.event_id for row in found}
-    said = (await connection.execute(_undone_not(verdicts.c.event_id.in_(events_of)))).all()
-    unrelated = select(table.unrelated).where(table.camera == camera, stands, table.unrelated.is_not(None))
-    last = await connection.scalar(unrelated.order_by(table.taught_at.desc(), table.id.desc()).limit(1))
-    return await asyncio.to_thread(_teaching, found, [row for row in said if row.id != without], model, last)
+    stands = and_(table.undone_at.is_(None), table.effect != "none")
+    found = (await connection.execute(_newest_examples(group, model, stands, besides))).all()
+    on_events = table.event_id.in_({row.event_id for row in found})
+    said = (await connection.execute(select(verdicts).where(stands, on_events))).all()
+    of_model = exists().where(examples.c.verdict_id == table.id, examples.c.model == model)
+    unrelated = select(table.unrelated).where(
+        table.camera.in_(group), stands, of_model, table.unrelated.is_not(None)
+    )
+    nearest = ((table.camera == camera).desc(), table.taught_at.desc(), table.id.desc())
+    last = await connection.scalar(unrelated.order_by(*nearest).limit(1))
+    return await asyncio.to_thread(_teaching, found, said, besides, last)
+
+
+def _newest_examples(
+    group: Sequence[str], model: str, stands: ColumnElement[bool], besides: Verdict | None
+) -> Select[Any]:
+    """Return the query of the newest pictures for, and against, each label, so that none crowds out another."""
+    table = examples.c
+    place = func.row_number().over(partition_by=(table.label, table.is_right), order_by=table.number.desc())
+    of_model = (
+        select(table.number, place.label("place"))
+        .join(verdicts, verdicts.c.id == table.verdict_id)
+        .where(table.camera.in_(group), table.model == model, stands)
+        .where(verdicts.c.id != ("" if besides is None else besides.id))
+        .subquery()
+    )
+    newest = select(examples).join(of_model, of_model.c.number == table.number)
+    return newest.order_by(of_model.c.place, table.number.desc()).limit(EXAMPLES_READ_MAX)
 
 
 def _teaching(
-    found: Sequence[Row[Any]], said: Sequence[Row[Any]], model: str, unrelated: float | None
+    found: Sequence[Row[Any]], said: Sequence[Row[Any]], besides: Verdict | None, unrelated: float | None
 ) -> CameraTeaching:
-    counted = {verdict.id for verdict in _counting(said)}
-    kept: list[KeptExample] = []
-    n_other = 0
-    for row in reversed(found):
-        if row.verdict_id not in counted:
-            continue
-        if row.model != model:
-            n_other += 1
-            continue
-        vector = np.frombuffer(row.embedding, dtype="<f2").astype(np.float32)
-        example = Example(row.event_id, row.label, row.is_right, vector)
-        kept.append(KeptExample(row.number, row.verdict_id, example))
-    return CameraTeaching(tuple(kept), unrelated, n_other)
+    standing = [_verdict(row) for row in said if besides is None or row.id != besides.id]
+    counted = {one.id for one in _counting(standing if besides is None else [*standing, besides])}
+    kept = [
+        KeptExample(
+            row.number,
+            row.verdict_id,
+            Example(
+                row.event_id,
+                row.label,
+                row.is_right,
+                np.frombuffer(row.embedding, dtype="<f2").astype(np.float32),
+            ),
+        )
+        for row in found
+        if row.verdict_id in counted
+    ]
+    return CameraTeaching(tuple(sorted(kept, key=lambda one: one.number)), unrelated)
 
 
 async def examples_by_model(connection: AsyncConnection, cameras: CameraIds) -> dict[str, int]:
@@ -297,33 +332,32 @@ async def examples_by_model(connection: AsyncConnection, cameras: CameraIds) -> 
     return {row.model: row.n for row in await connection.execute(mine.order_by(examples.c.model))}
 
 
-async def note_relabel(connection: AsyncConnection, verdict_id: str, relabel_id: str) -> None:
-    """Say which change of the past a verdict led to."""
+async def note_relabel(connection: AsyncConnection, verdict_id: str, relabel_id: str | None) -> None:
+    """Say which change of the past a verdict leads to; None: to none."""
     mine = update(verdicts).where(verdicts.c.id == verdict_id)
-    await connection.execute(mine.values(effect="past", relabel_id=relabel_id))
+    effect: Effect = "future" if relabel_id is None else "past"
+    await connection.execute(mine.values(effect=effect, relabel_id=relabel_id))
 
 
 async def rightly_recorded(connection: AsyncConnection, event_ids: Collection[str]) -> set[tuple[str, str]]:
     """Return those of some events with the labels that somebody called right, by the verdicts that count."""
-    found = await connection.execute(_undone_not(verdicts.c.event_id.in_(event_ids)))
-    return {(one.event_id, label) for one in _counting(found) for label in one.said.shown}
+    stands = and_(verdicts.c.undone_at.is_(None), verdicts.c.event_id.in_(event_ids))
+    found = await connection.execute(select(verdicts).where(stands))
+    return {(one.event_id, label) for one in _counting(map(_verdict, found)) for label in one.said.shown}
 
 
 async def counting_ids(connection: AsyncConnection, camera: str, event_ids: Collection[str]) -> set[str]:
-    """Return the ids of the verdicts on some events of a camera that count and teach."""
-    mine = _undone_not(verdicts.c.camera == camera, verdicts.c.event_id.in_(event_ids))
-    return {one.id for one in _counting(await connection.execute(mine)) if one.effect != "none"}
+    """Return the ids of the verdicts on some events of a camera that count among those that teach."""
+    stands = and_(verdicts.c.undone_at.is_(None), verdicts.c.effect != "none")
+    mine = select(verdicts).where(stands, verdicts.c.camera == camera, verdicts.c.event_id.in_(event_ids))
+    return {one.id for one in _counting(map(_verdict, await connection.execute(mine)))}
 
 
-def _undone_not(*conditions: ColumnElement[bool]) -> Select[Any]:
-    return select(verdicts).where(verdicts.c.undone_at.is_(None), *conditions)
-
-
-def _counting(found: Iterable[Row[Any]]) -> list[Verdict]:
-    """Return the verdicts that count, of rows that stand."""
+def _counting(found: Iterable[Verdict]) -> list[Verdict]:
+    """Return the verdicts that count, of some that stand."""
     by_event: dict[str, list[Verdict]] = defaultdict(list)
-    for row in found:
-        by_event[row.event_id].append(_verdict(row))
+    for verdict in found:
+        by_event[verdict.event_id].append(verdict)
     return [one for said in by_event.values() for one in counting(said)]
 
 
@@ -341,7 +375,8 @@ async def unrelated_of(connection: AsyncConnection, camera: str, model: str, dim
     if not rows:
         return unrelated_cosine(np.zeros((0, dim), np.float32), [])
     vectors = np.frombuffer(b"".join(row.embedding for row in rows), dtype="<f2").reshape(-1, dim)
-    return unrelated_cosine(vectors.astype(np.float32), [row.event_id for row in rows])
+    of_events = [row.event_id for row in rows]
+    return await asyncio.to_thread(unrelated_cosine, vectors.astype(np.float32), of_events)
 
 
 def _verdict(row: Row[Any]) -> Verdict:

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.recorder.record.camera_filter import CameraIds
 from services.recorder.record.database import Database
 from services.recorder.search.hindsight_rows import EventData
 from services.recorder.search.recorded_snippets import recorded_snippet
@@ -38,6 +40,7 @@ from services.recorder.verdicts.rows import (
 from services.recorder.verdicts.values import Verdict
 from shared.clock import now_utc
 from shared.contract import (
+    MAX_EXAMPLES,
     DecisionSettings,
     ExampleSaid,
     ExamplesHeader,
@@ -94,6 +97,8 @@ class Teacher:
                 await self.catch_up()
             except (Transient, RedisError, OSError) as exc:
                 log.debug("examples wait", error=exc)
+            except Permanent as exc:
+                log.error("examples cannot be written", error=str(exc))
             beat()
             await pause(EVERY_S, self._kick, stop)
 
@@ -140,14 +145,15 @@ class Teacher:
         label_set = asked_labels(LabelSet.model_validate_json(data.snippets[-1].label_set), verdict)
         embedded = await self.texts.ask(label_set, with_others=True)
         async with self.database.reading() as connection:
-            teaching = await teaching_of(connection, verdict.camera, embedded.name, without=verdict.id)
+            teaching = await teaching_of(connection, verdict.camera, embedded.name, besides=verdict)
             unrelated = await unrelated_of(connection, verdict.camera, embedded.name, embedded.embedding_dim)
         return await asyncio.to_thread(_lesson, verdict, data, embedded, label_set, (teaching, unrelated))
 
-    async def known(self, model: str) -> dict[str, KnownExamples]:
-        """Return the examples that are in force, by camera, as classifiers with this model are told them."""
+    async def known(self, model: str, seen: CameraIds = None) -> dict[str, KnownExamples]:
+        """Return the examples that are in force on some cameras, as classifiers with this model are told them."""
         async with self.database.reading() as connection:
-            cameras = [camera for camera, of in await cameras_taught(connection) if of == model]
+            taught = [camera for camera, of in await cameras_taught(connection) if of == model]
+            cameras = [camera for camera in taught if seen is None or camera in seen]
             found = {camera: await teaching_of(connection, camera, model) for camera in cameras}
         return await asyncio.to_thread(_known, found)
 
@@ -166,7 +172,11 @@ class Teacher:
             there = await asked.execute()
         for ((camera, model), change), value in zip(cameras.items(), there, strict=True):
             if self._published.get((camera, model)) != (change, revision_of(value)):
-                revision = await self._publish(camera, model, revision_of(value))
+                try:
+                    revision = await self._publish(camera, model, revision_of(value))
+                except (Permanent, ValidationError) as exc:  # one camera's are no reason to tell nobody's
+                    log.error("examples of a camera cannot be published", camera=camera, error=str(exc))
+                    revision = revision_of(value)
                 self._published[camera, model] = change, revision
 
     async def _publish(self, camera: str, model: str, there: int) -> int:
@@ -184,10 +194,16 @@ class Teacher:
 
 
 def asked_labels(then: LabelSet, verdict: Verdict) -> LabelSet:
-    """Return the labels that were asked for then, and those that the verdict names."""
+    """Return the labels that were asked for then, and those that the verdict names; raises TextsRefused."""
     said = verdict.said
     named = sorted((said.shown | said.not_shown) - set(then.labels))
-    return LabelSet(labels=(*then.labels, *named), background=then.background)
+    try:
+        return LabelSet(labels=(*then.labels, *named), background=then.background)
+    except ValidationError as exc:
+        n = len(then.labels) + len(named)
+        raise TextsRefused(
+            f"{n} labels with those of the verdict; a snippet is asked for 200 at most"
+        ) from exc
 
 
 def _lesson(
@@ -214,7 +230,8 @@ def _lesson(
 
 
 def in_force(teaching: CameraTeaching) -> list[KeptExample]:
-    """Return the examples that decisions take, by number: at most LABEL_EXAMPLES_MAX for, and against, each label."""
+    """Return the examples that decisions take, by number: at most LABEL_EXAMPLES_MAX for, and against, each label, and
+    MAX_EXAMPLES in all, the newest."""
     by_label: dict[tuple[str | None, bool], list[KeptExample]] = {}
     for one in sorted(teaching.examples, key=lambda one: -one.number):
         by_label.setdefault((one.example.label, one.example.is_right), []).append(one)
@@ -222,7 +239,7 @@ def in_force(teaching: CameraTeaching) -> list[KeptExample]:
     for found in by_label.values():
         vectors = np.stack([one.example.embedding for one in found])
         kept += [found[index] for index in newest_and_most_different(vectors, LABEL_EXAMPLES_MAX)]
-    return sorted(kept, key=lambda one: one.number)
+    return sorted(kept, key=lambda one: one.number)[-MAX_EXAMPLES:]
 
 
 def _known(found: Mapping[str, CameraTeaching]) -> dict[str, KnownExamples]:

@@ -89,6 +89,7 @@ export class VerdictPanel {
   }
 
   async preview(said) {
+    this.unasked = [];
     const request = new AbortController();
     this.asking = request;
     const bar = el("progress", { max: "1", "aria-label": "Progress" });
@@ -193,18 +194,20 @@ async function resultOf(path, json, progress = () => {}) {
   throw new Fault(500, [{ found: "the answer broke off", wanted: "all of it", do: "try again" }]);
 }
 
-// Takes a verdict back, and what it changed of the past; returns it as it is then.
-export async function takeBack(verdict) {
-  const undone = await send("POST", `api/verdicts/${idOf(verdict.id)}/undo`, {});
-  if (verdict.relabel_id) await resultOf(`api/relabels/${idOf(verdict.relabel_id)}/undo`, {});
-  return undone;
+// Puts back what a verdict changed of the past, then takes it back; returns it as it is then.
+export async function takeBack({ id, event_id }) {
+  const { verdicts } = await read(`api/events/${idOf(event_id)}/verdicts`);
+  const change = verdicts.find((one) => one.id === id)?.relabel_id;
+  if (change) await resultOf(`api/relabels/${idOf(change)}/undo`, {});
+  return send("POST", `api/verdicts/${idOf(id)}/undo`, {});
 }
 export const judging = (event) => (may("operate") ? new VerdictPanel(event) : null);
 
 function waiting(verdict) {
   if (verdict.effect === "none") return " (only counted)";
   if (verdict.is_followed === null) return " (not learned yet: no classifier answered)";
-  return verdict.is_followed ? "" : " (counted, but not learned)";
+  if (!verdict.n_examples) return " (counted, but not learned: its pictures were gone)";
+  return verdict.is_followed ? "" : " (learned, but the event itself would not be decided so)";
 }
 
 const changeOf = ({ recorded, hindsight }) => {

@@ -16,7 +16,7 @@ import numpy as np
 
 from shared.quality.draw import ACCEPTED_RATES, MISSED_RATES, Askable, draw_check
 from shared.quality.estimate import Estimate, estimate
-from shared.quality.units import ACCEPTED_BANDS, NOT_ACCEPTED_BANDS, Bools, Floats, Units, bands_of
+from shared.quality.units import ACCEPTED_BANDS, NOT_ACCEPTED_BANDS, Bools, Floats, Ints, Units, bands_of
 
 DAYS = 30
 DAY_S = 86_400.0
@@ -43,6 +43,8 @@ class User:
     clicks_right: float = 0.0
     answers: float = 1.0  # share of the questions that are answered
     questions: int = 10
+    again_s: float | None = None  # so long after each check the user asks for another
+    pause_s: float = 0.0  # in the middle of each check
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Scenario:
     user: User = field(default_factory=User)
     missed: float = 0.03  # share of what was not accepted that should have been
     not_accepted_per_day: float = 60.0
+    kept_days: float = float(DAYS)  # after which retention removes what nobody clicked on unasked
 
 
 @dataclass(slots=True)
@@ -66,9 +69,10 @@ class Group:
     is_accepted: bool
     judged_at: Floats
     drawn_with: Floats
+    asked_at: Floats
 
-    def units(self, until: Bools) -> Units:
-        """Return the units of a time, as they are known."""
+    def units(self, until: Bools | Ints) -> Units:
+        """Return some of the units, as they are known."""
         judged_at, truth = self.judged_at[until], self.truth[until]
         ends = ACCEPTED_BANDS if self.is_accepted else NOT_ACCEPTED_BANDS
         return Units(
@@ -77,7 +81,12 @@ class Group:
             judged_at,
             self.drawn_with[until],
             np.where(np.isnan(judged_at), np.nan, truth),
+            self.asked_at[until],
         )
+
+    def kept(self, now: float, days: float) -> Bools:
+        """Return what an estimate looks at, as the recorder does: not what is older, though clicks keep some of it."""
+        return (self.at <= now) & (self.at > now - days * DAY_S)
 
     def click(self, now: float) -> None:
         """Answer what the user clicked on unasked until now."""
@@ -95,7 +104,7 @@ def _group(pair: Pair, user: User, chance: np.random.Generator) -> Group:
     scores = 0.5 + 0.5 * (np.where(truth == 1, high, low) if pair.is_score_informative else high)
     clicks = chance.random(n) < np.where(truth == 1, user.clicks_right, user.clicks_wrong)
     own_at = np.where(clicks, at + chance.exponential(0.5 * DAY_S, n), np.inf)
-    return Group(at, scores, truth, own_at, True, np.full(n, np.nan), np.full(n, np.nan))
+    return Group(at, scores, truth, own_at, True, *(np.full(n, np.nan) for _ in range(3)))
 
 
 def _not_accepted(scenario: Scenario, chance: np.random.Generator) -> Group:
@@ -103,7 +112,7 @@ def _not_accepted(scenario: Scenario, chance: np.random.Generator) -> Group:
     at = np.sort(chance.random(n)) * DAYS * DAY_S
     truth = (chance.random(n) < scenario.missed).astype(np.float64)
     scores = 0.5 * np.where(truth == 1, chance.beta(2, 1.5, n), chance.beta(0.7, 3, n))
-    return Group(at, scores, truth, np.full(n, np.inf), False, np.full(n, np.nan), np.full(n, np.nan))
+    return Group(at, scores, truth, np.full(n, np.inf), False, *(np.full(n, np.nan) for _ in range(3)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +137,17 @@ def month(scenario: Scenario, chance: np.random.Generator) -> list[Outcome]:
         for group in groups:
             group.click(now)
         if chance.random() < scenario.user.checks:
-            _check(groups, scenario.user, now, chance)
+            _check(groups, scenario, now, chance)
+            if scenario.user.again_s is not None:
+                _check(groups, scenario, now + scenario.user.again_s, chance)
     for group in groups:
         group.click(DAYS * DAY_S)
-    known = [group.units(group.at >= 0) for group in groups]
-    truths = [float(group.truth.mean()) for group in groups]
-    asked = [group for group, units in zip(groups[:-1], known, strict=False) if units.is_drawn.any()]
-    together = np.concatenate([group.truth for group in asked]) if asked else np.zeros(1)
+    kept = [group.kept(DAYS * DAY_S, scenario.kept_days) for group in groups]
+    known = [group.units(within) for group, within in zip(groups, kept, strict=True)]
+    of_kept = [group.truth[within] for group, within in zip(groups, kept, strict=True)]
+    truths = [float(truth.mean()) for truth in of_kept]
+    asked = [truth for truth, units in zip(of_kept[:-1], known, strict=False) if units.is_drawn.any()]
+    together = np.concatenate(asked) if asked else np.zeros(1)
     return [
         *(Outcome(estimate([units]), truth) for units, truth in zip(known[:-1], truths, strict=False)),
         Outcome(estimate(known[:-1]), float(together.mean())),
@@ -142,16 +155,19 @@ def month(scenario: Scenario, chance: np.random.Generator) -> list[Outcome]:
     ]
 
 
-def _check(groups: Sequence[Group], user: User, now: float, chance: np.random.Generator) -> None:
+def _check(groups: Sequence[Group], scenario: Scenario, now: float, chance: np.random.Generator) -> None:
+    user = scenario.user
     askable: list[Askable] = []
-    for group in groups:
-        units = group.units(group.at <= now)
+    kept = [np.flatnonzero(group.kept(now, scenario.kept_days)) for group in groups]
+    for group, within in zip(groups, kept, strict=True):
+        units = group.units(within)
         rates = ACCEPTED_RATES if group.is_accepted else MISSED_RATES
         askable.append(Askable(units, rates, np.flatnonzero(~units.is_judged)))
-    for drawn in draw_check(askable[:-1], askable[-1:], user.questions, chance):
+    for number, drawn in enumerate(draw_check(askable[:-1], askable[-1:], user.questions, chance)):
         if chance.random() < user.answers:
-            groups[drawn.group].judged_at[drawn.unit] = now
-            groups[drawn.group].drawn_with[drawn.unit] = drawn.probability
+            group, unit = groups[drawn.group], kept[drawn.group][drawn.unit]
+            group.judged_at[unit] = now + (user.pause_s if 2 * number >= user.questions else 0.0)
+            group.drawn_with[unit], group.asked_at[unit] = drawn.probability, now
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
@@ -185,6 +201,13 @@ SCENARIOS: dict[str, Scenario] = {
     "clicks on half of what is wrong, busy": Scenario((Pair(200, 0.8),), User(clicks_wrong=0.5)),
     "clicks on wrong and right": Scenario((Pair(ONE, 0.8),), User(clicks_wrong=0.4, clicks_right=0.2)),
     "answers 7 of 10, checks on 4 of 7 days": Scenario((Pair(ONE, 0.8),), User(checks=0.57, answers=0.7)),
+    "two checks a day, a minute apart": Scenario((Pair(ONE, 0.8),), User(again_s=60.0)),
+    "two checks a day, a minute apart, busy": Scenario((Pair(300, 0.8),), User(again_s=60.0)),
+    "half an hour's pause in each check": Scenario((Pair(ONE, 0.8),), User(pause_s=1800.0)),
+    "half an hour's pause in each check, busy": Scenario((Pair(300, 0.8),), User(pause_s=1800.0)),
+    "retention of 7 days, clicks on half of what is wrong": Scenario(
+        (Pair(ONE, 0.8),), User(clicks_wrong=0.5), kept_days=7
+    ),
     "four cameras": Scenario(tuple(Pair(r, p) for r, p in ((60, 0.6), (10, 0.9), (30, 0.8), (5, 0.97)))),
     "twelve cameras, three labels": Scenario(
         tuple(Pair(r, p) for r in (2, 5, 10, 20) for p in (0.3, 0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99))

@@ -330,7 +330,7 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
         "gaps": (_gap_watch(parts, api, notifiers, live, notify).run, 120),
         "retention": (Retention(parts.database, parts.media, parts.metrics, settings.limits).run, 300),
         "totals": (TotalsCheck(parts.database, parts.metrics).run, 300),
-        "quality": (QualityWatch(parts.database, parts.metrics).run, 900),
+        "quality": (QualityWatch(parts.database, parts.metrics, settings.limits).run, 900),
     }
     if api.teacher:
         loops["verdicts"] = api.teacher.run, 120

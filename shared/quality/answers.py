@@ -8,25 +8,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StandingVerdict:
-    """A verdict that stands. `recorded`: the event's labels when it was made. `at`: seconds since 1970."""
+    """A verdict that stands. `recorded`: the event's labels when it was made. `at`: seconds since 1970.
+
+    `drawn_with`, `drawn_at`: how likely the check drew the event that asked for it, and when; None: nobody asked.
+    """
 
     kind: str
     label: str | None
     recorded: frozenset[str]
     at: float
     drawn_with: float | None
+    drawn_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class UnitAnswer:
-    """The answer to one question: when it was first given, how likely the unit was drawn for it, and what counts now.
+    """The answer to one question: when it was first given, how likely the unit was drawn for it, what counts now, and
+    when it was drawn.
 
-    `drawn_with` None: nobody asked; somebody said so.
+    `drawn_with` and `drawn_at` None: nobody asked; somebody said so.
     """
 
     at: float
     drawn_with: float | None
     value: bool
+    drawn_at: float | None = None
 
 
 def is_right(said: Sequence[StandingVerdict], label: str) -> UnitAnswer | None:
@@ -38,7 +44,7 @@ def is_right(said: Sequence[StandingVerdict], label: str) -> UnitAnswer | None:
     if not spoken:
         return None
     first = spoken[0][0]
-    return UnitAnswer(first.at, first.drawn_with if label in first.recorded else None, spoken[-1][1])
+    return _answer(first, label in first.recorded, spoken[-1][1])
 
 
 def is_missed(said: Sequence[StandingVerdict], label: str | None) -> UnitAnswer | None:
@@ -63,7 +69,13 @@ def is_missed(said: Sequence[StandingVerdict], label: str | None) -> UnitAnswer 
             named |= about
     first = told[0]
     value = bool(named) if label is None else label in named
-    return UnitAnswer(first.at, None if first.recorded else first.drawn_with, value)
+    return _answer(first, not first.recorded, value)
+
+
+def _answer(first: StandingVerdict, may_be_asked: bool, value: bool) -> UnitAnswer:
+    if not may_be_asked:
+        return UnitAnswer(first.at, None, value)
+    return UnitAnswer(first.at, first.drawn_with, value, first.drawn_at)
 
 
 def _about(one: StandingVerdict) -> frozenset[str]:

@@ -151,20 +151,23 @@ def unit_weights(units: Units) -> Floats:
 
 def _weights(units: Units) -> _Weights:
     times = occasions(units)
-    block = np.searchsorted(times, units.at).astype(np.int64)  # the first check that could have drawn it
+    at = np.fmin(units.at, units.asked_at)  # what was drawn was there, whatever a camera's clock said
+    block = np.searchsorted(times, at).astype(np.int64)  # the first check that could have drawn it
+    # the check that drew it
+    asking = np.searchsorted(times, np.where(units.is_drawn, units.asked_at, -np.inf)).astype(np.int64)
     following = np.searchsorted(times, units.judged_at, side="right")  # the first check after the answer
-    probability, shares = _checks(units, times, block)
+    probability, shares = _checks(units, times, block, asking)
     later = np.vstack([np.cumsum(shares[::-1], axis=0)[::-1], np.zeros((1, len(times) + 1))])
     is_judged, is_drawn = units.is_judged, units.is_drawn
     known = np.where(is_judged, later[np.where(is_judged, following, len(times)), block], 0.0)
-    own = np.where(is_drawn, shares[np.where(is_drawn, following - 1, 0), block], 0.0)
+    own = np.where(is_drawn, shares[asking, block], 0.0)
     is_certain = probability == 1.0
     drawn = np.where(is_certain, 0.0, own / probability)
     is_covered = shares.sum(axis=0)[block] > 0
     return _Weights(known + np.where(is_certain, own, 0.0), drawn, drawn**2 * (1 - probability), is_covered)
 
 
-def _checks(units: Units, times: Floats, block: Ints) -> tuple[Floats, Floats]:
+def _checks(units: Units, times: Floats, block: Ints, asking: Ints) -> tuple[Floats, Floats]:
     """Return the units' probabilities, float64[N], and by how much each check counts for the units of each block:
     float64[checks, checks + 1], where the last block is what came after the last check.
 
@@ -175,9 +178,8 @@ def _checks(units: Units, times: Floats, block: Ints) -> tuple[Floats, Floats]:
     n = len(times)
     precision = np.zeros((n, n + 1))
     probability = np.where(units.is_drawn, np.clip(units.drawn_with, _NEVER_ZERO, 1.0), 1.0)
-    occasion = np.searchsorted(times, units.judged_at, side="right") - 1
     for check in range(n):
-        here = units.is_drawn & (occasion == check)
+        here = units.is_drawn & (asking == check)
         n_open = np.bincount(block[~(units.judged_at < times[check])], minlength=n + 1)
         for blocks, sample in ((slice(check, check + 1), block == check), (slice(check), block < check)):
             sample = here & sample

@@ -21,7 +21,6 @@ Ints = NDArray[np.int64]
 ACCEPTED_BANDS = (0.6, 0.75, 0.9)
 NOT_ACCEPTED_BANDS = (0.1, 0.25, 0.4)
 N_BANDS = 4
-OCCASION_S = 600.0  # answers with less between them are of one check
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,7 @@ class Units:
     judged_at: Floats  # float64[N], when somebody first answered; NaN: nobody did
     drawn_with: Floats  # float64[N], 0..1, how likely it was drawn for that answer; NaN: it was not
     values: Floats  # float64[N], 1: yes, 0: no; NaN: not answered
+    asked_at: Floats  # float64[N], when the check was drawn that asked for that answer; NaN: none did
 
     def __len__(self) -> int:
         return len(self.at)
@@ -58,6 +58,5 @@ def bands_of(scores: Floats, ends: Sequence[float]) -> Ints:
 
 
 def occasions(units: Units) -> Floats:
-    """Return when each check of the group began, ascending: the first of its answers."""
-    times = np.sort(units.judged_at[units.is_drawn])
-    return times[np.diff(times, prepend=-np.inf) > OCCASION_S]
+    """Return when each check of the group was drawn, ascending; those that nobody answered are not known."""
+    return np.unique(units.asked_at[units.is_drawn])

@@ -287,8 +287,8 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
     ],
     ("GET", "/api/gaps"): [("/api/gaps?limit=200", None), ("/api/gaps?camera={camera}", None)],
     ("GET", "/api/check"): [
-        ("/api/check?days=366&n=50", None),
-        ("/api/check?days=366&camera={camera}", None),
+        ("/api/check?n=50", None),
+        ("/api/check?camera={camera}", None),
     ],
     ("GET", "/api/verdicts"): [
         ("/api/verdicts?limit=200", None),
@@ -298,7 +298,10 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
     ("GET", "/api/events/{event_id}/verdicts"): [("/api/events/{event}/verdicts", None)],
     ("POST", "/api/events/{event_id}/verdicts"): [
         ("/api/events/{event}/verdicts", {"kind": "right", "effect": "none"}),
-        ("/api/events/{event}/verdicts", {"kind": "nothing", "drawn_with": 0.5}),
+        (
+            "/api/events/{event}/verdicts",
+            {"kind": "nothing", "drawn_with": 0.5, "drawn_at": "2026-01-01T00:00:00Z"},
+        ),
     ],
     ("POST", "/api/events/{event_id}/verdicts/preview"): [
         ("/api/events/{event}/verdicts/preview", {"kind": "wrong"}),

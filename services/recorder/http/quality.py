@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime
 from functools import partial
 from typing import Annotated, TypeVar
 
@@ -98,10 +98,12 @@ class CurvePointOut(ApiModel):
 
 
 class ThresholdOut(BaseModel):
-    """What thresholds would give, by the answers to `answers` questions; `wanted_answers` before any is proposed.
+    """What thresholds would give, by what was said; `wanted_answers` before any is proposed.
+
+    `answers`: to the question of a check whether the label is right; what was missed, or said unasked, is not in it.
 
     `best`: with the highest F1. `precise`: the lowest with the wanted precision from there on. `now`: in force.
-    Recall is of what moved and was recorded.
+    Recall is among the events with the label and the recorded motion without any.
     """
 
     curve: list[CurvePointOut]
@@ -116,7 +118,8 @@ class ThresholdOut(BaseModel):
 class QuestionOut(BaseModel):
     """An event to look at. `label` null: say which of `labels` was missed, or that it is nothing.
 
-    Send `drawn_with` back with the verdict: right or wrong of `label`, or nothing, or missed with the label.
+    Send `drawn_with` and `drawn_at` back with the verdict: right or wrong of `label`, or nothing, or missed with the
+    label. `drawn_at` is the same in all questions of a check, and names it.
     """
 
     event: EventOut
@@ -124,6 +127,7 @@ class QuestionOut(BaseModel):
     label: str | None
     labels: list[str]
     drawn_with: float
+    drawn_at: AwareDatetime
 
 
 class CheckOut(BaseModel):
@@ -145,7 +149,7 @@ class _UnitReader:
         """Return the units of the last days on these cameras, and what a thread computes from them."""
         async with self.gate:
             async with self.api.open_database().reading() as connection:
-                units = await recorded_units(connection, now_utc() - timedelta(days=days), cameras)
+                units = await recorded_units(connection, self.api.limits, now_utc(), days, cameras)
             return units, await asyncio.to_thread(compute, units)
 
 
@@ -196,16 +200,15 @@ def _add_check(router: APIRouter, api: ApiState, reader: _UnitReader) -> None:
         response: Response,
         viewer: Viewer,
         camera: CameraName = None,
-        days: Days = DAYS,
         n: Annotated[int, Query(ge=1, le=50, description="questions")] = QUESTIONS,
     ) -> CheckOut:
         """Events whose verdict tells most, drawn at random; each asks one question."""
         draw = partial(questions_of, n=n, chance=np.random.default_rng())
-        _, drawn = await reader.computed(days, narrowed(camera, viewer), draw)
+        units, drawn = await reader.computed(DAYS, narrowed(camera, viewer), draw)
         async with api.open_database().reading() as connection:
             found = await queries.find_events_by_id(connection, [one.event_id for one in drawn])
         response.headers["cache-control"] = "no-store"
-        return CheckOut(questions=_questions_out(drawn, found))
+        return CheckOut(questions=_questions_out(drawn, units.at, found))
 
 
 def _share_out(found: Estimate | None) -> ShareOut | None:
@@ -251,7 +254,7 @@ def _threshold_out(found: ThresholdProposal, now: float | None) -> ThresholdOut:
     )
 
 
-def _questions_out(drawn: Sequence[Question], found: dict[str, Event]) -> list[QuestionOut]:
+def _questions_out(drawn: Sequence[Question], at: datetime, found: dict[str, Event]) -> list[QuestionOut]:
     return [
         QuestionOut(
             event=event_out(found[one.event_id]),
@@ -259,6 +262,7 @@ def _questions_out(drawn: Sequence[Question], found: dict[str, Event]) -> list[Q
             label=one.label,
             labels=list(one.labels),
             drawn_with=one.drawn_with,
+            drawn_at=at,
         )
         for one in drawn
         if one.event_id in found  # else it was deleted meanwhile

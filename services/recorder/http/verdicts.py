@@ -50,7 +50,7 @@ class VerdictIn(BaseModel):
     """What is said. `effect` left out: from now on, but none for an event that was drawn for a check.
 
     `label`: of `right` and `wrong` the label that it is about (left out: all recorded ones), of `is` and `missed` what
-    the event shows. `drawn_with`: as the check told it.
+    the event shows. `drawn_with`, `drawn_at`: both as the check told them, or neither.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,6 +59,16 @@ class VerdictIn(BaseModel):
     label: NewLabelText | None = None
     effect: Literal["none", "future"] | None = None
     drawn_with: Annotated[float, Field(gt=0, le=1)] | None = None
+    drawn_at: AwareDatetime | None = None
+
+    def require_check(self) -> None:
+        """Refuse what no check can have told."""
+        both, do = "drawn_with and drawn_at, or neither", "send both back as the check told them"
+        if (self.drawn_with is None) != (self.drawn_at is None):
+            missing = "drawn_at without drawn_with" if self.drawn_at else "drawn_with without drawn_at"
+            raise ApiFault(400, missing, both, do)
+        if self.drawn_at is not None and self.drawn_at > now_utc():
+            raise ApiFault(400, "drawn_at is in the future", "when the check was drawn", do)
 
 
 class VerdictOut(ApiModel):
@@ -144,10 +154,11 @@ def verdict_routes(api: ApiState) -> APIRouter:
     @router.post("/events/{event_id}/verdicts", status_code=201)
     async def say(event_id: str, said: VerdictIn, request: Request, viewer: Viewer) -> VerdictOut:
         """Say what an event shows. From now on the camera decides what looks alike as was said."""
+        said.require_check()
         teacher = _teacher(api)
         effect = said.effect or ("none" if said.drawn_with is not None else "future")
         who = who_of(request)
-        new = NewVerdict(said.kind, said.label, effect, who, said.drawn_with)
+        new = NewVerdict(said.kind, said.label, effect, who, said.drawn_with, said.drawn_at)
         try:
             async with api.open_database().writing() as connection:
                 made = await rows.add_verdict(connection, event_id, new, now_utc(), viewer)

@@ -6,15 +6,17 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, false, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, false, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.quality.values import EventLabel, RecordedMotion, RecordedUnits
 from services.recorder.record.camera_filter import CameraIds, of_cameras
+from services.recorder.record.retention import RetentionLimits, too_old
 from services.recorder.record.schema import detections, events, snippets, verdicts
+from shared.clock import to_millis
 from shared.contract import DecisionSettings, LabelSet
 from shared.quality.answers import StandingVerdict
 
@@ -25,16 +27,25 @@ _ROWS_AT_ONCE = 1000
 _IS_SHOWN = or_(events.c.clip_name.is_not(None), events.c.thumbnail_name.is_not(None)).label("is_shown")
 
 
-async def recorded_units(connection: AsyncConnection, since: datetime, cameras: CameraIds) -> RecordedUnits:
-    """Return what ended since a time on these cameras, and the verdicts on it that stand."""
-    labels, labels_since = await _labels(connection, since, cameras)
-    motions, motions_since = await _motions(connection, since, cameras)
+async def recorded_units(
+    connection: AsyncConnection, limits: RetentionLimits, now: datetime, days: float, cameras: CameraIds
+) -> RecordedUnits:
+    """Return what was recorded in the last days on these cameras, and the verdicts on it that stand.
+
+    Without the events that are older than retention allows: those that are still there were judged or protected, and
+    are no sample of what there was.
+    """
+    now = to_millis(now)
+    since = now - timedelta(days=days)
+    is_within = ~too_old(limits, now)
+    labels, labels_since = await _labels(connection, since, is_within, cameras)
+    motions, motions_since = await _motions(connection, since, is_within, cameras)
     said = await _said(connection, since, cameras)
-    return RecordedUnits(labels_since, labels, motions, motions_since, said)
+    return RecordedUnits(now, labels_since, labels, motions, motions_since, said)
 
 
 async def _labels(
-    connection: AsyncConnection, since: datetime, cameras: CameraIds
+    connection: AsyncConnection, since: datetime, is_within: ColumnElement[bool], cameras: CameraIds
 ) -> tuple[list[EventLabel], datetime]:
     """Return the labels, oldest first, and since when they are all there."""
     query = (
@@ -49,7 +60,7 @@ async def _labels(
         )
         .join(events, events.c.id == detections.c.event_id)
         .where(detections.c.event_started_at >= since, events.c.is_open == false())
-        .where(*of_cameras(detections.c.camera, cameras))
+        .where(is_within, *of_cameras(detections.c.camera, cameras))
         .order_by(detections.c.event_started_at.desc())
         .limit(LABELS_MAX)
     )
@@ -66,13 +77,13 @@ async def _labels(
 
 
 async def _motions(
-    connection: AsyncConnection, since: datetime, cameras: CameraIds
+    connection: AsyncConnection, since: datetime, is_within: ColumnElement[bool], cameras: CameraIds
 ) -> tuple[list[RecordedMotion], datetime]:
     """Return the events without a label, oldest first, and since when they are all there."""
     query = (
         select(events.c.id, events.c.camera, events.c.started_at, events.c.ended_at, _IS_SHOWN)
         .where(events.c.is_accepted == false(), events.c.is_open == false(), events.c.started_at >= since)
-        .where(*of_cameras(events.c.camera, cameras))
+        .where(is_within, *of_cameras(events.c.camera, cameras))
         .order_by(events.c.started_at.desc())
         .limit(MOTIONS_MAX)
     )
@@ -108,6 +119,7 @@ async def _said(
             verdicts.c.recorded,
             verdicts.c.made_at,
             verdicts.c.drawn_with,
+            verdicts.c.drawn_at,
         )
         .where(and_(verdicts.c.made_at >= since, verdicts.c.event_started_at >= since))
         .where(verdicts.c.undone_at.is_(None), *of_cameras(verdicts.c.camera, cameras))
@@ -122,6 +134,7 @@ async def _said(
                 frozenset(json.loads(row.recorded)),
                 row.made_at.timestamp(),
                 row.drawn_with,
+                None if row.drawn_at is None else row.drawn_at.timestamp(),
             )
         )
     return said
@@ -137,7 +150,7 @@ async def _peaks(
         query = select(
             snippets.c.event_id, snippets.c.peaks, snippets.c.label_set, snippets.c.decision
         ).where(snippets.c.event_id.in_(ids[start : start + _IDS_AT_ONCE]))
-        for row in await connection.execute(query):
+        async for row in _rows_of(connection, query):
             labels, threshold = parsed.of(row.label_set, row.decision)
             said: dict[str, float] = json.loads(row.peaks)
             highest, best = found.get(row.event_id, (0.0, {}))

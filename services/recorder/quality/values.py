@@ -17,7 +17,7 @@ from shared.quality.thresholds import CurvePoint, Suggested, curve_of, suggest
 from shared.quality.units import ACCEPTED_BANDS, NOT_ACCEPTED_BANDS, Units, bands_of
 
 WANTED_PRECISION = 0.95  # as `clipwatch evaluate` proposes unless told otherwise
-PROPOSAL_MIN = 20  # answers to questions, below which no threshold is proposed
+PROPOSAL_MIN = 20  # answers on whether the label is right, below which no threshold is proposed
 Pair = tuple[str, str]  # camera, label
 _Recorded = TypeVar("_Recorded", "EventLabel", "RecordedMotion")
 
@@ -51,8 +51,9 @@ class RecordedMotion:
 
 @dataclass(frozen=True, slots=True)
 class RecordedUnits:
-    """What was recorded since a time, and what was said of it, oldest first by event."""
+    """What was recorded since a time, and what was said of it, oldest first by event. `at`: when it was read."""
 
+    at: datetime
     since: datetime
     labels: Sequence[EventLabel]
     motions: Sequence[RecordedMotion]
@@ -87,18 +88,20 @@ class RecordedUnits:
         bands: Sequence[float],
         answer: Callable[[_Recorded, Sequence[StandingVerdict]], UnitAnswer | None],
     ) -> Units:
-        judged_at, drawn_with, values = (np.full(len(recorded), np.nan) for _ in range(3))
+        judged_at, drawn_with, values, asked_at = (np.full(len(recorded), np.nan) for _ in range(4))
         for number, one in enumerate(recorded):
             found = answer(one, said) if (said := self.said.get(one.event_id)) else None
             if found is not None:
                 judged_at[number], values[number] = found.at, float(found.value)
-                drawn_with[number] = np.nan if found.drawn_with is None else found.drawn_with
+                if found.drawn_with is not None and found.drawn_at is not None:
+                    drawn_with[number], asked_at[number] = found.drawn_with, found.drawn_at
         return Units(
             np.array([one.at for one in recorded], np.float64),
             bands_of(np.array([one.score for one in recorded], np.float64), bands),
             judged_at,
             drawn_with,
             values,
+            asked_at,
         )
 
 
@@ -187,7 +190,10 @@ def _askable(
 
 @dataclass(frozen=True, slots=True)
 class ThresholdProposal:
-    """Precision and recall by threshold; recall of what moved and was recorded. `suggested` None: too few answers."""
+    """Precision and recall by threshold. Recall is among the events with the label and those without any.
+
+    `n_answers`: to the question whether the label is right, when a check asked it. `suggested` None: too few of these.
+    """
 
     curve: tuple[CurvePoint, ...]
     suggested: Suggested | None
@@ -195,20 +201,21 @@ class ThresholdProposal:
 
 
 def proposal_of(recorded: RecordedUnits, camera: str, label: str) -> ThresholdProposal:
-    """Return what thresholds would give for a camera and label, from the answers to questions."""
+    """Return what thresholds would give for a camera and label, from what was said.
+
+    What somebody said unasked is weighed as in the estimates; the questions of checks alone make a threshold proposed.
+    """
     labels = recorded.of_pairs().get((camera, label), [])
     motions = recorded.of_cameras().get(camera, [])
     scores = np.array(
         [*(one.score for one in labels), *(one.peaks.get(label, -1.0) for one in motions)], np.float64
     )
     both = [recorded.label_units(labels), recorded.motion_units(motions, label)]
-    is_claim = np.concatenate([np.ones(len(labels)), np.zeros(len(motions))]) == 1
     weights = np.concatenate([unit_weights(units) for units in both])
     values = np.nan_to_num(np.concatenate([units.values for units in both]))
     curve = curve_of(scores, values, weights)
-    n_answers = sum(int(units.is_drawn.sum()) for units in both)
-    n_claims = int((weights[is_claim] > 0).sum())
-    if n_claims < PROPOSAL_MIN or not (weights @ values):
+    n_answers = int(both[0].is_drawn.sum())
+    if n_answers < PROPOSAL_MIN or not (weights @ values):
         return ThresholdProposal(curve, None, n_answers)
     found = suggest(
         [point.f1 or 0.0 for point in curve], [point.precision for point in curve], WANTED_PRECISION

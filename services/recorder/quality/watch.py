@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.quality.rows import recorded_units
 from services.recorder.quality.values import Quality, quality_of
 from services.recorder.record.database import Database
+from services.recorder.record.retention import RetentionLimits
 from shared.clock import now_utc
 from shared.errors import Transient
 from shared.logs import get_logger
@@ -28,6 +29,7 @@ class QualityWatch:
 
     database: Database
     metrics: RecorderMetrics
+    limits: RetentionLimits
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         """Estimate every EVERY_S, until `stop`."""
@@ -36,13 +38,17 @@ class QualityWatch:
                 await self.estimate(now_utc())
             except Transient as exc:
                 log.debug("the estimates of quality wait for the database", error=exc)
+            except Exception as exc:
+                # A row that cannot be read (edited by hand, or by a newer version) stays so: raised, it would end the
+                # recorder at each start. Only these metrics stand still, and the error says why.
+                log.error("quality cannot be estimated: its metrics stay as they were", exc_info=exc)
             beat()
             await pause(EVERY_S, stop)
 
     async def estimate(self, now: datetime) -> None:
         """Estimate once, and set the metrics."""
         async with self.database.reading() as connection:
-            recorded = await recorded_units(connection, now - timedelta(days=DAYS), None)
+            recorded = await recorded_units(connection, self.limits, now, DAYS, None)
         self._show(await asyncio.to_thread(quality_of, recorded))
 
     def _show(self, quality: Quality) -> None:

@@ -92,11 +92,8 @@ class Forecast:
 
 
 def aged(limits: RetentionLimits, now: datetime) -> ColumnElement[bool]:
-    """Return the condition for events that are older than every rule that fits them allows.
-
-    An event is as old as the later of its start and its row: the camera's clock may have been wrong.
-    """
-    is_too_old = _is_too_old(limits, now)
+    """Return the condition for events that are too old, but for those that a verdict learned from."""
+    is_too_old = too_old(limits, now)
     return and_(is_too_old, ~_is_judged()) if limits.keeps_judged else is_too_old
 
 
@@ -105,17 +102,21 @@ def _is_judged() -> ColumnElement[bool]:
     return exists().where(of_event, verdicts.c.effect != "none")
 
 
-def _is_too_old(limits: RetentionLimits, now: datetime) -> ColumnElement[bool]:
-    too_old = []
+def too_old(limits: RetentionLimits, now: datetime) -> ColumnElement[bool]:
+    """Return the condition for events that are older than every rule that fits them allows, also those that stay.
+
+    An event is as old as the later of its start and its row: the camera's clock may have been wrong.
+    """
+    beyond = []
     fits = []
     for rule in limits.rules:
         fit = _fits(rule)
         fits.append(fit)
         if rule.days:
-            too_old.append(or_(~fit, _is_before(now - timedelta(days=rule.days))))
+            beyond.append(or_(~fit, _is_before(now - timedelta(days=rule.days))))
         else:
-            too_old.append(~fit)
-    by_rule = and_(or_(false(), *fits), *too_old)
+            beyond.append(~fit)
+    by_rule = and_(or_(false(), *fits), *beyond)
     if not limits.days:
         return by_rule
     by_default = and_(*(~fit for fit in fits), _is_before(now - timedelta(days=limits.days)))
@@ -131,8 +132,8 @@ def _fits(rule: RetentionRule) -> ColumnElement[bool]:
     if rule.camera is not None:
         parts.append(events.c.camera == rule.camera)
     if rule.label is not None:
-        of_event = and_(detections.c.event_id == events.c.id, detections.c.label == rule.label)
-        parts.append(exists().where(of_event))
+        found = detections.alias("fitting")  # not the detections of a query that this is a condition of
+        parts.append(exists().where(found.c.event_id == events.c.id, found.c.label == rule.label))
     return and_(*parts)
 
 

@@ -53,6 +53,7 @@ verdicts = Table(
         Double,
         comment="probability with which the event was drawn to be judged, 0..1; NULL: not drawn",
     ),
+    Column("drawn_at", UtcMillis, comment="when the check was drawn that asked for it, UTC; NULL: not drawn"),
     Column(
         "effect",
         String(10),

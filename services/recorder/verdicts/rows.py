@@ -86,6 +86,7 @@ async def imagine_verdict(
         effect=new.effect,
         made_by=new.made_by,
         made_at=made_at,
+        drawn_at=None if new.drawn_at is None else to_millis(new.drawn_at),
     )
 
 

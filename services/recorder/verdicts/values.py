@@ -23,13 +23,17 @@ class VerdictRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NewVerdict:
-    """What somebody says. `drawn_with`: probability with which the event was drawn for a check; None: not drawn."""
+    """What somebody says. `drawn_with`: probability with which the event was drawn for a check; None: not drawn.
+
+    `drawn_at`: when that check was drawn, which names it.
+    """
 
     kind: VerdictKind
     label: str | None
     effect: Effect
     made_by: str
     drawn_with: float | None = None
+    drawn_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Verdict:
     is_followed: bool | None = None
     unrelated: float | None = None
     relabel_id: str | None = None
+    drawn_at: datetime | None = None
 
     @property
     def said(self) -> Said:

@@ -69,10 +69,10 @@ export class Check {
     this.show();
   }
 
-  async keep({ event, label, drawn_with }, answer) {
+  async keep({ event, label, drawn_with, drawn_at }, answer) {
     const verdict = answer.missed ? { kind: "missed", label: answer.missed } : label ? { kind: answer, label } : { kind: "nothing" };
     try {
-      return await send("POST", `api/events/${idOf(event.id)}/verdicts`, { ...verdict, drawn_with });
+      return await send("POST", `api/events/${idOf(event.id)}/verdicts`, { ...verdict, drawn_with, drawn_at });
     } catch (fault) {
       this.say(fault);
       return null;

@@ -4,12 +4,12 @@ import { el, svg } from "./dom.js";
 import { plural } from "./format.js";
 
 const LINES = [["precision", "l0"], ["recall", "l1"], ["f1", "l2"]];
-const NAMES = { precision: "precision", recall: "recall of recorded motion", f1: "F1" };
+const NAMES = { precision: "precision", recall: "recall, of these events and of recorded motion without a label", f1: "F1" };
 
 export function thresholdsOf({ curve, now, best, precise, wanted_precision, answers, wanted_answers }, label) {
-  if (!answers) return [`Nobody was asked about '${label}' yet: check ten events.`];
+  if (!answers) return [`No check asked yet whether '${label}' is right: check ten events.`];
   const said = best === null
-    ? `${plural(answers, "answer")} so far; a threshold is proposed from ${wanted_answers} on whether '${label}' is right.`
+    ? `${plural(answers, "answer")} in checks so far on whether '${label}' is right; a threshold is proposed from ${wanted_answers} on.`
     : `Best balance at ${best.toFixed(2)}${precise === null ? "" : `; from ${precise.toFixed(2)} on, ${Math.round(100 * wanted_precision)}% and more are right`}${now === null ? "" : `; now ${now.toFixed(2)} (dashed)`}.`;
   return [plot(curve, best, now, `Precision and recall of ${label} by threshold`), legend(), el("p", { class: "hint" }, said)];
 }

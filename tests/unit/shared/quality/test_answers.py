@@ -10,7 +10,8 @@ from shared.quality.answers import StandingVerdict, UnitAnswer, is_missed, is_ri
 def said(
     kind: str, label: str | None = None, *recorded: str, at: float = 1.0, drawn_with: float | None = None
 ) -> StandingVerdict:
-    return StandingVerdict(kind, label, frozenset(recorded), at, drawn_with)
+    drawn_at = None if drawn_with is None else at - 0.5
+    return StandingVerdict(kind, label, frozenset(recorded), at, drawn_with, drawn_at)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,9 @@ def test_a_verdict_says_whether_a_label_is_right(verdict: StandingVerdict, value
 
 def test_the_last_verdict_counts_and_the_first_says_how_it_was_drawn() -> None:
     drawn = said("right", "a dog", "a dog", drawn_with=0.25)
-    assert is_right([drawn, said("wrong", None, "a dog", at=2.0)], "a dog") == UnitAnswer(1.0, 0.25, False)
+    assert is_right([drawn, said("wrong", None, "a dog", at=2.0)], "a dog") == UnitAnswer(
+        1.0, 0.25, False, 0.5
+    )
     own = said("wrong", None, "a dog", at=0.5)
     assert is_right([own, drawn], "a dog") == UnitAnswer(0.5, None, True)
 
@@ -53,7 +56,7 @@ def test_what_was_drawn_for_another_question_was_not_drawn_for_this_one() -> Non
 def test_every_way_to_deny_a_label_answers_whether_it_is_right(kind: str) -> None:
     label = {"wrong": "a dog", "is": "a fox"}.get(kind)
     asked = [said(kind, label, "a dog", drawn_with=0.1)]
-    assert is_right(asked, "a dog") == UnitAnswer(1.0, 0.1, False)
+    assert is_right(asked, "a dog") == UnitAnswer(1.0, 0.1, False, 0.5)
 
 
 def test_a_label_that_is_wrong_says_nothing_of_what_is_missed_beside_it() -> None:
@@ -64,13 +67,13 @@ def test_a_label_that_is_wrong_says_nothing_of_what_is_missed_beside_it() -> Non
     assert is_missed([said("is", "a fox", "a dog")], "a fox") == UnitAnswer(1.0, None, True)
     assert is_missed([said("right", "a dog", "a dog")], "a fox") is None
     looked = [*gone, said("nothing", at=2.0, drawn_with=0.2)]
-    assert is_missed(looked, "a fox") == UnitAnswer(2.0, 0.2, False)
+    assert is_missed(looked, "a fox") == UnitAnswer(2.0, 0.2, False, 1.5)
 
 
 def test_who_names_what_was_missed_denies_the_other_labels() -> None:
     looked = [said("missed", "a dog", drawn_with=0.2), said("missed", "a cat", at=1.1, drawn_with=0.2)]
-    assert is_missed(looked, "a dog") == UnitAnswer(1.0, 0.2, True)
-    assert is_missed(looked, "a fox") == UnitAnswer(1.0, 0.2, False)
-    assert is_missed(looked, None) == UnitAnswer(1.0, 0.2, True)
-    assert is_missed([*looked, said("nothing", at=3.0)], None) == UnitAnswer(1.0, 0.2, False)
+    assert is_missed(looked, "a dog") == UnitAnswer(1.0, 0.2, True, 0.5)
+    assert is_missed(looked, "a fox") == UnitAnswer(1.0, 0.2, False, 0.5)
+    assert is_missed(looked, None) == UnitAnswer(1.0, 0.2, True, 0.5)
+    assert is_missed([*looked, said("nothing", at=3.0)], None) == UnitAnswer(1.0, 0.2, False, 0.5)
     assert is_missed([], None) is None

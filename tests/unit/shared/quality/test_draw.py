@@ -16,7 +16,7 @@ from shared.quality.units import Units
 def group(n: int, *, at: float = 0.0, rates: tuple[float, ...] = ACCEPTED_RATES) -> Askable:
     """Return `n` units that nobody answered, spread over the bands."""
     nothing = np.full(n, np.nan)
-    units = Units(np.full(n, at), np.arange(n) % 4, nothing, nothing.copy(), nothing.copy())
+    units = Units(np.full(n, at), np.arange(n) % 4, *(nothing.copy() for _ in range(4)))
     return Askable(units, rates, np.arange(n))
 
 
@@ -24,7 +24,8 @@ def answered(one: Askable, found: list[Drawn], at: float, value: float = 1.0) ->
     """Return the group with what was drawn of it answered."""
     units = one.units
     for drawn in found:
-        units.judged_at[drawn.unit], units.drawn_with[drawn.unit] = at, drawn.probability
+        units.judged_at[drawn.unit], units.drawn_with[drawn.unit] = at + 1, drawn.probability
+        units.asked_at[drawn.unit] = at
         units.values[drawn.unit] = value
     return Askable(units, one.rates, np.flatnonzero(~units.is_judged))
 
@@ -54,15 +55,23 @@ def test_as_many_as_wanted_are_drawn_none_twice(sizes: list[int], n: int, seed: 
 def test_what_is_new_since_the_last_check_comes_first() -> None:
     chance = np.random.default_rng(6)
     nothing = np.full(30, np.nan)
-    units = Units(
-        np.repeat([0.0, 5000.0], 15), np.zeros(30, np.int64), nothing, nothing.copy(), nothing.copy()
-    )
+    at, bands = np.repeat([0.0, 5000.0], 15), np.zeros(30, np.int64)
+    units = Units(at, bands, *(nothing.copy() for _ in range(4)))
     old = Askable(units, ACCEPTED_RATES, np.arange(15))
     both = answered(old, draw([old], 5, chance), at=100.0)
     assert {one.unit // 15 for one in draw([both], 10, chance)} == {1}
     found = draw([both], 20, chance)
     assert sorted(one.unit for one in found if one.probability == 1.0) == list(range(15, 30))
     assert [one.probability for one in found if one.unit < 15] == pytest.approx([0.5] * 5)
+
+
+def test_what_was_new_when_a_check_was_answered_late_is_new_to_the_next() -> None:
+    nothing = np.full(20, np.nan)
+    units = Units(np.repeat([0.0, 200.0], 10), np.zeros(20, np.int64), *(nothing.copy() for _ in range(4)))
+    units.judged_at[:5], units.asked_at[:5] = 7200.0, 100.0  # after two hours' pause
+    units.drawn_with[:5] = units.values[:5] = 1.0
+    group = Askable(units, ACCEPTED_RATES, np.flatnonzero(~units.is_judged))
+    assert {one.unit // 10 for one in draw([group], 5, np.random.default_rng(10))} == {1}
 
 
 def test_a_group_whose_interval_is_wide_is_asked_more() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ NAN = float("nan")
 
 
 def units(*rows: tuple[float, float, float, float], bands: Sequence[int] | None = None) -> Units:
-    """Return units of (at, judged_at, drawn_with, value)."""
-    columns = np.array(rows, np.float64).reshape(-1, 4).T
-    return Units(columns[0], np.array(bands or [0] * len(rows), np.int64), *columns[1:])
+    """Return units of (at, judged_at, drawn_with, value); what was drawn was drawn when it was answered."""
+    at, judged_at, drawn_with, values = np.array(rows, np.float64).reshape(-1, 4).T
+    asked_at = np.where(np.isnan(drawn_with), np.nan, judged_at)
+    return Units(at, np.array(bands or [0] * len(rows), np.int64), judged_at, drawn_with, values, asked_at)
 
 
 def test_a_simple_sample_has_wilsons_interval() -> None:
@@ -93,6 +95,37 @@ def test_a_second_check_of_the_same_units_shares_their_weight() -> None:
     assert found[:5].sum() == pytest.approx(found[5:10].sum(), rel=0.2)
 
 
+def test_two_checks_a_minute_apart_are_two() -> None:
+    first, rest = [(0.0, 10.0, 0.1, 1.0)] * 5, [(0.0, NAN, NAN, NAN)] * 40
+    found = unit_weights(units(*first, *[(0.0, 70.0, 5 / 45, 0.0)] * 5, *rest))
+    apart = unit_weights(units(*first, *[(0.0, DAY_S, 5 / 45, 0.0)] * 5, *rest))
+    assert found.sum() == pytest.approx(50)
+    assert found == pytest.approx(apart)
+
+
+def test_a_pause_in_a_check_makes_no_second_one() -> None:
+    rows = [(0.0, 10.0, 0.2, 1.0)] * 5 + [(0.0, 10.0, 0.2, 0.0)] * 5 + [(0.0, NAN, NAN, NAN)] * 40
+    at_once = units(*rows)
+    judged_at = at_once.judged_at + np.where(np.arange(50) < 5, 0, 7200.0)
+    paused = replace(at_once, judged_at=judged_at)
+    assert unit_weights(paused) == pytest.approx(unit_weights(at_once))
+    assert estimate([paused]) == estimate([at_once])
+
+
+def test_an_answer_that_comes_after_the_next_check_was_drawn_counts_for_its_own() -> None:
+    first = [(0.0, 10.0, 0.5, 1.0)] * 5 + [(0.0, NAN, NAN, NAN)] * 5
+    second = [(DAY_S, DAY_S + 10, 0.1, 0.0)] * 5 + [(DAY_S, NAN, NAN, NAN)] * 45
+    in_time = units(*first, *second)
+    late = replace(in_time, judged_at=in_time.judged_at + np.where(np.arange(60) == 0, 2 * DAY_S, 0))
+    assert unit_weights(late) == pytest.approx(unit_weights(in_time))
+
+
+def test_what_was_drawn_was_there_although_its_camera_was_ahead() -> None:
+    rows = [(0.0, 10.0, 0.5, 1.0)] * 4 + [(0.0, NAN, NAN, NAN)] * 5
+    found = unit_weights(units((15.0, 10.0, 0.5, 0.0), *rows))
+    assert found == pytest.approx([2.0] * 5 + [0.0] * 5)
+
+
 def test_questions_that_were_left_out_are_stood_for_by_the_others() -> None:
     found = estimate([units(*[(0.0, 10.0, 1.0, 1.0)] * 7, *[(0.0, NAN, NAN, NAN)] * 3)])
     assert found is not None
@@ -133,6 +166,7 @@ def _drawn_twice(truth: Floats, clicks: Bools, chance: np.random.Generator) -> U
         judged_at,
         drawn_with,
         np.where(np.isnan(judged_at), np.nan, truth),
+        np.where(np.isnan(drawn_with), np.nan, judged_at),
     )
 
 

@@ -12,7 +12,14 @@ MONTHS = 30
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["one camera, 0.8", "one camera, 0.99", "it gets worse, 0.9 to 0.5", "clicks on half of what is wrong"],
+    [
+        "one camera, 0.8",
+        "one camera, 0.99",
+        "it gets worse, 0.9 to 0.5",
+        "clicks on half of what is wrong",
+        "two checks a day, a minute apart",
+        "half an hour's pause in each check",
+    ],
 )
 def test_the_interval_holds_the_truth(name: str) -> None:
     found = run(name, MONTHS, seed=2)["pair"]

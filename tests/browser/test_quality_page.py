@@ -5,6 +5,7 @@ Screenshots go to CLIPWATCH_SCREENSHOTS, or to the test's own folder.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,15 @@ pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.e2e]
 EVENTS = 14
 
 
-async def fill(redis: Redis) -> None:
-    """Record events of the last hours: ten with a dog, four without a label."""
+async def fill(redis: Redis, labels: Sequence[str] = ("a dog", "a pedestrian")) -> None:
+    """Record events of the last hours, for which these labels were asked: ten with a dog, four without a label."""
     for number in range(EVENTS):
         accepted = [("a dog", 0.55 + 0.04 * number)] if number < 10 else []
         said = Said(
             event=number,
             is_last=True,
             accepted=accepted,
+            labels=labels,
             start=now_utc() - timedelta(hours=3),
             peaks={"a dog": accepted[0][1] if accepted else 0.3, "a pedestrian": 0.2, "an empty path": 0.1},
         )
@@ -100,6 +102,7 @@ async def test_ten_are_checked_by_keys_and_the_page_states_precision(
     assert {one["label"] for one in verdicts[:10]} == {"a dog"}
     assert {one["effect"] for one in verdicts} == {"none"}
     assert all(0 < one["drawn_with"] <= 1 for one in sent)
+    assert len({one["drawn_at"] for one in sent}) == 1
     await page.get_by_role("button", name="Done").click()
     await expect(page.locator("#overall")).to_contain_text("of the labels since")
     pair = page.locator("#pairs > li", has_text="a dog")
@@ -111,6 +114,59 @@ async def test_ten_are_checked_by_keys_and_the_page_states_precision(
     await narrow(page)
     await page.emulate_media(color_scheme="dark")
     await shot(page, tmp_path, "quality-phone-dark")
+    assert faults == []
+
+
+async def test_a_held_key_answers_one_question_and_the_last_answer_can_be_taken_back(
+    recorder: Recorder, redis_client: Redis, browser: Browser
+) -> None:
+    await fill(redis_client)
+    faults: list[str] = []
+    page, _ = await opened(recorder, browser, faults)
+    await page.get_by_role("button", name="Check ten").click()
+    checking = page.locator("#checking")
+    await expect(checking.locator(".bar")).to_contain_text("1 of 10")
+    for _ in range(3):
+        await page.keyboard.down("n")  # the second and third say that it repeats
+    await page.keyboard.up("n")
+    await expect(checking.locator(".bar")).to_contain_text("2 of 10")
+    for number in range(1, 10):
+        await expect(checking.locator(".bar")).to_contain_text(f"{number + 1} of 10")
+        await page.keyboard.press("n")
+    await expect(checking).to_contain_text("10 answers kept")
+    await page.keyboard.press("u")
+    await expect(checking.locator(".bar")).to_contain_text("10 of 10")
+    await page.keyboard.press("s")
+    await expect(checking).to_contain_text("9 answers kept")
+    await checking.get_by_role("button", name="Undo").click()
+    await expect(checking.locator(".bar")).to_contain_text("10 of 10")
+    await page.keyboard.press("n")
+    await expect(checking).to_contain_text("10 answers kept")
+    stands = [one["undone_at"] is None for one in await kept(recorder, page)]
+    assert (stands.count(True), stands.count(False)) == (10, 1)
+    assert faults == []
+
+
+async def test_every_label_can_be_named_as_missed(
+    recorder: Recorder, redis_client: Redis, browser: Browser, tmp_path: Path
+) -> None:
+    labels = ["a dog", *(f"a thing of kind {number}" for number in range(2, 31))]
+    await fill(redis_client, labels)
+    faults: list[str] = []
+    page, sent = await opened(recorder, browser, faults, viewport={"width": 390, "height": 844})
+    await page.get_by_role("button", name="Check ten").click()
+    checking = page.locator("#checking")
+    for number in range(10):
+        await expect(checking.locator(".bar")).to_contain_text(f"{number + 1} of 10")
+        if "Is this" in await checking.locator("h2").inner_text():
+            await page.keyboard.press("s")
+            continue
+        assert await checking.locator(".answers kbd").all_inner_texts() == [*"123456789", "s", "n"]
+        await narrow(page)
+        await shot(page, tmp_path, "check-labels")
+        await checking.get_by_role("button", name=labels[-1]).click()
+    await expect(checking).to_contain_text("2 answers kept")
+    assert [one["label"] for one in sent] == [labels[-1]] * 2
     assert faults == []
 
 

@@ -56,9 +56,9 @@ export class Check {
   }
 
   answers({ label, labels }) {
-    const choice = (text, answer, kind, key) => el("button", { type: "button", class: kind, onclick: () => this.answer(answer) }, text, el("kbd", { "aria-hidden": "true" }, key));
+    const choice = (text, answer, kind, key) => el("button", { type: "button", class: kind, onclick: () => this.answer(answer) }, text, key ? el("kbd", { "aria-hidden": "true" }, key) : null);
     if (label) return [choice("Wrong", "wrong", "no", "n"), choice("Skip", "skip", "", "s"), choice("Right", "right", "yes", "y")];
-    return [...labels.slice(0, 9).map((one, index) => choice(one, { missed: one }, "", index + 1)), choice("Skip", "skip", "", "s"), choice("Nothing of these", "wrong", "no", "n")];
+    return [...labels.map((one, index) => choice(one, { missed: one }, "", index < 9 && index + 1)), choice("Skip", "skip", "", "s"), choice("Nothing of these", "wrong", "no", "n")];
   }
 
   answer(answer) {
@@ -79,17 +79,21 @@ export class Check {
     }
   }
 
-  async undo() {
+  undo() {
     if (!this.number) return;
     this.number -= 1;
-    const last = this.sent[this.number];
+    this.sent[this.number] = this.takeBack(this.sent[this.number]);
     this.show();
-    const verdict = await last;
+  }
+
+  async takeBack(sent) {
+    const verdict = await sent;
     try {
       if (verdict) await send("POST", `api/verdicts/${idOf(verdict.id)}/undo`, {});
     } catch (fault) {
       this.say(fault);
     }
+    return null;
   }
 
   say(fault) {
@@ -99,7 +103,9 @@ export class Check {
   }
 
   async end() {
-    const kept = (await Promise.all(this.sent)).filter(Boolean).length;
+    const { sent } = this;
+    const kept = (await Promise.all(sent)).filter(Boolean).length;
+    if (this.question || sent !== this.sent || this.box.hidden) return; // the last answer was taken back meanwhile, or the check closed
     if (!this.questions.length) return this.finish([el("h2", {}, "Nothing to check"), el("p", {}, "Every recorded event was judged, or none has a picture. Come back once there are new ones.")]);
     this.finish([el("h2", {}, `${plural(kept, "answer")} kept`), el("p", {}, "The shares on this page follow from them.")], true);
   }
@@ -107,7 +113,8 @@ export class Check {
   finish(parts, mayGoOn = false) {
     const again = mayGoOn && el("button", { type: "button", class: "quiet", onclick: () => this.begin(this.camera) }, "Check ten more");
     const done = el("button", { type: "button", class: "main", onclick: () => this.close() }, "Done");
-    this.box.replaceChildren(el("div", { class: "done", role: "status" }, ...parts, el("div", { class: "buttons" }, done, again || null)));
+    const undo = mayGoOn && el("button", { type: "button", class: "quiet", onclick: () => this.undo() }, "Undo");
+    this.box.replaceChildren(el("div", { class: "done", role: "status" }, ...parts, el("div", { class: "buttons" }, done, again || null, undo || null)));
     done.focus();
   }
 
@@ -123,11 +130,12 @@ export class Check {
 
   key(event) {
     if (this.box.hidden || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.repeat) return; // a key that is held answers one question
     if (event.key === "Escape") this.close();
-    else if (!this.question) return;
     else if (KEYS[event.key] === "undo") this.undo();
+    else if (!this.question) return;
     else if (KEYS[event.key] && !(event.key === " " && event.target.closest("button"))) this.pressed(KEYS[event.key]);
-    else if (!this.question.label && this.question.labels[event.key - 1]) this.answer({ missed: this.question.labels[event.key - 1] });
+    else if (!this.question.label && this.question.labels.slice(0, 9)[event.key - 1]) this.answer({ missed: this.question.labels[event.key - 1] });
     else return;
     event.preventDefault();
   }

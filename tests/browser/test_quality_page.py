@@ -85,14 +85,14 @@ async def test_ten_are_checked_by_keys_and_the_page_states_precision(
     await page.get_by_role("button", name="Check ten").click()
     checking = page.locator("#checking")
     for number in range(10):
-        await expect(checking.locator(".bar")).to_contain_text(f"{number + 1} of 10")
+        await expect(checking.locator(".steps")).to_contain_text(f"{number + 1} of 10")
         claims = "Is this" in await checking.locator("h2").inner_text()
         if number == 0:
             await shot(page, tmp_path, "check-desk")
             assert await page.evaluate(MISNAMED) == []
             await page.keyboard.press("n")
             await page.keyboard.press("u")
-            await expect(checking.locator(".bar")).to_contain_text("1 of 10")
+            await expect(checking.locator(".steps")).to_contain_text("1 of 10")
         await page.keyboard.press("y" if claims else "1")
     await expect(checking).to_contain_text("10 answers kept")
     verdicts = await kept(recorder, page)
@@ -125,21 +125,21 @@ async def test_a_held_key_answers_one_question_and_the_last_answer_can_be_taken_
     page, _ = await opened(recorder, browser, faults)
     await page.get_by_role("button", name="Check ten").click()
     checking = page.locator("#checking")
-    await expect(checking.locator(".bar")).to_contain_text("1 of 10")
+    await expect(checking.locator(".steps")).to_contain_text("1 of 10")
     for _ in range(3):
         await page.keyboard.down("n")  # the second and third say that it repeats
     await page.keyboard.up("n")
-    await expect(checking.locator(".bar")).to_contain_text("2 of 10")
+    await expect(checking.locator(".steps")).to_contain_text("2 of 10")
     for number in range(1, 10):
-        await expect(checking.locator(".bar")).to_contain_text(f"{number + 1} of 10")
+        await expect(checking.locator(".steps")).to_contain_text(f"{number + 1} of 10")
         await page.keyboard.press("n")
     await expect(checking).to_contain_text("10 answers kept")
     await page.keyboard.press("u")
-    await expect(checking.locator(".bar")).to_contain_text("10 of 10")
+    await expect(checking.locator(".steps")).to_contain_text("10 of 10")
     await page.keyboard.press("s")
     await expect(checking).to_contain_text("9 answers kept")
     await checking.get_by_role("button", name="Undo").click()
-    await expect(checking.locator(".bar")).to_contain_text("10 of 10")
+    await expect(checking.locator(".steps")).to_contain_text("10 of 10")
     await page.keyboard.press("n")
     await expect(checking).to_contain_text("10 answers kept")
     stands = [one["undone_at"] is None for one in await kept(recorder, page)]
@@ -157,7 +157,7 @@ async def test_every_label_can_be_named_as_missed(
     await page.get_by_role("button", name="Check ten").click()
     checking = page.locator("#checking")
     for number in range(10):
-        await expect(checking.locator(".bar")).to_contain_text(f"{number + 1} of 10")
+        await expect(checking.locator(".steps")).to_contain_text(f"{number + 1} of 10")
         if "Is this" in await checking.locator("h2").inner_text():
             await page.keyboard.press("s")
             continue
@@ -180,7 +180,7 @@ async def test_one_thumb_answers_on_a_phone(
     await page.get_by_role("button", name="Check ten").tap()
     checking = page.locator("#checking")
     for number in range(10):
-        await expect(checking.locator(".bar")).to_contain_text(f"{number + 1} of 10")
+        await expect(checking.locator(".steps")).to_contain_text(f"{number + 1} of 10")
         button = checking.locator(".answers button.no")
         box = await button.bounding_box()
         assert box is not None
@@ -194,7 +194,7 @@ async def test_one_thumb_answers_on_a_phone(
     kinds = [one["kind"] for one in await kept(recorder, page)]
     assert (kinds.count("wrong"), kinds.count("nothing")) == (8, 2)
     await page.get_by_role("button", name="Check ten more").tap()
-    await expect(checking.locator(".bar")).to_contain_text("1 of 4")
+    await expect(checking.locator(".steps")).to_contain_text("1 of 4")
     await page.get_by_role("button", name="End the check").tap()
     await expect(checking).to_be_hidden()
     assert faults == []
@@ -209,7 +209,7 @@ async def test_an_answer_that_is_not_kept_is_said(
     await page.unroute("**/verdicts")
     await page.route("**/verdicts", lambda route: route.abort())
     await page.get_by_role("button", name="Check ten").click()
-    await expect(page.locator("#checking .bar")).to_contain_text("1 of 10")
+    await expect(page.locator("#checking .steps")).to_contain_text("1 of 10")
     await page.keyboard.press("n")
     await expect(page.locator("#toast")).to_contain_text("An answer was not kept")
     for _ in range(9):

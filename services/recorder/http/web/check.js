@@ -43,7 +43,7 @@ export class Check {
     if (!question) return this.end();
     const { event } = question;
     this.box.replaceChildren(
-      el("div", { class: "bar" },
+      el("div", { class: "steps" },
         el("button", { type: "button", class: "close", "aria-label": "End the check", onclick: () => this.close() }, "✕"),
         el("progress", { max: questions.length, value: number, "aria-label": "Questions answered" }),
         el("span", {}, `${number + 1} of ${questions.length}`),

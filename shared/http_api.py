@@ -28,6 +28,8 @@ from shared.logs import get_logger
 log = get_logger(__name__)
 
 _SHOWN_CHARACTERS = 80
+_LOOKED_AT_CHARACTERS = 4096
+_NAME_CHARACTERS = 200
 FAULTS_SHOWN = 50
 _CHECKED = ("/api/", "/whip/")  # a page's own address may carry whatever its script puts there
 _ISO_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}")
@@ -250,6 +252,8 @@ async def _answer_invalid(request: Request, exc: Exception) -> Response:
 def _invalid(error: Mapping[str, Any]) -> FaultText:  # Any: pydantic's own error mapping
     where, *path = error["loc"]
     name = ".".join(str(part) for part in path)
+    if len(name) > _NAME_CHARACTERS:
+        name = f"a name of {len(name):,} characters"
     if error["type"] == "json_invalid" or not name:
         return FaultText(found="a body that is not JSON", wanted="JSON", do="see /openapi.json for its form")
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("wanted ")
@@ -264,7 +268,8 @@ def _value(error: Mapping[str, Any], name: str) -> str:  # Any: as above
 
 
 def _shown(value: object) -> str:
-    return redact(repr(value))[:_SHOWN_CHARACTERS]
+    # far more than is shown, so that no URL in it is cut; all of a long body would hold the service
+    return redact(repr(value)[:_LOOKED_AT_CHARACTERS])[:_SHOWN_CHARACTERS]
 
 
 async def _answer_away(request: Request, exc: Exception) -> Response:

@@ -5,6 +5,7 @@ Screenshots go to CLIPWATCH_SCREENSHOTS, or to the test's own folder.
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,9 @@ async def test_a_name_that_the_camera_is_not_asked_for_is_added_to_its_labels(
 
     async def as_motion(route: Route) -> None:
         if route.request.method == "PATCH":
-            changes.append((route.request.headers["if-match"], route.request.post_data_json))
-            camera["settings"] = {**camera["settings"], **route.request.post_data_json}
+            wanted: dict[str, Any] = json.loads(route.request.post_data or "")
+            changes.append((route.request.headers["if-match"], wanted))
+            camera["settings"] |= wanted
         await route.fulfill(json=camera, headers={"etag": '"7"'})
 
     await page.route("**/api/cameras/gate", as_motion)  # no motion service runs here

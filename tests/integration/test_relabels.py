@@ -20,6 +20,7 @@ from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from services.recorder.media.values import StoredMedia
 from services.recorder.record.bootstrap import open_database
+from services.recorder.record.camera_filter import CameraIds
 from services.recorder.record.database import Database
 from services.recorder.record.relabels import (
     EventRelabel,
@@ -475,7 +476,7 @@ async def test_a_cameras_examples_count_as_they_do_in_the_classifier(past: PastR
     wrong = Example(ids[0], "a dog", is_right=False, embedding=vector.astype(np.float16).astype(np.float32))
     known = KnownExamples((wrong,), 0.6)
 
-    async def source(model: str) -> Mapping[str, KnownExamples]:
+    async def source(model: str, _cameras: CameraIds) -> Mapping[str, KnownExamples]:
         assert model == "colours"
         return {"gate": known}
 

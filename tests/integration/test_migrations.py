@@ -113,7 +113,7 @@ def value(kind: TypeEngine[Any], number: int) -> object:
         return MOMENT + timedelta(seconds=number)
     if isinstance(kind, Date):
         return MOMENT.date() + timedelta(days=number)
-    if isinstance(kind, LargeBinary):
+    if isinstance(kind, LargeBinary) or "BLOB" in str(kind):
         return bytes([0, number, 39, 92, 255])
     if isinstance(kind, Integer):
         return number

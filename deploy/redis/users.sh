@@ -17,7 +17,7 @@ recorder=$(hash_of REDIS_RECORDER_PASSWORD "${REDIS_RECORDER_PASSWORD:-}")
 
 older=
 case $("${REDIS_SERVER:-redis-server}" --version) in
-    *v=[0-6].*) older='s/%[RW]~/~/g' ;;
+    *v=[0-6].*) older='s/%[RW]~/~/g; s/[()]//g' ;;
 esac
 sed -e '/^#/d' -e '/^$/d' -e "s/@ADMIN@/$admin/" -e "s/@MOTION@/$motion/" -e "s/@CLASSIFIER@/$classifier/" \
     -e "s/@RECORDER@/$recorder/" -e "$older" "$template"

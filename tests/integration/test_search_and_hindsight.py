@@ -525,7 +525,7 @@ async def test_over_http_a_dry_run_streams_and_a_change_needs_leave(
         answer = await client.post("/api/hindsight", json=body)
         lines = [httpx.Response(200, content=line).json() for line in answer.text.splitlines()]
         assert lines[0] == {"done": 1, "of": 1}
-        row = {"label": "a dog", "recorded": 1, "hindsight": 0, "gained": 0, "lost": 1}
+        row = {"label": "a dog", "recorded": 1, "hindsight": 0, "gained": 0, "lost": 1, "lost_right": 0}
         result = lines[-1]["result"]
         assert result["labels"] == [row]
         assert result["cameras"] == [{"camera": "gate", "events": 1, "changed": 1, "labels": [row]}]

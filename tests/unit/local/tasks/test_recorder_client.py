@@ -181,8 +181,14 @@ def test_a_photograph_is_sent_upright(tmp_path: Path) -> None:
     [
         ([], "wanted words to look for, or --like EVENT or FILE, and not both"),
         (["a fox", "--like", EVENT], "and not both"),
-        (["--like", "none.jpg"], "--like none.jpg: No such file or directory; wanted a picture or the id of"),
-        (["--like", "."], "--like .: Is a directory; wanted a picture or the id of an event"),
+        (
+            ["--like", "none.jpg"],
+            "--like none.jpg: No such file or directory; wanted a picture (JPEG, PNG, WebP, …) or the id",
+        ),
+        (
+            ["--like", "."],
+            "--like .: Is a directory; wanted a picture (JPEG, PNG, WebP, …) or the id of an event",
+        ),
         (["--like", __file__], "wanted a picture (JPEG, PNG, WebP, …) or the id of an event"),
     ],
 )

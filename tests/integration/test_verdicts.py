@@ -20,9 +20,12 @@ from services.recorder.gaps.values import ConfiguredCamera
 from services.recorder.http.api import add_routes
 from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
+from services.recorder.record.relabels import find_relabels
 from services.recorder.record.schema import detections, events, frame_embeddings, snippets
 from services.recorder.search.hindsight import Hindsight
+from services.recorder.search.text_requests import NoClassifier
 from services.recorder.verdicts import rows
+from services.recorder.verdicts.preview import apply_to_past
 from services.recorder.verdicts.teacher import Teacher, examples_message, in_force
 from services.recorder.verdicts.values import NewVerdict, Verdict, VerdictKind, VerdictRefused
 from shared.clock import now_utc
@@ -537,6 +540,21 @@ async def test_the_past_is_not_changed_by_what_changes_no_decision(
         answer = await client.post(f"/api/verdicts/{counted['id']}/apply", json={"days": 0})
     assert answer.status_code == 400
     assert await labels_by_event(record) == {flag: {"a dog"}}
+
+
+async def test_without_a_classifier_the_past_is_left_and_nothing_says_otherwise(
+    record: Record, teacher: Teacher, redis_client: Redis
+) -> None:
+    flag = await record.add(seen(0, [OLIVE] * 4), [OLIVE] * 4)
+    verdict = await said(record, flag, "wrong")
+    silent = Hindsight(type(record.texts)(redis_client, 0.05), record.database, teacher.known)
+    with pytest.raises(NoClassifier):
+        await anext(apply_to_past(silent, verdict, "anna", verdict.event_started_at, now_utc()))
+    async with record.database.reading() as connection:
+        found = await rows.find_verdict(connection, verdict.id, None)
+        assert await find_relabels(connection) == []
+    assert found is not None
+    assert (found.effect, found.relabel_id) == ("future", None)
 
 
 async def test_words_in_hindsight_are_decided_with_what_was_learned(

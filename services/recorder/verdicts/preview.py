@@ -22,6 +22,7 @@ from services.recorder.record.relabels import (
 from services.recorder.search.hindsight import Application, Hindsight, entry_of
 from services.recorder.search.hindsight_values import HindsightRequest, Outcome
 from services.recorder.search.snippet_decisions import KnownExamples, WordDecisions
+from services.recorder.search.text_requests import NoClassifier, TextsRefused
 from services.recorder.verdicts.rows import event_data, note_relabel, teaching_of
 from services.recorder.verdicts.teacher import Teacher, in_force
 from services.recorder.verdicts.values import Verdict
@@ -90,14 +91,18 @@ async def apply_to_past(
         return made
 
     made = await hindsight.database.write(begin)
-    outcome = Outcome()
-    async for outcome in hindsight.run(request, made):
-        yield outcome
 
     async def end(connection: AsyncConnection) -> None:
         if await forget_empty_relabel(connection, made.id):
             await note_relabel(connection, verdict.id, None)
 
+    outcome = Outcome()
+    try:
+        async for outcome in hindsight.run(request, made):
+            yield outcome
+    except (NoClassifier, TextsRefused):
+        await hindsight.database.write(end)
+        raise
     if not outcome.n_written:
         await hindsight.database.write(end)
 

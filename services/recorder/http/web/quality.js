@@ -26,7 +26,7 @@ async function show() {
 
 function overall({ together, pairs, since }) {
   if (!pairs.length) return [`No event with a label since ${day(since)}. Quality appears here once there are some.`];
-  if (!together) return ["Nobody was asked yet whether the labels are right. ", may("operate") ? "Check ten events: it takes less than half a minute, and the first shares appear here." : "Who may change labels can check ten events."];
+  if (!together) return ["Nobody was asked yet whether the labels are right. ", may("operate") ? "Check ten events, and the first shares appear here." : "Who may change labels can check ten events."];
   return [el("b", {}, percent(together.share)), ` of the labels since ${day(since)} are right (95% sure: ${between(together)}), by what people said of events that were drawn for a check.`];
 }
 

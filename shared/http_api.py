@@ -160,6 +160,13 @@ def make_app(title: str) -> FastAPI:
     return app
 
 
+def describe(app: FastAPI) -> None:
+    """Make the description of all routes now: their parameters are checked by it, and the first request would hold the
+    event loop for a second to make it. Call it once all routes are there.
+    """
+    app.openapi()
+
+
 async def _refuse_unknown_parameters(request: Request) -> None:
     if not request.url.path.startswith(_CHECKED):
         return
@@ -268,8 +275,12 @@ def _value(error: Mapping[str, Any], name: str) -> str:  # Any: as above
 
 
 def _shown(value: object) -> str:
-    # far more than is shown, so that no URL in it is cut; all of a long body would hold the service
-    return redact(repr(value)[:_LOOKED_AT_CHARACTERS])[:_SHOWN_CHARACTERS]
+    text = repr(value)
+    if (
+        len(text) > _LOOKED_AT_CHARACTERS
+    ):  # to redact all of it would hold the service, and part of a URL is not known
+        return f"{len(text):,} characters"
+    return redact(text)[:_SHOWN_CHARACTERS]
 
 
 async def _answer_away(request: Request, exc: Exception) -> Response:

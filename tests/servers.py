@@ -22,7 +22,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,10 +50,30 @@ MYSQL_MISSING = (
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of the loopback that is free now, and that this run of tests gives to nobody else.
+
+    Below the ports that Linux gives to connections (32768 and up), and from a part of them that is the test worker's
+    own: a server that is slow to start would find another one at its port, and its test would ask that one.
+    """
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+
+
+def _worker_ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PORT_PARTS
+    size = (_PORTS.stop - _PORTS.start) // _PORT_PARTS
+    begin = _PORTS.start + worker * size
+    at = secrets.randbelow(size)  # another run of tests may go on beside this one
+    while True:
+        yield begin + at
+        at = (at + 1) % size
+
+
+_PORTS, _PORT_PARTS = range(12_000, 32_000), 8
+_ports = _worker_ports()
 
 
 def wait_until(

@@ -42,6 +42,7 @@ from services.motion.spool.receipts import ReceiptReader
 from shared.cameras.store import CameraFileStore
 from shared.errors import ConfigError
 from shared.files import write_durably
+from shared.http_api import describe
 from shared.logs import get_logger
 from shared.presence import announce
 from shared.redis_client import make_redis, redis_faults
@@ -148,6 +149,7 @@ def add_routes(
     add_picture_routes(app, live)
     add_look_routes(app, live)
     add_whip_routes(app, find_endpoint)
+    describe(app)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:

@@ -531,7 +531,7 @@ def test_too_many_pages_are_told_so(recorder: Recorder) -> None:
     recorder.start()
     with contextlib.closing(recorder.stream()) as first, contextlib.closing(recorder.stream()) as second:
         assert next(first)[0] == "hello"
-        assert next(second)[0] == "full"
+        assert next(second)[0] == "full", recorder.log
 
 
 # -- weather

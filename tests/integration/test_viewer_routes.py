@@ -18,6 +18,7 @@ import httpx
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.types import ASGIApp
 
 from services.recorder.access.links import EventLinks
@@ -39,7 +40,7 @@ from services.recorder.record.label_history import LabelSettings, NamedChange, n
 from services.recorder.record.relabels import NewRelabel, count_relabel
 from services.recorder.record.retention import RetentionLimits, RetentionRule
 from services.recorder.record.rows import snippet_rows
-from services.recorder.record.schema import events, links, verdicts
+from services.recorder.record.schema import detections, events, links, verdicts
 from services.recorder.record.transactions import record_snippet
 from services.recorder.search.common_words import CommonWords
 from services.recorder.search.explainer import Explainer
@@ -154,7 +155,7 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
         for said in (MINE, OTHER):
             await record(database, media, said, number)
     async with database.writing() as connection:
-        await connection.execute(events.update().values(is_open=False))  # checks ask about what has ended
+        await _end_recently(connection)
         for camera in ("gate", "canary-yard"):
             change = GapChange(GapKey("camera.away", camera), f"{camera} is away", START, None)
             await gap_rows.write(connection, change, (), now_utc())
@@ -214,6 +215,14 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
             teacher=Teacher(cast("Any", None), database, texts),
         )
     await database.close()
+
+
+async def _end_recently(connection: AsyncConnection) -> None:
+    """Have all events ended an hour ago: checks ask about what has ended, and is no older than retention allows."""
+    began = now_utc() - timedelta(hours=1)
+    times = {"started_at": began, "ended_at": began + timedelta(seconds=9)}
+    await connection.execute(events.update().values(is_open=False, **times))
+    await connection.execute(detections.update().values(event_started_at=began))
 
 
 async def record(database: Database, media: MediaFolder, said: Said, snippet: int) -> None:
@@ -290,6 +299,10 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
         ("/api/check?n=50", None),
         ("/api/check?camera={camera}", None),
     ],
+    ("GET", "/api/quality"): [
+        ("/api/quality?days=366", None),
+        ("/api/quality?days=366&camera={camera}", None),
+    ],
     ("GET", "/api/verdicts"): [
         ("/api/verdicts?limit=200", None),
         ("/api/verdicts?camera={camera}", None),
@@ -308,10 +321,6 @@ ASKED: dict[tuple[str, str], list[tuple[str, Body]]] = {
     ],
     ("POST", "/api/verdicts/{verdict_id}/apply"): [("/api/verdicts/{verdict}/apply", {})],
     ("POST", "/api/verdicts/{verdict_id}/undo"): [("/api/verdicts/{verdict}/undo", {})],
-    ("GET", "/api/quality"): [
-        ("/api/quality?days=366", None),
-        ("/api/quality?days=366&camera={camera}", None),
-    ],
     ("GET", "/api/quality/threshold"): [
         ("/api/quality/threshold?days=366&camera={camera}&label={label}", None),
         ("/api/quality/threshold?days=366&camera=gate&label={label}", None),
@@ -411,6 +420,10 @@ def comparable(answer: httpx.Response, names: dict[str, str]) -> tuple[int, str,
                 for key, value in document.items()
                 if key not in ("took_s", "text_s", "picture_s", "disk", "since", "missed_since")
             }
+            for key in ("drawn_with", "drawn_at"):  # chance, and now
+                for question in document.get("questions", ()):
+                    question.pop(key, None)
+            document.get("questions", []).sort(key=json.dumps)  # asked in random order
         steady = [json.dumps(document)]
     return answer.status_code, "\n".join(steady), {*answer.headers} - {"content-length"}
 

@@ -31,6 +31,7 @@ from services.recorder.http.state import ApiState
 from services.recorder.http.users import user_routes
 from services.recorder.http.verdicts import verdict_routes
 from services.recorder.http.why import why_routes
+from shared.http_api import describe
 
 
 def add_routes(app: FastAPI, api: ApiState) -> None:
@@ -64,3 +65,5 @@ def add_routes(app: FastAPI, api: ApiState) -> None:
     @app.get("/api/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
         return JSONResponse(app.openapi())
+
+    describe(app)

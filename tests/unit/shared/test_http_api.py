@@ -166,3 +166,13 @@ async def test_no_part_of_a_fault_holds_a_known_secret(http: httpx.AsyncClient) 
     for answer in answers:
         FaultOut.model_validate(answer.json())
         assert "hunt" not in answer.text
+
+
+async def test_a_long_value_is_not_shown_in_part(http: httpx.AsyncClient) -> None:
+    """The beginning of a URL does not tell that a password is in it."""
+    answer = await http.post(
+        "/api/bodies", json={"name": "gate", "size": f"rtsp://ann:{'hunter' * 1000}@10.0.0.7/s"}
+    )
+    assert answer.status_code == 400
+    assert "hunt" not in answer.text
+    assert "size=6,0" in FaultOut.model_validate(answer.json()).error.found

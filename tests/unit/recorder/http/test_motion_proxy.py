@@ -47,7 +47,7 @@ class Rig:
         self.motion = motion
         self.api = api
         self.site = site
-        self.http = httpx.AsyncClient(base_url=site, timeout=10, trust_env=False)
+        self.http = httpx.AsyncClient(base_url=site, timeout=60, trust_env=False)
 
 
 def recorder(api: ApiState, identity: Identity = EVERYTHING, prefix: str = "") -> ASGIApp:

@@ -105,6 +105,13 @@ bench-capture: install $(BIN)/.installed-test ## what a camera costs in CPU and 
 bench-feedback: install $(BIN)/.installed-test ## what a click teaches on rendered cameras, against other methods, JSON; Debian only (apt-get download)
 	@PYTHONPATH=.:models $(BIN)/python -m bench.feedback $(ARGS)
 
+.PHONY: bench bench-cameras
+bench: install $(BIN)/.installed-test ## all benches that need no other machine, hours; JSON in build/bench (ARGS="--list": which; "--only capture,page --keep": into the docs)
+	@PYTHONPATH=.:models $(BIN)/python -m bench.run_all $(ARGS)
+
+bench-cameras: install $(BIN)/.installed-test ## how many cameras one motion process reads in real time, JSON
+	@$(BIN)/python -m bench.cameras_at_once $(ARGS)
+
 requirements: $(BIN)/.installed-test ## compile requirements/*.in again to pinned .txt
 	sh requirements/compile.sh $(BIN)
 

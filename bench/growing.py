@@ -2,7 +2,9 @@
 
 Starts the demo (motion, classifier, recorder, their queue; sample videos in real time), follows the page's stream of
 changes, and compares when each snippet was told with when the classifier had decided (`snippets.labelled_at`), both on
-this machine's clock. The first snippet of an event counts by itself as well: it makes the row.
+this machine's clock. The first snippet of an event counts by itself as well: it makes the row. `motion_start_to_row`:
+from an event's first frame with motion to its row, of events whose first snippet was cut while they went on, which is
+due `first_snippet_s` (3 s) after that frame.
 
 `--answers N` leaves motion and model out: N answers are put into the queue as a classifier does, three to an event, two
 a second, each decided at that moment. What is measured is the record alone: queue, recorder, database, page.
@@ -150,6 +152,7 @@ def measure(seconds: float) -> dict[str, object]:
             process.send_signal(signal.SIGINT)
             process.wait(60)
         found = appearances(told, data_dir / "clipwatch.db")
+        rows = _first_rows(data_dir / "clipwatch.db")
         with sqlite3.connect(data_dir / "clipwatch.db") as db:
             ends = dict(db.execute("SELECT id, ended_at FROM events").fetchall())
     if not found:
@@ -161,6 +164,7 @@ def measure(seconds: float) -> dict[str, object]:
     return {
         "snippets": _figures([one.delay_s for one in found]),
         "first_snippets": _figures([one.delay_s for one in first]) if first else None,
+        "motion_start_to_row": _figures(rows) if rows else None,
         "events_told_while_moving": f"{len(moving)} of {len(first)}",
         "seconds": seconds,
         "cores": os.cpu_count(),
@@ -202,6 +206,15 @@ def _begun(database: Path) -> list[float]:
         rows = db.execute("SELECT labelled_at, recorded_at FROM snippets").fetchall()
     times = [tuple(datetime.fromisoformat(at) for at in row) for row in rows]
     return [(recorded - labelled).total_seconds() for labelled, recorded in times]
+
+
+def _first_rows(database: Path) -> list[float]:
+    """Return the seconds from an event's first frame with motion to its row, of those that then went on."""
+    with sqlite3.connect(database) as db:
+        query = "SELECT event_started_at, recorded_at FROM snippets WHERE snippet = 0 AND NOT is_last"
+        rows = db.execute(query).fetchall()
+    times = [tuple(datetime.fromisoformat(at) for at in row) for row in rows]
+    return [(recorded - started).total_seconds() for started, recorded in times]
 
 
 async def _send_answers(url: str, n: int) -> None:

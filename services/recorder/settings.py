@@ -172,6 +172,15 @@ class RecorderSettings(ServiceSettings):
             description="a camera away, a service gone or a disk full for this long is a gap, and told",
         ),
     ] = 10
+    classifier_start_s: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=3600,
+            description="for classifiers that are started when snippets wait, as KEDA does: none there is a fault only "
+            "once a snippet has waited longer than this; 0: one is always to be there",
+        ),
+    ] = 0
     motion_url: Annotated[
         str | None,
         Field(

@@ -31,6 +31,7 @@ class PipelineSnapshot:
     disk: Disk | None = None
     recorder_fault: str | None = None
     targets: Mapping[str, str | None] = field(default_factory=dict)  # name: fault, or None; known ones only
+    is_classifier_due: bool = True  # false: it is started when snippets wait, and none has waited for long
 
 
 def owner_of(presence: Presence) -> str:
@@ -99,7 +100,7 @@ def _add_service(
     service: str,
 ) -> None:
     kind, reason = _SERVICES[service]
-    if there(heard, service):
+    if there(heard, service) or (service == "classifier" and not seen.is_classifier_due):
         found[GapKey(kind, service)] = None
         return
     silent = [one.age_s for one in heard if one.is_silent and one.presence.service == service]

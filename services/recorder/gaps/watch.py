@@ -109,6 +109,7 @@ class GapWatch:
             disk=await asyncio.to_thread(self.disk),
             recorder_fault=None if self.pipeline.fault == "starting" else self.pipeline.fault,
             targets=self.target_faults(),
+            is_classifier_due=self.pipeline.is_classifier_due,
         )
         changes = self.tracker.step(faults(seen, self.tracker.open_keys), self.clock(), now_s)
         self._note(changes)

@@ -55,6 +55,9 @@ class Pipeline:
     memory_ratio: float = 0.0  # of what Redis may use; 0: it has no limit
     backlog: Backlog | None = None  # None: nothing is looked at yet
     is_known: bool = False  # queues and processes were looked at
+    classifier_start_s: float = (
+        0  # how soon one is started for snippets that wait; 0: one is always to be there
+    )
     _first_heard: dict[str, tuple[int, float]] = field(default_factory=dict, init=False)
 
     @property
@@ -62,6 +65,12 @@ class Pipeline:
         """Whether a classifier is there, and none has loaded its model yet."""
         found = [one for one in self.heard if one.presence.service == "classifier" and not one.is_silent]
         return bool(found) and all(one.is_loading for one in found)
+
+    @property
+    def is_classifier_due(self) -> bool:
+        """Whether a classifier is to be there: always, or once a snippet has waited for as long as its start takes."""
+        oldest_s = max((queue.oldest_s for queue in self.queues if queue.stream == SNIPPETS), default=0.0)
+        return not self.classifier_start_s or oldest_s > self.classifier_start_s
 
     async def look(self, redis: Redis) -> None:
         """Read who is there and what waits; raises what the client raises."""
@@ -102,7 +111,7 @@ def problems(pipeline: Pipeline, disk: Disk | None, cameras: frozenset[str] | No
     """Return what is wrong, the worst first; of cameras only these (None: all)."""
     found = [
         *_of_recorder(pipeline),
-        *(_of_services(pipeline.heard, pipeline.queues) if pipeline.is_known else ()),
+        *(_of_services(pipeline) if pipeline.is_known else ()),
         *_of_cameras(pipeline.heard, cameras),
         *_of_queues(pipeline.queues),
         *(
@@ -119,7 +128,8 @@ def _of_recorder(pipeline: Pipeline) -> list[Problem]:
     return [Problem("bad", f"The recorder is not ready: {pipeline.fault}.")] if pipeline.fault else []
 
 
-def _of_services(heard: Sequence[ProcessPresence], queues: Sequence[Queue]) -> list[Problem]:
+def _of_services(pipeline: Pipeline) -> list[Problem]:
+    heard = pipeline.heard
     there = {one.presence.service for one in heard if not one.is_silent and not one.is_loading}
     is_loading = any(one.is_loading for one in heard)
     found = [
@@ -132,10 +142,13 @@ def _of_services(heard: Sequence[ProcessPresence], queues: Sequence[Queue]) -> l
     if "motion" not in there:
         found.append(Problem("bad", "No motion service is there: no camera is watched."))
     if "classifier" not in there:
-        waiting = sum(queue.waiting for queue in queues if queue.stream == SNIPPETS)
+        waiting = sum(queue.waiting for queue in pipeline.queues if queue.stream == SNIPPETS)
         wait = plural(waiting, "snippet waits", "snippets wait")
         if is_loading:
             found.append(Problem("warn", f"The classifier is loading its model: {wait} until it is ready."))
+        elif not pipeline.is_classifier_due:
+            if waiting:
+                found.append(Problem("warn", f"A classifier is to be started: {wait} for it."))
         else:
             found.append(Problem("bad", f"No classifier is there: {wait}, and nothing is recorded."))
     return found

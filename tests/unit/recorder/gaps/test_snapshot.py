@@ -110,6 +110,14 @@ def test_services_have_time_to_start() -> None:
     assert list(left) == [MOTION_GONE]
 
 
+def test_a_classifier_that_is_started_when_snippets_wait_is_not_missed_before() -> None:
+    gone = GapKey("classifier.gone", "classifier")
+    stopped = PipelineSnapshot(up_s=500, heard=[motion()], were_there=frozenset({"classifier"}))
+    assert faults(stopped, ())[gone] is not None
+    assert faults(replace(stopped, is_classifier_due=False), {gone})[gone] is None
+    assert faults(PipelineSnapshot(up_s=500, heard=[], is_classifier_due=False), ())[MOTION_GONE] is not None
+
+
 def test_a_redis_that_is_away_says_nothing_of_services_and_cameras() -> None:
     seen = PipelineSnapshot(up_s=500, heard=None, cameras=known("gate"), recorder_fault="Redis: refused")
     assert faults(seen, {GATE}) == {GapKey("recorder.unready", "recorder"): GapFault("Redis: refused")}

@@ -47,6 +47,22 @@ def test_missing_services_are_told_with_what_waits() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("waiting", "oldest_s", "said"),
+    [
+        (0, 0.0, []),
+        (7, 60.0, ["warn: A classifier is to be started: 7 snippets wait for it."]),
+        (7, 60.1, ["bad: No classifier is there: 7 snippets wait, and nothing is recorded."]),
+    ],
+)
+def test_a_classifier_that_is_started_when_snippets_wait_has_its_time(
+    waiting: int, oldest_s: float, said: list[str]
+) -> None:
+    seen = pipeline(MOTION, queues=(Queue(SNIPPETS, waiting, oldest_s, 0), Queue(LABELS, 1, 900.0, 0)))
+    seen.classifier_start_s = 60
+    assert [text for text in texts(seen) if "lassifier" in text] == said
+
+
 def test_a_classifier_that_loads_its_model_is_no_missing_one() -> None:
     loading = ProcessPresence(Presence(service="classifier", name="c2", state="loading"), 1.0)
     seen = pipeline(MOTION, loading, queues=(Queue(SNIPPETS, 7, 1.0, 0),))

@@ -101,6 +101,10 @@ bench-growing: install ## how soon after the classifier's answer a moving thing 
 bench-capture: install $(BIN)/.installed-test ## what a camera costs in CPU and memory, against other methods, JSON
 	@$(BIN)/python -m bench.capture $(ARGS)
 
+.PHONY: bench-failover
+bench-failover: install $(BIN)/.installed-test ## how soon snippets are recorded after Redis' master is killed, JSON
+	@$(BIN)/python -m bench.failover $(ARGS)
+
 .PHONY: bench-feedback
 bench-feedback: install $(BIN)/.installed-test ## what a click teaches on rendered cameras, against other methods, JSON; Debian only (apt-get download)
 	@PYTHONPATH=.:models $(BIN)/python -m bench.feedback $(ARGS)

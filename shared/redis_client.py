@@ -7,8 +7,15 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.maint_notifications import MaintNotificationsConfig
 
-from shared.errors import ConfigError
-from shared.urls import NO_HOST, scheme_of, shown_url, url_fault
+from shared.errors import ConfigError, redact
+from shared.redis_sentinel import (
+    WANTED_SENTINEL,
+    is_sentinel_url,
+    make_master_client,
+    read_sentinel_url,
+    sentinel_faults,
+)
+from shared.urls import NO_HOST, scheme_of, shown_url, url_fault, with_password, with_value
 
 SCHEMES = ("redis", "rediss", "unix")
 _QUIET: dict[str, Any] = {  # Any: options of redis-py
@@ -18,11 +25,23 @@ _QUIET: dict[str, Any] = {  # Any: options of redis-py
 _OF_TCP = ("socket_keepalive", "socket_keepalive_options")
 
 
+def redis_address(url: str, password: str, sentinel_password: str) -> str:
+    """Return REDIS_URL with the passwords in it that it has not; the second is left out where no Sentinel is named."""
+    url = with_password(url, password)
+    return with_value(url, "sentinel_password", sentinel_password) if is_sentinel_url(url) else url
+
+
 def redis_faults(url: str) -> list[str]:
     """Say what is wrong with REDIS_URL; nothing is connected."""
     scheme = scheme_of(url)
+    if is_sentinel_url(url):
+        faults = sentinel_faults(url)
+        shown = f"{scheme}://***" if faults and "@" not in url else redact(url)
+        return [f"REDIS_URL={shown}: {fault}" for fault in faults]
     if scheme not in SCHEMES:
-        return [f"REDIS_URL={shown_url(url)}: wanted redis://host:port/0, rediss:// or unix://"]
+        return [
+            f"REDIS_URL={shown_url(url)}: wanted redis://host:port/0, rediss://, unix:// or {WANTED_SENTINEL}"
+        ]
     fault = url_fault(url)
     if fault is not None and not (scheme == "unix" and fault == NO_HOST):
         return [f"REDIS_URL={shown_url(url)}: {fault}; or give the password as REDIS_PASSWORD"]
@@ -41,6 +60,10 @@ def make_redis(url: str, **options: Any) -> Redis:  # Any: options of redis-py
     The client does not say what it is (CLIENT SETINFO): a user of Redis that may only do its work is refused that.
     """
     options = {**_QUIET, **options}
+    if is_sentinel_url(url):
+        if faults := redis_faults(url):
+            raise ConfigError(faults)
+        return make_master_client(read_sentinel_url(url), **options)
     if scheme_of(url) == "unix":
         options = {name: value for name, value in options.items() if name not in _OF_TCP}
     try:

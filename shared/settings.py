@@ -15,9 +15,10 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from shared.access import NetworkTrust, host_name, is_loopback
 from shared.errors import ConfigError, redact, shortened
 from shared.faults import list_faults
+from shared.redis_client import redis_address
 from shared.secret_files import SecretFileFault, secret_from_file
 from shared.secrets import know, know_environment
-from shared.urls import SecretUrl, with_password
+from shared.urls import SecretUrl
 
 
 class ServiceSettings(BaseSettings):
@@ -30,10 +31,17 @@ class ServiceSettings(BaseSettings):
     has_users: ClassVar[bool] = False  # in a database: the service itself looks at it once that is open
 
     redis_url: Annotated[
-        SecretUrl, Field(description="redis://, rediss:// or unix://; the queue between services")
+        SecretUrl,
+        Field(
+            description="redis://, rediss:// or unix://, or redis+sentinel://host1:26379,host2:26379/mymaster; the "
+            "queue between services"
+        ),
     ] = SecretUrl("redis://127.0.0.1:6379/0")
     redis_password: Annotated[
         SecretStr, Field(description="password of REDIS_URL, as it is, where the URL has none")
+    ] = SecretStr("")
+    redis_sentinel_password: Annotated[
+        SecretStr, Field(description="password of the Sentinels that REDIS_URL names, where they have one")
     ] = SecretStr("")
     instance: Annotated[
         str,
@@ -151,8 +159,12 @@ class ServiceSettings(BaseSettings):
 
     @property
     def redis_address(self) -> str:
-        """REDIS_URL with REDIS_PASSWORD in it: a secret."""
-        return with_password(self.redis_url.get_secret_value(), self.redis_password.get_secret_value())
+        """REDIS_URL with REDIS_PASSWORD and REDIS_SENTINEL_PASSWORD in it: a secret."""
+        return redis_address(
+            self.redis_url.get_secret_value(),
+            self.redis_password.get_secret_value(),
+            self.redis_sentinel_password.get_secret_value(),
+        )
 
     @property
     def finish_s(self) -> float:

@@ -108,6 +108,14 @@ def with_password(url: str, password: str) -> str:
     return f"{parts['scheme']}{login}:{quote(password, safe=_USER)}@{host}{parts['path']}{parts['rest']}"
 
 
+def with_value(url: str, name: str, value: str) -> str:
+    """Return `url` with `name=value` in its query; as it is when it has one of that name, or `value` is empty."""
+    query = url.partition("?")[2]
+    if not value or any(part.partition("=")[0] == name for part in query.split("&")):
+        return url
+    return f"{url}{'&' if query else '' if url.endswith('?') else '?'}{name}={quote(value, safe='')}"
+
+
 def url_fault(url: str) -> str | None:
     """Say why a URL with `://` would not be read as it is meant, without showing any of it; None: it is fine."""
     url = VARIABLE.sub("1", url)  # not filled in: whatever it is, it fits

@@ -219,9 +219,12 @@ class RedisServer(_Server):
 
     name = "redis"
 
-    def __init__(self, is_persistent: bool = False, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, is_persistent: bool = False, arguments: Sequence[str] = (), password: str = ""
+    ) -> None:
         self.binary = find_redis()
         self.is_persistent = is_persistent
+        self.password = password
         self.arguments = tuple(arguments)
         super().__init__()
 
@@ -231,7 +234,7 @@ class RedisServer(_Server):
 
     def client(self) -> redis.Redis:
         """Return a blocking client (bytes in, bytes out) for a test's own look at the server; close it."""
-        return redis.Redis.from_url(self.url, socket_timeout=5)
+        return redis.Redis.from_url(self.url, password=self.password or None, socket_timeout=5)
 
     def clear(self) -> None:
         """Make it as new: no keys, no scripts, no memory limit."""
@@ -250,12 +253,55 @@ class RedisServer(_Server):
             self.binary,
             *("--port", str(self.port), "--bind", HOST, "--dir", self.folder, "--save", ""),
             *("--daemonize", "no", "--maxmemory-policy", "noeviction", *persistence, *self.arguments),
+            *(("--requirepass", self.password) if self.password else ()),
         ]
 
     def _answers(self) -> bool:
         try:
-            with contextlib.closing(redis.Redis.from_url(self.url, socket_timeout=1)) as client:
+            with contextlib.closing(self.client()) as client:
                 return int(client.info("server")["process_id"]) == self.pid  # not another's on the same port
+        except (redis.exceptions.RedisError, OSError):
+            return False
+
+
+class SentinelServer(_Server):
+    """A redis-sentinel that watches a master under the name `mymaster`, of which as many as `quorum` must miss it."""
+
+    name = "sentinel"
+
+    def __init__(
+        self,
+        master_port: int,
+        quorum: int = 2,
+        down_after_ms: int = 2000,
+        password: str = "",
+        master_password: str = "",
+    ) -> None:
+        self.binary = find_redis()
+        self.password = password
+        super().__init__()
+        self._file = self.folder / "sentinel.conf"  # Sentinel keeps its state in it
+        lines = [
+            f"dir {self.folder}",
+            f"sentinel monitor mymaster {HOST} {master_port} {quorum}",
+            f"sentinel down-after-milliseconds mymaster {down_after_ms}",
+            "sentinel failover-timeout mymaster 10000",
+            *([f"sentinel auth-pass mymaster {master_password}"] if master_password else []),
+            *([f"requirepass {password}", f"sentinel sentinel-pass {password}"] if password else []),
+        ]
+        self._file.write_text("\n".join(lines) + "\n")
+
+    def client(self) -> redis.Redis:
+        """Return a blocking client of the Sentinel itself; close it."""
+        return redis.Redis(HOST, self.port, password=self.password or None, socket_timeout=5)
+
+    def _command(self) -> list[str | Path]:
+        return [self.binary, self._file, "--sentinel", "--port", str(self.port), "--bind", HOST]
+
+    def _answers(self) -> bool:
+        try:
+            with contextlib.closing(self.client()) as client:
+                return int(client.info("server")["process_id"]) == self.pid
         except (redis.exceptions.RedisError, OSError):
             return False
 

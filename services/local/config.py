@@ -29,7 +29,7 @@ from services.recorder.settings import RecorderSettings
 from services.recorder.users import open_network_fault
 from shared.cameras import CameraFile, parse_cameras
 from shared.errors import ConfigError
-from shared.redis_client import redis_faults
+from shared.redis_client import redis_address, redis_faults
 from shared.secret_files import SecretFileFault, secret_from_file, secret_of
 from shared.secrets import know
 from shared.settings import read_settings
@@ -231,14 +231,15 @@ def _url_faults(environment: Mapping[str, str]) -> list[str]:
 
 
 def _redis_url(environment: Mapping[str, str]) -> str | None:
-    return _with_password("REDIS_URL", "REDIS_PASSWORD", environment)
+    passwords = [secret_of(name, environment) for name in ("REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD")]
+    return _known_url(redis_address(secret_of("REDIS_URL", environment), *passwords))
 
 
 def _database_url(environment: Mapping[str, str]) -> str | None:
-    return _with_password("DATABASE_URL", "DATABASE_PASSWORD", environment)
+    url, password = (secret_of(name, environment) for name in ("DATABASE_URL", "DATABASE_PASSWORD"))
+    return _known_url(with_password(url, password))
 
 
-def _with_password(url: str, password: str, environment: Mapping[str, str]) -> str | None:
-    found = with_password(secret_of(url, environment), secret_of(password, environment))
-    know(found)
-    return found or None
+def _known_url(url: str) -> str | None:
+    know(url)
+    return url or None

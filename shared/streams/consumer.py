@@ -42,6 +42,7 @@ from shared.waits import pause
 log = get_logger(__name__)
 
 _LONGEST_PAUSE_S = 5.0
+_LONGEST_AWAY_S = 2.0  # between two tries to reach Redis: a replica that took over is found within this
 _GIVE_BACK_S = 0.5  # after `finish_s`: for Redis to take back what is in hand
 
 
@@ -141,7 +142,7 @@ class Consumer:
                 self._connection.failed(exc)
                 beat()
                 await pause(backoff_s, stop)
-                backoff_s = min(backoff_s * 2, _LONGEST_PAUSE_S)
+                backoff_s = min(backoff_s * 2, _LONGEST_AWAY_S)
                 continue
             self._connection.answered()
             beat()

@@ -21,7 +21,8 @@ from shared.waits import pause
 
 log = get_logger(__name__)
 
-_SETTLE_TRIES = 8  # about 25 s: Redis may be restarting; the work in hand is worth the wait
+_SETTLE_TRIES = 18  # about 25 s: Redis may be restarting; the work in hand is worth the wait
+_LONGEST_PAUSE_S = 2.0  # a replica that took over is found within this
 
 
 class Settler:
@@ -101,7 +102,7 @@ class Settler:
                     raise
                 self._connection.failed(exc)
                 await pause(backoff_s, self.hurry)
-                backoff_s = min(backoff_s * 2, 8.0)
+                backoff_s = min(backoff_s * 2, _LONGEST_PAUSE_S)
             else:
                 return int(settled), int(trimmed)
         raise AssertionError("unreachable")

@@ -57,7 +57,10 @@ _SETTINGS: Mapping[str, type[ServiceSettings]] = {
 }
 # The launcher puts passwords into the URLs that it hands over, or has a server of its own
 _LAUNCHERS = frozenset(
-    {"REDIS_URL", "REDIS_PASSWORD", "DATABASE_URL", "DATABASE_PASSWORD", "MOTION_URL", "MOTION_TOKEN"}
+    {
+        *("REDIS_URL", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD"),
+        *("DATABASE_URL", "DATABASE_PASSWORD", "MOTION_URL", "MOTION_TOKEN"),
+    }
 )
 # Of the address that people use: the recorder's. The others listen on loopback, for it alone.
 _SITES = frozenset({"API_TOKEN", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "TLS_CERT_FILE", "TLS_KEY_FILE"})

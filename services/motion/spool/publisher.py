@@ -26,6 +26,7 @@ from shared.streams.connection import AWAY
 log = get_logger(__name__)
 
 MARK_S = 7 * 86400  # how long Redis remembers that a snippet was added
+LONGEST_PAUSE_S = 2.0  # while Redis is away: a replica that took over is found within this
 RECORDED = "recorded"  # the mark once its receipt came; before that: 'snippet <entry id>'
 
 # KEYS: media stream, snippets stream, mark. ARGV: backlog_max, mark_s, number of media values, them, snippet values.
@@ -73,7 +74,7 @@ class Publisher:
                 continue
             wait_s = {"empty": 1.0, "busy": 0.2}.get(outcome, backoff_s)
             if outcome in ("away", "unreadable"):
-                backoff_s = min(backoff_s * 2, 5.0)
+                backoff_s = min(backoff_s * 2, LONGEST_PAUSE_S)
             waiting = self._wake.wait() if outcome == "empty" else stop.wait()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(waiting, wait_s)

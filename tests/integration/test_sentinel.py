@@ -1,0 +1,77 @@
+"""Redis with a replica and Sentinels: the master is killed under load, and every snippet is recorded once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from shared.redis_client import make_redis, redis_address
+from shared.runtime import connect_redis
+from shared.settings import ServiceSettings
+from shared.urls import SecretUrl
+from tests.integration.failover_rig import WatchedRedis, kill_the_master, watched_redis
+from tests.servers import HOST, RedisServer, SentinelServer, free_port
+
+pytestmark = [pytest.mark.redis, pytest.mark.e2e, pytest.mark.slow]
+
+PASSWORD, SENTINELS_PASSWORD = "p@ss/word", "s&ntinel"
+
+
+@pytest.fixture
+def watched() -> Iterator[WatchedRedis]:
+    with watched_redis() as made:
+        yield made
+
+
+async def test_the_master_is_killed_three_times_under_load_and_nothing_is_lost_or_doubled(
+    watched: WatchedRedis, tmp_path: Path
+) -> None:
+    result = await kill_the_master(watched, tmp_path)
+    assert len(result.back_s) == 3
+    assert max(result.back_s) < 60  # bench/failover.py measures it
+    assert result.n_put > 60
+    assert (result.n_lost, result.n_doubled, result.n_dead) == (0, 0, 0)
+    assert result.n_clips == result.n_put
+
+
+@pytest.fixture
+def guarded() -> Iterator[SentinelServer]:
+    """A Sentinel with a password, of a master with another one."""
+    server = RedisServer(password=PASSWORD)
+    sentinel = SentinelServer(server.port, quorum=1, password=SENTINELS_PASSWORD, master_password=PASSWORD)
+    server.start()
+    sentinel.start()
+    yield sentinel
+    sentinel.close()
+    server.close()
+
+
+async def test_sentinel_and_redis_have_passwords_of_their_own(guarded: SentinelServer) -> None:
+    settings = ServiceSettings(
+        redis_url=SecretUrl(f"redis+sentinel://{HOST}:{guarded.port}/mymaster"),
+        redis_password=PASSWORD,  # type: ignore[arg-type]  # pydantic makes the secret
+        redis_sentinel_password=SENTINELS_PASSWORD,  # type: ignore[arg-type]
+    )
+    redis = await connect_redis(settings, asyncio.Event())
+    assert await redis.set("a", "1")
+    await redis.aclose()
+
+
+async def test_a_sentinel_that_is_away_is_passed_over(guarded: SentinelServer) -> None:
+    url = f"redis+sentinel://{HOST}:{free_port()},{HOST}:{guarded.port}/mymaster"
+    redis = make_redis(redis_address(url, PASSWORD, SENTINELS_PASSWORD))
+    assert await redis.ping()
+    await redis.aclose()
+
+
+@pytest.mark.parametrize(("name", "password"), [("other", SENTINELS_PASSWORD), ("mymaster", "wrong")])
+async def test_without_a_master_redis_is_away(guarded: SentinelServer, name: str, password: str) -> None:
+    url = f"redis+sentinel://{HOST}:{guarded.port}/{name}"
+    redis = make_redis(redis_address(url, PASSWORD, password))
+    with pytest.raises(RedisConnectionError, match="No master found"):
+        await redis.ping()
+    await redis.aclose()

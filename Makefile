@@ -105,6 +105,11 @@ bench-capture: install $(BIN)/.installed-test ## what a camera costs in CPU and 
 bench-failover: install $(BIN)/.installed-test ## how soon snippets are recorded after Redis' master is killed, JSON
 	@$(BIN)/python -m bench.failover $(ARGS)
 
+.PHONY: bench-streams
+bench-streams: install $(BIN)/.installed-test ## how many snippets a second the three services carry with a stand-in model, and one Redis, JSON
+	@$(BIN)/python -m bench.streams $(ARGS)
+	@$(BIN)/python -m bench.redis_entries
+
 .PHONY: bench-feedback
 bench-feedback: install $(BIN)/.installed-test ## what a click teaches on rendered cameras, against other methods, JSON; Debian only (apt-get download)
 	@PYTHONPATH=.:models $(BIN)/python -m bench.feedback $(ARGS)

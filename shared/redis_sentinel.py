@@ -118,7 +118,7 @@ def make_master_client(address: SentinelAddress, **options: Any) -> Redis:  # An
     if certificates := address.options.get("ssl_ca_certs"):
         tls["ssl_ca_certs"] = certificates
     quiet = {name: options[name] for name in ("driver_info", "maint_notifications_config") if name in options}
-    sentinel = Sentinel(
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it bare
         address.sentinels,
         sentinel_kwargs={
             "password": address.options.get("sentinel_password"),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import redis
 
@@ -45,7 +46,7 @@ class WatchedRedis:
         """Whether there is a master that all Sentinels agree on, with the other as its replica in step."""
         try:
             states = [self._state(sentinel) for sentinel in self.sentinels]
-            ports = {int(state["port"]) for state in states}
+            ports = {state["port"] for state in states}
             if len(ports) != 1 or any(
                 (state["num-slaves"], state["num-other-sentinels"]) != (1, 2) or state["flags"] != "master"
                 for state in states
@@ -57,15 +58,16 @@ class WatchedRedis:
         except (redis.RedisError, OSError, KeyError):
             return False
         replica = found.get("slave0", {})
-        return found["role"] == "master" and replica.get("state") == "online" and replica.get("lag", 9) <= 1
+        is_in_step = replica.get("state") == "online" and int(replica.get("lag", 9)) <= 1
+        return bool(found["role"] == "master" and is_in_step)
 
-    def _state(self, sentinel: SentinelServer) -> dict[str, object]:
+    def _state(self, sentinel: SentinelServer) -> dict[str, Any]:  # Any: redis-py's dictionary of all kinds
         with contextlib.closing(sentinel.client()) as client:
-            return dict(client.sentinel_master("mymaster"))
+            return cast("dict[str, Any]", client.sentinel_master("mymaster"))
 
     def master(self) -> RedisServer:
         """Return the server that the first Sentinel that is asked calls the master."""
-        port = int(self._state(self.sentinels[0])["port"])  # type: ignore[call-overload]  # redis-py: a string or int
+        port = self._state(self.sentinels[0])["port"]
         return next(server for server in self.servers if server.port == port)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -46,6 +46,7 @@ from tests.servers import HOST, free_port, spawn, wait_until
 from tests.unit.classifier.makers import photo
 
 MIB = 2**20
+MODULES = {"recorder": "services.recorder", "classifier": "tests.integration.simulated_classifier"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Snippets:
                 height=shape.side_px,
                 box=Box(x=0.25, y=0.25, w=0.5, h=0.5) if kind == "crop" else None,
             )
-            for moment, kind in cast("list[tuple[int, str]]", pictures)
+            for moment, kind in pictures
         )
         camera = f"camera-{number % shape.n_cameras}"
         header = SnippetHeader(
@@ -185,11 +186,11 @@ async def motion(folder: Path, redis_url: str, shape: SnippetShape) -> AsyncIter
 
 @dataclass(frozen=True)
 class Services:
-    """The classifiers and the recorder, as processes."""
+    """The classifiers and recorders, as processes."""
 
     processes: dict[str, subprocess.Popen[bytes]]
     folder: Path
-    port: int  # of the recorder
+    ports: list[int]  # of the recorders
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.txt").read_text()
@@ -201,13 +202,14 @@ class Services:
 
     def is_ready(self) -> bool:
         self.check()
-        is_labelling = all(
-            '"event": "ready"' in self.log(name) for name in self.processes if name != "recorder"
-        )
-        with contextlib.suppress(httpx.HTTPError):
-            answer = httpx.get(f"http://{HOST}:{self.port}/readyz", timeout=5, trust_env=False)
-            return is_labelling and answer.status_code == 200
-        return False
+        names = [name for name in self.processes if name.startswith("classifier")]
+        return all('"event": "ready"' in self.log(name) for name in names) and all(map(_is_ready, self.ports))
+
+
+def _is_ready(port: int) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"http://{HOST}:{port}/readyz", timeout=5, trust_env=False).status_code == 200
+    return False
 
 
 @contextlib.contextmanager
@@ -216,23 +218,26 @@ def services(
     redis_url: str,
     database_url: str,
     n_classifiers: int = 1,
-    prefix: Mapping[str, list[str]] | None = None,
+    n_recorders: int = 1,
     **more: str,
 ) -> Iterator[Services]:
-    """Run recorder and classifiers; `prefix`: what stands before a service's command, such as a profiler."""
+    """Run recorders and classifiers; `more`: variables of them all."""
     model = folder / "model"  # only named: the stand-in loads nothing
     model.mkdir()
     for name in ("open_clip_config.json", "open_clip_model.safetensors"):
         (model / name).write_text("{}")
-    port = free_port()
+    ports = [free_port() for _ in range(n_recorders)]
     common = {**os.environ, "REDIS_URL": redis_url, "NO_PROXY": "*", "LOG_FORMAT": "json", **more}
     own = {
-        "recorder": {
-            "DATABASE_URL": database_url,
-            "MEDIA_DIR": str(folder / "media"),
-            "INDEX_DIR": str(folder / "index"),
-            "HTTP_PORT": str(port),
-            "WEATHER_PROVIDER": "none",
+        **{
+            f"recorder-{number}": {
+                "DATABASE_URL": database_url,
+                "MEDIA_DIR": str(folder / "media"),
+                "INDEX_DIR": str(folder / f"index-{number}"),
+                "HTTP_PORT": str(port),
+                "WEATHER_PROVIDER": "none",
+            }
+            for number, port in enumerate(ports)
         },
         **{
             f"classifier-{number}": {
@@ -245,13 +250,10 @@ def services(
     }
     processes = {}
     for name, environment in own.items():
-        kind = name.partition("-")[0]
-        module = {"recorder": "services.recorder", "classifier": "tests.integration.simulated_classifier"}[
-            kind
-        ]
-        command = [*(prefix or {}).get(kind, ()), sys.executable, "-m", module]
+        module = MODULES[name.partition("-")[0]]
+        command = [sys.executable, "-m", module]
         processes[name] = spawn(command, folder / f"{name}.txt", {**common, "INSTANCE": name, **environment})
-    running = Services(processes, folder, port)
+    running = Services(processes, folder, ports)
     try:
         wait_until(running.is_ready, 60, "the services are ready")
         yield running

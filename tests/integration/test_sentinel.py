@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.redis_client import make_redis, redis_address
@@ -53,8 +54,8 @@ def guarded() -> Iterator[SentinelServer]:
 async def test_sentinel_and_redis_have_passwords_of_their_own(guarded: SentinelServer) -> None:
     settings = ServiceSettings(
         redis_url=SecretUrl(f"redis+sentinel://{HOST}:{guarded.port}/mymaster"),
-        redis_password=PASSWORD,  # type: ignore[arg-type]  # pydantic makes the secret
-        redis_sentinel_password=SENTINELS_PASSWORD,  # type: ignore[arg-type]
+        redis_password=SecretStr(PASSWORD),
+        redis_sentinel_password=SecretStr(SENTINELS_PASSWORD),
     )
     redis = await connect_redis(settings, asyncio.Event())
     assert await redis.set("a", "1")

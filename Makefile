@@ -114,9 +114,12 @@ bench-streams: install $(BIN)/.installed-test ## how many snippets a second the 
 bench-feedback: install $(BIN)/.installed-test ## what a click teaches on rendered cameras, against other methods, JSON; Debian only (apt-get download)
 	@PYTHONPATH=.:models $(BIN)/python -m bench.feedback $(ARGS)
 
-.PHONY: bench bench-cameras
+.PHONY: bench bench-cameras bench-replicas
 bench: install $(BIN)/.installed-test ## all benches that need no other machine, hours; JSON in build/bench (ARGS="--list": which; "--only capture,page --keep": into the docs)
 	@PYTHONPATH=.:models $(BIN)/python -m bench.run_all $(ARGS)
+
+bench-replicas: install $(BIN)/.installed-test ## how many pictures a second several classifiers take from one queue, JSON
+	@$(BIN)/python -m bench.replicas $(ARGS)
 
 bench-cameras: install $(BIN)/.installed-test ## how many cameras one motion process reads in real time, JSON
 	@$(BIN)/python -m bench.cameras_at_once $(ARGS)

@@ -242,7 +242,7 @@ def services(
         **{
             f"classifier-{number}": {
                 "MODEL": f"local-dir:{model}",
-                "SIMULATED_GPUS": "GPU-1",
+                "SIMULATED_GPUS": f"GPU-{number}",
                 "DEVICE": "cuda",
             }
             for number in range(n_classifiers)

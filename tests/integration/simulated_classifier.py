@@ -1,12 +1,13 @@
 """The classifier with GPUs that are not there: everything of the service but the model, which sees colours.
 
 Variables of the environment: SIMULATED_GPUS, the ids of the GPUs that this process sees, in its numbering;
-SIMULATED_LOSS=1, the GPU answers no more once a picture is not black.
+SIMULATED_LOSS=1, the GPU answers no more once a picture is not black; SIMULATED_PICTURE_MS, how long it takes for one.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,18 @@ class LosingModel(ColourModel):
         return super().embed_pictures(pictures)
 
 
+class WaitingModel(ColourModel):
+    """Takes its time, in which the process has nothing to do."""
+
+    def __init__(self, picture_ms: float) -> None:
+        super().__init__()
+        self._picture_s = picture_ms / 1000
+
+    def embed_pictures(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        time.sleep(self._picture_s * len(pictures))
+        return super().embed_pictures(pictures)
+
+
 class SimulatedEngine:
     """Loads the colour model on any device."""
 
@@ -54,7 +67,8 @@ class SimulatedEngine:
         cache_dir: Path | None = None,
         temperature: float | None = None,
     ) -> ColourModel:
-        model = LosingModel() if os.environ.get("SIMULATED_LOSS") else ColourModel()
+        picture_ms = float(os.environ.get("SIMULATED_PICTURE_MS", "0"))
+        model = LosingModel() if os.environ.get("SIMULATED_LOSS") else WaitingModel(picture_ms)
         model.facts = replace(model.facts, device=choice.device, dtype=choice.dtype)
         return model
 

@@ -2,9 +2,9 @@
 
 Starts the demo (motion, classifier, recorder, their queue; sample videos in real time), follows the page's stream of
 changes, and compares when each snippet was told with when the classifier had decided (`snippets.labelled_at`), both on
-this machine's clock. The first snippet of an event counts by itself as well: it makes the row. `motion_start_to_row`:
-from an event's first frame with motion to its row, of events whose first snippet was cut while they went on, which is
-due `first_snippet_s` (3 s) after that frame.
+this machine's clock. The first snippet of an event counts by itself as well: it makes the row. `first_snippet_to_row`:
+from the last frame with motion of a first snippet that was cut while its event went on (the first such frame after
+`first_snippet_s`) to the event's row; motion, classifier and recorder are in it.
 
 `--answers N` leaves motion and model out: N answers are put into the queue as a classifier does, three to an event, two
 a second, each decided at that moment. What is measured is the record alone: queue, recorder, database, page.
@@ -164,7 +164,7 @@ def measure(seconds: float) -> dict[str, object]:
     return {
         "snippets": _figures([one.delay_s for one in found]),
         "first_snippets": _figures([one.delay_s for one in first]) if first else None,
-        "motion_start_to_row": _figures(rows) if rows else None,
+        "first_snippet_to_row": _figures(rows) if rows else None,
         "events_told_while_moving": f"{len(moving)} of {len(first)}",
         "seconds": seconds,
         "cores": os.cpu_count(),
@@ -209,12 +209,12 @@ def _begun(database: Path) -> list[float]:
 
 
 def _first_rows(database: Path) -> list[float]:
-    """Return the seconds from an event's first frame with motion to its row, of those that then went on."""
+    """Return the seconds from the last frame of each first snippet to its row, of events that then went on."""
     with sqlite3.connect(database) as db:
-        query = "SELECT event_started_at, recorded_at FROM snippets WHERE snippet = 0 AND NOT is_last"
+        query = "SELECT event_ended_at, recorded_at FROM snippets WHERE snippet = 0 AND NOT is_last"
         rows = db.execute(query).fetchall()
     times = [tuple(datetime.fromisoformat(at) for at in row) for row in rows]
-    return [(recorded - started).total_seconds() for started, recorded in times]
+    return [(recorded - cut).total_seconds() for cut, recorded in times]
 
 
 async def _send_answers(url: str, n: int) -> None:

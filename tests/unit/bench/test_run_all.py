@@ -72,6 +72,8 @@ def test_bars_are_held_against_what_was_found() -> None:
     assert bar.line(told_by("it", {"p95_s": 0.2})).endswith("| <= 0.25 s | 0.2 s | met |")
     assert bar.line(told_by("it", {"p95_s": 0.3})).endswith("| 0.3 s | **not met** |")
     assert bar.line(told_by("it", {})).endswith("| nothing | **not met** |")
+    assert bar.line(told_by("it", {"p95_s": [0.1, 0.3]})).endswith("| 0.3 s | **not met** |")
+    assert bar.line(told_by("it", {"p95_s": []})).endswith("| nothing | **not met** |")
     least = report.Bar("rate", "it", "results.1.rate", 100, "", is_least=True)
     assert least.line(told_by("it", {}, {"rate": 99.5})).endswith("| >= 100 | 99.5 | **not met** |")
 

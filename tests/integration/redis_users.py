@@ -16,6 +16,7 @@ from tests.servers import HOST, RedisServer
 
 USERS_SH = Path(__file__).parents[2] / "deploy" / "redis" / "users.sh"
 PASSWORDS = {"admin": "a'd min$#", "motion": 'p%21@:/#"', "classifier": "c l\\ass", "recorder": "r&c|order/"}
+KEDA_PASSWORD = "k'e d&a/#"
 
 
 def users_file(server: Path, **passwords: str) -> str:
@@ -28,12 +29,13 @@ def users_file(server: Path, **passwords: str) -> str:
 
 
 class UsersRedisServer(RedisServer):
-    """A redis-server with the users of deploy/redis; `url` is the administrator's."""
+    """A redis-server with the users of deploy/redis, and others by name and password; `url` is the administrator's."""
 
-    def __init__(self) -> None:
+    def __init__(self, **others: str) -> None:
         super().__init__()
+        self._passwords = {**PASSWORDS, **others}
         acl = self.folder / "users.acl"
-        acl.write_text(users_file(find_redis(), **PASSWORDS))
+        acl.write_text(users_file(find_redis(), **self._passwords))
         self.arguments = ("--aclfile", str(acl))
 
     @property
@@ -47,7 +49,7 @@ class UsersRedisServer(RedisServer):
             return int(str(client.info("server")["redis_version"]).partition(".")[0]) >= 7
 
     def url_of(self, user: str) -> str:
-        return f"redis://{user}:{quote(PASSWORDS[user], safe='')}@{HOST}:{self.port}/0"
+        return f"redis://{user}:{quote(self._passwords[user], safe='')}@{HOST}:{self.port}/0"
 
     def client_of(self, user: str) -> redis.Redis:
         """Return a blocking client of one user; close it."""

@@ -24,7 +24,10 @@ LEAST: Yaml = {  # the values without which nothing can be installed
 SECRETS = {  # each with a value that is found again wherever it stands
     name: f"value-of-{name.lower()}"
     for name in (
-        *(f"REDIS_{user}_PASSWORD" for user in ("ADMIN", "MOTION", "CLASSIFIER", "RECORDER", "KEDA")),
+        *(
+            f"REDIS_{user}_PASSWORD"
+            for user in ("ADMIN", "MOTION", "CLASSIFIER", "RECORDER", "KEDA", "SENTINEL")
+        ),
         *(f"MYSQL_{user}_PASSWORD" for user in ("ROOT", "CLIPWATCH", "MIGRATOR", "GRAFANA")),
         *("ADMIN_PASSWORD", "API_TOKEN", "MOTION_TOKEN", "METRICS_TOKEN", "GRAFANA_ADMIN_PASSWORD"),
     )
@@ -69,6 +72,18 @@ MATRIX: dict[str, Yaml] = {
     "gpu-keda-external": {
         "redis": _EXTERNAL["redis"],
         "classifier": {**_GPU["classifier"], **_KEDA["classifier"]},
+    },
+    "sentinels": {
+        "redis": {
+            "bundled": {"enabled": False},
+            "external": {
+                "sentinels": ["sentinel-0.redis:26379", "sentinel-1.redis:26379"],
+                "sentinelMaster": "queue",
+                "sentinelHasPassword": True,
+                "database": 1,
+            },
+        },
+        **_KEDA,
     },
     "ingress": _INGRESS,
     "secrets": {"secrets": {"existing": "", "values": SECRETS}, **_BUNDLED, **_KEDA},

@@ -36,7 +36,11 @@ CUSTOM: Mapping[str, Yaml] = {
         triggers={
             "type": "array",
             "minItems": 1,
-            "items": _strict(type={"const": "redis-streams"}, metadata=_TEXTS, authenticationRef=_NAMED),
+            "items": _strict(
+                type={"enum": ["redis-streams", "redis-sentinel-streams"]},
+                metadata=_TEXTS,
+                authenticationRef=_NAMED,
+            ),
         },
     ),
     "TriggerAuthentication": _strict(

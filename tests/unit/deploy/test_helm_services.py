@@ -174,6 +174,30 @@ def test_external_servers_are_named_with_their_ports_users_and_tls(secrets: Path
     assert not {"redis", "mysql"} & parts.keys()
 
 
+def test_sentinels_are_asked_by_the_services_and_by_keda(secrets: Path) -> None:
+    found = objects("sentinels")
+    for name in ("motion", "classifier", "recorder"):
+        container, spec = containers(found)[name]
+        given = environment(container, secrets)
+        assert given["REDIS_URL"] == (
+            f"redis+sentinel://{name}@sentinel-0.redis:26379,sentinel-1.redis:26379/queue/1"
+        )
+        assert secrets_of(container, spec) == GIVEN[name] | {"REDIS_SENTINEL_PASSWORD"}
+        settings, faults = read_settings(KINDS[name], given)
+        assert faults == []
+        assert settings is not None
+        assert settings.redis_sentinel_password.get_secret_value() == SECRETS["REDIS_SENTINEL_PASSWORD"]
+    for trigger in named(found, "ScaledObject", "clipwatch-classifier")["spec"]["triggers"]:
+        assert trigger["type"] == "redis-sentinel-streams"
+        assert trigger["metadata"]["addresses"] == "sentinel-0.redis:26379,sentinel-1.redis:26379"
+        assert trigger["metadata"]["sentinelMaster"] == "queue"
+        assert "address" not in trigger["metadata"]
+    parameters = named(found, "TriggerAuthentication", "clipwatch-keda")["spec"]["secretTargetRef"]
+    assert [one["parameter"] for one in parameters] == ["username", "password", "sentinelPassword"]
+    egress = named(found, "NetworkPolicy", "clipwatch-motion")["spec"]["egress"]
+    assert {"ports": [{"protocol": "TCP", "port": port} for port in (6379, 26379)]} in egress
+
+
 def test_the_page_knows_its_names_and_its_proxy(secrets: Path) -> None:
     recorder = environment(containers(objects("ingress"))["recorder"][0], secrets)
     assert recorder["ALLOWED_HOSTS"].split(",") == ["clipwatch-recorder", "cam.example.org", "cam.lan"]

@@ -48,9 +48,13 @@ WRONG: dict[str, tuple[Yaml, str]] = {
     "clips of one node": ({"recorder": {"replicas": 2}}, "recorder.media.accessMode: found ReadWriteOnce"),
     "two Redis": (
         {"redis": {"external": {"host": "r"}}},
-        "redis: found both the bundled one and external.host=r",
+        "redis: found both the bundled one and an external one at r",
     ),
     "no Redis": ({"redis": {"bundled": {"enabled": False}}}, "redis.external.host: found nothing"),
+    "Sentinels and a host": (
+        {"redis": {"bundled": {"enabled": False}, "external": {"host": "r", "sentinels": ["s:26379"]}}},
+        "redis.external: found both host=r and sentinels",
+    ),
     "two MySQL": ({"mysql": {"external": {"host": "m"}}}, "mysql: found both"),
     "no MySQL": ({"mysql": {"bundled": {"enabled": False}}}, "mysql.external.host: found nothing"),
     "more at least than at most": (
@@ -132,7 +136,10 @@ def test_the_secret_holds_what_is_needed_and_no_more() -> None:
         return {*secret["stringData"]}
 
     bundled = keys({})
-    assert {*SECRETS} - bundled == {"REDIS_KEDA_PASSWORD", "GRAFANA_ADMIN_PASSWORD"}
+    assert {*SECRETS} - bundled == {
+        *("REDIS_KEDA_PASSWORD", "REDIS_SENTINEL_PASSWORD"),
+        "GRAFANA_ADMIN_PASSWORD",
+    }
     external = keys(
         {
             "redis": {"bundled": {"enabled": False}, "external": {"host": "r"}},

@@ -25,10 +25,14 @@
 {{- $faults = concat $faults (include "clipwatch.volumeFaults" . | fromJsonArray) }}
 {{- range $name := list "redis" "mysql" }}
 {{- $part := index $v $name }}
-{{- if and $part.bundled.enabled $part.external.host }}
-{{- $faults = append $faults (printf "%s: found both the bundled one and external.host=%s, wanted one of them; set %s.bundled.enabled=false, or leave the host out" $name $part.external.host $name) }}
+{{- $host := $part.external.host | default (join "," $part.external.sentinels) }}
+{{- if and $part.bundled.enabled $host }}
+{{- $faults = append $faults (printf "%s: found both the bundled one and an external one at %s, wanted one of them; set %s.bundled.enabled=false, or leave the other out" $name $host $name) }}
 {{- end }}
-{{- if not (or $part.bundled.enabled $part.external.host) }}
+{{- if and $part.external.host $part.external.sentinels }}
+{{- $faults = append $faults (printf "%s.external: found both host=%s and sentinels, wanted one of them; leave one out" $name $part.external.host) }}
+{{- end }}
+{{- if not (or $part.bundled.enabled $host) }}
 {{- $faults = append $faults (printf "%s.external.host: found nothing, and the bundled one is off; set the host, or %s.bundled.enabled=true" $name $name) }}
 {{- end }}
 {{- end }}
@@ -84,7 +88,7 @@
 {{/* JSON list of settings that the chart sets itself, or that are secrets. */}}
 {{- define "clipwatch.settingFaults" -}}
 {{- $faults := list }}
-{{- $own := list "ADMIN_PASSWORD" "ALLOWED_HOSTS" "API_TOKEN" "CAMERAS_FILE" "CAMERA_HANDOVER_S" "CAMERA_LEASES" "CAMERA_LEASE_S" "CAMERA_LOAD_MAX" "CAMERA_LOCATION" "CONNECT_S" "DASHBOARD_DATABASE_USER" "DATABASE_PASSWORD" "DATABASE_URL" "DATA_DIR" "DEVICE" "DRAIN_S" "EXIT_WHEN_DONE" "HOME" "HTTP_HOST" "HTTP_PORT" "INDEX_DIR" "INSTANCE" "LOG_FORMAT" "LOG_LEVEL" "MEDIA_DIR" "METRICS_TOKEN" "MIGRATION_DATABASE_PASSWORD" "MIGRATION_DATABASE_URL" "MODEL" "MODELS_DIR" "MOTION_TOKEN" "MOTION_URL" "NOTIFY_FILE" "POD_NAME" "REACHED_AT" "REDIS_PASSWORD" "REDIS_URL" "THREADS" "TLS_CERT_FILE" "TLS_KEY_FILE" "TRUSTED_PROXIES" "TZ" }}
+{{- $own := list "ADMIN_PASSWORD" "ALLOWED_HOSTS" "API_TOKEN" "CAMERAS_FILE" "CAMERA_HANDOVER_S" "CAMERA_LEASES" "CAMERA_LEASE_S" "CAMERA_LOAD_MAX" "CAMERA_LOCATION" "CONNECT_S" "DASHBOARD_DATABASE_USER" "DATABASE_PASSWORD" "DATABASE_URL" "DATA_DIR" "DEVICE" "DRAIN_S" "EXIT_WHEN_DONE" "HOME" "HTTP_HOST" "HTTP_PORT" "INDEX_DIR" "INSTANCE" "LOG_FORMAT" "LOG_LEVEL" "MEDIA_DIR" "METRICS_TOKEN" "MIGRATION_DATABASE_PASSWORD" "MIGRATION_DATABASE_URL" "MODEL" "MODELS_DIR" "MOTION_TOKEN" "MOTION_URL" "NOTIFY_FILE" "POD_NAME" "REACHED_AT" "REDIS_PASSWORD" "REDIS_SENTINEL_PASSWORD" "REDIS_URL" "THREADS" "TLS_CERT_FILE" "TLS_KEY_FILE" "TRUSTED_PROXIES" "TZ" }}
 {{- range $service := list "motion" "classifier" "recorder" }}
 {{- range $name, $_ := index $.Values $service "settings" }}
 {{- if has (trimSuffix "_FILE" $name) $own | or (has $name $own) }}

@@ -1,9 +1,14 @@
 {{/* One trigger: {root, stream, metadata}. Which of the group's numbers counts follows from the metadata. */}}
 {{- define "clipwatch.kedaTrigger" -}}
 {{- $redis := .root.Values.redis -}}
-- type: redis-streams
+- type: {{ ternary "redis-sentinel-streams" "redis-streams" (ne (include "clipwatch.hasSentinels" .root) "") }}
   metadata:
+    {{- if include "clipwatch.hasSentinels" .root }}
+    addresses: {{ join "," $redis.external.sentinels | quote }}
+    sentinelMaster: {{ $redis.external.sentinelMaster | quote }}
+    {{- else }}
     address: {{ include "clipwatch.redisAddress" .root | quote }}
+    {{- end }}
     databaseIndex: {{ ternary 0 $redis.external.database $redis.bundled.enabled | int | quote }}
     enableTLS: {{ and (not $redis.bundled.enabled) $redis.external.tls | quote }}
     stream: {{ .stream }}

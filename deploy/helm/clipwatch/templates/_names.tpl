@@ -47,7 +47,19 @@ labels: {{- include "clipwatch.labels" . | nindent 2 }}
 {{- $user := ternary .user (index $redis.external.users .user) $redis.bundled.enabled -}}
 {{- $scheme := ternary "rediss" "redis" (and (not $redis.bundled.enabled) $redis.external.tls) -}}
 {{- $database := ternary 0 (int $redis.external.database) $redis.bundled.enabled -}}
+{{- if include "clipwatch.hasSentinels" .root -}}
+{{ printf "%s+sentinel://%s@%s/%s/%d" $scheme $user (join "," $redis.external.sentinels) $redis.external.sentinelMaster $database }}
+{{- else -}}
 {{ printf "%s://%s@%s/%d" $scheme $user (include "clipwatch.redisAddress" .root) $database }}
+{{- end -}}
+{{- end }}
+
+{{/* Not empty where Sentinels say who Redis' master is; and where they ask for a password. */}}
+{{- define "clipwatch.hasSentinels" -}}
+{{- if and (not .Values.redis.bundled.enabled) .Values.redis.external.sentinels }}true{{ end -}}
+{{- end }}
+{{- define "clipwatch.hasSentinelPassword" -}}
+{{- if and (include "clipwatch.hasSentinels" .) .Values.redis.external.sentinelHasPassword }}true{{ end -}}
 {{- end }}
 
 {{- define "clipwatch.mysqlAddress" -}}
@@ -81,6 +93,9 @@ MOTION_TOKEN
 METRICS_TOKEN
 {{- if .Values.redis.bundled.enabled }}
 REDIS_ADMIN_PASSWORD
+{{- end }}
+{{- if include "clipwatch.hasSentinelPassword" . }}
+REDIS_SENTINEL_PASSWORD
 {{- end }}
 {{- if .Values.classifier.keda.enabled }}
 REDIS_KEDA_PASSWORD

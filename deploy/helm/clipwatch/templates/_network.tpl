@@ -17,7 +17,14 @@
 - to: {{- include "clipwatch.peers" (dict "root" .root "components" (list .component)) | nindent 4 }}
   ports: [{protocol: TCP, port: {{ .port }}}]
 {{- else }}
-- ports: [{protocol: TCP, port: {{ .part.external.port }}}]
+{{- $ports := list (int .part.external.port) }}
+{{- range .part.external.sentinels }}
+{{- $ports = append $ports (splitList ":" . | last | int) }}
+{{- end }}
+- ports:
+    {{- range uniq $ports }}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
   {{- with .part.external.networks }}
   to:
     {{- range . }}

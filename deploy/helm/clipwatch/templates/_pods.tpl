@@ -54,6 +54,9 @@ terminationGracePeriodSeconds: {{ add 40 (include "clipwatch.handoverSeconds" .)
 - {name: INSTANCE, value: $(POD_NAME)}
 - {name: REDIS_URL, value: {{ include "clipwatch.redisUrl" (dict "root" .root "user" .component) | quote }}}
 - {name: REDIS_PASSWORD_FILE, value: /run/secrets/clipwatch/REDIS_{{ upper .component }}_PASSWORD}
+{{- if include "clipwatch.hasSentinelPassword" .root }}
+- {name: REDIS_SENTINEL_PASSWORD_FILE, value: /run/secrets/clipwatch/REDIS_SENTINEL_PASSWORD}
+{{- end }}
 - {name: METRICS_TOKEN_FILE, value: /run/secrets/clipwatch/METRICS_TOKEN}
 - {name: LOG_LEVEL, value: {{ .root.Values.logLevel }}}
 - {name: LOG_FORMAT, value: json}
@@ -104,14 +107,18 @@ livenessProbe:
   failureThreshold: 6
 {{- end }}
 
-{{/* A volume of some keys of the Secret: {root, names, volume (its name)}. */}}
+{{/* A volume of some keys of the Secret: {root, names, volume (its name), asksSentinels}. */}}
 {{- define "clipwatch.secretVolume" -}}
 - name: {{ .volume | default "secrets" }}
   secret:
     secretName: {{ include "clipwatch.secretName" .root }}
     defaultMode: 288  # 0440 in octal digits, which YAML 1.2 reads as another number
     items:
-{{- range .names }}
+{{- $names := .names }}
+{{- if and .asksSentinels (include "clipwatch.hasSentinelPassword" .root) }}
+{{- $names = append $names "REDIS_SENTINEL_PASSWORD" }}
+{{- end }}
+{{- range $names }}
       - {key: {{ . }}, path: {{ . }}}
 {{- end }}
 {{- end }}

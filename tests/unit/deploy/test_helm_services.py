@@ -285,6 +285,15 @@ def test_keda_alone_says_how_many_classifiers_there_are() -> None:
     assert "replicas" in named(objects("default"), "Deployment", "clipwatch-classifier")["spec"]
 
 
+@pytest.mark.parametrize(("case", "start_s"), [("keda", ["600"]), ("default", [])])
+def test_the_recorder_knows_that_classifiers_are_started_when_snippets_wait(
+    case: str, start_s: list[str]
+) -> None:
+    container, _ = containers(objects(case))["recorder"]
+    found = [one["value"] for one in container["env"] if one["name"] == "CLASSIFIER_START_S"]
+    assert found == start_s
+
+
 @pytest.mark.parametrize("name", ["motion", "classifier", "recorder"])
 def test_kubernetes_waits_as_long_as_docker_and_longer_than_the_drain(name: str) -> None:
     container, spec = containers(objects("default"))[name]

@@ -14,6 +14,7 @@ from shared.redis_sentinel import (
     make_master_client,
     read_sentinel_url,
     sentinel_faults,
+    shown_sentinel_url,
 )
 from shared.urls import NO_HOST, scheme_of, shown_url, url_fault, with_password, with_value
 
@@ -31,13 +32,16 @@ def redis_address(url: str, password: str, sentinel_password: str) -> str:
     return with_value(url, "sentinel_password", sentinel_password) if is_sentinel_url(url) else url
 
 
+def shown_redis_url(url: str) -> str:
+    """Return REDIS_URL for people, without a password."""
+    return shown_sentinel_url(url) if is_sentinel_url(url) else redact(url)
+
+
 def redis_faults(url: str) -> list[str]:
     """Say what is wrong with REDIS_URL; nothing is connected."""
     scheme = scheme_of(url)
     if is_sentinel_url(url):
-        faults = sentinel_faults(url)
-        shown = f"{scheme}://***" if faults and "@" not in url else redact(url)
-        return [f"REDIS_URL={shown}: {fault}" for fault in faults]
+        return [f"REDIS_URL={shown_redis_url(url)}: {fault}" for fault in sentinel_faults(url)]
     if scheme not in SCHEMES:
         return [
             f"REDIS_URL={shown_url(url)}: wanted redis://host:port/0, rediss://, unix:// or {WANTED_SENTINEL}"

@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from redis.asyncio import Redis
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+from redis.exceptions import AuthenticationError
 
 from shared.urls import HOW_TO_QUOTE, scheme_of, url_fault
 
@@ -73,7 +74,17 @@ def sentinel_faults(url: str) -> list[str]:
         for option, value in parse_qsl(parts["query"] or "", keep_blank_values=True)
         if option not in _OPTIONS or not value
     ]
+    if scheme_of(url) == "redis+sentinel" and "ssl_ca_certs=" in (parts["query"] or ""):
+        faults.append("ssl_ca_certs is for TLS, wanted rediss+sentinel://")
     return list(dict.fromkeys(faults))
+
+
+def shown_sentinel_url(url: str) -> str:
+    """Return a URL of Sentinels for people: without its login and its options."""
+    rest = url.partition("?")[0].partition("://")[2]
+    return (
+        f"{scheme_of(url)}://***" if sentinel_faults(url) else f"{scheme_of(url)}://{rest.rpartition('@')[2]}"
+    )
 
 
 def read_sentinel_url(url: str) -> SentinelAddress:
@@ -101,6 +112,27 @@ def _host_and_port(host: str) -> tuple[str, int]:
     return name.strip("[]"), int(port)
 
 
+class _Sentinels(Sentinel):
+    """Say in one sentence that no master is known, and when that is for a password."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        try:
+            found: tuple[str, int] = await super().discover_master(service_name)
+        except MasterNotFoundError as exc:
+            n_refused = str(exc).count(AuthenticationError.__name__)  # it lists what each answered
+            if n_refused == len(self.sentinels):
+                raise AuthenticationError(
+                    "the Sentinels refuse the password; set REDIS_SENTINEL_PASSWORD"
+                ) from exc
+            refused = (
+                f", {n_refused} of them refuse the password (REDIS_SENTINEL_PASSWORD)" if n_refused else ""
+            )
+            raise MasterNotFoundError(
+                f"none of the Sentinels names a master '{service_name}'{refused}"
+            ) from exc
+        return found
+
+
 class _MasterPool(SentinelConnectionPool):
     """Connections to the master; closes those to the Sentinels with them."""
 
@@ -118,7 +150,7 @@ def make_master_client(address: SentinelAddress, **options: Any) -> Redis:  # An
     if certificates := address.options.get("ssl_ca_certs"):
         tls["ssl_ca_certs"] = certificates
     quiet = {name: options[name] for name in ("driver_info", "maint_notifications_config") if name in options}
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it bare
+    sentinel = _Sentinels(  # type: ignore[no-untyped-call]  # redis-py leaves it bare
         address.sentinels,
         sentinel_kwargs={
             "password": address.options.get("sentinel_password"),

@@ -27,13 +27,13 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from shared.clock import WallClock
-from shared.errors import ConfigError, Stopped, reason, redact
+from shared.errors import ConfigError, Stopped, reason
 from shared.http_access import AccessControl, HttpAccess, access_control
 from shared.http_api import make_app
 from shared.http_server import ServerLimits, ServerPlan, http_server
 from shared.logs import configure_logs, get_logger
 from shared.metrics import ClockMetrics, HttpMetrics
-from shared.redis_client import make_redis, redis_faults
+from shared.redis_client import make_redis, redis_faults, shown_redis_url
 from shared.redis_reach import warn_of_open_redis
 from shared.secret_files import open_to_all
 from shared.settings import ServiceSettings, read_settings, secret_names
@@ -405,7 +405,7 @@ async def connect_redis(settings: ServiceSettings, stop: asyncio.Event) -> Redis
     url = settings.redis_address
     if faults := redis_faults(url):
         raise ConfigError(faults)
-    name = f"REDIS_URL={redact(url)}"
+    name = f"REDIS_URL={shown_redis_url(url)}"
     client = make_redis(
         url, socket_timeout=10, socket_connect_timeout=3, socket_keepalive=True, health_check_interval=15
     )

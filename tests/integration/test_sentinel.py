@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from shared.errors import ConfigError
 from shared.redis_client import make_redis, redis_address
 from shared.runtime import connect_redis
 from shared.settings import ServiceSettings
@@ -69,10 +70,30 @@ async def test_a_sentinel_that_is_away_is_passed_over(guarded: SentinelServer) -
     await redis.aclose()
 
 
-@pytest.mark.parametrize(("name", "password"), [("other", SENTINELS_PASSWORD), ("mymaster", "wrong")])
-async def test_without_a_master_redis_is_away(guarded: SentinelServer, name: str, password: str) -> None:
-    url = f"redis+sentinel://{HOST}:{guarded.port}/{name}"
-    redis = make_redis(redis_address(url, PASSWORD, password))
-    with pytest.raises(RedisConnectionError, match="No master found"):
+async def test_without_a_master_redis_is_away(guarded: SentinelServer) -> None:
+    url = f"redis+sentinel://{HOST}:{guarded.port}/other"
+    redis = make_redis(redis_address(url, PASSWORD, SENTINELS_PASSWORD))
+    with pytest.raises(RedisConnectionError, match=r"none of the Sentinels names a master 'other'$"):
+        await redis.ping()
+    await redis.aclose()
+
+
+async def test_a_wrong_password_of_the_sentinels_is_told_at_once(guarded: SentinelServer) -> None:
+    settings = ServiceSettings(
+        redis_url=SecretUrl(f"redis+sentinel://{HOST}:{guarded.port}/mymaster"),
+        redis_password=SecretStr(PASSWORD),
+        redis_sentinel_password=SecretStr("wr'ong"),
+    )
+    with pytest.raises(ConfigError) as caught:
+        await asyncio.wait_for(connect_redis(settings, asyncio.Event()), 60)
+    said = str(caught.value)
+    assert (
+        f"REDIS_URL=redis+sentinel://{HOST}:{guarded.port}/mymaster: refused: the Sentinels refuse the password"
+        in said
+    )
+    assert "wr" not in said.replace("wrong password", "")
+    url = f"redis+sentinel://{HOST}:{guarded.port},{HOST}:{free_port()}/mymaster"
+    redis = make_redis(redis_address(url, PASSWORD, "wrong"))
+    with pytest.raises(RedisConnectionError, match="1 of them refuse the password"):
         await redis.ping()
     await redis.aclose()

@@ -56,6 +56,10 @@ def test_all_faults_are_told_at_once_and_none_shows_a_password() -> None:
         "redis+sentinel://u:hunter/22@one/main",
         "redis+sentinel://u:hunter#22@one/main",
         "redis+sentinel://u:hunter?22@one/main",
+        "redis+sentinel://u:pw@one/m m?sentinel_pasword=hunter22",
+        "redis+sentinel://u@one:99999/main?sentinel_password=s3cr'hunter",
+        "redis+sentinel://u@one:99999/main?sentinel_password=abcd@hunter",
+        "redis+sentinel://u:hunter@one/main?ssl_ca_certs=/ca.pem",
     ],
 )
 def test_what_cannot_be_used_is_refused_without_its_password(url: str) -> None:

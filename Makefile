@@ -110,6 +110,10 @@ bench-streams: install $(BIN)/.installed-test ## how many snippets a second the 
 	@$(BIN)/python -m bench.streams $(ARGS)
 	@$(BIN)/python -m bench.redis_entries
 
+.PHONY: sim
+sim: install $(BIN)/.installed-test ## how the queue behaves with many cameras, simulated, JSON (ARGS="--cameras 100000")
+	@$(BIN)/python -m bench.sim $(ARGS)
+
 .PHONY: bench-feedback
 bench-feedback: install $(BIN)/.installed-test ## what a click teaches on rendered cameras, against other methods, JSON; Debian only (apt-get download)
 	@PYTHONPATH=.:models $(BIN)/python -m bench.feedback $(ARGS)

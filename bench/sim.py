@@ -213,7 +213,7 @@ def _until_caught_up(pipeline: Pipeline, limit_s: float) -> float:
 def _percentiles_ms(delays: list[float]) -> dict[str, float]:
     if len(delays) < 2:
         return {}
-    percentiles = statistics.quantiles(delays, n=100)
+    percentiles = statistics.quantiles(delays, n=100, method="inclusive")
     return {
         "p50_ms": round(percentiles[49], 1),
         "p95_ms": round(percentiles[94], 1),

@@ -15,7 +15,7 @@ import redis
 
 from shared.waits import pause
 from tests.integration.pipeline_rig import Motion, SnippetShape, motion, services
-from tests.servers import HOST, RedisServer, SentinelServer, wait_until
+from tests.servers import HOST, RedisServer, SentinelServer, free_port, wait_until
 
 AOF = ("--appendonly", "yes", "--appendfsync", "everysec")
 
@@ -69,6 +69,13 @@ class WatchedRedis:
         """Return the server that the first Sentinel that is asked calls the master."""
         port = self._state(self.sentinels[0])["port"]
         return next(server for server in self.servers if server.port == port)
+
+    def cut_off_the_replica(self) -> None:
+        """Let the replica miss what comes now; Sentinel mends that after 8 s, or puts it in the master's place."""
+        master = self.master()
+        replica = next(server for server in self.servers if server is not master)
+        with contextlib.closing(replica.client()) as client:
+            client.execute_command("REPLICAOF", HOST, free_port())
 
     def close(self) -> None:
         for server in (*self.sentinels, *self.servers):

@@ -10,12 +10,15 @@ import pytest
 from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from shared.contract import SNIPPETS, SnippetMessage
 from shared.errors import ConfigError
 from shared.redis_client import make_redis, redis_address
 from shared.runtime import connect_redis
 from shared.settings import ServiceSettings
 from shared.urls import SecretUrl
 from tests.integration.failover_rig import WatchedRedis, kill_the_master, watched_redis
+from tests.integration.pipeline_rig import SnippetShape, motion
+from tests.integration.streams_rig import entries, until
 from tests.servers import HOST, RedisServer, SentinelServer, free_port
 
 pytestmark = [pytest.mark.redis, pytest.mark.e2e, pytest.mark.slow]
@@ -38,6 +41,19 @@ async def test_the_master_is_killed_three_times_under_load_and_nothing_is_lost_o
     assert result.n_put > 60
     assert (result.n_lost, result.n_doubled, result.n_dead) == (0, 0, 0)
     assert result.n_clips == result.n_put
+
+
+async def test_what_the_replica_did_not_get_is_sent_again(watched: WatchedRedis, tmp_path: Path) -> None:
+    async with motion(tmp_path, watched.url, SnippetShape()) as source:
+        await asyncio.to_thread(watched.cut_off_the_replica)
+        put = {await source.put(number) for number in range(5)}
+        await until(lambda: source.outbox.n_kept == 5)  # the master has acknowledged them
+        await asyncio.to_thread(watched.master().kill)
+        await until(lambda: source.n_sent_again == 5)
+        await until(lambda: source.outbox.n_kept == 5)
+        sent = [SnippetMessage.decode(fields) for fields in await entries(source.redis, SNIPPETS)]
+    assert {message.header.event_id for message in sent} == put
+    assert len(sent) == 5
 
 
 @pytest.fixture

@@ -77,13 +77,22 @@ MATRIX: dict[str, Yaml] = {
         "redis": {
             "bundled": {"enabled": False},
             "external": {
-                "sentinels": ["sentinel-0.redis:26379", "sentinel-1.redis:26379"],
+                "sentinels": ["sentinel-0.redis.queue.svc:26379", "sentinel-1.redis.queue.svc:26379"],
                 "sentinelMaster": "queue",
                 "sentinelHasPassword": True,
                 "database": 1,
             },
         },
         **_KEDA,
+    },
+    "own-grafana": {
+        "grafana": _EXTERNAL["grafana"],
+        "prometheus": {"bundled": {"enabled": True}},
+        "networkPolicy": {
+            "grafanaFrom": [
+                {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+            ]
+        },
     },
     "ingress": _INGRESS,
     "secrets": {"secrets": {"existing": "", "values": SECRETS}, **_BUNDLED, **_KEDA},

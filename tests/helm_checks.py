@@ -133,6 +133,8 @@ def _container(container: Yaml, is_probed: bool) -> Iterator[tuple[str, bool]]:
     yield "no way to more rights", context.get("allowPrivilegeEscalation") is False
     yield "no privilege", not context.get("privileged")
     yield "no port of the host", not any("hostPort" in port for port in container.get("ports", []))
+    names = [variable["name"] for variable in container.get("env", [])]
+    yield "each variable of the environment once", len(names) == len(set(names))
     tag = container["image"].rpartition("/")[2].partition(":")[2]
     yield "an image with a tag", tag not in ("", "latest")
 

@@ -113,6 +113,7 @@ IN_CONTAINERS: dict[str, Change] = {
     "the host's port": lambda item: _container(item)["ports"][0].update(hostPort=80),
     "the host's folder": lambda item: _pod(item)["volumes"].append({"name": "x", "hostPath": {"path": "/"}}),
     "a token": lambda item: _pod(item).pop("automountServiceAccountToken"),
+    "a variable twice": lambda item: _container(item)["env"].append(_container(item)["env"][0]),
     "no tag": lambda item: _container(item).update(image="registry.example.org:5000/motion"),
     "the latest": lambda item: _container(item).update(image="motion:latest"),
 }
@@ -280,6 +281,61 @@ def test_an_external_redis_is_reached_at_its_networks_and_port_alone() -> None:
         "ports": [{"protocol": "TCP", "port": 6380}],
         "to": [{"ipBlock": {"cidr": "10.0.7.0/24"}}],
     } in spec["egress"]
+
+
+CREDENTIALS = {"0.0.0.0/0": ["169.254.0.0/16"], "::/0": ["fe80::/10", "fd00:ec2::254/128"]}
+
+
+@pytest.mark.parametrize("case", ["default", "bundled", "claims"])
+def test_connections_to_anywhere_leave_out_where_clouds_hand_out_credentials(case: str) -> None:
+    """No network that covers those addresses stands without them, whichever value it comes from."""
+    seen = set()
+    for item in objects(case):
+        for rule in item.get("spec", {}).get("egress", []) if item["kind"] == "NetworkPolicy" else []:
+            for peer in rule.get("to", []):
+                block = peer.get("ipBlock")
+                if block is not None:
+                    assert block.get("except", []) == CREDENTIALS[block["cidr"]]
+                    seen.add((item["metadata"]["name"].removeprefix("clipwatch-"), block["cidr"]))
+    names = ["motion", "classifier", "recorder", *(["grafana"] if case != "default" else [])]
+    assert seen == {(name, network) for name in names for network in CREDENTIALS}
+
+
+@pytest.mark.parametrize(
+    ("network", "left_out"),
+    [
+        *(("128.0.0.0/1", True), ("160.0.0.0/4", True), ("169.254.0.0/15", True), ("169.255.0.0/15", True)),
+        *(("0.0.0.0/1", False), ("10.0.0.0/8", False), ("169.252.0.0/15", False), ("192.168.7.0/24", False)),
+        *(("169.254.0.0/16", False), ("169.254.169.254/32", False), ("2001:db8::/32", False)),
+    ],
+)
+def test_an_exception_lies_within_its_network(network: str, left_out: bool) -> None:
+    """Kubernetes refuses any other; a network that is named as link-local is meant."""
+    found = render(merged(LEAST, {"networkPolicy": {"outside": {"motion": [network]}}}))
+    egress = named(found, "NetworkPolicy", "clipwatch-motion")["spec"]["egress"]
+    wanted: Yaml = {"cidr": network} | ({"except": ["169.254.0.0/16"]} if left_out else {})
+    assert egress[-1] == {"to": [{"ipBlock": wanted}]}
+
+
+def test_the_bundled_grafana_sends_alerts_to_where_it_may() -> None:
+    values = merged(MATRIX["bundled"], {"networkPolicy": {"outside": {"grafana": ["10.0.9.0/24"]}}})
+    egress = named(render(merged(LEAST, values)), "NetworkPolicy", "clipwatch-grafana")["spec"]["egress"]
+    assert [rule for rule in egress if "ports" not in rule] == [
+        {"to": [{"ipBlock": {"cidr": "10.0.9.0/24"}}]}
+    ]
+
+
+def test_a_grafana_of_the_users_reads_the_bundled_servers_and_nothing_else() -> None:
+    peers = MATRIX["own-grafana"]["networkPolicy"]["grafanaFrom"]
+    let_in = {
+        (item["metadata"]["name"], port["port"])
+        for item in objects("own-grafana")
+        if item["kind"] == "NetworkPolicy"
+        for rule in item["spec"].get("ingress", [])
+        if rule.get("from") == peers
+        for port in rule["ports"]
+    }
+    assert let_in == {("clipwatch-mysql", 3306), ("clipwatch-prometheus", 9090)}
 
 
 def test_keda_reaches_redis_only_where_it_scales() -> None:

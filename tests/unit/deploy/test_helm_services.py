@@ -180,7 +180,7 @@ def test_sentinels_are_asked_by_the_services_and_by_keda(secrets: Path) -> None:
         container, spec = containers(found)[name]
         given = environment(container, secrets)
         assert given["REDIS_URL"] == (
-            f"redis+sentinel://{name}@sentinel-0.redis:26379,sentinel-1.redis:26379/queue/1"
+            f"redis+sentinel://{name}@sentinel-0.redis.queue.svc:26379,sentinel-1.redis.queue.svc:26379/queue/1"
         )
         assert secrets_of(container, spec) == GIVEN[name] | {"REDIS_SENTINEL_PASSWORD"}
         settings, faults = read_settings(KINDS[name], given)
@@ -189,7 +189,10 @@ def test_sentinels_are_asked_by_the_services_and_by_keda(secrets: Path) -> None:
         assert settings.redis_sentinel_password.get_secret_value() == SECRETS["REDIS_SENTINEL_PASSWORD"]
     for trigger in named(found, "ScaledObject", "clipwatch-classifier")["spec"]["triggers"]:
         assert trigger["type"] == "redis-sentinel-streams"
-        assert trigger["metadata"]["addresses"] == "sentinel-0.redis:26379,sentinel-1.redis:26379"
+        assert (
+            trigger["metadata"]["addresses"]
+            == "sentinel-0.redis.queue.svc:26379,sentinel-1.redis.queue.svc:26379"
+        )
         assert trigger["metadata"]["sentinelMaster"] == "queue"
         assert "address" not in trigger["metadata"]
     parameters = named(found, "TriggerAuthentication", "clipwatch-keda")["spec"]["secretTargetRef"]
@@ -278,7 +281,9 @@ def test_keda_alone_says_how_many_classifiers_there_are() -> None:
     assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (0, 4)
     first = scaled["triggers"][0]["metadata"]
     assert (first["lagCount"], first["activationLagCount"]) == ("50", "0")
-    assert first["address"] == "clipwatch-redis:6379"
+    assert {trigger["metadata"]["address"] for trigger in scaled["triggers"]} == {
+        "clipwatch-redis.video.svc:6379"
+    }, "KEDA asks from its own namespace"
     external = named(objects("gpu-keda-external"), "ScaledObject", "clipwatch-classifier")["spec"]
     metadata = external["triggers"][0]["metadata"]
     assert (metadata["address"], metadata["enableTLS"]) == ("redis.example.org:6380", "true")
@@ -381,6 +386,28 @@ def test_grafana_finds_its_dashboards_where_the_provider_looks() -> None:
     provider = YAML(typ="safe").load(data["clipwatch.yml"])["providers"][0]
     assert provider["options"]["path"] == mounts["dashboards"]
     assert len(named(found, "ConfigMap", "clipwatch-grafana-dashboards")["data"]) == len(dashboards())
+
+
+PROVISIONED = ["alerting/alerts.json", "dashboards/clipwatch.yml", "datasources/mysql.yml"]
+PROVISIONED += ["datasources/prometheus.yml"]
+
+
+def _checksum(found: list[Yaml]) -> str:
+    template = named(found, "StatefulSet", "clipwatch-grafana")["spec"]["template"]
+    checksum: str = template["metadata"]["annotations"]["checksum/provisioning"]
+    return checksum
+
+
+@pytest.mark.parametrize("name", PROVISIONED)
+def test_grafana_is_restarted_for_what_it_reads_at_its_start(name: str, tmp_path: Path) -> None:
+    data = named(objects("bundled"), "ConfigMap", "clipwatch-grafana-provisioning")["data"]
+    assert {*data} == {Path(one).name for one in PROVISIONED}
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart)
+    with (chart / "files" / "grafana-provisioning" / name).open("a", encoding="utf-8") as file:
+        file.write("\n")
+    changed = render(merged(LEAST, MATRIX["bundled"]), chart=chart)
+    assert _checksum(changed) != _checksum(objects("bundled"))
 
 
 def test_prometheus_names_each_service_as_the_dashboards_do() -> None:

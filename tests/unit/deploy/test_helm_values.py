@@ -14,7 +14,8 @@ from services.classifier.settings import ClassifierSettings
 from services.motion.settings import MotionServiceSettings
 from services.recorder.settings import RecorderSettings
 from shared.settings import secret_names
-from tests.helm import CHART, LEAST, SECRETS, Yaml, merged, refusal, render, run_helm
+from tests.helm import CHART, LEAST, MATRIX, SECRETS, Yaml, merged, named, refusal, render, run_helm
+from tests.helm_checks import pod_specs
 
 ROOT = CHART.parents[2]
 SCHEMA: Yaml = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -39,7 +40,11 @@ WRONG: dict[str, tuple[Yaml, str]] = {
     ),
     "models of one node": (
         {"classifier": {"replicas": 2}},
-        "classifier.models.accessMode: .* up to 2 replicas",
+        "classifier.models.accessMode: found ReadWriteOnce with up to 2 replicas",
+    ),
+    "models of one pod": (
+        {"classifier": {"replicas": 2, "models": {"accessMode": "ReadWriteOncePod"}}},
+        "classifier.models.accessMode: found ReadWriteOncePod with up to 2 replicas",
     ),
     "scaled models": (
         {"classifier": {"keda": {"enabled": True}}},
@@ -71,6 +76,14 @@ WRONG: dict[str, tuple[Yaml, str]] = {
         {"prometheus": {"podMonitor": {"enabled": True}}},
         "networkPolicy.metricsFrom: found nothing",
     ),
+    "a Grafana that may read nothing": (
+        {"grafana": {"dashboards": {"enabled": True}}},
+        "networkPolicy.grafanaFrom: found nothing, .* the bundled mysql, wanted",
+    ),
+    "a Grafana that may read neither": (
+        {"grafana": {"dashboards": {"enabled": True}}, "prometheus": {"bundled": {"enabled": True}}},
+        "networkPolicy.grafanaFrom: found nothing, .* the bundled mysql and prometheus, wanted",
+    ),
     "two Prometheus": (
         {"prometheus": {"bundled": {"enabled": True}, "url": "http://p"}},
         "prometheus: found both the bundled one and url=http://p",
@@ -79,6 +92,10 @@ WRONG: dict[str, tuple[Yaml, str]] = {
     "a setting of the chart": (
         {"motion": {"settings": {"DATA_DIR": "/x"}}},
         "motion.settings.DATA_DIR: .*leave",
+    ),
+    "a setting of KEDA's": (
+        merged(MATRIX["keda"], {"recorder": {"settings": {"CLASSIFIER_START_S": "60"}}}),
+        "recorder.settings.CLASSIFIER_START_S: .*startSeconds=600; set classifier.keda.startSeconds",
     ),
     "a file of a secret": (
         {"recorder": {"settings": {"API_TOKEN_FILE": "/x"}}},
@@ -123,6 +140,29 @@ def test_no_fault_shows_a_secret() -> None:
     assert "secret-value" not in refusal(merged(LEAST, values))
 
 
+@pytest.mark.parametrize("case", MATRIX)
+def test_a_variable_that_the_chart_sets_is_no_setting_too(case: str) -> None:
+    """Kubernetes would take the last one of two."""
+    values = merged(LEAST, MATRIX[case])
+    for _, spec in pod_specs(render(values)):
+        [service] = [one["name"] for one in spec["containers"]]
+        if service in ("motion", "classifier", "recorder"):
+            given = {variable["name"] for variable in spec["containers"][0]["env"]}
+            chosen = given - {*values.get(service, {}).get("settings", {})}
+            said = refusal(merged(values, {service: {"settings": dict.fromkeys(chosen, "1")}}))
+            assert {*re.findall(rf"^- {service}\.settings\.([A-Z_]+): ", said, re.MULTILINE)} == chosen
+
+
+def test_how_long_a_classifier_takes_to_start_is_a_setting_where_keda_keeps_one() -> None:
+    over = {
+        "classifier": {"keda": {"minReplicas": 1}},
+        "recorder": {"settings": {"CLASSIFIER_START_S": "60"}},
+    }
+    found = render(merged(merged(LEAST, MATRIX["keda"]), over))
+    env = named(found, "Deployment", "clipwatch-recorder")["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert [one["value"] for one in env if one["name"] == "CLASSIFIER_START_S"] == ["60"]
+
+
 @pytest.mark.parametrize("name", ["9lives", "a" * 36, "a.b"])
 def test_a_release_whose_name_fits_no_service_is_refused(name: str) -> None:
     assert f"release {name}: wanted" in refusal(LEAST, name=name)
@@ -158,6 +198,27 @@ def test_the_values_that_the_guide_shows_can_be_installed() -> None:
     named = re.findall(rf"`((?:{'|'.join(VALUES)})\.(?!yml)[A-Za-z.]+)[=:`]", guide)
     assert len(named) > 10
     assert {f"/{name.replace('.', '/')}" for name in named} <= {*_properties(SCHEMA)}
+
+
+def test_the_guide_makes_every_secret() -> None:
+    """Those of .env.example come from new-env.sh; a line of the guide makes each of the others."""
+    guide = (ROOT / "docs" / "guide" / "kubernetes.md").read_text(encoding="utf-8")
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    written = {*re.findall(r"^([A-Z_]+_(?:PASSWORD|TOKEN))=", example, re.MULTILINE)}
+    added = dict(re.findall(r'^echo "([A-Z_]+)=[^"]+" >> secrets.env +# (.+)$', guide, re.MULTILINE))
+    assert written | {*added} >= {*SECRETS}
+    assert "redis.external.sentinelHasPassword" in added["REDIS_SENTINEL_PASSWORD"]
+    assert "classifier.keda.enabled" in added["REDIS_KEDA_PASSWORD"]
+
+
+def test_the_guide_says_which_tls_there_is_no_value_for() -> None:
+    guide = (ROOT / "docs" / "guide" / "kubernetes.md").read_text(encoding="utf-8")
+    limits = " ".join(guide.partition("## Limits")[2].split())
+    external = {name: SCHEMA["properties"][name]["properties"]["external"] for name in ("redis", "mysql")}
+    assert [name for name in external["redis"]["properties"] if re.search("tls|ca(File)?$", name)] == ["tls"]
+    assert "there is no value for a CA file" in limits
+    assert "tls" not in external["mysql"]["properties"]
+    assert "MySQL is talked to without TLS, so keep it in a private network" in limits
 
 
 # -- the schema
@@ -200,7 +261,9 @@ def _properties(schema: Yaml, path: str = "") -> Iterator[str]:
 
 def test_values_and_schema_have_the_same_names() -> None:
     """What the schema takes is shown with its default in values.yaml, and the other way round."""
-    free = re.compile(r"/(labels|annotations|settings|nodeSelector|tolerations|(page|metrics|keda)From)/")
+    free = re.compile(
+        r"/(labels|annotations|settings|nodeSelector|tolerations|(page|metrics|grafana|keda)From)/"
+    )
     ours = {path for path in _properties(SCHEMA) if not path.startswith(("/global", "/secrets/values/"))}
     assert {path for path in _paths(VALUES) if not free.search(f"{path}/x")} == {
         path for path in ours if not free.search(f"{path}/x")

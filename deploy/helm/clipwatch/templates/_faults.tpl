@@ -51,6 +51,13 @@
 {{- if and $v.prometheus.podMonitor.enabled $v.networkPolicy.enabled (not $v.networkPolicy.metricsFrom) }}
 {{- $faults = append $faults "networkPolicy.metricsFrom: found nothing, and prometheus.podMonitor is on, wanted the namespace of Prometheus, which could reach nothing otherwise; set it, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" }}
 {{- end }}
+{{- $read := list }}
+{{- range $name := list "mysql" "prometheus" }}
+{{- if (index $v $name).bundled.enabled }}{{ $read = append $read $name }}{{ end }}
+{{- end }}
+{{- if and $v.grafana.dashboards.enabled $read $v.networkPolicy.enabled (not $v.networkPolicy.grafanaFrom) }}
+{{- $faults = append $faults (printf "networkPolicy.grafanaFrom: found nothing, and grafana.dashboards is on with the bundled %s, wanted the namespace of your Grafana, which could read nothing otherwise; set it, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" (join " and " $read)) }}
+{{- end }}
 {{- if and $v.prometheus.bundled.enabled $v.prometheus.url }}
 {{- $faults = append $faults (printf "prometheus: found both the bundled one and url=%s, wanted one of them; leave one out" $v.prometheus.url) }}
 {{- end }}
@@ -89,6 +96,10 @@
 {{- define "clipwatch.settingFaults" -}}
 {{- $faults := list }}
 {{- $own := list "ADMIN_PASSWORD" "ALLOWED_HOSTS" "API_TOKEN" "CAMERAS_FILE" "CAMERA_HANDOVER_S" "CAMERA_LEASES" "CAMERA_LEASE_S" "CAMERA_LOAD_MAX" "CAMERA_LOCATION" "CONNECT_S" "DASHBOARD_DATABASE_USER" "DATABASE_PASSWORD" "DATABASE_URL" "DATA_DIR" "DEVICE" "DRAIN_S" "EXIT_WHEN_DONE" "HOME" "HTTP_HOST" "HTTP_PORT" "INDEX_DIR" "INSTANCE" "LOG_FORMAT" "LOG_LEVEL" "MEDIA_DIR" "METRICS_TOKEN" "MIGRATION_DATABASE_PASSWORD" "MIGRATION_DATABASE_URL" "MODEL" "MODELS_DIR" "MOTION_TOKEN" "MOTION_URL" "NOTIFY_FILE" "POD_NAME" "REACHED_AT" "REDIS_PASSWORD" "REDIS_SENTINEL_PASSWORD" "REDIS_URL" "THREADS" "TLS_CERT_FILE" "TLS_KEY_FILE" "TRUSTED_PROXIES" "TZ" }}
+{{- $keda := .Values.classifier.keda }}
+{{- if and $keda.enabled (eq (int $keda.minReplicas) 0) (hasKey .Values.recorder.settings "CLASSIFIER_START_S") }}
+{{- $faults = append $faults (printf "recorder.settings.CLASSIFIER_START_S: found there, wanted nowhere while classifier.keda starts the first classifier: the chart sets it to startSeconds=%d; set classifier.keda.startSeconds, and leave it out" (int $keda.startSeconds)) }}
+{{- end }}
 {{- range $service := list "motion" "classifier" "recorder" }}
 {{- range $name, $_ := index $.Values $service "settings" }}
 {{- if has (trimSuffix "_FILE" $name) $own | or (has $name $own) }}
@@ -108,8 +119,8 @@
 {{- $models := .Values.classifier.models }}
 {{- $keda := .Values.classifier.keda }}
 {{- $classifiers := int (ternary $keda.maxReplicas .Values.classifier.replicas $keda.enabled) }}
-{{- if and (gt $classifiers 1) $models.isKept (not $models.existingClaim) (eq $models.accessMode "ReadWriteOnce") (ne .Values.classifier.model "mini") }}
-{{- $faults = append $faults (printf "classifier.models.accessMode: found ReadWriteOnce with up to %d replicas, wanted ReadWriteMany; set it, or classifier.models.isKept=false (each replica downloads its own), or name a claim of yours in classifier.models.existingClaim" $classifiers) }}
+{{- if and (gt $classifiers 1) $models.isKept (not $models.existingClaim) (ne $models.accessMode "ReadWriteMany") (ne .Values.classifier.model "mini") }}
+{{- $faults = append $faults (printf "classifier.models.accessMode: found %s with up to %d replicas, wanted ReadWriteMany; set it, or classifier.models.isKept=false (each replica downloads its own), or name a claim of yours in classifier.models.existingClaim" $models.accessMode $classifiers) }}
 {{- end }}
 {{- $media := .Values.recorder.media }}
 {{- if and (gt (int .Values.recorder.replicas) 1) (ne $media.accessMode "ReadWriteMany") }}

@@ -7,7 +7,7 @@
     addresses: {{ join "," $redis.external.sentinels | quote }}
     sentinelMaster: {{ $redis.external.sentinelMaster | quote }}
     {{- else }}
-    address: {{ include "clipwatch.redisAddress" .root | quote }}
+    address: {{ include "clipwatch.kedaRedisAddress" .root | quote }}
     {{- end }}
     databaseIndex: {{ ternary 0 $redis.external.database $redis.bundled.enabled | int | quote }}
     enableTLS: {{ and (not $redis.bundled.enabled) $redis.external.tls | quote }}
@@ -17,4 +17,13 @@
     {{ $name }}: {{ $value | int | quote }}
     {{- end }}
   authenticationRef: {name: {{ .root.Release.Name }}-keda}
+{{- end }}
+
+{{/* Redis' address as KEDA asks for it: from its own namespace, in which the release's short names do not resolve. */}}
+{{- define "clipwatch.kedaRedisAddress" -}}
+{{- if .Values.redis.bundled.enabled -}}
+{{ .Release.Name }}-redis.{{ .Release.Namespace }}.svc:6379
+{{- else -}}
+{{ include "clipwatch.redisAddress" . }}
+{{- end -}}
 {{- end }}

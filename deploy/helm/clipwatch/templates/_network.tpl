@@ -42,13 +42,37 @@
 {{ include "clipwatch.toServer" (dict "root" . "component" "mysql" "part" .Values.mysql "port" 3306) }}
 {{- end }}
 
+{{/* To addresses outside the cluster: a list of networks. */}}
 {{- define "clipwatch.toOutside" -}}
 {{- with . }}
 - to:
     {{- range . }}
-    - ipBlock: {cidr: {{ . | quote }}}
+    - ipBlock:
+        cidr: {{ . | quote }}
+        {{- with include "clipwatch.metadataAddresses" . }}
+        except: {{ . }}
+        {{- end }}
     {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* Where clouds hand out the node's credentials, of a network that covers them: link-local addresses, and the one that AWS
+     has for IPv6. Kubernetes refuses an exception that does not lie within its network, or is all of it. */}}
+{{- define "clipwatch.metadataAddresses" -}}
+{{- if eq . "::/0" -}}
+["fe80::/10", "fd00:ec2::254/128"]
+{{- else if not (contains ":" .) -}}
+{{- $ends := splitList "/" . -}}
+{{- $length := last $ends | int -}}
+{{- if lt $length 16 -}}
+{{- $octets := splitList "." (first $ends) -}}
+{{- $size := 1 -}}
+{{- range until (int (sub 16 $length)) }}{{ $size = mul $size 2 }}{{ end -}}
+{{- if eq (div (add (mul 256 (index $octets 0 | int)) (index $octets 1 | int)) $size) (div (add (mul 256 169) 254) $size) -}}
+["169.254.0.0/16"]
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* From a list of peers in the values, at one port: {peers, port}. */}}
@@ -122,6 +146,7 @@
 {{- define "clipwatch.ingressOf.mysql" -}}
 - from: {{- include "clipwatch.peers" (dict "root" . "components" (concat (list "recorder") (ternary (list "grafana") list .Values.grafana.bundled.enabled))) | nindent 4 }}
   ports: [{protocol: TCP, port: 3306}]
+{{- include "clipwatch.fromPeers" (dict "peers" .Values.networkPolicy.grafanaFrom "port" 3306) }}
 {{- end }}
 {{- define "clipwatch.egressOf.mysql" }}{{ end }}
 
@@ -135,8 +160,9 @@
 - to: {{- include "clipwatch.peers" (dict "root" . "components" (list "prometheus")) | nindent 4 }}
   ports: [{protocol: TCP, port: 9090}]
 {{- else }}
-- to: [{namespaceSelector: {}}, {ipBlock: {cidr: 0.0.0.0/0}}, {ipBlock: {cidr: "::/0"}}]  # prometheus.url
+- to: [{namespaceSelector: {}}]  # prometheus.url in the cluster; outside.grafana has the others
 {{- end }}
+{{- include "clipwatch.toOutside" .Values.networkPolicy.outside.grafana }}
 {{- end }}
 
 {{- define "clipwatch.ingressOf.prometheus" -}}
@@ -144,6 +170,7 @@
 - from: {{- include "clipwatch.peers" (dict "root" . "components" (list "grafana")) | nindent 4 }}
   ports: [{protocol: TCP, port: 9090}]
 {{- end }}
+{{- include "clipwatch.fromPeers" (dict "peers" .Values.networkPolicy.grafanaFrom "port" 9090) }}
 {{- end }}
 {{- define "clipwatch.egressOf.prometheus" -}}
 {{- include "clipwatch.dns" . }}

@@ -16,7 +16,7 @@ from typing import TypeVar
 from redis.asyncio import Redis
 
 from services.classifier.devices.choice import Gpu
-from services.classifier.devices.leases import LeaseSettings, hold_gpu
+from services.classifier.devices.leases import hold_gpu
 from services.classifier.examples import CameraExamples
 from services.classifier.metrics import ClassifierMetrics
 from services.classifier.model.engine import Engine, load, prepare
@@ -30,6 +30,7 @@ from services.classifier.weights.names import resolve_model
 from services.classifier.words.text_requests import TextRequestMetrics
 from shared.contract import CLASSIFIERS, SNIPPETS
 from shared.errors import ConfigError, Stopped
+from shared.leases import LeaseSettings
 from shared.logs import get_logger
 from shared.metrics import StreamMetrics
 from shared.presence import Presence, announce

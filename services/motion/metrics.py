@@ -26,6 +26,17 @@ class MotionMetrics:
         self.snippets = counter(
             "clipwatch_motion_snippets_total", "Snippets put into the outbox.", ["camera"]
         )
+        self.camera_leases = gauge(
+            "clipwatch_camera_leases", "Cameras that this process holds by leases; 0 without CAMERA_LEASES."
+        )
+        self.cameras_unheld = gauge(
+            "clipwatch_cameras_unheld", "Cameras of the list that no process holds, as this one last saw it."
+        )
+        self.camera_lease_changes = counter(
+            "clipwatch_camera_lease_changes_total",
+            "Leases that came and went: claimed, given (to another process), lost (ran out, or taken over).",
+            ["change"],
+        )
         self.reconnects = counter(
             "clipwatch_camera_reconnects_total", "Times a camera came back.", ["camera"]
         )

@@ -13,7 +13,8 @@ import sys
 from redis.asyncio import Redis
 
 from services.classifier.devices.choice import Gpu
-from services.classifier.devices.leases import LeaseSettings, hold_gpu
+from services.classifier.devices.leases import hold_gpu
+from shared.leases import LeaseSettings
 
 
 async def main(url: str, ttl_ms: int, gpu_ids: list[str]) -> None:

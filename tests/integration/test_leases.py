@@ -23,7 +23,8 @@ from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
 from services.classifier.devices.choice import Gpu, pick
-from services.classifier.devices.leases import CLAIM, LEASES, Lease, LeaseSettings, hold_gpu
+from services.classifier.devices.leases import CLAIM, LEASES, Lease, hold_gpu
+from shared.leases import LeaseSettings
 from tests.servers import RedisServer, spawn, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

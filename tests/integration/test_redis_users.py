@@ -22,7 +22,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 from ruamel.yaml import YAML
 
 from services.classifier.devices.choice import Gpu
-from services.classifier.devices.leases import LeaseSettings, hold_gpu
+from services.classifier.devices.leases import hold_gpu
 from services.motion.metrics import MotionMetrics
 from services.motion.spool.outbox import Outbox
 from services.motion.spool.publisher import Publisher
@@ -32,6 +32,7 @@ from services.recorder.intake.orphans import remove_orphans
 from services.recorder.intake.waiting import _DROP_NEWEST
 from services.recorder.search.picture_requests import EmbeddedPictures, PictureEmbedder
 from shared.contract import CLASSIFIERS, LABELS, MEDIA, RECORDERS, SNIPPETS, SnippetMessage
+from shared.leases import LeaseSettings
 from shared.presence import Presence, announce, follow_changes, list_processes
 from shared.redis_client import make_redis
 from shared.streams.consumer import Consumer

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +18,7 @@ from redis.exceptions import RedisError
 
 from services.classifier.devices.choice import Gpu
 from shared.errors import redact
+from shared.leases import LUA_CLOCK, Absence, LeaseSettings
 from shared.logs import get_logger
 from shared.streams.connection import is_away
 from shared.waits import pause
@@ -30,12 +29,10 @@ log = get_logger(__name__)
 # drops what has ended, so it is as large as the number of processes; with the last lease the key goes too.
 LEASES = "gpu-leases.v1"
 
-_PRELUDE = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+_PRELUDE = (
+    LUA_CLOCK
+    + """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
--- a lease ends no later than that from now: what ends later was made before Redis' clock was set back
-local latest = now + math.max(tonumber(ARGV[2]), 60000)
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. string.format('%.0f', latest), '+inf')) do
   redis.call('ZADD', KEYS[1], string.format('%.0f', latest), member)
 end
@@ -46,6 +43,7 @@ local function lease(member, ttl_ms)
   redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last[2]))
 end
 """
+)
 # Written for Redis >= 6.2. Dropping what has ended comes first, also because a full Redis (noeviction) refuses a ZADD
 # only as long as the script has not written; a lease is a hundred bytes.
 
@@ -97,18 +95,6 @@ _LONGEST_PAUSE_S = 5.0
 _LEAVE_S = 2.0  # at the stop: for a renewal under way, and again for giving the lease back
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseSettings:
-    """`holder` names host and process, for whoever looks into Redis. After `ttl_s` a killed process's lease ends."""
-
-    holder: str
-    ttl_s: float = 30.0
-
-    def __post_init__(self) -> None:
-        if not self.holder or any(letter.isspace() for letter in self.holder) or self.ttl_s <= 0:
-            raise ValueError("holder must be a word, ttl_s more than 0")
-
-
 @dataclass(slots=True)
 class Lease:
     """A claimed GPU. `replicas` counts the leases on it, this one included, when last asked; 0: not registered."""
@@ -158,23 +144,19 @@ class _LeaseHolder:
 
     def __init__(self, redis: Redis, settings: LeaseSettings, report: Callable[[int], None]) -> None:
         self._redis = redis
-        self._ttl_s = settings.ttl_s
-        self._token = f"{settings.holder}:{secrets.token_hex(8)}"
+        self._settings = settings
+        self._token = settings.new_token()
         self._claim = redis.register_script(CLAIM)
         self._renew = redis.register_script(RENEW)
         self._report = report
-        self._away_since: float | None = None
-
-    @property
-    def _ttl_ms(self) -> int:
-        return max(1, round(self._ttl_s * 1000))
+        self._absence = Absence()
 
     async def claim(self, gpus: Sequence[Gpu]) -> Lease:
         """Take the least used GPU, or the first one while Redis is away."""
         for left in reversed(range(_CLAIM_TRIES)):
             try:
                 position, replicas = await self._claim(
-                    keys=[LEASES], args=[self._token, self._ttl_ms, *(gpu.id for gpu in gpus)]
+                    keys=[LEASES], args=[self._token, self._settings.ttl_ms, *(gpu.id for gpu in gpus)]
                 )
             except (RedisError, OSError) as exc:
                 if not is_away(exc):
@@ -191,13 +173,13 @@ class _LeaseHolder:
 
     async def renew(self, lease: Lease, ended: asyncio.Event) -> None:
         """Renew until `ended`; while Redis is away more often, so that the lease is back soon after it."""
-        pause_s = every_s = self._ttl_s / 3
+        pause_s = every_s = self._settings.ttl_s / 3
         if not lease.replicas:
             pause_s = min(every_s, 0.5)
         while not await _is_set_within(ended, pause_s):
             try:
                 was_there, replicas = await self._renew(
-                    keys=[LEASES], args=[self._token, self._ttl_ms, lease.gpu.id]
+                    keys=[LEASES], args=[self._token, self._settings.ttl_ms, lease.gpu.id]
                 )
             except (RedisError, OSError) as exc:
                 if not is_away(exc):
@@ -219,26 +201,26 @@ class _LeaseHolder:
         try:
             await self._redis.zrem(LEASES, f"{lease.gpu.id} {self._token}")
         except (RedisError, OSError) as exc:
-            log.info("the lease on the GPU is left to run out", ttl_s=self._ttl_s, error=redact(str(exc)))
+            log.info(
+                "the lease on the GPU is left to run out", ttl_s=self._settings.ttl_s, error=redact(str(exc))
+            )
 
     # -- told once each way
 
     def _went(self, exc: BaseException) -> None:
-        if self._away_since is None:
-            self._away_since = time.monotonic()
+        if self._absence.begin():
             log.warning("the GPU is used without a lease until Redis is back", error=redact(str(exc)))
 
     def _returned(self, lease: Lease, is_kept: bool) -> None:
-        away_s = 0.0 if self._away_since is None else round(time.monotonic() - self._away_since, 1)
-        if self._away_since is not None:
+        away_s = self._absence.end()
+        if away_s is not None:
             log.info("the lease on the GPU is back", gpu=lease.gpu.id, away_s=away_s)
         elif not is_kept:
             log.warning(
                 "the lease on the GPU was gone, claimed the same GPU again: this process was paused, or Redis replaced",
                 gpu=lease.gpu.id,
-                ttl_s=self._ttl_s,
+                ttl_s=self._settings.ttl_s,
             )
-        self._away_since = None
 
     def _count(self, lease: Lease, replicas: int) -> None:
         before, lease.replicas = lease.replicas, replicas

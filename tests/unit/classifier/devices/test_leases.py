@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.classifier.devices.leases import LeaseSettings
 from services.classifier.settings import ClassifierSettings
+from shared.leases import LeaseSettings
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,318 @@
+"""Keeps this process's leases on cameras: renews them, claims what the plan gives it, hands over what it does not.
+
+A camera is read only while its lease is known to last: `ends_s` is counted on this machine's steady clock from before
+the renewal was sent, so it lies before the end that Redis counts. While Redis is away the cameras go on until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from redis.exceptions import RedisError
+
+from services.motion.leases.plan import CameraLoad, MotionProcess, plan_cameras
+from services.motion.leases.redis_leases import Claim, LeaseTable, ProcessEntry, RedisLeases
+from services.motion.metrics import MotionMetrics
+from shared.errors import redact
+from shared.leases import Absence
+from shared.logs import get_logger
+from shared.streams.connection import is_away
+from shared.waits import pause
+
+log = get_logger(__name__)
+
+ROUNDS = 10  # rounds within a lease: so many renewals may be lost, and so soon a free camera is seen
+SETTLE_ROUNDS = (
+    2  # a process that the table did not know claims after these: others may be missing in it, too
+)
+STOP_MARGIN = 0.2  # of a lease: cameras stop that much earlier, since stopping takes time
+MOST_MARGIN_S = 2.0
+SHORTEST_ROUND_S, LONGEST_CALL_S = 0.1, 2.0
+USUAL_WEIGHT = 31.1  # megapixels a second of a camera that nobody has read yet: 1080p at 15 frames a second
+CHANGED_WEIGHT = 1.25  # a weight that changed by less is not told again, so that the plan does not tremble
+LEAVE_CALL_S = 1.0
+
+
+class LeasedWorkers(Protocol):
+    """What reads the cameras. Its methods return at once; `stopped` of CameraLeases is called when something ended."""
+
+    def locations(self) -> Mapping[str, str]:
+        """Return the cameras that are to be read, by whoever, and where each is."""
+
+    def hold(self, ids: Collection[str]) -> None:
+        """Read exactly these cameras from now on."""
+
+    def running(self) -> Collection[str]:
+        """Return the cameras that are read, or are still being stopped."""
+
+    def weight_of(self, camera_id: str) -> float | None:
+        """Return the megapixels a second of a camera that delivers; None: it does not."""
+
+
+@dataclass(slots=True)
+class HeldCamera:
+    """A lease of this process. `ends_s`: by time.monotonic(), when the camera must no longer be read."""
+
+    claim: Claim
+    claimed_s: float
+    ends_s: float
+    weight: float
+    read_again_ms: int | None = None
+
+    @property
+    def unread_ms(self) -> tuple[int, int] | None:
+        """From when to when nobody read the camera before this process did; None: not known, or not over."""
+        if self.claim.read_until_ms is None or self.read_again_ms is None:
+            return None
+        return self.claim.read_until_ms, max(self.read_again_ms, self.claim.read_until_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnProcess:
+    """What this process offers: megapixels a second at most (0: no cap), where it is; how long a lease lasts."""
+
+    ttl_s: float
+    load_max: float = 0.0
+    location: str = ""
+
+    def entry(self, cameras: str, *, is_leaving: bool) -> ProcessEntry:
+        return ProcessEntry(
+            load_max=self.load_max, location=self.location, cameras=cameras, is_leaving=is_leaving
+        )
+
+
+class CameraLeases:
+    """The leases of this process; `list_name` says which camera list it reads."""
+
+    def __init__(
+        self,
+        redis: RedisLeases,
+        workers: LeasedWorkers,
+        own: OwnProcess,
+        list_name: Callable[[], str],
+        metrics: MotionMetrics,
+    ) -> None:
+        self._redis = redis
+        self._workers = workers
+        self._own = own
+        self._list_name = list_name
+        self._metrics = metrics
+        self._every_s = max(SHORTEST_ROUND_S, own.ttl_s / ROUNDS)
+        self._held: dict[str, HeldCamera] = {}
+        self._giving: set[str] = set()  # held, and being stopped so that others may have them
+        self._claims_from_s = 0.0
+        self._is_leaving = False
+        self._absence = Absence()
+        self._unplaced: frozenset[str] = frozenset()  # cameras for which nobody has room; logged
+        self._wake = asyncio.Event()
+        self._released = asyncio.Event()
+
+    @property
+    def held(self) -> Mapping[str, HeldCamera]:
+        """The cameras that this process holds, those that it is giving away among them."""
+        return dict(self._held)
+
+    def stopped(self) -> None:
+        """Note that a worker ended or the list of cameras changed; called in the loop's thread."""
+        self._wake.set()
+
+    async def run(self, ends: asyncio.Event, beat: Callable[[], None] = lambda: None) -> None:
+        """Keep the leases until `ends`; raises what waiting does not cure (NOPERM, WRONGTYPE)."""
+        while not ends.is_set():
+            beat()
+            self._wake.clear()
+            await self.step()
+            await pause(self._every_s, ends, self._wake)
+
+    async def step(self) -> None:
+        """Do one round."""
+        self._drop_expired()
+        try:
+            async with asyncio.timeout(min(LONGEST_CALL_S, 2 * self._every_s)):
+                await self._exchange()
+        except (RedisError, OSError) as exc:  # TimeoutError among them
+            if not is_away(exc):
+                raise
+            if self._absence.begin():
+                log.warning(
+                    "the leases on cameras cannot be renewed, they are read until their leases end",
+                    cameras=len(self._held),
+                    error=redact(str(exc)) or type(exc).__name__,
+                )
+        self._drop_expired()
+        self._metrics.camera_leases.set(len(self._held))
+
+    async def leave(self, within_s: float, stop_s: float) -> None:
+        """Hand over all cameras: at once, or one after the other over `within_s`; `run` must go on meanwhile.
+
+        Waits `stop_s` at most for a worker to end.
+        """
+        self._is_leaving = True
+        ids = sorted(self._held)
+        pause_s = within_s / len(ids) if ids else 0.0
+        for position, id_ in enumerate(ids):
+            self._give(id_)
+            if within_s and position < len(ids) - 1:
+                await asyncio.sleep(pause_s)
+        ends_s = time.monotonic() + stop_s
+        while self._held and (left_s := ends_s - time.monotonic()) > 0:
+            self._released.clear()
+            await pause(left_s, self._released)
+        with contextlib.suppress(RedisError, OSError):
+            async with asyncio.timeout(LEAVE_CALL_S):
+                await self._redis.leave()
+
+    # -- one round
+
+    async def _exchange(self) -> None:
+        await self._release_given()
+        locations = self._workers.locations()
+        sent_s = time.monotonic()
+        rows = {id_: (one.claim.epoch, one.weight) for id_, one in self._held.items()}
+        own = self._own.entry(self._list_name(), is_leaving=self._is_leaving)
+        table = await self._redis.renew(own, rows)
+        away_s = self._absence.end()
+        if away_s is not None or not table.was_known:
+            self._claims_from_s = time.monotonic() + SETTLE_ROUNDS * self._every_s
+        if away_s is not None:
+            log.info("the leases on cameras are renewed again", away_s=away_s, cameras=len(self._held))
+        self._note(table, sent_s)
+        await self._release_strays(table)
+        for id_ in set(self._held) - set(locations):
+            self._give(id_)  # it was removed or paused
+        if not self._is_leaving:
+            await self._follow_plan(table, locations)
+        self._measure()
+
+    def _note(self, table: LeaseTable, sent_s: float) -> None:
+        """Extend what was renewed, and let go what another process has."""
+        for id_, one in list(self._held.items()):
+            lease = table.leases.get(id_)
+            if lease is not None and lease.holder == self._redis.name and lease.epoch == one.claim.epoch:
+                one.ends_s = self._ends_s(sent_s)
+            else:
+                log.warning("another process has the lease on a camera, it is no longer read", camera=id_)
+                self._drop(id_, "lost")
+        self._hold()
+
+    async def _release_strays(self, table: LeaseTable) -> None:
+        """End leases of this process that it does not know: the answer to a claim was lost, or came too late."""
+        mine = {
+            id_: one for id_, one in table.leases.items() if one.is_held and one.holder == self._redis.name
+        }
+        if strays := {id_: one.epoch for id_, one in mine.items() if id_ not in self._held}:
+            await self._redis.release(strays)
+
+    async def _follow_plan(self, table: LeaseTable, locations: Mapping[str, str]) -> None:
+        plan = self._plan(table, locations)
+        holders = {id_: one.holder for id_, one in table.leases.items() if one.is_held}
+        free = [id_ for id_ in locations if id_ not in holders]
+        self._metrics.cameras_unheld.set(len(free))
+        self._tell_unplaced(frozenset(id_ for id_ in free if id_ not in plan))
+        if time.monotonic() < self._claims_from_s:
+            return
+        wanted = {id_: self._weight_in(table, id_) for id_ in free if plan.get(id_) == self._redis.name}
+        if wanted:
+            await self._claim(wanted)
+        surplus = [id_ for id_ in self._held if plan.get(id_, self._redis.name) != self._redis.name]
+        # one at a time, and only while every camera that has a place is read
+        if surplus and not self._giving and not any(id_ in plan for id_ in free):
+            self._give(min(surplus))
+
+    def _plan(self, table: LeaseTable, locations: Mapping[str, str]) -> dict[str, str]:
+        """Return the process of each camera of this list. What processes of other lists hold is theirs."""
+        mine = {name: one for name, one in table.processes.items() if one.cameras == self._list_name()}
+        members = [
+            MotionProcess(n, one.load_max, one.location) for n, one in mine.items() if not one.is_leaving
+        ]
+        held = {id_: one.holder for id_, one in table.leases.items() if one.is_held}
+        loads = [
+            CameraLoad(id_, self._weight_in(table, id_), location)
+            for id_, location in locations.items()
+            if held.get(id_) is None or held[id_] in mine
+        ]
+        return plan_cameras(loads, members, held)
+
+    async def _claim(self, weights: Mapping[str, float]) -> None:
+        sent_s = time.monotonic()
+        claims = await self._redis.claim(weights)
+        for id_, claim in claims.items():
+            log.info("the lease on a camera was claimed", camera=id_, epoch=claim.epoch)
+            self._held[id_] = HeldCamera(claim, sent_s, self._ends_s(sent_s), weights[id_])
+            self._metrics.camera_lease_changes.labels("claimed").inc()
+        self._hold()
+
+    async def _release_given(self) -> None:
+        """Release what was stopped."""
+        running = set(self._workers.running())
+        done = {id_: self._held[id_].claim.epoch for id_ in self._giving if id_ not in running}
+        if done:
+            await self._redis.release(done)
+        for id_ in done:
+            log.info("the lease on a camera was given back", camera=id_)
+            self._drop(id_, "given")
+
+    def _measure(self) -> None:
+        """Note what each camera weighs, and since when it is read."""
+        for id_, one in self._held.items():
+            weight = self._workers.weight_of(id_)
+            if weight is None:
+                continue
+            if one.read_again_ms is None:
+                one.read_again_ms = one.claim.now_ms + round((time.monotonic() - one.claimed_s) * 1000)
+            if not one.weight / CHANGED_WEIGHT < weight < one.weight * CHANGED_WEIGHT:
+                one.weight = weight
+
+    # -- what is held
+
+    def _give(self, id_: str) -> None:
+        if id_ not in self._held:
+            return
+        self._giving.add(id_)
+        self._hold()
+        self._wake.set()
+
+    def _drop(self, id_: str, change: str) -> None:
+        del self._held[id_]
+        self._giving.discard(id_)
+        self._metrics.camera_lease_changes.labels(change).inc()
+        self._released.set()
+
+    def _drop_expired(self) -> None:
+        now_s = time.monotonic()
+        expired = [id_ for id_, one in self._held.items() if one.ends_s <= now_s]
+        for id_ in expired:
+            self._drop(id_, "lost")
+        if expired:
+            log.warning(
+                "leases on cameras ran out, they are no longer read", cameras=expired[:20], n=len(expired)
+            )
+        self._hold()
+
+    def _hold(self) -> None:
+        self._workers.hold(self._held.keys() - self._giving)
+
+    def _ends_s(self, sent_s: float) -> float:
+        return sent_s + self._own.ttl_s - min(MOST_MARGIN_S, STOP_MARGIN * self._own.ttl_s)
+
+    def _weight_in(self, table: LeaseTable, id_: str) -> float:
+        lease = table.leases.get(id_)
+        return USUAL_WEIGHT if lease is None or lease.weight <= 0 else lease.weight
+
+    def _tell_unplaced(self, unplaced: frozenset[str]) -> None:
+        if unplaced == self._unplaced:
+            return
+        if unplaced:
+            log.warning(
+                "no motion process has room for cameras: raise CAMERA_LOAD_MAX or start another process",
+                cameras=sorted(unplaced)[:20],
+                n=len(unplaced),
+            )
+        else:
+            log.info("every camera has a motion process")
+        self._unplaced = unplaced

@@ -33,6 +33,7 @@ RETRY_S = 1.0
 SILENT_S = 20.0  # a service that wrote nothing for this long counts as gone
 FORGET_S = 3600.0
 CAMERAS_MAX = 500
+ELSEWHERE = "elsewhere"  # the state of a camera that is in a process's list and not read by it
 Service = Literal["motion", "classifier"]
 
 # The deletion comes first: once a script has written, a full Redis does not refuse it any more.
@@ -47,7 +48,10 @@ return 1
 
 
 class CameraReport(BaseModel):
-    """How a camera is; `state` is one of connecting, running, away, ended, failed, disabled."""
+    """How a camera is; `state` is one of connecting, running, away, ended, failed, disabled, elsewhere.
+
+    Elsewhere: it is in this process's list, and read by another process, or by none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -58,6 +62,8 @@ class CameraReport(BaseModel):
     example_group: str = Field(
         default="", max_length=64
     )  # cameras that learn from each other's verdicts; empty: none
+    # from when to when nobody read it before this process did, milliseconds since 1970 by Redis's clock
+    unread_ms: tuple[int, int] | None = None
     is_moving: bool | None = None  # whether an event is open; None: a motion service that does not say
 
 
@@ -73,6 +79,9 @@ class Presence(BaseModel):
     cameras: tuple[CameraReport, ...] = Field(default=(), max_length=CAMERAS_MAX)
     # motion\'s data directory: it stays when the process is another
     owner: str = Field(default="", max_length=128)
+    address: str = Field(
+        default="", max_length=500
+    )  # of motion: where this process is reached; empty: not said
     is_complete: bool = True  # false: there are, or may be, more cameras than `cameras`
 
 

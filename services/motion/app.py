@@ -10,16 +10,19 @@ import contextlib
 import gc
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 from redis.asyncio import Redis
 
 from services.motion.cameras.context import CameraContext
+from services.motion.cameras.leased import is_leasable
 from services.motion.cameras.presence import presence_of, urgent_state
 from services.motion.cameras.registry import CameraRegistry, enabled
+from services.motion.cameras.sharing import CameraSharing
 from services.motion.cameras.supervisor import STALLED_S, STOP_CAMERAS_S, CameraSupervisor
 from services.motion.http.cameras import CameraRoutes, add_camera_routes
 from services.motion.http.live import LiveRoutes, add_picture_routes
@@ -69,7 +72,23 @@ async def check(settings: MotionServiceSettings) -> Sequence[str]:
     except ConfigError as exc:
         return [*faults, *exc.faults]
     is_finite = settings.exit_when_done
-    return [*faults, *camera_faults(document, settings.cameras_file, os.environ, is_finite=is_finite)]
+    faults += camera_faults(document, settings.cameras_file, os.environ, is_finite=is_finite)
+    return [*faults, *_lease_faults(settings, has_faults=bool(faults))]
+
+
+def _lease_faults(settings: MotionServiceSettings, *, has_faults: bool) -> list[str]:
+    """Return what is wrong with sharing these cameras by leases; of a camera file with faults nothing is said."""
+    if not settings.camera_leases:
+        return []
+    faults = [settings.lease_fault] if settings.lease_fault else []
+    cameras = [] if has_faults else enabled(CameraFileStore(settings.cameras_file).read()).values()
+    unleasable = [camera.id for camera in cameras if not is_leasable(camera)]
+    if unleasable:
+        faults.append(
+            f"{settings.cameras_file}: {', '.join(unleasable[:20])}: recordings that are read once, which the marks in "
+            "one DATA_DIR remember; with CAMERA_LEASES set loop: true, or read them by a motion service without it"
+        )
+    return faults
 
 
 async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
@@ -87,7 +106,8 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     sender = WhepSender(_ice(settings), views.of, settings.peer_network)
     context = CameraContext(settings, outbox, secret.value, journals, views)
     supervisor = CameraSupervisor(context, folder / "recordings", runtime, metrics)
-    registry = CameraRegistry(store, supervisor, version)
+    sharing = CameraSharing(settings, supervisor, metrics) if settings.camera_leases else None
+    registry = CameraRegistry(store, sharing.workers if sharing else supervisor, version)
     routes = CameraRoutes(registry, supervisor.as_json)
     live = LiveRoutes(registry, views, sender)
     add_routes(runtime, routes, live, supervisor.endpoint_of)
@@ -100,20 +120,16 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     disk = _watch_disk(outbox, recovery, secret, runtime.stop, expect("disk", STALLED_S))
     disk_task = asyncio.create_task(disk, name="disk")
     file_task = asyncio.create_task(_watch_file(registry, runtime.stop), name="camera file")
-    tell, urgent = (
-        partial(presence_of, supervisor, registry, owner),
-        partial(urgent_state, supervisor, registry),
-    )
-    presence = announce(redis, tell, ends, urgent)
-    redis_tasks = [
-        asyncio.create_task(publisher.run(ends, expect("publisher", STALLED_S)), name="publisher"),
-        asyncio.create_task(receipts.run(ends, expect("receipts", STALLED_S)), name="receipts"),
-        asyncio.create_task(presence, name="presence"),
-    ]
+    told = supervisor, registry, sharing.unread if sharing else lambda: None
+    presence = announce(redis, partial(presence_of, *told, owner), ends, partial(urgent_state, *told))
+    redis_tasks = _send_and_tell(publisher, receipts, presence, ends, expect)
     try:
         await unless_stopped(asyncio.to_thread(recovery.find), runtime.stop)
         await unless_stopped(asyncio.to_thread(recovery.recover), runtime.stop)  # seconds for each journal
-        supervisor.start(enabled(version))
+        await asyncio.to_thread(sharing.workers.change if sharing else supervisor.start, enabled(version))
+        if sharing:
+            leasing = sharing.run(ends, expect("camera leases", STALLED_S))
+            redis_tasks.append(asyncio.create_task(leasing, name="camera leases"))
         registry.begin()
         tasks = [*redis_tasks, disk_task, file_task]
         await _until_done(supervisor, outbox, runtime, tasks, exits=settings.exit_when_done)
@@ -121,14 +137,15 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         file_task.cancel()
         disk_task.cancel()
         viewers_task = asyncio.create_task(asyncio.to_thread(sender.close), name="viewers leave")
+        if sharing:
+            await sharing.leave()
         await asyncio.to_thread(supervisor.stop, STOP_CAMERAS_S)
         await viewers_task
         ends.set()
-        publisher.nudge()
-        await _end(redis_tasks, 1.0)
-        if not await publisher.flush(min(2.0, settings.drain_s / 2)):
-            log.warning("snippets stay on disk for the next start", entries=outbox.n_entries)
+        await _send_last(publisher, redis_tasks, outbox, min(2.0, settings.drain_s / 2))
         await redis.aclose()
+        if sharing:
+            await sharing.close()
         _write_status(folder, supervisor)
         gc.freeze()  # the interpreter's last collections took 1 to 3 s of the 5 s that a stop may last
     supervisor.raise_if_unusable()
@@ -150,6 +167,31 @@ def add_routes(
     add_look_routes(app, live)
     add_whip_routes(app, find_endpoint)
     describe(app)
+
+
+def _send_and_tell(
+    publisher: Publisher,
+    receipts: ReceiptReader,
+    presence: Coroutine[Any, Any, None],
+    ends: asyncio.Event,
+    expect: Callable[[str, float], Callable[[], None]],
+) -> list[asyncio.Task[None]]:
+    """Return the tasks that talk to Redis until `ends`."""
+    return [
+        asyncio.create_task(publisher.run(ends, expect("publisher", STALLED_S)), name="publisher"),
+        asyncio.create_task(receipts.run(ends, expect("receipts", STALLED_S)), name="receipts"),
+        asyncio.create_task(presence, name="presence"),
+    ]
+
+
+async def _send_last(
+    publisher: Publisher, tasks: Sequence[asyncio.Task[None]], outbox: Outbox, within_s: float
+) -> None:
+    """Wait for tasks that were told to end, then send what is left."""
+    publisher.nudge()
+    await _end(tasks, 1.0)
+    if not await publisher.flush(within_s):
+        log.warning("snippets stay on disk for the next start", entries=outbox.n_entries)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:

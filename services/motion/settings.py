@@ -12,6 +12,7 @@ from services.motion.sources.webrtc.ice import PeerNetwork
 from shared.settings import CameraSettings, text_parts
 
 MIB = 1024 * 1024
+LEAST_DRAIN_S = 5.0
 
 
 class MotionServiceSettings(CameraSettings):
@@ -84,6 +85,49 @@ class MotionServiceSettings(CameraSettings):
         float, Field(gt=0, le=600, description="longest wait between two tries to reach a camera")
     ] = 30
 
+    camera_leases: Annotated[
+        bool,
+        Field(
+            description="share the cameras of the file with other motion processes by leases in Redis; false: this "
+            "process reads them all"
+        ),
+    ] = False
+    camera_lease_s: Annotated[
+        float, Field(ge=2, le=60, description="a killed process's cameras are free after this long at most")
+    ] = 10
+    camera_load_max: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="megapixels a second that this process reads at most, 31 for 1080p at 15 frames a second; "
+            "0: no cap",
+        ),
+    ] = 0
+    camera_location: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_.-]{0,64}$",
+            description="where this process is: it takes cameras with this `location` first",
+        ),
+    ] = ""
+    camera_handover_s: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=500,
+            description="at a stop, hand the leased cameras over one after another within this time; 0: all at once; "
+            "less than DRAIN_S",
+        ),
+    ] = 0
+    reached_at: Annotated[
+        str,
+        Field(
+            pattern=r"^(https?://[^/?#@\s]+/?)?$",
+            max_length=500,
+            description="address of this process, as MOTION_URL of the recorder lists it, such as http://motion-0:8080",
+        ),
+    ] = ""
+
     @field_validator("webrtc_ports")
     @classmethod
     def _are_ports(cls, text: str) -> str:
@@ -102,6 +146,18 @@ class MotionServiceSettings(CameraSettings):
             except ValueError:
                 raise ValueError(f"found {part!r}, wanted IP addresses (browsers look no names up)") from None
         return text
+
+    @property
+    def lease_fault(self) -> str | None:
+        """Return what is wrong between the settings of leases; None: nothing."""
+        left_s = self.drain_s - self.camera_handover_s
+        if not self.camera_leases or left_s >= LEAST_DRAIN_S:
+            return None
+        return (
+            f"CAMERA_HANDOVER_S={self.camera_handover_s:g}: leaves {left_s:g} s of DRAIN_S={self.drain_s:g} for the "
+            f"last camera and the outbox, wanted {LEAST_DRAIN_S:g} at least; raise DRAIN_S, and the time that "
+            "the container is given to stop"
+        )
 
     @property
     def peer_network(self) -> PeerNetwork:

@@ -23,6 +23,7 @@ class CameraStatus:
     beat: Callable[[], None] = lambda: None
     state: State = "connecting"
     fps: float = 0.0
+    n_pixels: int = 0  # of a picture that the clips are of; 0: not known yet
     n_frames: int = 0
     n_skipped: int = 0  # packets that were not decoded because nothing moved
     drops: Counter[str] = field(default_factory=Counter)
@@ -58,6 +59,11 @@ class CameraStatus:
     def skipped_frame(self) -> None:
         self.n_skipped += 1
         self.metrics.skipped.labels(self.id).inc()
+
+    @property
+    def megapixels_hz(self) -> float | None:
+        """Megapixels a second; None: not known yet."""
+        return self.n_pixels * self.fps / 1e6 or None
 
     @property
     def decoded_share(self) -> float:

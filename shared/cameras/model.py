@@ -144,6 +144,13 @@ class Camera(FileModel):
             description="cameras with the same one learn from each other's verdicts; default: from its own alone"
         ),
     ] = None
+    location: Annotated[
+        CameraId | None,
+        Field(
+            description="where it is: with CAMERA_LEASES a motion process with this CAMERA_LOCATION reads it, if one "
+            "has room"
+        ),
+    ] = None
     motion: MotionSettings = MotionSettings()
     # files only
     pace: Annotated[

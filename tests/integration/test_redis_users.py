@@ -23,6 +23,7 @@ from ruamel.yaml import YAML
 
 from services.classifier.devices.choice import Gpu
 from services.classifier.devices.leases import hold_gpu
+from services.motion.leases.redis_leases import ProcessEntry, RedisLeases
 from services.motion.metrics import MotionMetrics
 from services.motion.spool.outbox import Outbox
 from services.motion.spool.publisher import Publisher
@@ -244,6 +245,11 @@ async def test_each_part_of_a_service_has_its_rights(
     gpu = Gpu(0, "Simulated 1", has_bf16=True, id="GPU-1", total_bytes=1, free_bytes=1)
     async with hold_gpu(classifier, [gpu], LeaseSettings("one", 3), stop, lambda _: None) as lease:
         assert lease.gpu == gpu
+    leases = RedisLeases(motion, LeaseSettings("one", 3))
+    claim = (await leases.claim({"gate": 1.0}))["gate"]
+    assert (await leases.renew(ProcessEntry(), {"gate": (claim.epoch, 1.0)})).leases["gate"].is_held
+    await leases.release({"gate": claim.epoch})
+    await leases.leave()
     stop.set()
     await asyncio.gather(following, *there)
     assert await list_processes(recorder) == []
@@ -293,7 +299,11 @@ FORBIDDEN: list[tuple[str, str, tuple[str, ...]]] = [
     ("motion", "", ("XADD", "pictures.v1", "*", "a", "b")),
     ("motion", "", ("XRANGE", "pictures.v1", "-", "+")),
     ("motion", "", ("XADD", "snippets.v1:dead", "*", "a", "b")),
-    ("motion", "", ("HGETALL", "presence.v1")),
+    ("motion", NARROW, ("HGETALL", "presence.v1")),
+    ("motion", "", ("DEL", "camera-leases.v1")),
+    ("classifier", NARROW, ("HGETALL", "camera-leases.v1")),
+    ("recorder", "", ("HGETALL", "camera-leases.v1")),
+    ("recorder", "", ("HSET", "camera-leases.v1", "a", "b")),
     ("motion", "", ("SUBSCRIBE", "presence.v1")),
     ("motion", "", ("ZADD", "gpu-leases.v1", "1", "a")),
     ("motion", "", ("INFO",)),

@@ -250,6 +250,7 @@ class FileWorker(CameraWorker):
             )
             play.watcher = watcher
             self.status.fps = video.facts.frame_rate
+            self.status.n_pixels = video.facts.width * video.facts.height
             self.status.become("running")
         self._count(frame, play)
         if watcher.is_due(frame.t_s):

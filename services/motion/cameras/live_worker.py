@@ -260,6 +260,8 @@ class LiveWorker(CameraWorker):
                 size=f"{video.facts.width}x{video.facts.height}",
             )
         status.away_since_s = None
+        facts = self._clip_facts or video.facts
+        status.n_pixels = facts.width * facts.height
         status.fps = video.facts.frame_rate
         status.first_frame_s = first_frame_s
         status.become("running")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable, Mapping
 
 from services.motion.cameras.registry import CameraRegistry
 from services.motion.cameras.supervisor import CameraSupervisor
@@ -11,15 +12,26 @@ from services.motion.cameras.worker import CameraWorker
 from shared.cameras import Camera
 from shared.errors import redact
 from shared.plurals import plural
-from shared.presence import CAMERAS_MAX, CameraReport, Presence
+from shared.presence import CAMERAS_MAX, ELSEWHERE, CameraReport, Presence
+
+UnreadTimes = Mapping[str, tuple[int, int] | None]  # of the cameras that are held by leases
 
 
-def presence_of(supervisor: CameraSupervisor, registry: CameraRegistry, owner: str) -> Presence:
-    """Return what the record's page shows of this process and its cameras, the disabled ones among them."""
+def presence_of(
+    supervisor: CameraSupervisor,
+    registry: CameraRegistry,
+    leased: Callable[[], UnreadTimes | None],
+    owner: str,
+) -> Presence:
+    """Return what the record's page shows of this process and its cameras, the disabled ones among them.
+
+    `leased` returns what is held by leases, None where there are no leases.
+    """
     workers = {worker.camera.id: worker for worker in list(supervisor.workers.values())}
     known = {camera.id: camera for camera in registry.version.cameras.cameras}
     known |= {worker.camera.id: worker.camera for worker in workers.values()}
-    cameras = [_report_of(camera, workers.get(camera.id)) for camera in known.values()]
+    held = leased()
+    cameras = [_report_of(camera, workers.get(camera.id), held) for camera in known.values()]
     n_spooled, instance = supervisor.context.outbox.n_entries, supervisor.context.settings.instance
     return Presence(
         service="motion",
@@ -27,14 +39,16 @@ def presence_of(supervisor: CameraSupervisor, registry: CameraRegistry, owner: s
         about=f"{plural(n_spooled, 'snippet waits', 'snippets wait')} on its disk" if n_spooled else "",
         cameras=tuple(cameras[:CAMERAS_MAX]),
         owner=owner,
+        address=supervisor.context.settings.reached_at,
         is_complete=registry.has_begun and len(cameras) <= CAMERAS_MAX,
     )
 
 
-def _report_of(camera: Camera, worker: CameraWorker | None) -> CameraReport:
+def _report_of(camera: Camera, worker: CameraWorker | None, held: UnreadTimes | None) -> CameraReport:
     group = camera.example_group or ""
-    if worker is None:
-        state = "connecting" if camera.enabled else "disabled"
+    is_elsewhere = held is not None and camera.id not in held
+    if worker is None or is_elsewhere:
+        state = "disabled" if not camera.enabled else ELSEWHERE if is_elsewhere else "connecting"
         return CameraReport(id=camera.id, name=camera.name, state=state, example_group=group, is_moving=False)
     status = worker.status
     return CameraReport(
@@ -43,12 +57,15 @@ def _report_of(camera: Camera, worker: CameraWorker | None) -> CameraReport:
         state=status.state,
         message=redact(status.message or status.last_error)[:500],
         example_group=group,
+        unread_ms=held.get(camera.id) if held is not None else None,
         is_moving=status.open_event is not None,
     )
 
 
-def urgent_state(supervisor: CameraSupervisor, registry: CameraRegistry) -> object:
+def urgent_state(
+    supervisor: CameraSupervisor, registry: CameraRegistry, leased: Callable[[], UnreadTimes | None]
+) -> object:
     """Return what is announced at once when it changes."""
     statuses = [worker.status for worker in list(supervisor.workers.values())]
     moving = tuple((one.id, one.state, one.open_event is not None) for one in statuses)
-    return registry.version.revision, registry.has_begun, moving
+    return registry.version.revision, registry.has_begun, moving, leased()

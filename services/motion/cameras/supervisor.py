@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,9 +50,13 @@ class CameraSupervisor:
 
     def change(self, cameras: dict[str, Camera]) -> None:
         """Apply an edited camera file: start, change, restart and stop what differs."""
-        for camera_id in [known for known in self.workers if known not in cameras]:
+        gone = [known for known in self.workers if known not in cameras]
+        for camera_id in gone:
             log.info("camera removed", camera=camera_id)
-            self._stop(camera_id)
+        self._stop(*gone)
+        for camera_id in gone:
+            with contextlib.suppress(KeyError):
+                self.metrics.up.remove(camera_id)  # 0 would say that it is away
         for camera in cameras.values():
             worker = self.workers.get(camera.id)
             if worker is None:
@@ -89,12 +95,7 @@ class CameraSupervisor:
 
     def stop(self, within_s: float) -> None:
         """Stop all workers together; those that hang are left behind (their threads are daemons)."""
-        for worker in self.workers.values():
-            worker.stop()
-        ends = time.monotonic() + within_s
-        for worker in self.workers.values():
-            if not worker.join(max(0.01, ends - time.monotonic())):
-                log.warning("a camera did not stop in time", camera=worker.camera.id)
+        _stop_together(list(self.workers.values()), within_s)
 
     @property
     def is_done(self) -> bool:
@@ -157,10 +158,19 @@ class CameraSupervisor:
     def _recording(self, camera: Camera) -> Recording | None:
         return None if camera.loop else find_recording(self.recordings, camera)
 
-    def _stop(self, camera_id: str) -> None:
-        worker = self.workers.pop(camera_id)
+    def _stop(self, *camera_ids: str) -> None:
+        _stop_together([self.workers[camera_id] for camera_id in camera_ids], STOP_CAMERAS_S)
+        for camera_id in camera_ids:
+            del self.workers[camera_id]
+
+
+def _stop_together(workers: Sequence[CameraWorker], within_s: float) -> None:
+    for worker in workers:
         worker.stop()
-        worker.join(STOP_CAMERAS_S)
+    ends = time.monotonic() + within_s
+    for worker in workers:
+        if not worker.join(max(0.01, ends - time.monotonic())):
+            log.warning("a camera did not stop in time", camera=worker.camera.id)
 
 
 def _source_of(camera: Camera) -> tuple[object, ...]:

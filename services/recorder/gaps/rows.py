@@ -15,15 +15,16 @@ from sqlalchemy import Row, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.gaps.tracker import GapChange
-from services.recorder.gaps.values import ConfiguredCamera, Gap, GapKey
+from services.recorder.gaps.values import ConfiguredCamera, Gap, GapKey, UnreadTime
 from services.recorder.record.camera_filter import CameraIds, of_cameras
 from services.recorder.record.due import is_due
 from services.recorder.record.engines import insert_or_keep
 from services.recorder.record.schema import cameras, gap_notices, gaps
-from shared.clock import uuid7
+from shared.clock import epoch_ms, uuid7
 
 OPEN_MAX = 2000  # as many gaps are looked at as are open at most: cameras, and a few more
 PRUNED_AT_ONCE = 1000
+UNREAD = "no motion process read the camera until another one took it over"
 BEGAN, ENDED = "began", "ended"
 
 
@@ -76,6 +77,42 @@ async def write(
     ]
     if notes:
         await connection.execute(insert(gap_notices), notes)
+    return True
+
+
+async def write_unread(connection: AsyncConnection, unread: UnreadTime) -> bool:
+    """Write that nobody read a camera; return False when it is known.
+
+    Nobody is told: it is over. What overlaps a gap of the camera that is known is added to it.
+    """
+    known = and_(
+        gaps.c.camera == unread.camera,
+        gaps.c.started_at < unread.ended_at,
+        or_(gaps.c.ended_at.is_(None), gaps.c.ended_at > unread.started_at),
+    )
+    columns = (gaps.c.id, gaps.c.started_at, gaps.c.ended_at)
+    query = select(*columns).where(known).order_by(gaps.c.started_at).limit(1).with_for_update()
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        gap_id = uuid7(unread.started_at, f"unread {unread.camera} {epoch_ms(unread.started_at)}")
+        values = {
+            "id": gap_id,
+            "kind": "camera.away",
+            "subject": unread.camera,
+            "camera": unread.camera,
+            "reason": UNREAD,
+            "started_at": unread.started_at,
+            "ended_at": unread.ended_at,
+        }
+        # another recorder writes the same id
+        await connection.execute(insert_or_keep(connection.dialect.name, gaps, "id").values(values))
+        return True
+    if row.started_at <= unread.started_at and (row.ended_at is None or row.ended_at >= unread.ended_at):
+        return False
+    longer = {"started_at": min(row.started_at, unread.started_at)}
+    if row.ended_at is not None:
+        longer["ended_at"] = max(row.ended_at, unread.ended_at)
+    await connection.execute(update(gaps).where(gaps.c.id == row.id).values(longer))
     return True
 
 

@@ -8,11 +8,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.recorder.gaps.values import ConfiguredCamera, GapFault, GapKey, Kind, LiveCamera
+from services.recorder.gaps.values import (
+    ConfiguredCamera,
+    GapFault,
+    GapKey,
+    Kind,
+    LiveCamera,
+    UnreadTime,
+)
 from services.recorder.health.pipeline import NO_BYTES, Disk
-from shared.presence import CameraReport, Presence, ProcessPresence
+from shared.clock import from_epoch_ms
+from shared.presence import ELSEWHERE, CameraReport, Presence, ProcessPresence
 
 CAMERA_CHARS = 64  # longer ids are no camera file's: the record cannot hold them
+LATEST_MS = 4_102_444_800_000  # 2100: what a clock says beyond it is no time
 START_GRACE_S = 120.0  # services start one after another, and a model takes time to load
 _SERVICES: dict[str, tuple[Kind, str]] = {
     "motion": ("motion.gone", "no motion service is there: no camera is watched"),
@@ -54,7 +63,7 @@ def configured(
     """Return the configured cameras, those of them that are new or changed since `known`, and the ids of removed ones.
 
     A camera is removed when the motion service that had it names all its cameras and not this one. A service that is
-    gone removes none.
+    gone removes none. A camera that several processes share belongs to the one that reads it.
     """
     listed: dict[str, ConfiguredCamera] = {}
     complete: set[str] = set()
@@ -62,8 +71,11 @@ def configured(
         owner = owner_of(presence)
         if presence.is_complete:
             complete.add(owner)
-        named = [one for one in presence.cameras if len(one.id) <= CAMERA_CHARS]
-        listed |= {one.id: ConfiguredCamera(one.id, one.name, owner, one.example_group) for one in named}
+        for one in presence.cameras:
+            if len(one.id) <= CAMERA_CHARS:
+                had = listed.get(one.id) or known.get(one.id)
+                whose = had.owner if one.state == ELSEWHERE and had is not None else owner
+                listed[one.id] = ConfiguredCamera(one.id, one.name, whose, one.example_group)
     changed = [camera for camera in listed.values() if known.get(camera.id) != camera]
     removed = [one.id for one in known.values() if one.owner in complete and one.id not in listed]
     kept = {id_: camera for id_, camera in known.items() if id_ not in removed}
@@ -126,13 +138,25 @@ def _add_cameras(
 
 
 def camera_reports(heard: Iterable[ProcessPresence]) -> dict[str, CameraReport]:
-    """Return the report of each camera; of two reports, the one that sees it running."""
+    """Return the report of each camera by a process that reads it; of two, the one that sees it running."""
     said: dict[str, CameraReport] = {}
     for presence in there(heard, "motion"):
         for camera in presence.cameras:
-            if camera.id not in said or camera.state == "running":
+            if camera.state != ELSEWHERE and (camera.id not in said or camera.state == "running"):
                 said[camera.id] = camera
     return said
+
+
+def unread_times(heard: Iterable[ProcessPresence]) -> list[UnreadTime]:
+    """Return when cameras were read by nobody before the processes that read them now took them over."""
+    found = []
+    for presence in there(heard, "motion"):
+        for camera in presence.cameras:
+            if camera.unread_ms is not None and len(camera.id) <= CAMERA_CHARS:
+                begins_ms, ends_ms = camera.unread_ms
+                if 0 <= begins_ms <= ends_ms <= LATEST_MS:
+                    found.append(UnreadTime(camera.id, from_epoch_ms(begins_ms), from_epoch_ms(ends_ms)))
+    return found
 
 
 def cameras_now(

@@ -59,6 +59,15 @@ class GapFault:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadTime:
+    """A time in which no motion process read a camera, told by the one that reads it since; it is over."""
+
+    camera: str
+    started_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ConfiguredCamera:
     """A camera that is configured; `owner` is the data directory of the motion service that has it.
 

@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.recorder.gaps import rows
-from services.recorder.gaps.snapshot import PipelineSnapshot, cameras_now, configured, faults, there
+from services.recorder.gaps.snapshot import (
+    PipelineSnapshot,
+    cameras_now,
+    configured,
+    faults,
+    there,
+    unread_times,
+)
 from services.recorder.gaps.tracker import GapChange, GapTracker
-from services.recorder.gaps.values import KINDS, ConfiguredCamera, GapKey, LiveCamera
+from services.recorder.gaps.values import KINDS, ConfiguredCamera, GapKey, LiveCamera, UnreadTime
 from services.recorder.health.pipeline import Disk, Pipeline
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.database import Database
@@ -35,6 +42,7 @@ REDIS_S = 3.0  # a Redis that needs longer counts as away
 PENDING_MAX = 1000  # changes that wait for the database; beyond it the oldest are dropped, logged and counted
 PRUNE_EVERY_S = 3600.0
 UNLIMITED_DAYS = 400.0  # gaps are forgotten after this long where events are kept for good
+_MOMENT = timedelta(milliseconds=1)
 OpenGap = tuple[GapKey, str, datetime]  # what, why, since when
 
 
@@ -73,6 +81,7 @@ class GapWatch:
     _pending: list[GapChange] = field(default_factory=list, init=False)
     _since_s: float = field(default=0, init=False)
     _prune_at_s: float = field(default=0, init=False)
+    _unread: dict[str, datetime] = field(default_factory=dict, init=False)  # the newest that was written
     _aging: CautiousClock = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,6 +128,8 @@ class GapWatch:
         if self.live.cameras != before:
             self.changed()
         await self._write()
+        if heard is not None:
+            await self._write_unread(unread_times(heard))
         if now_s >= self._prune_at_s:
             await self._prune()
             self._prune_at_s = now_s + PRUNE_EVERY_S
@@ -185,6 +196,19 @@ class GapWatch:
                 await rows.write(connection, change, self.targets, self.clock())
         self._pending.clear()
         self.changed()
+
+    async def _write_unread(self, times: Sequence[UnreadTime]) -> None:
+        """Write when cameras were read by nobody; each process tells it for as long as it reads the camera."""
+        for one in times:
+            if self._unread.get(one.camera, one.started_at - _MOMENT) >= one.started_at:
+                continue
+            async with self.database.writing() as connection:
+                is_new = await rows.write_unread(connection, one)
+            self._unread[one.camera] = one.started_at
+            if is_new:
+                lasted_s = round((one.ended_at - one.started_at).total_seconds(), 1)
+                log.info("a camera was read by no motion process", camera=one.camera, lasted_s=lasted_s)
+                self.changed()
 
     async def _prune(self) -> None:
         with contextlib.suppress(Transient):

@@ -16,13 +16,14 @@ from redis.asyncio import Redis
 from services.recorder.health.backlog import Backlog, Queue
 from shared.contract import SNIPPETS
 from shared.plurals import plural
-from shared.presence import ProcessPresence, list_processes
+from shared.presence import ELSEWHERE, CameraReport, ProcessPresence, list_processes
 
 LAG_S = 60.0  # an entry that waits longer: the classifier or the recorder does not keep up
 FEW_BYTES = 1_000_000_000  # less than this free: some hundred clips
 NO_BYTES = 20_000_000  # less than this free: clips are being dropped, or soon will
 NEARLY_FULL = 0.9  # of Redis' memory
 _AWAY = ("away", "failed")
+_UNREAD = ("disabled", ELSEWHERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +161,28 @@ def _of_cameras(heard: Sequence[ProcessPresence], cameras: frozenset[str] | None
             "bad",
             f"Camera '{camera.name or camera.id}' is {camera.state}{f': {camera.message}' if camera.message else '.'}",
         )
-        for one in heard
-        if not one.is_silent
-        for camera in one.presence.cameras
+        for _, camera in reports_of(heard)
         if camera.state in _AWAY and (cameras is None or camera.id in cameras)
     ]
+
+
+def reports_of(heard: Sequence[ProcessPresence]) -> list[tuple[str, CameraReport]]:
+    """Return the names of motion processes with what they say of cameras.
+
+    What several list and none reads is there once.
+    """
+    said = [
+        (one.presence.name, camera) for one in heard if not one.is_silent for camera in one.presence.cameras
+    ]
+    found = [pair for pair in said if pair[1].state not in _UNREAD]
+    known = {camera.id for _, camera in found}
+    for name, camera in said:
+        if camera.id not in known:
+            known.add(camera.id)
+            is_away = camera.state == ELSEWHERE
+            away = {"state": "away", "message": "no motion process reads it"}
+            found.append((name, camera.model_copy(update=away) if is_away else camera))
+    return found
 
 
 def _of_queues(queues: Sequence[Queue]) -> list[Problem]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 
-from services.recorder.health.pipeline import Disk, Pipeline, problems
+from services.recorder.health.pipeline import Disk, Pipeline, problems, reports_of
 from services.recorder.http.models import ApiModel
 from services.recorder.http.state import ApiState
 from services.recorder.http.viewer import Viewer
@@ -89,11 +89,9 @@ def _health_out(pipeline: Pipeline, disk: Disk | None, is_ready: bool, viewer: C
                 name=camera.name,
                 state=camera.state,
                 message=camera.message,
-                motion=one.presence.name,
+                motion=name,
             )
-            for one in pipeline.heard
-            if not one.is_silent
-            for camera in one.presence.cameras
+            for name, camera in reports_of(pipeline.heard)
             if viewer is None or camera.id in viewer
         ],
         services=[

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from services.motion.app import check
 from services.motion.settings import MotionServiceSettings
+from tests.unit.motion.videos import scene, write_video
 
 
 def test_folder_cameras_and_recordings_are_told_together(tmp_path: Path) -> None:
@@ -22,3 +23,19 @@ def test_folder_cameras_and_recordings_are_told_together(tmp_path: Path) -> None
         "cameras.yml: camera 'gate': url",
         "cameras.yml: camera 'yard': url",
     ]
+
+
+def test_what_cannot_be_shared_by_leases_is_told(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", scene(20))
+    file = tmp_path / "cameras.yml"
+    file.write_text(
+        f"cameras: [{{id: once, url: {video}, labels: [x], loop: false}}, {{id: live, url: {video}, labels: [x]}}]"
+    )
+    settings = MotionServiceSettings(
+        data_dir=tmp_path, cameras_file=file, exit_when_done=False, camera_leases=True, camera_handover_s=18
+    )
+    handover, recordings = asyncio.run(check(settings))
+    assert handover.startswith("CAMERA_HANDOVER_S=18: leaves 2 s of DRAIN_S=20 ")
+    assert recordings.startswith(f"{file}: once: recordings that are read once")
+    alone = settings.model_copy(update={"camera_leases": False})
+    assert list(asyncio.run(check(alone))) == []

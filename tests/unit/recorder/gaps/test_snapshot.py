@@ -6,9 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from services.recorder.gaps.snapshot import START_GRACE_S, PipelineSnapshot, cameras_now, configured, faults
-from services.recorder.gaps.values import ConfiguredCamera, GapFault, GapKey, LiveCamera
-from services.recorder.health.pipeline import Disk
+from services.recorder.gaps.snapshot import (
+    START_GRACE_S,
+    PipelineSnapshot,
+    cameras_now,
+    configured,
+    faults,
+    unread_times,
+)
+from services.recorder.gaps.values import ConfiguredCamera, GapFault, GapKey, LiveCamera, UnreadTime
+from services.recorder.health.pipeline import Disk, reports_of
+from shared.clock import from_epoch_ms
 from shared.presence import CameraReport, Presence, ProcessPresence
 
 GATE = GapKey("camera.away", "gate")
@@ -172,3 +180,49 @@ def test_no_camera_is_available_while_redis_says_nothing() -> None:
     unready = GapKey("recorder.unready", "recorder")
     assert cameras_now(seen, (), {"gate": before})["gate"].is_available
     assert not cameras_now(seen, {unready}, {"gate": before})["gate"].is_available
+
+
+# -- cameras that several processes share by leases
+
+
+def test_a_shared_camera_belongs_to_the_process_that_reads_it_and_is_not_removed_between_two() -> None:
+    one, two = motion(camera()), motion(camera(state="elsewhere"), owner="disk-2")
+    for heard in ([one, two], [two, one]):
+        cameras, _, removed = configured({}, heard)
+        assert (cameras["gate"].owner, removed) == ("disk-1", [])
+    both = [motion(camera(state="elsewhere")), two]
+    cameras, changed, removed = configured(known("gate", owner="disk-2"), both)
+    assert (cameras["gate"].owner, changed, removed) == ("disk-2", [], [])
+
+
+def test_what_a_process_says_of_a_camera_that_it_does_not_read_is_no_report() -> None:
+    heard = [motion(camera(state="elsewhere")), motion(camera(state="away", message="x"), owner="disk-2")]
+    seen = PipelineSnapshot(1.0, heard, cameras=known("gate", owner="disk-2"))
+    assert faults(seen, ())[GATE] == GapFault("x")
+
+
+def test_a_shared_camera_that_nobody_reads_is_a_fault_once_processes_had_time_to_start() -> None:
+    heard = [motion(camera(state="elsewhere"))]
+    assert GATE not in faults(PipelineSnapshot(1.0, heard, cameras=known("gate")), ())
+    assert faults(PipelineSnapshot(START_GRACE_S, heard, cameras=known("gate")), ())[GATE] is not None
+
+
+def test_the_times_in_which_nobody_read_a_camera_are_found_and_nonsense_is_left_out() -> None:
+    heard = [
+        motion(camera(unread_ms=(1000, 2500)), camera("yard"), camera("x" * 65, unread_ms=(1, 2))),
+        motion(camera("hall", unread_ms=(5, 4)), camera("door", unread_ms=(-9, 4)), owner="disk-2"),
+        motion(camera("shed", unread_ms=(1, 10**18)), owner="disk-3"),
+        motion(camera("silent", unread_ms=(1, 2)), owner="disk-4", age_s=60.0),
+    ]
+    assert unread_times(heard) == [UnreadTime("gate", from_epoch_ms(1000), from_epoch_ms(2500))]
+
+
+def test_a_camera_that_several_processes_list_is_shown_once() -> None:
+    off = camera("yard", "disabled")
+    heard = [motion(camera(state="elsewhere"), off), motion(camera(), off, owner="disk-2")]
+    assert [(name, one.id, one.state) for name, one in reports_of(heard)] == [
+        ("m-disk-2", "gate", "running"),
+        ("m-disk-1", "yard", "disabled"),
+    ]
+    (unread,) = reports_of([motion(camera(state="elsewhere"))])
+    assert (unread[1].state, unread[1].message) == ("away", "no motion process reads it")

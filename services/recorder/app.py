@@ -162,7 +162,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     api = ApiState(
         lambda: runtime.health.is_ready,
         limits=settings.limits,
-        motion=MotionClient(settings.motion_url, settings.motion_token),
+        motion=MotionClient(settings.motion_url, settings.motion_token, lambda: api.pipeline.heard),
         stop=runtime.stop,
     )
     runtime.access.rules.update(RULES)

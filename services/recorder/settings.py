@@ -184,10 +184,11 @@ class RecorderSettings(ServiceSettings):
     motion_url: Annotated[
         str | None,
         Field(
-            max_length=500,
-            pattern=r"^https?://[^/?#@\s]+/?$",
+            max_length=8000,
+            pattern=r"^ *https?://[^/?#@\s,]+/?( *, *https?://[^/?#@\s,]+/?)* *$",
             description="address of the motion service, such as http://motion:8080: the recorder passes its cameras "
-            "and live pictures on; unset: none are there",
+            "and live pictures on; of several processes that share cameras all, separated by commas, each with its "
+            "REACHED_AT; unset: none are there",
         ),
     ] = None
     motion_token: Annotated[

@@ -105,7 +105,7 @@ class Process:
 class Site:
     """Processes that share one list of cameras."""
 
-    def __init__(self, url: str, n_cameras: int, ttl_s: float = 2.0) -> None:
+    def __init__(self, url: str, n_cameras: int, ttl_s: float = 4.0) -> None:
         self.url = url
         self.ttl_s = ttl_s
         self.cameras = {f"c{number:02}": "" for number in range(n_cameras)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -12,11 +12,13 @@ import httpx
 from fastapi import Request
 from pydantic import SecretStr
 
+from services.recorder.http.motion_addresses import MotionAddresses, merged_cameras
 from services.recorder.http.motion_routes import MotionRoute
 from shared.contract import CAMERA_ID
 from shared.errors import reason
 from shared.http_access import CALLER_HEADER, stream_key_of
 from shared.http_api import ApiFault
+from shared.presence import ProcessPresence
 
 CONNECT_S = 3.0
 ANSWER_S = 30.0  # a WHEP answer takes 13 s at most, a picture 5 s
@@ -43,13 +45,19 @@ _PASSED_DOWN = (
 
 @dataclass(slots=True)
 class MotionClient:
-    """Where motion is, and the connections to it; `close` when done. None for `url`: no motion service is named."""
+    """Where motion is, and the connections to it; `close` when done. None for `url`: no motion service is named.
+
+    `url` may list several processes; `heard` returns what they said of themselves last.
+    """
 
     url: str | None = None
     token: SecretStr | None = None
+    heard: Callable[[], Sequence[ProcessPresence]] = tuple
+    addresses: MotionAddresses = field(init=False)
     _http: httpx.AsyncClient = field(init=False)
 
     def __post_init__(self) -> None:
+        self.addresses = MotionAddresses.of(self.url, self.heard)
         self._http = httpx.AsyncClient(
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=8),
             trust_env=False,
@@ -58,14 +66,19 @@ class MotionClient:
     async def close(self) -> None:
         await self._http.aclose()
 
-    def request(self, route: MotionRoute, request: Request, body: bytes) -> httpx.Request:
-        """Return what is to be sent to motion; raises ApiFault when it is not named, or for an id that is none."""
-        if not self.url:
-            do = "set MOTION_URL of the recorder to the address of the motion service, and MOTION_TOKEN"
-            raise ApiFault(503, "no motion service is named", "the address of a motion service", do)
+    def request(
+        self, route: MotionRoute, request: Request, body: bytes, address: str | None = None
+    ) -> httpx.Request:
+        """Return what is to be sent to motion; raises ApiFault when it is not named, or for an id that is none.
+
+        `address` None: of the process that reads the camera.
+        """
         for name, value in request.path_params.items():
             if not CAMERA_ID.fullmatch(value):
                 raise no_camera(value) if name != "session" else _no_session()
+        if address is None:
+            camera_id = request.path_params.get("camera_id") or request.path_params.get("camera")
+            address = self.addresses.find(camera_id, is_live=route.is_live)
         parts = {name: quote(value, safe="") for name, value in request.path_params.items()}
         names = (*_PASSED_UP, "authorization") if route.is_publishing else _PASSED_UP
         headers = {name: request.headers[name] for name in names if name in request.headers}
@@ -77,7 +90,7 @@ class MotionClient:
         timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, pool=CONNECT_S, read=_quiet_s(route))
         return self._http.build_request(
             route.method,
-            self.url.rstrip("/") + route.path.format_map(parts),
+            address + route.path.format_map(parts),
             params=query,
             headers=[(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
             content=body if route.rule.body_max_bytes else None,
@@ -87,12 +100,33 @@ class MotionClient:
     async def end_view(self, path: str) -> bool:
         """End a WebRTC view; `path`: the Location that motion gave it. False: motion did not answer."""
         headers = {"authorization": f"Bearer {self.token.get_secret_value()}"} if self.token else {}
-        url = f"{(self.url or '').rstrip('/')}{path}"
+        statuses = [await self._delete(f"{address}{path}", headers) for address in self.addresses.all]
+        return any(200 <= status < 300 for status in statuses) or all(status == 404 for status in statuses)
+
+    async def _delete(self, url: str, headers: dict[str, str]) -> int:
+        """Return the status of the answer, 0: there was none."""
         try:
-            answer = await self._http.delete(url, headers=headers, timeout=CONNECT_S)
+            return (await self._http.delete(url, headers=headers, timeout=CONNECT_S)).status_code
         except httpx.HTTPError:
-            return False
-        return answer.is_success or answer.status_code == 404
+            return 0
+
+    async def all_cameras(self, route: MotionRoute, request: Request) -> bytes:
+        """Return the answer of GET /api/cameras of all processes; raises ApiFault when none answers as it should."""
+        requests = [self.request(route, request, b"", address) for address in self.addresses.all]
+        answers = await asyncio.gather(*(self._cameras_of(one) for one in requests), return_exceptions=True)
+        found = [answer for answer in answers if isinstance(answer, bytes)]
+        if not found:
+            raise next(answer for answer in answers if isinstance(answer, BaseException))
+        return merged_cameras(found)
+
+    async def _cameras_of(self, request: httpx.Request) -> bytes:
+        async with self.answered(request) as answer:
+            if answer.status_code in (401, 403, 421):
+                raise wrong_token()
+            if not answer.is_success:
+                wanted, do = "an answer of 200", "see motion's log"
+                raise ApiFault(503, f"motion answers {answer.status_code}", wanted, do)
+            return await read_whole(answer)
 
     @contextlib.asynccontextmanager
     async def answered(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
@@ -135,6 +169,12 @@ async def read_whole(answer: httpx.Response) -> bytes:
     except (httpx.HTTPError, TimeoutError) as exc:
         raise _away(exc) from exc
     return bytes(body)
+
+
+def wrong_token() -> ApiFault:
+    """Return the fault of a motion service that does not take MOTION_TOKEN."""
+    do = "give the recorder's MOTION_TOKEN the value of motion's API_TOKEN"
+    return ApiFault(503, "motion does not take the recorder's token", "the same token on both", do)
 
 
 def no_camera(camera_id: str) -> ApiFault:

@@ -19,7 +19,13 @@ from fastapi import FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from services.recorder.http.label_history import LabelNote, label_note
-from services.recorder.http.motion_client import MotionClient, no_camera, passed_headers, read_whole
+from services.recorder.http.motion_client import (
+    MotionClient,
+    no_camera,
+    passed_headers,
+    read_whole,
+    wrong_token,
+)
 from services.recorder.http.motion_routes import MotionRoute, motion_routes
 from services.recorder.http.webrtc_views import WebrtcViews
 from shared.errors import reason
@@ -73,6 +79,9 @@ def _endpoint(route: MotionRoute, api: ApiState) -> Callable[[Request], Awaitabl
         if camera_id is not None and not identity.sees(camera_id):
             raise no_camera(camera_id)
         body = await bounded_body(request, route.rule.body_max_bytes)
+        if route.path == "/api/cameras" and len(api.motion.addresses.all) > 1:
+            found = await api.motion.all_cameras(route, request)
+            return Response(only_seen(found, identity), media_type="application/json")
         passing = _Passing(api.motion, route, api.motion.request(route, request, body))
         passing.prefix = caller_of(request).prefix
         passing.identity = identity
@@ -110,8 +119,7 @@ class _Passing:
             await self.note.begin()
         async with self.client.answered(self.request) as answer:
             if answer.status_code in (401, 403, 421) and not self.route.is_publishing:
-                do = "give the recorder's MOTION_TOKEN the value of motion's API_TOKEN"
-                raise ApiFault(503, "motion does not take the recorder's token", "the same token on both", do)
+                raise wrong_token()
             if self.route.rule.is_stream and answer.is_success:
                 await self._stream(answer, send)
             else:

@@ -103,6 +103,11 @@ class MotionRoute:
         return "/whep" in self.path and self.method != "GET"
 
     @property
+    def is_live(self) -> bool:
+        """Whether it takes a camera that is read now: its pictures, or what the detector finds."""
+        return self.path.endswith(("/picture.jpg", "/video.mjpeg", "/looks", "/trial", "/whep"))
+
+    @property
     def success(self) -> int:
         return _SUCCESS.get((self.method, self.path), 200)
 

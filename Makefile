@@ -114,6 +114,10 @@ bench-streams: install $(BIN)/.installed-test ## how many snippets a second the 
 sim: install $(BIN)/.installed-test ## how the queue behaves with many cameras, simulated, JSON (ARGS="--cameras 100000")
 	@$(BIN)/python -m bench.sim $(ARGS)
 
+.PHONY: bench-takeover
+bench-takeover: install $(BIN)/.installed-test ## how soon a killed motion process's cameras are read again, JSON (ARGS="--runs 9")
+	@PYTHONPATH=. $(BIN)/python -m bench.takeover $(ARGS)
+
 .PHONY: bench-feedback
 bench-feedback: install $(BIN)/.installed-test ## what a click teaches on rendered cameras, against other methods, JSON; Debian only (apt-get download)
 	@PYTHONPATH=.:models $(BIN)/python -m bench.feedback $(ARGS)

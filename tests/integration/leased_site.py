@@ -25,6 +25,7 @@ class LeasedSite:
     n_cameras: int = 12
     lease_s: float = 4
     running: dict[str, Motion] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in "abc"})
     scene: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,11 +42,16 @@ class LeasedSite:
     def ids(self) -> list[str]:
         return [f"c{number:02}" for number in range(self.n_cameras)]
 
+    def address_of(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.ports[name]}"
+
     def start(self, *names: str, **environment: str) -> list[Motion]:
         """Start processes with data directories of their own; each may be started again."""
         for name in names:
-            self.running[name] = self.rig.start(
+            motion = self.running[name] = self.rig.start(
                 is_waited_for=False,
+                HTTP_PORT=str(self.ports[name]),
+                REACHED_AT=self.address_of(name),
                 INSTANCE=name,
                 DATA_DIR=str(self.rig.folder / f"data-{name}"),
                 CAMERA_LEASES="true",
@@ -54,6 +60,7 @@ class LeasedSite:
                 BACKLOG_MAX="100000",
                 **environment,
             )
+            motion.port = self.ports[name]
         return [self.running[name] for name in names]
 
     def kill(self, name: str) -> None:

@@ -37,12 +37,25 @@ def site(tmp_path: Path, redis_url: str) -> Iterator[LeasedSite]:
 
 
 @pytest.fixture
-def recorder(tmp_path: Path, redis_url: str) -> Iterator[Recorder]:
+def recorder(site: LeasedSite, tmp_path: Path, redis_url: str) -> Iterator[Recorder]:
+    """A recorder that knows the addresses of all three processes."""
     (tmp_path / "recorder").mkdir()
-    made = Recorder(tmp_path / "recorder", redis_url, f"sqlite:///{tmp_path}/clipwatch.db")
+    addresses = {"MOTION_URL": ",".join(map(site.address_of, site.ports))}
+    made = Recorder(tmp_path / "recorder", redis_url, f"sqlite:///{tmp_path}/clipwatch.db", addresses)
     yield made.start()
     if made.process is not None and made.process.poll() is None:
         made.kill()
+
+
+def asked(recorder: Recorder, path: str) -> httpx.Response:
+    return httpx.get(f"{recorder.url}{path}", timeout=20, trust_env=False)
+
+
+def are_shown(recorder: Recorder, cameras: list[str]) -> bool:
+    """Whether the recorder lists these cameras as running and gets a picture of each."""
+    listed = {one["id"]: one["state"] for one in asked(recorder, "/api/cameras").json()["cameras"]}
+    pictures = [asked(recorder, f"/api/cameras/{id_}/picture.jpg").status_code for id_ in cameras]
+    return listed == dict.fromkeys(cameras, "running") and pictures == [200] * len(cameras)
 
 
 def gaps_of(recorder: Recorder, camera: str) -> list[Span]:
@@ -103,12 +116,14 @@ def test_what_is_lost_when_processes_die_or_stop_is_recorded_as_gaps_and_nothing
 ) -> None:
     site.start("a", "b", "c", CAMERA_HANDOVER_S="3")
     site.wait_until_even()
+    wait_until(lambda: are_shown(recorder, site.ids), LIMIT_S, "that each camera is shown by its process")
     since_s = time.time() + WARM_UP_S
     taken = min(site.read_by("c"))
     wait_until(lambda: site.has_open_event("c"), LIMIT_S, "that something moves")
     killed_s = time.time()
     site.kill("c")
     wait_until(site.are_all_read, LIMIT_S, "that the others read its cameras")
+    wait_until(lambda: are_shown(recorder, site.ids), LIMIT_S, "that they are shown by the others")
     await_scene(site, taken)
     site.start("c", CAMERA_HANDOVER_S="3")  # it takes up what it had not sent, and its share
     site.wait_until_even()

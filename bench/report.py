@@ -73,6 +73,13 @@ BARS = (
     Bar("rows again after Redis' master was killed", "failover", "results.0.back_s", 20, "s"),
     Bar("snippets lost then", "failover", "results.0.n_lost", 0),
     Bar("snippets doubled then", "failover", "results.0.n_doubled", 0),
+    Bar(
+        "all cameras read again after a motion process was killed",
+        "takeover",
+        "results.0.seconds_until_all_are_read",
+        15,
+        "s",
+    ),
 )
 
 

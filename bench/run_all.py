@@ -49,6 +49,7 @@ BENCHES = (
     Bench("redis-entries", ("-m", "bench.redis_entries"), 2),
     Bench("replicas", ("-m", "bench.replicas"), 3),
     Bench("failover", ("-m", "bench.failover"), 3),
+    Bench("takeover", ("-m", "bench.takeover"), 3),
     Bench("verdicts", ("-m", "bench.verdicts"), 3),
     Bench("feedback", ("-m", "bench.feedback"), 60),
     Bench("quality", ("-m", "bench.quality_months"), 20),

@@ -240,6 +240,17 @@ async def test_an_older_epoch_neither_renews_nor_releases(redis_client: Redis) -
     assert (await one.renew(ProcessEntry(), {})).leases["gate"].is_held
 
 
+async def test_a_claim_that_a_new_master_does_not_know_is_renewed(redis_client: Redis) -> None:
+    seconds, _ = await redis_client.time()
+    one = RedisLeases(redis_client, LeaseSettings("one", 30))
+    epoch = (await one.claim({"gate": 1.0}))["gate"].epoch
+    for ends_s, is_renewed in ((-5, True), (+20, False)):  # the lease before, ended or not
+        value = f"{(int(seconds) + ends_s) * 1000} {epoch - 1} {int(seconds) * 1000} 1 other"
+        await cast("Any", redis_client.hset(LEASES, "camera gate", value))
+        table = await one.renew(ProcessEntry(), {"gate": (epoch, 1.0)})
+        assert (table.leases["gate"].holder == one.name) == is_renewed
+
+
 async def test_a_full_redis_takes_leases(own_redis: RedisServer) -> None:
     redis: Redis = Redis.from_url(own_redis.url)
     leases = RedisLeases(redis, LeaseSettings("one", 30))

@@ -44,8 +44,8 @@ end
 """
 )
 
-# Renew the process and its leases, and answer the whole hash. A lease that is gone (Redis was emptied) or has run out
-# is renewed, unless another process has claimed the camera since.
+# Renew the process and its leases, and answer the whole hash. A lease that is gone (Redis was emptied), has run out, or
+# is not known to a replica that became the master is renewed, unless another process has claimed the camera since.
 #
 # KEYS: leases.   ARGV: name, ms, JSON of the process, REMEMBERED_MS, (camera, epoch, weight) …
 # Answers {now, 1 if the process was known, else 0, hash}.
@@ -67,8 +67,11 @@ end
 redis.call('HSET', KEYS[1], 'process ' .. ARGV[1], string.format('%.0f', now + tonumber(ARGV[2])) .. ' ' .. ARGV[3])
 for i = 5, #ARGV, 3 do
   local known = lease(ARGV[i])
-  if not known or (known.holder == ARGV[1] and known.epoch == tonumber(ARGV[i + 1])) then
-    write(ARGV[i], now + tonumber(ARGV[2]), tonumber(ARGV[i + 1]), now, ARGV[i + 2], ARGV[1])
+  local epoch = tonumber(ARGV[i + 1])
+  local is_ours = known and known.holder == ARGV[1] and known.epoch == epoch
+  local is_older = known and known.epoch < epoch and known.ends <= now
+  if not known or is_ours or is_older then
+    write(ARGV[i], now + tonumber(ARGV[2]), epoch, now, ARGV[i + 2], ARGV[1])
   end
 end
 redis.call('PEXPIRE', KEYS[1], 2 * tonumber(ARGV[4]))

@@ -67,6 +67,7 @@ MATRIX: dict[str, Yaml] = {
     "default": {},
     "bundled": _BUNDLED,
     "external": _EXTERNAL,
+    "motions": {"motion": {"replicas": 3, "leases": {"handoverSeconds": 30}}},
     "gpu": _GPU,
     "keda": _KEDA,
     "gpu-keda-external": {

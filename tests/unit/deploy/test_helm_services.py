@@ -227,16 +227,9 @@ def test_every_pod_has_a_name_and_a_data_directory_of_its_own(secrets: Path) -> 
     assert "emptyDir" in index
 
 
-def test_motion_replicas_would_share_cameras_by_leases(secrets: Path, tmp_path: Path) -> None:
-    """Of a chart without the refusal: what is set in one place for when the services know it."""
-    chart = tmp_path / "chart"
-    shutil.copytree(CHART, chart)
-    faults = chart / "templates" / "_faults.tpl"
-    text = faults.read_text(encoding="utf-8")
-    assert text.count("{{- if gt (int $v.motion.replicas) 1 }}") == 1
-    faults.write_text(text.replace("{{- if gt (int $v.motion.replicas) 1 }}", "{{- if false }}"))
+def test_motion_replicas_share_cameras_by_leases(secrets: Path) -> None:
     leases = {"seconds": 12, "loadMax": 62.5, "handoverSeconds": 10, "location": "yard"}
-    found = render(merged(LEAST, {"motion": {"replicas": 2, "leases": leases}}), chart=chart)
+    found = render(merged(LEAST, {"motion": {"replicas": 2, "leases": leases}}))
     container, spec = containers(found)["motion"]
     given = environment(container, secrets)
     assert given["CAMERA_LEASES"] == "true"

@@ -34,10 +34,6 @@ WRONG: dict[str, tuple[Yaml, str]] = {
     ),
     "no cameras": ({"cameras": {"existingConfigMap": ""}}, "cameras: found 0 sources"),
     "cameras twice": ({"cameras": {"existingClaim": "x"}}, "cameras: found 2 sources"),
-    "several motions": (
-        {"motion": {"replicas": 3}},
-        "motion.replicas: found 3, wanted 1: each replica would",
-    ),
     "models of one node": (
         {"classifier": {"replicas": 2}},
         "classifier.models.accessMode: found ReadWriteOnce with up to 2 replicas",
@@ -124,13 +120,13 @@ def test_what_does_not_go_together_is_one_sentence_with_what_to_do(case: str) ->
 
 
 def test_all_faults_are_told_at_once() -> None:
-    said = refusal({"motion": {"replicas": 2}, "ingress": {"enabled": True}, "recorder": {"replicas": 2}})
+    said = refusal({"ingress": {"enabled": True}, "recorder": {"replicas": 2}})
     starts = [line[2:].split(":")[0] for line in said.splitlines() if line.startswith("- ")]
     assert starts == [
-        *("images.registry", "secrets", "cameras", "motion.replicas", "recorder.media.accessMode"),
+        *("images.registry", "secrets", "cameras", "recorder.media.accessMode"),
         *("ingress.host", "recorder.trustedProxies"),
     ]
-    assert "7 of the values cannot be used" in said
+    assert "6 of the values cannot be used" in said
 
 
 def test_no_fault_shows_a_secret() -> None:

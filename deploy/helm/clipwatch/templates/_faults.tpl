@@ -19,9 +19,6 @@
 {{- if ne (int $sources) 1 }}
 {{- $faults = append $faults (printf "cameras: found %d sources of cameras.yml, wanted one; set one of cameras.file (--set-file cameras.file=cameras.yml), cameras.existingConfigMap and cameras.existingClaim" (int $sources)) }}
 {{- end }}
-{{- if gt (int $v.motion.replicas) 1 }}
-{{- $faults = append $faults (printf "motion.replicas: found %d, wanted 1: each replica would read every camera, since this version of the motion service cannot share them; set it to 1, and install further releases for further cameras" (int $v.motion.replicas)) }}
-{{- end }}
 {{- $faults = concat $faults (include "clipwatch.volumeFaults" . | fromJsonArray) }}
 {{- range $name := list "redis" "mysql" }}
 {{- $part := index $v $name }}

@@ -1,5 +1,5 @@
 {{/* How several motion processes share the cameras: all that more than one replica needs is here, in clipwatch.motionUrl
-     and in ALLOWED_HOSTS. _faults.tpl refuses it until the services know these settings. */}}
+     and in ALLOWED_HOSTS. */}}
 {{- define "clipwatch.cameraLeases" -}}
 - {name: CAMERA_LEASES, value: "true"}
 - {name: REACHED_AT, value: "http://$(POD_NAME).{{ .Release.Name }}-motion:8080"}

@@ -159,7 +159,11 @@ class CameraSupervisor:
         return None if camera.loop else find_recording(self.recordings, camera)
 
     def _stop(self, *camera_ids: str) -> None:
-        _stop_together([self.workers[camera_id] for camera_id in camera_ids], STOP_CAMERAS_S)
+        stopped: dict[str, CameraWorker] = {}
+        # again for a worker that was restarted meanwhile: the table alone knows it
+        while left := [self.workers[id_] for id_ in camera_ids if self.workers[id_] is not stopped.get(id_)]:
+            _stop_together(left, STOP_CAMERAS_S)
+            stopped |= {worker.camera.id: worker for worker in left}
         for camera_id in camera_ids:
             del self.workers[camera_id]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,29 @@ def test_a_camera_that_is_resumed_never_looks_like_a_file_at_its_end(tmp_path: P
     finally:
         supervisor.stop(20)
     assert seen.done == [False, False]
+
+
+class Restarting(Broken):
+    """One that is restarted while it is being stopped."""
+
+    supervisor: CameraSupervisor
+
+    def stop(self) -> None:
+        super().stop()
+        self.supervisor.restart_broken(after_s=0.0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_is_restarted_while_its_camera_is_removed_is_stopped_too(tmp_path: Path) -> None:
+    supervisor = make_supervisor(tmp_path, seen := Seen())
+    url = str(write_video(tmp_path / "a.mp4", scene(20)))
+    camera = Camera.model_validate({"id": "cam", "url": url, "labels": ["a square"], "loop": True})
+    worker = Restarting(camera, supervisor.context, CameraStatus("cam", url, supervisor.metrics), None)
+    worker.supervisor, supervisor.workers["cam"] = supervisor, worker
+    worker.start()
+    assert worker.join(20)
+    supervisor.restart_broken()  # it counts from here how long a worker is broken
+    supervisor.change({})
+    assert len(seen.done) == 2
+    assert not supervisor.workers
+    assert not [thread.name for thread in threading.enumerate() if "cam" in thread.name]

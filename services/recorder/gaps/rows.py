@@ -24,6 +24,7 @@ from shared.clock import epoch_ms, uuid7
 
 OPEN_MAX = 2000  # as many gaps are looked at as are open at most: cameras, and a few more
 PRUNED_AT_ONCE = 1000
+EDGE = timedelta(seconds=1)
 UNREAD = "no motion process read the camera until another one took it over"
 BEGAN, ENDED = "began", "ended"
 
@@ -83,17 +84,37 @@ async def write(
 async def write_unread(connection: AsyncConnection, unread: UnreadTime) -> bool:
     """Write that nobody read a camera; return False when it is known.
 
-    Nobody is told: it is over. What overlaps a gap of the camera that is known is added to it.
+    Nobody is told: it is over. What overlaps gaps of the camera that are known makes them longer. A time in which all
+    of motion was gone is a gap of all cameras already and is left out.
     """
-    known = and_(
-        gaps.c.camera == unread.camera,
-        gaps.c.started_at < unread.ended_at,
-        or_(gaps.c.ended_at.is_(None), gaps.c.ended_at > unread.started_at),
-    )
+    found = [await _write_span(connection, one) for one in await _outside_motion_gone(connection, unread)]
+    return any(found)
+
+
+async def _outside_motion_gone(connection: AsyncConnection, unread: UnreadTime) -> list[UnreadTime]:
+    """Return what is left of a time without the gaps of all of motion, the earliest first.
+
+    Beside such a gap, less than EDGE is none of the camera's own: only so well is it known when motion went.
+    """
+    known = and_(gaps.c.kind == "motion.gone", _overlaps(unread))
+    query = select(gaps.c.started_at, gaps.c.ended_at).where(known).order_by(gaps.c.started_at)
+    gone = (await connection.execute(query)).all()
+    if not gone:
+        return [unread]
+    left, since = [], unread.started_at
+    for row in gone:
+        left.append(UnreadTime(unread.camera, since, row.started_at))
+        since = max(since, row.ended_at or unread.ended_at)
+    left.append(UnreadTime(unread.camera, since, unread.ended_at))
+    return [one for one in left if one.ended_at - one.started_at >= EDGE]
+
+
+async def _write_span(connection: AsyncConnection, unread: UnreadTime) -> bool:
+    known = and_(gaps.c.camera == unread.camera, _overlaps(unread))
     columns = (gaps.c.id, gaps.c.started_at, gaps.c.ended_at)
-    query = select(*columns).where(known).order_by(gaps.c.started_at).limit(1).with_for_update()
-    row = (await connection.execute(query)).one_or_none()
-    if row is None:
+    query = select(*columns).where(known).order_by(gaps.c.started_at, gaps.c.id).with_for_update()
+    rows = (await connection.execute(query)).all()
+    if not rows:
         gap_id = uuid7(unread.started_at, f"unread {unread.camera} {epoch_ms(unread.started_at)}")
         values = {
             "id": gap_id,
@@ -107,13 +128,40 @@ async def write_unread(connection: AsyncConnection, unread: UnreadTime) -> bool:
         # another recorder writes the same id
         await connection.execute(insert_or_keep(connection.dialect.name, gaps, "id").values(values))
         return True
-    if row.started_at <= unread.started_at and (row.ended_at is None or row.ended_at >= unread.ended_at):
-        return False
-    longer = {"started_at": min(row.started_at, unread.started_at)}
-    if row.ended_at is not None:
-        longer["ended_at"] = max(row.ended_at, unread.ended_at)
-    await connection.execute(update(gaps).where(gaps.c.id == row.id).values(longer))
-    return True
+    return await _lengthen(connection, rows, unread)
+
+
+async def _lengthen(
+    connection: AsyncConnection,
+    known: Sequence[Row[Any, Any, Any]],  # Any: columns of every type
+    unread: UnreadTime,
+) -> bool:
+    """Make gaps that overlap a time, the earliest first, cover all of it; return False when they do already.
+
+    Where none covers it, the one before lasts until the next begins: none is deleted, for targets may have been told.
+    """
+    longer: dict[str, dict[str, datetime]] = {}
+    first = known[0]
+    if first.started_at > unread.started_at:
+        longer[first.id] = {"started_at": unread.started_at}
+    last_id, covered = first.id, first.ended_at
+    for row in known[1:]:
+        if covered is not None and covered < row.started_at:
+            longer.setdefault(last_id, {})["ended_at"] = row.started_at
+        if covered is not None and (row.ended_at is None or row.ended_at > covered):
+            last_id, covered = row.id, row.ended_at
+    if covered is not None and covered < unread.ended_at:
+        longer.setdefault(last_id, {})["ended_at"] = unread.ended_at
+    for gap_id, values in longer.items():
+        await connection.execute(update(gaps).where(gaps.c.id == gap_id).values(values))
+    return bool(longer)
+
+
+def _overlaps(unread: UnreadTime) -> Any:  # Any: SQLAlchemy's condition
+    return and_(
+        gaps.c.started_at < unread.ended_at,
+        or_(gaps.c.ended_at.is_(None), gaps.c.ended_at > unread.started_at),
+    )
 
 
 async def _end(connection: AsyncConnection, key: GapKey, ended_at: datetime, now: datetime) -> bool:

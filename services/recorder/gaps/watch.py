@@ -42,6 +42,7 @@ REDIS_S = 3.0  # a Redis that needs longer counts as away
 PENDING_MAX = 1000  # changes that wait for the database; beyond it the oldest are dropped, logged and counted
 PRUNE_EVERY_S = 3600.0
 UNLIMITED_DAYS = 400.0  # gaps are forgotten after this long where events are kept for good
+MOTION_GONE = GapKey("motion.gone", "motion")
 _MOMENT = timedelta(milliseconds=1)
 OpenGap = tuple[GapKey, str, datetime]  # what, why, since when
 
@@ -198,7 +199,12 @@ class GapWatch:
         self.changed()
 
     async def _write_unread(self, times: Sequence[UnreadTime]) -> None:
-        """Write when cameras were read by nobody; each process tells it for as long as it reads the camera."""
+        """Write when cameras were read by nobody; each process tells it for as long as it reads the camera.
+
+        Not before the gap of all of motion has its end: what is within that is none of a camera's own.
+        """
+        if MOTION_GONE in self.tracker.open_keys:
+            return
         for one in times:
             if self._unread.get(one.camera, one.started_at - _MOMENT) >= one.started_at:
                 continue

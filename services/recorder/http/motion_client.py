@@ -22,6 +22,7 @@ from shared.presence import ProcessPresence
 
 CONNECT_S = 3.0
 ANSWER_S = 30.0  # a WHEP answer takes 13 s at most, a picture 5 s
+CAMERAS_S = 4.0  # of several processes, one that hangs does not hide the cameras of the others for longer
 QUIET_S = 60.0  # looks say something every 5 s
 QUIET_VIDEO_S = 300.0  # video.mjpeg says nothing while its camera is away
 ANSWER_MAX_BYTES = 32 * 1024 * 1024  # a picture, or the state of all cameras; streams have no end
@@ -97,11 +98,18 @@ class MotionClient:
             timeout=timeout,
         )
 
-    async def end_view(self, path: str) -> bool:
-        """End a WebRTC view; `path`: the Location that motion gave it. False: motion did not answer."""
+    async def end_view(self, path: str, address: str | None = None) -> bool:
+        """End a WebRTC view; `path`: the Location that motion gave it. False: motion did not answer as it should.
+
+        `address`: of the process that gave it, None: not known, all are asked. Those that do not answer then do not
+        count: a process that is down shows nothing.
+        """
         headers = {"authorization": f"Bearer {self.token.get_secret_value()}"} if self.token else {}
-        statuses = [await self._delete(f"{address}{path}", headers) for address in self.addresses.all]
-        return any(200 <= status < 300 for status in statuses) or all(status == 404 for status in statuses)
+        asked = self.addresses.all if address is None else (address,)
+        statuses = await asyncio.gather(*(self._delete(f"{one}{path}", headers) for one in asked))
+        answered = [status for status in statuses if status]
+        is_ended = any(200 <= status < 300 for status in answered)
+        return is_ended or (bool(answered) and all(status == 404 for status in answered))
 
     async def _delete(self, url: str, headers: dict[str, str]) -> int:
         """Return the status of the answer, 0: there was none."""
@@ -120,6 +128,13 @@ class MotionClient:
         return merged_cameras(found)
 
     async def _cameras_of(self, request: httpx.Request) -> bytes:
+        try:
+            async with asyncio.timeout(CAMERAS_S):
+                return await self._whole_cameras(request)
+        except TimeoutError as exc:
+            raise _away(exc) from exc
+
+    async def _whole_cameras(self, request: httpx.Request) -> bytes:
         async with self.answered(request) as answer:
             if answer.status_code in (401, 403, 421):
                 raise wrong_token()

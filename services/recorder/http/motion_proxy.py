@@ -82,7 +82,12 @@ def _endpoint(route: MotionRoute, api: ApiState) -> Callable[[Request], Awaitabl
         if route.path == "/api/cameras" and len(api.motion.addresses.all) > 1:
             found = await api.motion.all_cameras(route, request)
             return Response(only_seen(found, identity), media_type="application/json")
-        passing = _Passing(api.motion, route, api.motion.request(route, request, body))
+        address = (
+            api.views.address_of(route.path.format_map(request.path_params))
+            if api.views is not None
+            else None
+        )
+        passing = _Passing(api.motion, route, api.motion.request(route, request, body, address))
         passing.prefix = caller_of(request).prefix
         passing.identity = identity
         passing.views = api.views
@@ -145,7 +150,9 @@ class _Passing:
         if self.route.method == "DELETE":
             self.views.ended(self.request.url.path)
         else:
-            self.views.begun(answer.headers["location"], self.identity)
+            url = self.request.url
+            address = f"{url.scheme}://{url.netloc.decode()}"
+            self.views.begun(answer.headers["location"], self.identity, address)
 
     async def _stream(self, answer: httpx.Response, send: Send) -> None:
         await self._begin(answer, send, {})

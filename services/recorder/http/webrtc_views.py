@@ -3,6 +3,7 @@
 A view is begun by one request to motion and then runs from motion to the browser, so that no request of it is left to
 be cut off, as live pictures are (shared/open_streams.py). What this process began is asked about every second,
 and ended in motion. A recorder that is killed forgets its views: they last until their viewers leave.
+Where several motion processes share the cameras, a view stays with the one that began it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,14 @@ VIEWS_MAX = 4096  # motion lets far fewer watch at once; the oldest are ended be
 _STOP_S = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class WebrtcView:
+    """Who watches, and the address of the motion process that sends it; None: not known."""
+
+    viewer: Identity
+    address: str | None = None
+
+
 @dataclass(slots=True)
 class WebrtcViews:
     """The views that were begun through this recorder, by the path that ends them in motion."""
@@ -31,18 +40,24 @@ class WebrtcViews:
     motion: MotionClient
     is_current: Callable[[Identity], Awaitable[bool]]
     every_s: float = RECHECK_S
-    _viewers: OrderedDict[str, Identity] = field(default_factory=OrderedDict)
-    _to_end: set[str] = field(default_factory=set)
+    _views: OrderedDict[str, WebrtcView] = field(default_factory=OrderedDict)
+    _to_end: dict[str, WebrtcView] = field(default_factory=dict)
 
-    def begun(self, path: str, identity: Identity) -> None:
-        """Note a view; `path`: the Location that motion gave it."""
-        self._viewers[path] = identity
-        if len(self._viewers) > VIEWS_MAX:
-            self._to_end.add(self._viewers.popitem(last=False)[0])
+    def begun(self, path: str, identity: Identity, address: str | None = None) -> None:
+        """Note a view; `path`: the Location that motion gave it; `address`: of the process that did."""
+        self._views[path] = WebrtcView(identity, address)
+        if len(self._views) > VIEWS_MAX:
+            oldest, view = self._views.popitem(last=False)
+            self._to_end[oldest] = view
+
+    def address_of(self, path: str) -> str | None:
+        """Return the address of the process that sends a view; None: it did not begin here."""
+        view = self._views.get(path)
+        return view.address if view is not None else None
 
     def ended(self, path: str) -> None:
         """Forget a view that its viewer left."""
-        self._viewers.pop(path, None)
+        self._views.pop(path, None)
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         """End views until `stop`, then all that are left."""
@@ -50,20 +65,23 @@ class WebrtcViews:
             await pause(self.every_s, stop)
             await self._recheck()
             beat()
-        self._to_end.update(self._viewers)
+        self._to_end.update(self._views)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S):
                 await self._end()
 
     async def _recheck(self) -> None:
-        for path, identity in list(self._viewers.items()):
-            if not await self.is_current(identity):
-                self._viewers.pop(path, None)
-                self._to_end.add(path)
+        for path, view in list(self._views.items()):
+            if not await self.is_current(view.viewer):
+                self._views.pop(path, None)
+                self._to_end[path] = view
         await self._end()
 
     async def _end(self) -> None:
-        for path in sorted(self._to_end):
-            if await self.motion.end_view(path):  # else motion does not answer: again in a moment
-                self._to_end.discard(path)
-                log.info("a live view was ended: its viewer may not watch any more", path=path)
+        """End them together: a process that does not answer holds up none of another."""
+        await asyncio.gather(*(self._end_one(path, view) for path, view in self._to_end.items()))
+
+    async def _end_one(self, path: str, view: WebrtcView) -> None:
+        if await self.motion.end_view(path, view.address):  # else motion does not answer: again in a moment
+            self._to_end.pop(path, None)
+            log.info("a live view was ended: its viewer may not watch any more", path=path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,13 +12,15 @@ import pytest
 from fastapi import FastAPI, Request, Response
 
 from services.recorder.http.motion_addresses import MotionAddresses, merged_cameras
-from services.recorder.http.motion_client import MotionClient
+from services.recorder.http.motion_client import ANSWER_S, MotionClient
 from services.recorder.http.state import ApiState
+from services.recorder.http.webrtc_views import WebrtcViews
 from services.recorder.settings import RecorderSettings
 from shared.http_api import ApiFault
 from shared.permissions import PERMISSIONS_OF, Identity, Role
 from shared.presence import CameraReport, Presence, ProcessPresence
-from tests.http_apps import EVERYTHING
+from tests.http_apps import EVERYTHING, KnownIdentity
+from tests.servers import free_port
 from tests.unit.recorder.http.motion_stand_in import served
 from tests.unit.recorder.http.test_motion_proxy import recorder
 
@@ -116,7 +119,7 @@ class Process:
         self.requests: list[str] = []
         self.app = FastAPI()
 
-        @self.app.api_route("/{path:path}", methods=["GET", "DELETE", "PATCH"])
+        @self.app.api_route("/{path:path}", methods=["GET", "POST", "DELETE", "PATCH"])
         async def answer(request: Request) -> Response:
             self.requests.append(f"{request.method} {request.url.path}")
             if token and request.headers.get("authorization") != f"Bearer {token}":
@@ -127,6 +130,9 @@ class Process:
                     "outbox": {"entries": 1},
                 }
                 return Response(httpx.Response(200, json=body).content, media_type="application/json")
+            if request.method == "POST":
+                location = f"{request.url.path}/session-{len(self.requests)}"
+                return Response("v=0", 201, {"location": location})
             return Response(status_code=200 if camera in request.url.path else 404)
 
 
@@ -182,3 +188,74 @@ async def test_a_viewer_sees_only_their_cameras_of_all_processes() -> None:
     async with site(Process("gate"), Process("yard"), ann) as client:
         listed = (await client.get("/api/cameras")).json()
     assert [camera["id"] for camera in listed["cameras"]] == ["yard"]
+
+
+async def test_a_process_that_hangs_delays_the_list_of_all_cameras_by_seconds() -> None:
+    hanging = FastAPI()
+
+    @hanging.get("/api/cameras")
+    async def hang(request: Request) -> Response:
+        while not await request.is_disconnected():
+            await asyncio.sleep(0.01)
+        return Response(status_code=500)
+
+    two = Process("yard")
+    async with served(hanging) as first, served(two.app) as second:
+        api = ApiState(lambda: True, motion=MotionClient(f"{first},{second}"))
+        async with served(recorder(api)) as address, httpx.AsyncClient(trust_env=False) as http:
+            listed = (await http.get(f"{address}/api/cameras", timeout=ANSWER_S * 0.6)).json()
+        await api.motion.close()
+    assert [camera["id"] for camera in listed["cameras"]] == ["yard"]
+
+
+async def test_a_view_of_nobody_knows_whom_ends_where_the_others_do_not_know_it_and_one_is_down() -> None:
+    two = Process("yard")
+    down = f"http://127.0.0.1:{free_port()}"
+    async with served(two.app) as second:
+        client = MotionClient(f"{down},{second}")
+        assert await client.end_view("/api/cameras/gate/whep/one")  # 404 of all that answer
+        assert not await client.end_view("/api/cameras/gate/whep/one", down)
+        await client.close()
+
+
+async def test_what_is_asked_about_a_view_goes_to_the_process_that_began_it() -> None:
+    one, two = Process("gate"), Process("gate")
+    who = KnownIdentity(EVERYTHING)
+    async with served(one.app) as first, served(two.app) as second:
+        heard = [process("a", first, gate="running"), process("b", second, gate="elsewhere")]
+        api = ApiState(lambda: True, motion=MotionClient(f"{first},{second}", None, lambda: heard))
+        views = api.views = WebrtcViews(api.motion, who.is_current, every_s=0.01)
+        async with served(recorder(api)) as address, httpx.AsyncClient(timeout=60, trust_env=False) as http:
+            offer, sdp = f"{address}/api/cameras/gate/whep", {"content-type": "application/sdp"}
+            view = (await http.post(offer, content=b"v=0", headers=sdp)).headers["location"]
+            again = await http.post(offer, content=b"v=0", headers=sdp)
+            heard[:] = [process("a", first, gate="elsewhere"), process("b", second, gate="running")]
+            assert (await http.get(f"{address}{view}")).is_success
+            assert (await http.delete(f"{address}{view}")).is_success
+        stop = asyncio.Event()
+        stop.set()
+        await views.run(stop, lambda: None)
+        await api.motion.close()
+    begun = "POST /api/cameras/gate/whep"
+    ended = f"DELETE {again.headers['location']}"
+    assert one.requests == [begun, begun, f"GET {view}", f"DELETE {view}", ended]
+    assert two.requests == []
+
+
+async def test_a_process_that_hangs_holds_up_the_end_of_no_view_of_another() -> None:
+    views = WebrtcViews(SlowMotion(), KnownIdentity(EVERYTHING).is_current)  # type: ignore[arg-type]  # of one call
+    for session in range(200):
+        views.begun(f"/api/cameras/gate/whep/{session:03}", EVERYTHING, ONE if session % 2 else TWO)
+    stop = asyncio.Event()
+    stop.set()
+    await views.run(stop, lambda: None)
+    assert len(views._to_end) == 100
+
+
+class SlowMotion:
+    """One of two processes hangs."""
+
+    async def end_view(self, _path: str, address: str) -> bool:
+        if address == ONE:
+            await asyncio.sleep(600)
+        return True

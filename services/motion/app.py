@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from services.motion.cameras.context import CameraContext
 from services.motion.cameras.leased import is_leasable
 from services.motion.cameras.presence import presence_of, urgent_state
-from services.motion.cameras.registry import CameraRegistry, enabled
+from services.motion.cameras.registry import WATCH_FILE_S, CameraRegistry, enabled
 from services.motion.cameras.sharing import CameraSharing
 from services.motion.cameras.supervisor import STALLED_S, STOP_CAMERAS_S, CameraSupervisor
 from services.motion.http.cameras import CameraRoutes, add_camera_routes
@@ -55,7 +55,6 @@ from shared.yaml_files import read_yaml
 
 log = get_logger(__name__)
 
-WATCH_FILE_S = 2.0
 WATCH_DISK_S = 2.0
 
 
@@ -117,9 +116,9 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     receipts = ReceiptReader(outbox, redis, owner, metrics)
     expect = runtime.health.expect
     ends = asyncio.Event()  # of the tasks that go on until the cameras have stopped
-    disk = _watch_disk(outbox, recovery, secret, runtime.stop, expect("disk", STALLED_S))
+    disk = _watch_disk(outbox, recovery, secret, ends, expect("disk", STALLED_S))
     disk_task = asyncio.create_task(disk, name="disk")
-    file_task = asyncio.create_task(_watch_file(registry, runtime.stop), name="camera file")
+    file_task = asyncio.create_task(_watch_file(registry, ends), name="camera file")
     told = supervisor, registry, sharing.unread if sharing else lambda: None
     presence = announce(redis, partial(presence_of, *told, owner), ends, partial(urgent_state, *told))
     redis_tasks = _send_and_tell(publisher, receipts, presence, ends, expect)
@@ -134,11 +133,11 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
         tasks = [*redis_tasks, disk_task, file_task]
         await _until_done(supervisor, outbox, runtime, tasks, exits=settings.exit_when_done)
     finally:
+        if sharing:  # for CAMERA_HANDOVER_S: what is not handed over yet is recorded and watched as before
+            await sharing.leave()
         file_task.cancel()
         disk_task.cancel()
         viewers_task = asyncio.create_task(asyncio.to_thread(sender.close), name="viewers leave")
-        if sharing:
-            await sharing.leave()
         await asyncio.to_thread(supervisor.stop, STOP_CAMERAS_S)
         await viewers_task
         ends.set()

@@ -12,7 +12,7 @@ from services.motion.sources.webrtc.ice import PeerNetwork
 from shared.settings import CameraSettings, text_parts
 
 MIB = 1024 * 1024
-LEAST_DRAIN_S = 5.0
+LEAST_DRAIN_S = 10.0  # the last camera's stop 2.5 s, its lease 1 s, tasks 1 s, outbox 2 s; and some to spare
 
 
 class MotionServiceSettings(CameraSettings):
@@ -116,7 +116,7 @@ class MotionServiceSettings(CameraSettings):
             ge=0,
             le=500,
             description="at a stop, hand the leased cameras over one after another within this time; 0: all at once; "
-            "less than DRAIN_S",
+            "DRAIN_S is to be 10 s longer",
         ),
     ] = 0
     reached_at: Annotated[

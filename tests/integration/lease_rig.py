@@ -7,12 +7,13 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from services.motion.leases.camera_leases import CameraLeases, OwnProcess
-from services.motion.leases.redis_leases import RedisLeases
+from services.motion.leases.redis_leases import LEASES, RedisLeases
 from services.motion.metrics import MotionMetrics
 from shared.leases import LeaseSettings
 
@@ -45,6 +46,7 @@ class Workers:
     readings: list[Reading]
     weights: dict[str, float] = field(default_factory=dict)
     is_slow_to_stop: bool = False
+    is_connecting: bool = False  # no camera delivers
     stopping: set[str] = field(default_factory=set)
     held: dict[str, Reading] = field(default_factory=dict)
 
@@ -65,7 +67,7 @@ class Workers:
         return {*self.held, *self.stopping}
 
     def weight_of(self, camera_id: str) -> float | None:
-        return self.weights.get(camera_id, 1.0)
+        return None if self.is_connecting else self.weights.get(camera_id, 1.0)
 
 
 @dataclass
@@ -108,22 +110,28 @@ class Site:
     def __init__(self, url: str, n_cameras: int, ttl_s: float = 4.0) -> None:
         self.url = url
         self.ttl_s = ttl_s
+        self.unlisted_s = 4.0
         self.cameras = {f"c{number:02}": "" for number in range(n_cameras)}
         self.readings: list[Reading] = []
         self.processes: list[Process] = []
 
     def add(
-        self, name: str, cameras: dict[str, str] | None = None, load_max: float = 0.0, location: str = ""
+        self,
+        name: str,
+        cameras: dict[str, str] | None = None,
+        load_max: float = 0.0,
+        location: str = "",
+        client: type[RedisLeases] = RedisLeases,
     ) -> Process:
         """Start a process; `cameras`: a list of its own."""
         known = self.cameras if cameras is None else cameras
         redis: Redis = Redis.from_url(self.url, socket_timeout=1, socket_connect_timeout=1)
         workers = Workers(name, known, self.readings)
         metrics = MotionMetrics(CollectorRegistry())
-        own = OwnProcess(self.ttl_s, load_max, location)
-        client = RedisLeases(redis, LeaseSettings(name, self.ttl_s))
+        own = OwnProcess(self.ttl_s, load_max, location, self.unlisted_s)
+        made = client(redis, LeaseSettings(name, self.ttl_s))
         process = Process(
-            workers, CameraLeases(client, workers, own, lambda: ",".join(known), metrics), redis, metrics
+            workers, CameraLeases(made, workers, own, lambda: ",".join(known), metrics), redis, metrics
         )
         process.start()
         self.processes.append(process)
@@ -146,6 +154,15 @@ class Site:
             return sum(counts) == len(self.cameras) and max(counts) - min(counts) <= 1
 
         await until(holds, "that the cameras are spread evenly")
+
+    async def is_noted(self) -> None:
+        """Wait until every lease says that its camera was read."""
+        client: Redis = Redis.from_url(self.url)
+        async with asyncio.timeout(LIMIT_S):
+            for id_ in self.cameras:
+                while int((await cast("Any", client.hget(LEASES, f"camera {id_}"))).split()[2]) == 0:
+                    await asyncio.sleep(0.01)
+        await client.aclose()
 
     async def close(self) -> None:
         for process in self.processes:

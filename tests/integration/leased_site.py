@@ -27,20 +27,25 @@ class LeasedSite:
     running: dict[str, Motion] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in "abc"})
     scene: subprocess.Popen[bytes] = field(init=False)
+    entries: list[dict[str, object]] = field(init=False)
 
     def __post_init__(self) -> None:
         port = free_port()
         program = [sys.executable, "-m", "tests.integration.shared_scene", str(port)]
         self.scene = spawn(program, self.rig.folder / "scene.txt", dict(os.environ))
         url = f"http://127.0.0.1:{port}"
-        entries: list[dict[str, object]] = [
+        self.entries = [
             {"id": id_, "url": f"{url}/{id_}", "background": [], "motion": MOTION} for id_ in self.ids
         ]
-        self.rig.cameras(*entries)
+        self.rig.cameras(*self.entries)
 
     @property
     def ids(self) -> list[str]:
         return [f"c{number:02}" for number in range(self.n_cameras)]
+
+    def pause(self, id_: str) -> None:
+        """Pause a camera in the file, as somebody who edits it does."""
+        self.rig.cameras(*({**entry, "enabled": entry["id"] != id_} for entry in self.entries))
 
     def address_of(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"

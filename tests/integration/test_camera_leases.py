@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from services.motion.leases.camera_leases import USUAL_WEIGHT
-from services.motion.leases.redis_leases import LEASES, ProcessEntry, RedisLeases
+from services.motion.leases.redis_leases import LEASES, HeldLease, ProcessEntry, ReadUntil, RedisLeases
 from shared.leases import LeaseSettings
 from tests.integration.lease_rig import Site, until
 from tests.servers import RedisServer
@@ -45,6 +45,7 @@ async def test_processes_that_start_together_share_the_cameras_and_read_none_twi
 async def test_the_cameras_of_a_killed_process_go_to_the_others_once_its_leases_end(site: Site) -> None:
     a, b, c = (site.add(name) for name in "abc")
     await site.is_even(a, b, c)
+    await site.is_noted()
     kept = {"a": set(a.ids), "b": set(b.ids)}
     await c.kill()
     killed_s = time.monotonic()
@@ -222,6 +223,7 @@ async def test_an_older_epoch_neither_renews_nor_releases(redis_client: Redis) -
     one, two = (RedisLeases(redis_client, LeaseSettings(name, 0.2)) for name in ("one", "two"))
     first = (await one.claim({"gate": 2.0}))["gate"]
     assert first.read_until_ms is None
+    await one.renew(ProcessEntry(), {"gate": HeldLease(first.epoch, 2.0)})
     assert await two.claim({"gate": 2.0}) == {}
     second = None
     while second is None:
@@ -230,13 +232,14 @@ async def test_an_older_epoch_neither_renews_nor_releases(redis_client: Redis) -
     assert second.read_until_ms is not None
     longer = RedisLeases(redis_client, LeaseSettings("three", 30))
     longer.name = two.name
-    await longer.renew(ProcessEntry(), {"gate": (second.epoch, 2.0)})
-    await one.release({"gate": first.epoch})
-    table = await one.renew(ProcessEntry(), {"gate": (first.epoch, 9.0)})
+    await longer.renew(ProcessEntry(), {"gate": HeldLease(second.epoch, 2.0)})
+    await one.release({"gate": (first.epoch, ReadUntil.NOW)})
+    late = {"gate": HeldLease(first.epoch, 9.0)}
+    table = await one.renew(ProcessEntry(), late)
     assert (table.leases["gate"].holder, table.leases["gate"].weight) == (two.name, 2.0)
     assert table.leases["gate"].is_held
-    assert (await longer.renew(ProcessEntry(), {"gate": (first.epoch, 9.0)})).leases["gate"].weight == 2.0
-    await two.release({"gate": first.epoch})
+    assert (await longer.renew(ProcessEntry(), late)).leases["gate"].weight == 2.0
+    await two.release({"gate": (first.epoch, ReadUntil.NOW)})
     assert (await one.renew(ProcessEntry(), {})).leases["gate"].is_held
 
 
@@ -247,7 +250,7 @@ async def test_a_claim_that_a_new_master_does_not_know_is_renewed(redis_client: 
     for ends_s, is_renewed in ((-5, True), (+20, False)):  # the lease before, ended or not
         value = f"{(int(seconds) + ends_s) * 1000} {epoch - 1} {int(seconds) * 1000} 1 other"
         await cast("Any", redis_client.hset(LEASES, "camera gate", value))
-        table = await one.renew(ProcessEntry(), {"gate": (epoch, 1.0)})
+        table = await one.renew(ProcessEntry(), {"gate": HeldLease(epoch, 1.0)})
         assert (table.leases["gate"].holder == one.name) == is_renewed
 
 
@@ -258,9 +261,9 @@ async def test_a_full_redis_takes_leases(own_redis: RedisServer) -> None:
     with pytest.raises(OutOfMemoryError):
         await redis.set("anything", "new")
     claim = (await leases.claim({"gate": 1.0}))["gate"]
-    table = await leases.renew(ProcessEntry(), {"gate": (claim.epoch, 1.0)})
+    table = await leases.renew(ProcessEntry(), {"gate": HeldLease(claim.epoch, 1.0)})
     assert table.leases["gate"].is_held
-    await leases.release({"gate": claim.epoch})
+    await leases.release({"gate": (claim.epoch, ReadUntil.NOW)})
     await leases.leave()
     await redis.aclose()
 

@@ -6,6 +6,7 @@ to be one event, unless a gap of the camera is recorded then.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -142,6 +143,21 @@ def test_what_is_lost_when_processes_die_or_stop_is_recorded_as_gaps_and_nothing
     assert len(scene_begins(since_s, until_s)) >= 3
     faults = {id_: faults_of(begins_of(events, id_), gaps[id_], since_s, until_s) for id_ in site.ids}
     assert not any(faults.values()), (faults, gaps)
+
+
+def test_a_process_that_hands_over_follows_the_camera_file_until_it_is_done(
+    tmp_path: Path, redis_url: str
+) -> None:
+    site = LeasedSite(Rig(tmp_path, redis_url), n_cameras=3)
+    try:
+        (motion,) = site.start("a", CAMERA_HANDOVER_S="400", DRAIN_S="500")
+        wait_until(lambda: len(site.read_by("a")) == 3, LIMIT_S, "that all are read")
+        motion.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: site.read_by("a") == {"c01", "c02"}, LIMIT_S, "that the first is handed over")
+        site.pause("c02")
+        wait_until(lambda: site.read_by("a") == {"c01"}, LIMIT_S, "that the paused camera is not read")
+    finally:
+        site.close()
 
 
 def test_the_check_finds_what_is_lost_and_what_is_doubled() -> None:

@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 
 from services.classifier.devices.choice import Gpu
 from services.classifier.devices.leases import hold_gpu
-from services.motion.leases.redis_leases import ProcessEntry, RedisLeases
+from services.motion.leases.redis_leases import HeldLease, ProcessEntry, ReadUntil, RedisLeases
 from services.motion.metrics import MotionMetrics
 from services.motion.spool.outbox import Outbox
 from services.motion.spool.publisher import Publisher
@@ -247,8 +247,8 @@ async def test_each_part_of_a_service_has_its_rights(
         assert lease.gpu == gpu
     leases = RedisLeases(motion, LeaseSettings("one", 3))
     claim = (await leases.claim({"gate": 1.0}))["gate"]
-    assert (await leases.renew(ProcessEntry(), {"gate": (claim.epoch, 1.0)})).leases["gate"].is_held
-    await leases.release({"gate": claim.epoch})
+    assert (await leases.renew(ProcessEntry(), {"gate": HeldLease(claim.epoch, 1.0)})).leases["gate"].is_held
+    await leases.release({"gate": (claim.epoch, ReadUntil.NOW)})
     await leases.leave()
     stop.set()
     await asyncio.gather(following, *there)

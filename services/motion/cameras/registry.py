@@ -13,6 +13,8 @@ from shared.logs import get_logger
 
 log = get_logger(__name__)
 
+WATCH_FILE_S = 2.0  # how often `follow` is called
+
 
 class Workers(Protocol):
     """What runs the cameras."""

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping
 
 from services.motion.cameras.leased import LeasedCameras
+from services.motion.cameras.registry import WATCH_FILE_S
 from services.motion.cameras.supervisor import STOP_CAMERAS_S, CameraSupervisor
 from services.motion.leases.camera_leases import CameraLeases, OwnProcess
 from services.motion.leases.redis_leases import RedisLeases
@@ -36,7 +37,12 @@ class CameraSharing:
         )
         holder = settings.instance or f"{socket.gethostname()}-{os.getpid()}"
         leases = RedisLeases(self._redis, LeaseSettings(holder, settings.camera_lease_s))
-        own = OwnProcess(settings.camera_lease_s, settings.camera_load_max, settings.camera_location)
+        own = OwnProcess(
+            settings.camera_lease_s,
+            settings.camera_load_max,
+            settings.camera_location,
+            unlisted_s=2 * WATCH_FILE_S,
+        )
         self._leases = CameraLeases(leases, self.workers, own, lambda: self.workers.list_name, metrics)
         self.workers.changed = self._leases.stopped
 
@@ -46,15 +52,21 @@ class CameraSharing:
 
     async def run(self, ends: asyncio.Event, beat: Callable[[], None]) -> None:
         """Keep the leases, and run what is held, until `ends`; raises what waiting does not cure."""
-        starting = asyncio.create_task(self.workers.run(ends), name="leased cameras")
-        try:
-            await self._leases.run(ends, beat)
-            await starting
+        tasks = [
+            asyncio.create_task(self.workers.run(ends), name="leased cameras"),
+            asyncio.create_task(self._leases.run(ends, beat), name="leases"),
+        ]
+        try:  # without either of them nothing is right: leases of cameras that nobody starts, or the reverse
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
         finally:
-            starting.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def leave(self) -> None:
-        """Stop what is held and hand it over; `run` must go on meanwhile."""
+        """Stop what is held and hand it over; `run` must go on meanwhile. If it failed, all is stopped at once."""
         await self._leases.leave(self._handover_s, STOP_CAMERAS_S)
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,14 @@ from typing import Protocol
 from redis.exceptions import RedisError
 
 from services.motion.leases.plan import CameraLoad, MotionProcess, plan_cameras
-from services.motion.leases.redis_leases import Claim, LeaseTable, ProcessEntry, RedisLeases
+from services.motion.leases.redis_leases import (
+    Claim,
+    HeldLease,
+    LeaseTable,
+    ProcessEntry,
+    ReadUntil,
+    RedisLeases,
+)
 from services.motion.metrics import MotionMetrics
 from shared.errors import redact
 from shared.leases import Absence
@@ -65,6 +73,11 @@ class HeldCamera:
     read_again_ms: int | None = None
 
     @property
+    def read_until(self) -> ReadUntil:
+        """What the lease is to say of when the camera was read: nothing new before its first picture came."""
+        return ReadUntil.KEPT if self.read_again_ms is None else ReadUntil.NOW
+
+    @property
     def unread_ms(self) -> tuple[int, int] | None:
         """From when to when nobody read the camera before this process did; None: not known, or not over."""
         if self.claim.read_until_ms is None or self.read_again_ms is None:
@@ -74,11 +87,16 @@ class HeldCamera:
 
 @dataclass(frozen=True, slots=True)
 class OwnProcess:
-    """What this process offers: megapixels a second at most (0: no cap), where it is; how long a lease lasts."""
+    """What this process offers: megapixels a second at most (0: no cap), where it is; how long a lease lasts.
+
+    `unlisted_s`: for how long the lease on a camera is kept that left the list, so that no process that has not seen
+    the change starts it.
+    """
 
     ttl_s: float
     load_max: float = 0.0
     location: str = ""
+    unlisted_s: float = 4.0
 
     def entry(self, cameras: str, *, is_leaving: bool) -> ProcessEntry:
         return ProcessEntry(
@@ -105,12 +123,16 @@ class CameraLeases:
         self._every_s = max(SHORTEST_ROUND_S, own.ttl_s / ROUNDS)
         self._held: dict[str, HeldCamera] = {}
         self._giving: set[str] = set()  # held, and being stopped so that others may have them
+        self._unlisted: dict[str, float] = {}  # held, not read, and since when they are not in the list
         self._claims_from_s = 0.0
         self._is_leaving = False
+        self._is_claiming = False
         self._absence = Absence()
         self._unplaced: frozenset[str] = frozenset()  # cameras for which nobody has room; logged
         self._wake = asyncio.Event()
         self._released = asyncio.Event()
+        self._is_over = asyncio.Event()  # nobody does rounds
+        self._is_over.set()
 
     @property
     def held(self) -> Mapping[str, HeldCamera]:
@@ -123,17 +145,23 @@ class CameraLeases:
 
     async def run(self, ends: asyncio.Event, beat: Callable[[], None] = lambda: None) -> None:
         """Keep the leases until `ends`; raises what waiting does not cure (NOPERM, WRONGTYPE)."""
-        while not ends.is_set():
-            beat()
-            self._wake.clear()
-            await self.step()
-            await pause(self._every_s, ends, self._wake)
+        self._is_over.clear()
+        try:
+            while not ends.is_set():
+                beat()
+                self._wake.clear()
+                await self.step()
+                if _is_cancelled():
+                    raise asyncio.CancelledError
+                await pause(self._within_leases(self._every_s), ends, self._wake)
+        finally:
+            self._is_over.set()
 
     async def step(self) -> None:
         """Do one round."""
         self._drop_expired()
         try:
-            async with asyncio.timeout(min(LONGEST_CALL_S, 2 * self._every_s)):
+            async with asyncio.timeout(self._within_leases(min(LONGEST_CALL_S, 2 * self._every_s))):
                 await self._exchange()
         except (RedisError, OSError) as exc:  # TimeoutError among them
             if not is_away(exc):
@@ -150,7 +178,8 @@ class CameraLeases:
     async def leave(self, within_s: float, stop_s: float) -> None:
         """Hand over all cameras: at once, or one after the other over `within_s`; `run` must go on meanwhile.
 
-        Waits `stop_s` at most for a worker to end.
+        Waits `stop_s` at most for a worker to end. Without `run` nobody would see leases end: nothing is read then,
+        and the leases end by themselves.
         """
         self._is_leaving = True
         ids = sorted(self._held)
@@ -158,11 +187,13 @@ class CameraLeases:
         for position, id_ in enumerate(ids):
             self._give(id_)
             if within_s and position < len(ids) - 1:
-                await asyncio.sleep(pause_s)
+                await pause(pause_s, self._is_over)
         ends_s = time.monotonic() + stop_s
-        while self._held and (left_s := ends_s - time.monotonic()) > 0:
+        while (self._held or self._is_claiming) and not self._is_over.is_set():
+            if (left_s := ends_s - time.monotonic()) <= 0:
+                break
             self._released.clear()
-            await pause(left_s, self._released)
+            await pause(left_s, self._released, self._is_over)
         with contextlib.suppress(RedisError, OSError):
             async with asyncio.timeout(LEAVE_CALL_S):
                 await self._redis.leave()
@@ -170,10 +201,14 @@ class CameraLeases:
     # -- one round
 
     async def _exchange(self) -> None:
-        await self._release_given()
         locations = self._workers.locations()
+        self._follow_list(locations)
+        await self._release_given()
         sent_s = time.monotonic()
-        rows = {id_: (one.claim.epoch, one.weight) for id_, one in self._held.items()}
+        rows = {
+            id_: HeldLease(one.claim.epoch, one.weight, self._read_until(id_))
+            for id_, one in self._held.items()
+        }
         own = self._own.entry(self._list_name(), is_leaving=self._is_leaving)
         table = await self._redis.renew(own, rows)
         away_s = self._absence.end()
@@ -183,11 +218,19 @@ class CameraLeases:
             log.info("the leases on cameras are renewed again", away_s=away_s, cameras=len(self._held))
         self._note(table, sent_s)
         await self._release_strays(table)
-        for id_ in set(self._held) - set(locations):
-            self._give(id_)  # it was removed or paused
         if not self._is_leaving:
             await self._follow_plan(table, locations)
         self._measure()
+
+    def _follow_list(self, locations: Mapping[str, str]) -> None:
+        """Stop what was removed or paused, and go on with what came back before its lease was given away."""
+        now_s = time.monotonic()
+        self._unlisted = {id_: self._unlisted.get(id_, now_s) for id_ in self._held if id_ not in locations}
+        self._hold()
+
+    def _read_until(self, id_: str) -> ReadUntil:
+        """Return what the lease on a held camera is to say; nobody misses one that was removed or paused."""
+        return ReadUntil.UNKNOWN if id_ in self._unlisted else self._held[id_].read_until
 
     def _note(self, table: LeaseTable, sent_s: float) -> None:
         """Extend what was renewed, and let go what another process has."""
@@ -205,7 +248,8 @@ class CameraLeases:
         mine = {
             id_: one for id_, one in table.leases.items() if one.is_held and one.holder == self._redis.name
         }
-        if strays := {id_: one.epoch for id_, one in mine.items() if id_ not in self._held}:
+        strays = {id_: (one.epoch, ReadUntil.KEPT) for id_, one in mine.items() if id_ not in self._held}
+        if strays:
             await self._redis.release(strays)
 
     async def _follow_plan(self, table: LeaseTable, locations: Mapping[str, str]) -> None:
@@ -240,17 +284,30 @@ class CameraLeases:
 
     async def _claim(self, weights: Mapping[str, float]) -> None:
         sent_s = time.monotonic()
-        claims = await self._redis.claim(weights)
+        self._is_claiming = True
+        try:
+            claims = await self._redis.claim(weights)
+        finally:
+            self._is_claiming = False
+            self._released.set()
         for id_, claim in claims.items():
             log.info("the lease on a camera was claimed", camera=id_, epoch=claim.epoch)
             self._held[id_] = HeldCamera(claim, sent_s, self._ends_s(sent_s), weights[id_])
             self._metrics.camera_lease_changes.labels("claimed").inc()
+        if self._is_leaving:  # since the claim was sent
+            self._giving |= claims.keys()
+            self._wake.set()
         self._hold()
 
     async def _release_given(self) -> None:
-        """Release what was stopped."""
+        """Release what was stopped; what left the list only once every process knows that."""
         running = set(self._workers.running())
-        done = {id_: self._held[id_].claim.epoch for id_ in self._giving if id_ not in running}
+        before_s = math.inf if self._is_leaving else time.monotonic() - self._own.unlisted_s
+        done = {
+            id_: (self._held[id_].claim.epoch, self._read_until(id_))
+            for id_ in self._giving | self._unlisted.keys()
+            if id_ not in running and self._unlisted.get(id_, 0.0) <= before_s
+        }
         if done:
             await self._redis.release(done)
         for id_ in done:
@@ -280,6 +337,7 @@ class CameraLeases:
     def _drop(self, id_: str, change: str) -> None:
         del self._held[id_]
         self._giving.discard(id_)
+        self._unlisted.pop(id_, None)
         self._metrics.camera_lease_changes.labels(change).inc()
         self._released.set()
 
@@ -295,7 +353,12 @@ class CameraLeases:
         self._hold()
 
     def _hold(self) -> None:
-        self._workers.hold(self._held.keys() - self._giving)
+        self._workers.hold(self._held.keys() - self._giving - self._unlisted.keys())
+
+    def _within_leases(self, longest_s: float) -> float:
+        """Return `longest_s`, or less: until the first lease ends."""
+        first_s = min((one.ends_s for one in self._held.values()), default=math.inf)
+        return max(0.0, min(longest_s, first_s - time.monotonic()))
 
     def _ends_s(self, sent_s: float) -> float:
         return sent_s + self._own.ttl_s - min(MOST_MARGIN_S, STOP_MARGIN * self._own.ttl_s)
@@ -316,3 +379,9 @@ class CameraLeases:
         else:
             log.info("every camera has a motion process")
         self._unplaced = unplaced
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was cancelled and goes on: wait_for of Python 3.11, by which redis-py sends, may swallow it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -3,6 +3,9 @@
     camera-leases.v1   field 'process <name>' -> '<ends at, ms> <what the process says of itself, JSON>'
     camera-leases.v1   field 'camera <id>'    -> '<ends at, ms> <epoch> <read until, ms> <weight> <name of the process>'
 
+"Read until" is when the camera was last known to deliver, 0: not known. A claim leaves it as it is, so that a process
+that dies before its first picture came hides nothing from the next one.
+
 The epoch of a camera grows with each claim: a renewal or release that names an older one changes nothing. A lease that
 has ended stays for REMEMBERED_MS, so that whoever takes the camera knows until when it was read.
 """
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -41,13 +45,18 @@ local function write(camera, ends, epoch, read, weight, holder)
   local times = string.format('%.0f %.0f %.0f', ends, epoch, read)
   redis.call('HSET', KEYS[1], 'camera ' .. camera, times .. ' ' .. weight .. ' ' .. holder)
 end
+
+local function read_until(how, known)
+  if how == 'now' then return now end
+  return how == 'kept' and known and known.read or 0
+end
 """
 )
 
 # Renew the process and its leases, and answer the whole hash. A lease that is gone (Redis was emptied), has run out, or
 # is not known to a replica that became the master is renewed, unless another process has claimed the camera since.
 #
-# KEYS: leases.   ARGV: name, ms, JSON of the process, REMEMBERED_MS, (camera, epoch, weight) …
+# KEYS: leases.   ARGV: name, ms, JSON of the process, REMEMBERED_MS, (camera, epoch, weight, ReadUntil) …
 # Answers {now, 1 if the process was known, else 0, hash}.
 RENEW = (
     _PRELUDE
@@ -65,13 +74,13 @@ for i = 1, #all, 2 do
   end
 end
 redis.call('HSET', KEYS[1], 'process ' .. ARGV[1], string.format('%.0f', now + tonumber(ARGV[2])) .. ' ' .. ARGV[3])
-for i = 5, #ARGV, 3 do
+for i = 5, #ARGV, 4 do
   local known = lease(ARGV[i])
   local epoch = tonumber(ARGV[i + 1])
   local is_ours = known and known.holder == ARGV[1] and known.epoch == epoch
   local is_older = known and known.epoch < epoch and known.ends <= now
   if not known or is_ours or is_older then
-    write(ARGV[i], now + tonumber(ARGV[2]), epoch, now, ARGV[i + 2], ARGV[1])
+    write(ARGV[i], now + tonumber(ARGV[2]), epoch, read_until(ARGV[i + 3], known), ARGV[i + 2], ARGV[1])
   end
 end
 redis.call('PEXPIRE', KEYS[1], 2 * tonumber(ARGV[4]))
@@ -93,10 +102,11 @@ for i = 3, #ARGV, 2 do
     found[#found + 1] = '0'
   else
     local epoch = math.max(now, known and known.epoch + 1 or 0)
+    local read = read_until('kept', known)
     redis.call('HDEL', KEYS[1], 'camera ' .. ARGV[i])
-    write(ARGV[i], now + tonumber(ARGV[2]), epoch, now, ARGV[i + 1], ARGV[1])
+    write(ARGV[i], now + tonumber(ARGV[2]), epoch, read, ARGV[i + 1], ARGV[1])
     found[#found + 1] = string.format('%.0f', epoch)
-    found[#found + 1] = string.format('%.0f', known and known.read or 0)
+    found[#found + 1] = string.format('%.0f', read)
   end
 end
 return found
@@ -105,22 +115,30 @@ return found
 
 # End leases now: nobody reads these cameras any more.
 #
-# KEYS: leases.   ARGV: name, ms, (camera, epoch) …   Answers the number of leases that ended.
+# KEYS: leases.   ARGV: name, ms, (camera, epoch, ReadUntil) …   Answers the number of leases that ended.
 RELEASE = (
     _PRELUDE
     + """
 local count = 0
-for i = 3, #ARGV, 2 do
+for i = 3, #ARGV, 3 do
   local known = lease(ARGV[i])
   if known and known.holder == ARGV[1] and known.epoch == tonumber(ARGV[i + 1]) then
     redis.call('HDEL', KEYS[1], 'camera ' .. ARGV[i])
-    write(ARGV[i], now, known.epoch, now, known.weight, ARGV[1])
+    write(ARGV[i], now, known.epoch, read_until(ARGV[i + 2], known), known.weight, ARGV[1])
     count = count + 1
   end
 end
 return count
 """
 )
+
+
+class ReadUntil(StrEnum):
+    """What a lease is to say of when its camera was last read."""
+
+    NOW = "now"
+    KEPT = "kept"  # what it says already
+    UNKNOWN = "unknown"
 
 
 class ProcessEntry(BaseModel):
@@ -142,6 +160,15 @@ class CameraLease:
     epoch: int
     weight: float
     is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """What its holder says of a lease with each renewal; `weight`: megapixels a second."""
+
+    epoch: int
+    weight: float
+    read_until: ReadUntil = ReadUntil.NOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +204,13 @@ class RedisLeases:
         self._claim = redis.register_script(CLAIM)
         self._release = redis.register_script(RELEASE)
 
-    async def renew(self, process: ProcessEntry, held: Mapping[str, tuple[int, float]]) -> LeaseTable:
-        """Renew this process and the cameras that it holds (epoch, weight); return the whole table."""
-        rows = [part for id_, (epoch, weight) in held.items() for part in (id_, epoch, f"{weight:g}")]
+    async def renew(self, process: ProcessEntry, held: Mapping[str, HeldLease]) -> LeaseTable:
+        """Renew this process and the cameras that it holds; return the whole table."""
+        rows = [
+            part
+            for id_, one in held.items()
+            for part in (id_, one.epoch, f"{one.weight:g}", one.read_until.value)
+        ]
         answer: Any = await self._renew(  # Any: what a script answers
             keys=[LEASES], args=[self.name, self._ttl_ms, process.model_dump_json(), REMEMBERED_MS, *rows]
         )
@@ -195,9 +226,9 @@ class RedisLeases:
         pairs = zip(weights, found[::2], found[1::2], strict=True)
         return {id_: Claim(epoch, read_ms or None, now_ms) for id_, epoch, read_ms in pairs if epoch}
 
-    async def release(self, epochs: Mapping[str, int]) -> None:
-        """End these leases now, unless another process has them."""
-        rows = [part for pair in epochs.items() for part in pair]
+    async def release(self, leases: Mapping[str, tuple[int, ReadUntil]]) -> None:
+        """End these leases (by their epochs) now, unless another process has them."""
+        rows = [part for id_, (epoch, read) in leases.items() for part in (id_, epoch, read.value)]
         await self._release(keys=[LEASES], args=[self.name, self._ttl_ms, *rows])
 
     async def leave(self) -> None:

@@ -32,10 +32,12 @@ def test_what_cannot_be_shared_by_leases_is_told(tmp_path: Path) -> None:
         f"cameras: [{{id: once, url: {video}, labels: [x], loop: false}}, {{id: live, url: {video}, labels: [x]}}]"
     )
     settings = MotionServiceSettings(
-        data_dir=tmp_path, cameras_file=file, exit_when_done=False, camera_leases=True, camera_handover_s=18
+        data_dir=tmp_path, cameras_file=file, exit_when_done=False, camera_leases=True, camera_handover_s=11
     )
     handover, recordings = asyncio.run(check(settings))
-    assert handover.startswith("CAMERA_HANDOVER_S=18: leaves 2 s of DRAIN_S=20 ")
+    assert handover.startswith("CAMERA_HANDOVER_S=11: leaves 9 s of DRAIN_S=20 ")
     assert recordings.startswith(f"{file}: once: recordings that are read once")
+    within = settings.model_copy(update={"camera_handover_s": 10.0})
+    assert list(asyncio.run(check(within))) == [recordings]
     alone = settings.model_copy(update={"camera_leases": False})
     assert list(asyncio.run(check(alone))) == []

@@ -103,14 +103,12 @@ class FfmpegStream:
         self._stream = container.streams.video[0]
         context = self._stream.codec_context
         is_large = context.width * context.height > ONE_CORE_PX
-        # a camera's frames are not to wait in threads
+        # a camera's frames are not to wait in threads, which would each take memory: cameras share the cores
         self._is_threaded = not options.is_live and (options.is_hurried or is_large)
         if self._is_threaded:
             context.thread_type = "AUTO"
         elif not is_large:
-            context.thread_count = (
-                1  # cameras share the cores; FFmpeg's threads would each take memory, and wait
-            )
+            context.thread_count = 1
         self.facts = facts_of(self._stream)
         said = self._stream.sample_aspect_ratio
         self._formats = FormatReader(None if said == context.sample_aspect_ratio else said)

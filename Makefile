@@ -29,7 +29,7 @@ test: install $(BIN)/.installed-test ## tests against real servers, but for the 
 	@sh tests/install-servers.sh $(BIN)/python
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: install $(BIN)/.installed-test ## all tests but long attacks, 25 minutes on two cores (ARGS="-p randomly": in a random order)
+test-all: install $(BIN)/.installed-test ## all tests but long attacks, 35 minutes on two cores (ARGS="-p randomly": in a random order)
 	@sh tests/install-servers.sh $(BIN)/python
 	$(PYTEST) -m "not long_attack" $(ARGS)
 

@@ -42,6 +42,12 @@ class UsersRedisServer(RedisServer):
     def url(self) -> str:
         return self.url_of("admin")
 
+    def clear(self) -> None:
+        """Make it as new, what it refused forgotten."""
+        super().clear()
+        with contextlib.closing(self.client()) as client:
+            client.acl_log_reset()
+
     @property
     def is_narrow(self) -> bool:
         """Whether it knows keys that may only be read, or only be written: Redis 7."""

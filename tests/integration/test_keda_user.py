@@ -42,9 +42,7 @@ def server() -> Iterator[UsersRedisServer]:
 @pytest.fixture(autouse=True)
 def empty(server: UsersRedisServer) -> None:
     """Every test begins with nothing."""
-    with contextlib.closing(server.client()) as admin:
-        admin.flushall()
-        admin.acl_log_reset()
+    server.clear()
 
 
 @pytest.fixture

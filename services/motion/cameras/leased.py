@@ -36,9 +36,8 @@ class LeasedCameras:
         self._lock = threading.Lock()  # the supervisor changes its workers in one thread at a time
         self._cameras: Mapping[str, Camera] = {}
         self._held: frozenset[str] = frozenset()
-        self._told: deque[str] = (
-            deque()
-        )  # cameras whose workers were told to stop, also should they be held again
+        # cameras whose workers were told to stop, also should they be held again
+        self._told: deque[str] = deque()
         self._wake = asyncio.Event()
 
     # -- of the registry

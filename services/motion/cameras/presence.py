@@ -32,9 +32,8 @@ def presence_of(
     known |= {worker.camera.id: worker.camera for worker in workers.values()}
     held = leased()
     cameras = [_report_of(camera, workers.get(camera.id), held) for camera in known.values()]
-    cameras.sort(
-        key=lambda one: one.state == ELSEWHERE
-    )  # what is read here comes first, where not all have room
+    # what is read here comes first, where not all have room
+    cameras.sort(key=lambda one: one.state == ELSEWHERE)
     n_spooled, instance = supervisor.context.outbox.n_entries, supervisor.context.settings.instance
     return Presence(
         service="motion",

@@ -35,9 +35,7 @@ from shared.waits import pause
 log = get_logger(__name__)
 
 ROUNDS = 10  # rounds within a lease: so many renewals may be lost, and so soon a free camera is seen
-SETTLE_ROUNDS = (
-    2  # a process that the table did not know claims after these: others may be missing in it, too
-)
+SETTLE_ROUNDS = 2  # before a process claims that the table did not know: others may be missing in it, too
 STOP_MARGIN = 0.2  # of a lease: cameras stop that much earlier, since stopping takes time
 MOST_MARGIN_S = 2.0
 SHORTEST_ROUND_S, LONGEST_CALL_S = 0.1, 2.0

@@ -17,13 +17,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from pydantic_settings import BaseSettings
 from ruamel.yaml import YAML
 
 from services.classifier.settings import ClassifierSettings
 from services.motion.settings import MotionServiceSettings
 from services.recorder.settings import RecorderSettings
 from shared.cameras import load_cameras
+from shared.settings import ServiceSettings
 from tests.unit.deploy.test_requirements import names
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,12 +32,12 @@ GPU = ROOT / "docker-compose.gpu.yml"
 WEBRTC = ROOT / "docker-compose.webrtc.yml"
 FILES = (COMPOSE, GPU, WEBRTC)
 SECRETS = ("_PASSWORD", "_TOKEN")
-SETTINGS: dict[str, type[BaseSettings]] = {
+SETTINGS: dict[str, type[ServiceSettings]] = {
     "motion": MotionServiceSettings,
     "classifier": ClassifierSettings,
     "recorder": RecorderSettings,
 }
-READ: dict[str, type[BaseSettings]] = {**SETTINGS, "migration": RecorderSettings}
+READ: dict[str, type[ServiceSettings]] = {**SETTINGS, "migration": RecorderSettings}
 NOT_OURS = {"HOME", "TZ"}  # read by libraries, not by our settings
 ENDS = "migration"  # the service that does its work and ends
 # Which secrets of .env each container is given, and no other. METRICS_TOKEN opens /metrics alone.

@@ -10,38 +10,20 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from services.classifier.settings import ClassifierSettings
-from services.motion.settings import MotionServiceSettings
-from services.recorder.settings import RecorderSettings
-from shared.settings import ServiceSettings, read_settings
+from shared.settings import read_settings
 from tests.grafana import dashboards
 from tests.helm import CHART, LEAST, MATRIX, SECRETS, Yaml, merged, named, render
 from tests.helm_checks import pod_specs
+from tests.unit.deploy.test_compose import GIVEN as COMPOSE_GIVEN
+from tests.unit.deploy.test_compose import READ
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE: Yaml = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
-KINDS: dict[str, type[ServiceSettings]] = {
-    "motion": MotionServiceSettings,
-    "classifier": ClassifierSettings,
-    "recorder": RecorderSettings,
-    "migration": RecorderSettings,
-}
 NOT_OURS = {"HOME", "TZ", "POD_NAME"}
 MOUNT = "/run/secrets/clipwatch/"
-# Which secrets each container is given, and no other: as docker compose has it.
-GIVEN = {
-    "redis": {f"REDIS_{user}_PASSWORD" for user in ("ADMIN", "MOTION", "CLASSIFIER", "RECORDER", "KEDA")},
-    "mysql": {f"MYSQL_{user}_PASSWORD" for user in ("ROOT", "CLIPWATCH", "MIGRATOR", "GRAFANA")},
-    "migration": {"MYSQL_MIGRATOR_PASSWORD"},
-    "motion": {"REDIS_MOTION_PASSWORD", "MOTION_TOKEN", "METRICS_TOKEN"},
-    "classifier": {"REDIS_CLASSIFIER_PASSWORD", "METRICS_TOKEN"},
-    "recorder": {
-        *("REDIS_RECORDER_PASSWORD", "MYSQL_CLIPWATCH_PASSWORD", "ADMIN_PASSWORD", "API_TOKEN"),
-        *("MOTION_TOKEN", "METRICS_TOKEN"),
-    },
-    "grafana": {"GRAFANA_ADMIN_PASSWORD", "MYSQL_GRAFANA_PASSWORD"},
-    "prometheus": {"METRICS_TOKEN"},
-}
+# Which secrets each container is given, and no other: as docker compose has it, and one more for KEDA's user.
+GIVEN = {name: given for name, given in COMPOSE_GIVEN.items() if name != "camera"}
+GIVEN["redis"] = GIVEN["redis"] | {"REDIS_KEDA_PASSWORD"}
 
 
 def objects(case: str) -> list[Yaml]:
@@ -83,7 +65,7 @@ def secrets(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("case", MATRIX)
 def test_every_service_can_start_with_what_it_is_given(case: str, secrets: Path) -> None:
     found = containers(objects(case))
-    for name, kind in KINDS.items():
+    for name, kind in READ.items():
         container, _ = found[name]
         given = environment(container, secrets)
         settings, faults = read_settings(kind, given)
@@ -183,7 +165,7 @@ def test_sentinels_are_asked_by_the_services_and_by_keda(secrets: Path) -> None:
             f"redis+sentinel://{name}@sentinel-0.redis.queue.svc:26379,sentinel-1.redis.queue.svc:26379/queue/1"
         )
         assert secrets_of(container, spec) == GIVEN[name] | {"REDIS_SENTINEL_PASSWORD"}
-        settings, faults = read_settings(KINDS[name], given)
+        settings, faults = read_settings(READ[name], given)
         assert faults == []
         assert settings is not None
         assert settings.redis_sentinel_password.get_secret_value() == SECRETS["REDIS_SENTINEL_PASSWORD"]
@@ -442,5 +424,5 @@ def test_the_charts_version_is_the_programs() -> None:
 def test_the_users_are_the_images() -> None:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert "useradd --uid 10001 " in text
-    for name in KINDS:
+    for name in READ:
         assert containers(objects("default"))[name][1]["securityContext"]["runAsUser"] == 10001

@@ -37,16 +37,24 @@ def recorders(tmp_path: Path, redis_url: str, mariadb_url: str) -> Iterator[list
             recorder.kill()
 
 
-async def send_all(redis: Redis, rng: random.Random) -> None:
-    """Send the snippets of all events in turns, so that an event's are in the hands of different recorders."""
-    for snippet in range(N_SNIPPETS):
-        for event in range(N_EVENTS):
-            is_last = snippet == N_SNIPPETS - 1
-            said = Said(
-                event=event, snippet=snippet, is_last=is_last, accepted=[("a dog", 0.5 + snippet / 10)]
-            )
-            await send(redis, said, CLIP * 20)
-            await asyncio.sleep(rng.uniform(0, 0.1))
+def parts() -> list[list[Said]]:
+    """Return what is said between two kills; an event's snippets are in the hands of different recorders."""
+    said = [
+        Said(
+            event=event,
+            snippet=snippet,
+            is_last=snippet == N_SNIPPETS - 1,
+            accepted=[("a dog", 0.5 + snippet / 10)],
+        )
+        for snippet in range(N_SNIPPETS)
+        for event in range(N_EVENTS)
+    ]
+    return [said[number :: N_KILLS + 1] for number in range(N_KILLS + 1)]
+
+
+async def send_all(redis: Redis, said: list[Said]) -> None:
+    for one in said:
+        await send(redis, one, CLIP * 20)
 
 
 @pytest.mark.slow
@@ -56,15 +64,17 @@ async def test_three_recorders_under_kills_record_each_snippet_once(
     rng = random.Random(18)
     for recorder in recorders:
         recorder.start()
-    sending = asyncio.create_task(send_all(redis, rng))
+    *before_kills, last = parts()
     n_in_hand = 0
-    for number in range(N_KILLS):
-        await asyncio.sleep(rng.uniform(0.2, 0.9))
+    for number, said in enumerate(before_kills):
+        sending = asyncio.create_task(send_all(redis, said))
+        await asyncio.sleep(rng.uniform(0.05, 0.3))
         killed = recorders[number % 3]
         killed.kill()
         n_in_hand += await redis.xlen(LABELS)
+        await sending
         await asyncio.to_thread(killed.start)
-    await sending
+    await send_all(redis, last)
     assert n_in_hand > 0, "no kill came while there was something to record"
     await settled(redis, 120)
     engine = make_engine(recorders[0].database_url)

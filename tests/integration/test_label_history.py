@@ -63,7 +63,7 @@ async def recorded(database: Database, *snippets: Said, now: datetime = LATE) ->
         rows = snippet_rows(labels_message(said))
         async with database.writing() as connection:
             await record_snippet(connection, rows, StoredMedia(), now)
-            await note_recorded(connection, rows, now)
+            await note_recorded(connection, [rows], now)
 
 
 async def named(database: Database, change: NamedChange, now: datetime) -> None:
@@ -100,7 +100,7 @@ async def test_background_and_every_setting_of_the_decision_are_in_it(database: 
     snippet = message.header.snippet.model_copy(update={"decision": DecisionSettings(min_moments=3)})
     rows = snippet_rows(replace(message, header=message.header.model_copy(update={"snippet": snippet})))
     async with database.writing() as connection:
-        await note_recorded(connection, rows, LATE)
+        await note_recorded(connection, [rows], LATE)
         found = await find_changes(connection, "gate", 10)
     assert [change.settings.label_set.background for change in found] == [
         ("a hedge",),
@@ -159,7 +159,7 @@ async def test_of_two_recorders_one_writes_a_change(database: Database) -> None:
 
     async def note(rows: Any) -> None:  # Any: as snippet_rows gives it
         async with database.writing() as connection:
-            await note_recorded(connection, rows, LATE)
+            await note_recorded(connection, [rows], LATE)
 
     await asyncio.gather(*(note(rows) for rows in seen))
     assert await history(database) == [(None, ("a dog",)), (None, ("a fox", "a cat"))]

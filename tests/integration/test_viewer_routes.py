@@ -233,7 +233,7 @@ async def record(database: Database, media: MediaFolder, said: Said, snippet: in
     async with database.writing() as connection:
         rows = snippet_rows(labels_message(said))
         await record_snippet(connection, rows, kept, now_utc())
-        await note_recorded(connection, rows, now_utc())
+        await note_recorded(connection, [rows], now_utc())
 
 
 def site(api: ApiState, identity: Identity) -> ASGIApp:

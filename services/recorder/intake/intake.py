@@ -1,8 +1,9 @@
 """From a labels message to a committed row: fetches the clip, stores it, records, and only then deletes from Redis.
 
-While the database is away, the message in hand waits for it. A message is charged for its own fault only: not for the
-database, the disk, Redis or a stop, nor for a kill while it waits for one of them. A clip that the disk does not take
-waits in the queue (waiting.py); its event is recorded meanwhile.
+What was read together is written in one transaction; where that fails, each message by itself, so that a broken one
+harms no other. While the database is away, what is in hand waits for it. A message is charged for its own fault only:
+not for the database, the disk, Redis or a stop, nor for a kill while it waits for one of them. A clip that the disk
+does not take waits in the queue (waiting.py); its event is recorded meanwhile.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from services.recorder.record.database import Database
 from services.recorder.record.database_errors import DatabaseAway, DatabaseBusy, RowConflict
 from services.recorder.record.label_history import note_recorded
 from services.recorder.record.rows import SnippetRows, snippet_rows
-from services.recorder.record.transactions import RecordedSnippet, is_named_by_another, record_snippet
+from services.recorder.record.transactions import RecordedSnippet, is_named_by_another, record_snippets
 from shared.clock import duration_s, now_utc
 from shared.contract import MEDIA, LabelsMessage, MediaMessage
 from shared.errors import ContractError, Permanent, Stopped, Transient, reason
@@ -40,7 +41,32 @@ log = get_logger(__name__)
 
 BUSY_ATTEMPTS = 8  # deadlocks in a row before the message is given back; locks are waited for longer
 AWAY_WAIT_MAX_S = 5.0
+TOGETHER_MAX = 16  # messages in one transaction
+TOGETHER_BYTES = 32 * 2**20  # of their clips, which are in memory meanwhile
 FINISH_S = 0.5  # after a stop: for the transaction in hand
+
+
+_Snippet = tuple[SnippetRows, MediaMessage | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A sound message with its clip, or with the reason why there is none."""
+
+    delivery: Delivery
+    message: LabelsMessage
+    rows: SnippetRows
+    clip: MediaMessage | None
+    lost: str
+    was_waiting: bool  # the clip: its event is recorded already
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.rows.event_id, self.rows.snippet
+
+    @property
+    def n_bytes(self) -> int:
+        return len(self.clip.clip) if self.clip is not None else 0
 
 
 async def _nothing(_: Delivery) -> None:
@@ -68,27 +94,32 @@ class Intake:
         self.waiting = WaitingClips(self.redis, self.metrics)
 
     async def handle(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
-        """Record each message by itself: a broken one harms no other."""
-        outcomes: list[Outcome] = []
+        """Record messages, as many together as go into a transaction; return their outcomes in their order."""
+        outcomes: dict[str, Outcome] = {}
+        group: list[_Prepared] = []
         for delivery in deliveries:
-            if self.stop.is_set():
-                outcomes.append(Retry("stopping", is_charged=False))
+            prepared = await self._prepared_or_outcome(delivery)
+            if not isinstance(prepared, _Prepared):
+                outcomes[delivery.id] = prepared
                 continue
-            outcomes.append(await self._handle_one(delivery))
-            self.beat()
-        return outcomes
+            if not _goes_with(group, prepared):
+                outcomes |= await self._recorded(group)
+                group = []
+            group.append(prepared)
+        outcomes |= await self._recorded(group)
+        return [outcomes[delivery.id] for delivery in deliveries]
 
-    async def _handle_one(self, delivery: Delivery) -> Outcome:
+    async def _prepared_or_outcome(self, delivery: Delivery) -> _Prepared | Outcome:
+        if self.stop.is_set():
+            return Retry("stopping", is_charged=False)
         try:
-            return await self._outcome(delivery, LabelsMessage.decode(delivery.fields))
-        except Permanent as exc:
-            return Dead(reason(exc))
-        except RowConflict as exc:  # may be the message's own fault
-            return Retry(reason(exc))
-        except (Transient, Stopped) as exc:
-            return Retry(reason(exc), is_charged=False)
+            return await self._prepared(delivery, LabelsMessage.decode(delivery.fields))
+        except (Permanent, Transient, Stopped) as exc:
+            return _outcome_of_fault(exc)
+        finally:
+            self.beat()
 
-    async def _outcome(self, delivery: Delivery, message: LabelsMessage) -> Outcome:
+    async def _prepared(self, delivery: Delivery, message: LabelsMessage) -> _Prepared | Outcome:
         rows = snippet_rows(message)
         media_id = message.header.media_id
         size = self.waiting.size(media_id)  # of a clip whose event is recorded already
@@ -98,23 +129,55 @@ class Intake:
         clip, lost = await self._fetch(message)
         if delivery.attempts > 1:  # it is sound; what follows may be waited for, through any number of kills
             await self.uncharge(delivery)
+        return _Prepared(delivery, message, rows, clip, lost, size is not None)
+
+    async def _recorded(self, group: Sequence[_Prepared]) -> dict[str, Outcome]:
+        """Record a group: in one transaction, or one by one where that does not go."""
+        outcomes: dict[str, Outcome] = {}
+        if len(group) > 1:
+            try:
+                done = await self._record([(one.rows, one.clip) for one in group])
+            except (MediaRefused, Permanent, RowConflict, DatabaseBusy) as exc:
+                log.debug("recording one by one", messages=len(group), reason=exc)
+            except (Transient, Stopped) as exc:
+                return {one.delivery.id: _outcome_of_fault(exc) for one in group}
+            else:
+                return {
+                    one.delivery.id: self._done(one, written, one.lost)
+                    for one, written in zip(group, done, strict=True)
+                }
+        for one in group:
+            try:
+                outcomes[one.delivery.id] = await self._recorded_alone(one)
+            except (Permanent, Transient, Stopped) as exc:
+                outcomes[one.delivery.id] = _outcome_of_fault(exc)
+            self.beat()
+        return outcomes
+
+    async def _recorded_alone(self, one: _Prepared) -> Outcome:
+        rows, clip, lost = one.rows, one.clip, one.lost
         try:
-            done = await self._record(rows, clip)
+            (done,) = await self._record([(rows, clip)])
         except MediaRefused as exc:
             assert clip is not None
-            if not exc.is_lasting and await self._may_wait(media_id, len(clip.clip)):
-                if size is None:
-                    self._count(message, await self._record(rows, None))
+            if not exc.is_lasting and await self._may_wait(one.message.header.media_id, len(clip.clip)):
+                if not one.was_waiting:
+                    self._count(one.message, (await self._record([(rows, None)]))[0])
                 return _later(reason(exc))
             log.error("the clip cannot be kept", event_id=rows.event_id, error=exc)
-            done, lost = await self._record(rows, None), "refused" if exc.is_lasting else "full"
-        self._count(message, done)
-        if lost and (done.is_new_snippet or size is not None):
-            self._count_lost(message, lost)
+            (done,) = await self._record([(rows, None)])
+            lost = "refused" if exc.is_lasting else "full"
+        return self._done(one, done, lost)
+
+    def _done(self, one: _Prepared, done: RecordedSnippet, lost: str) -> Outcome:
+        media_id = one.message.header.media_id
+        self._count(one.message, done)
+        if lost and (done.is_new_snippet or one.was_waiting):
+            self._count_lost(one.message, lost)
         self.waiting.ended(media_id)
         # none while the clip is gone or broken: motion sends the snippet again, and with it the clip
-        receipts = () if lost in ("gone", "broken") else (receipt_of(rows.event_id, rows.snippet),)
-        return Done(receipts, ((MEDIA, media_id),) if clip is not None else ())  # nobody else's clip
+        receipts = () if lost in ("gone", "broken") else (receipt_of(one.rows.event_id, one.rows.snippet),)
+        return Done(receipts, ((MEDIA, media_id),) if one.clip is not None else ())  # nobody else's clip
 
     # -- media
 
@@ -150,32 +213,43 @@ class Intake:
 
     # -- the row
 
-    async def _record(self, rows: SnippetRows, clip: MediaMessage | None) -> RecordedSnippet:
-        """Write files and row; raise MediaRefused, with nothing written, when the disk does not take the files."""
-        if clip is None:
-            return await self._commit(rows, None)
-        staged = await self._staged(clip)
+    async def _record(self, batch: Sequence[_Snippet]) -> list[RecordedSnippet]:
+        """Write files and rows; raise MediaRefused, with nothing written, when the disk does not take the files."""
+        staged = await self._staged([clip for _, clip in batch if clip is not None])
+        left = iter(staged)
         try:
-            done = await self._commit(rows, staged)
+            done = await self._commit([(rows, next(left) if clip else None) for rows, clip in batch])
         finally:
-            await asyncio.to_thread(staged.discard)
-        self.metrics.media_bytes.inc(staged.kept.clip_bytes)
+            if staged:
+                await asyncio.to_thread(_discard_all, staged)
+        self.metrics.media_bytes.inc(sum(one.kept.clip_bytes for one in staged))
         return done
 
-    async def _staged(self, clip: MediaMessage) -> StagedMedia:
-        staging = asyncio.create_task(asyncio.to_thread(self.media.stage, clip))
+    async def _staged(self, clips: Sequence[MediaMessage]) -> list[StagedMedia]:
+        if not clips:
+            return []
+        staging = [asyncio.create_task(asyncio.to_thread(self.media.stage, clip)) for clip in clips]
         try:
-            return await asyncio.shield(staging)
-        except asyncio.CancelledError:  # the thread goes on: what it has written is to go
-            staging.add_done_callback(_discard)
+            await asyncio.wait(staging)
+        except asyncio.CancelledError:  # the threads go on: what they have written is to go
+            for one in staging:
+                one.add_done_callback(_discard)
             raise
+        faults = [one.exception() for one in staging]
+        for fault in faults:
+            if fault is not None:
+                await asyncio.to_thread(
+                    _discard_all, [one.result() for one in staging if not one.exception()]
+                )
+                raise fault
+        return [one.result() for one in staging]
 
-    async def _commit(self, rows: SnippetRows, staged: StagedMedia | None) -> RecordedSnippet:
+    async def _commit(self, batch: Sequence[tuple[SnippetRows, StagedMedia | None]]) -> list[RecordedSnippet]:
         """Commit; wait for a database that is away until `stop`, for locks a while, then raise Transient."""
         backoff_s, busy, ends_at = 0.1, 0, time.monotonic() + self.database.lock_wait_s
         while True:
             try:
-                done = await unless_stopped(self._transaction(rows, staged), self.stop, grace_s=FINISH_S)
+                done = await unless_stopped(self._transaction(batch), self.stop, grace_s=FINISH_S)
             except DatabaseBusy:
                 busy += 1
                 if busy >= BUSY_ATTEMPTS or time.monotonic() > ends_at:
@@ -192,18 +266,27 @@ class Intake:
             if self.stop.is_set():
                 raise Transient("stopping")
 
-    async def _transaction(self, rows: SnippetRows, staged: StagedMedia | None) -> RecordedSnippet:
+    async def _transaction(
+        self, batch: Sequence[tuple[SnippetRows, StagedMedia | None]]
+    ) -> list[RecordedSnippet]:
         async with self.database.writing() as connection:
-            kept = staged.kept if staged is not None else StoredMedia()
-            if staged is not None and staged.was_there and await is_named_by_another(connection, rows, kept):
-                raise MediaRefused(f"{kept.clip_name}: belongs to another snippet", is_lasting=True)
-            done = await record_snippet(connection, rows, kept, now_utc())
-            await self.outbox.note(connection, [rows.event_id], now_utc())
-            if done.is_new_snippet:
-                await note_recorded(connection, rows, now_utc())
-            if staged is not None and done.media == kept:
+            now, kept = now_utc(), [staged.kept if staged else StoredMedia() for _, staged in batch]
+            for (rows, staged), media in zip(batch, kept, strict=True):
+                if staged and staged.was_there and await is_named_by_another(connection, rows, media):
+                    raise MediaRefused(f"{media.clip_name}: belongs to another snippet", is_lasting=True)
+            all_rows = [rows for rows, _ in batch]
+            done = await record_snippets(connection, list(zip(all_rows, kept, strict=True)), now)
+            await self.outbox.note(connection, sorted({rows.event_id for rows in all_rows}), now)
+            new = [rows for rows, one in zip(all_rows, done, strict=True) if one.is_new_snippet]
+            await note_recorded(connection, new, now)
+            named = [
+                staged
+                for (_, staged), one in zip(batch, done, strict=True)
+                if staged and one.media == staged.kept
+            ]
+            if named:
                 # last before the commit: no row without its file, and no file without its row but for a moment
-                await asyncio.to_thread(staged.publish)
+                await asyncio.to_thread(_publish_all, named)
         return done
 
     def _count(self, message: LabelsMessage, done: RecordedSnippet) -> None:
@@ -245,6 +328,29 @@ class Intake:
             log.info("the database is back", away_s=round(time.monotonic() - self._away_since, 1))
             self._away_since = None
         self.metrics.database_connected.set(1)
+
+
+def _goes_with(group: Sequence[_Prepared], prepared: _Prepared) -> bool:
+    """Return whether a message may be recorded with a group: no snippet twice, no more than TOGETHER_BYTES of clips."""
+    if len(group) >= TOGETHER_MAX or any(one.key == prepared.key for one in group):
+        return False
+    return not group or sum(one.n_bytes for one in (*group, prepared)) <= TOGETHER_BYTES
+
+
+def _outcome_of_fault(exc: Exception) -> Outcome:
+    if isinstance(exc, Permanent):
+        return Dead(reason(exc))
+    return Retry(reason(exc), is_charged=isinstance(exc, RowConflict))  # which may be the message's own fault
+
+
+def _publish_all(staged: Sequence[StagedMedia]) -> None:
+    for one in staged:
+        one.publish()
+
+
+def _discard_all(staged: Sequence[StagedMedia]) -> None:
+    for one in staged:
+        one.discard()
 
 
 def _discard(staging: asyncio.Task[StagedMedia]) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiomysql
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, ColumnElement, Connection, event
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import Table
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.dml import Insert
+from sqlalchemy.sql.elements import KeyedColumnElement
 
 from services.recorder.record.database_url import parse_url
 
+GivenColumns = ReadOnlyColumnCollection[str, KeyedColumnElement[Any]]
 LOCK_WAIT_S = 10.0  # how long a writer waits for another, on every database
 _BUSY_TIMEOUT_MS = 200  # of that, what SQLite's thread waits at once: it cannot be interrupted meanwhile
 
@@ -89,3 +93,18 @@ def insert_or_keep(dialect: str, table: Table, key: str) -> Insert:
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
     return mysql.insert(table).on_duplicate_key_update({key: table.c[key]})
+
+
+def insert_or_change(
+    dialect: str,
+    table: Table,
+    changes: Callable[[GivenColumns], Mapping[str, ColumnElement[Any]]],
+) -> Insert:
+    """Return an INSERT of rows; one that is there already, by its primary key, gets `changes(the given row)`."""
+    if dialect == "sqlite":
+        made = sqlite.insert(table)
+        return made.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns), set_=changes(made.excluded)
+        )
+    given = mysql.insert(table)
+    return given.on_duplicate_key_update(dict(changes(given.inserted)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.record.engines import insert_or_keep
@@ -69,22 +69,37 @@ async def find_changes(connection: AsyncConnection, camera: str, limit: int) -> 
     return [_change(row) for row in await _last_rows(connection, camera, limit)]
 
 
-async def note_recorded(connection: AsyncConnection, rows: SnippetRows, now: datetime) -> None:
-    """Write a row when a snippet that was just recorded was made under other settings than the last row says."""
+async def note_recorded(connection: AsyncConnection, recorded: Sequence[SnippetRows], now: datetime) -> None:
+    """Write a row where snippets that were just recorded were made under other settings than the last row says."""
+    told = {
+        (rows.camera, rows.columns["label_set"], rows.columns["decision"]): rows
+        for rows in reversed(recorded)
+    }
+    last = await _last_two(connection, sorted({rows.camera for rows in recorded}))
+    for (camera, label_set, decision), rows in reversed(told.items()):
+        found = last.get(camera, [])
+        if found and (found[0].label_set, found[0].decision) == (label_set, decision):
+            continue  # nearly always
+        if await _note_other(connection, rows, found, now):
+            last[camera] = (await _last_two(connection, [camera]))[camera]
+
+
+async def _note_other(
+    connection: AsyncConnection, rows: SnippetRows, found: Sequence[Row[Any]], now: datetime
+) -> bool:
+    """Write a row of a snippet's settings, unless they are no news; `found`: its camera's last two rows."""
     columns = rows.columns
-    found = await _last_rows(connection, rows.camera, 2)
-    if found and (found[0].label_set, found[0].decision) == (columns["label_set"], columns["decision"]):
-        return  # nearly always
     newest, older = (*(_change(row) for row in found), None, None)[:2]
     settings = _settings(columns["label_set"], columns["decision"])
     since = min(columns["ended_at"], now)  # a camera's clock may be ahead
     if newest is not None:
         if newest.settings.is_same(settings) or since <= newest.changed_at:
-            return  # the same in another order, or a snippet that was late
+            return False  # the same in another order, or a snippet that was late
         may_be_late = newest.changed_by is not None and since < newest.changed_at + ON_ITS_WAY
         if may_be_late and older is not None and older.settings.is_same(settings):
-            return
+            return False
     await _write(connection, rows.camera, LabelChange(_next(newest), since, None, settings))
+    return True
 
 
 async def note_named(connection: AsyncConnection, change: NamedChange, now: datetime) -> None:
@@ -146,6 +161,28 @@ def _json(value: LabelSet | DecisionSettings) -> str:
     return json.dumps(
         value.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"), sort_keys=True
     )
+
+
+async def _last_two(connection: AsyncConnection, cameras: Sequence[str]) -> dict[str, list[Row[Any]]]:
+    """Return the last two rows of each camera, the newest first."""
+    if not cameras:
+        return {}
+    newest = (
+        select(label_changes.c.camera, func.max(label_changes.c.number).label("number"))
+        .where(label_changes.c.camera.in_(cameras))
+        .group_by(label_changes.c.camera)
+        .subquery()
+    )
+    query = (
+        select(label_changes)
+        .join(newest, label_changes.c.camera == newest.c.camera)
+        .where(label_changes.c.number > newest.c.number - 2)
+        .order_by(label_changes.c.number.desc())
+    )
+    found: dict[str, list[Row[Any]]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.camera, []).append(row)
+    return found
 
 
 async def _last_rows(connection: AsyncConnection, camera: str, limit: int) -> Sequence[Row[Any]]:

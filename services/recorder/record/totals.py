@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy import ColumnElement, Date, Integer, and_, delete, func, select, type_coerce, update
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.database import Database
-from services.recorder.record.engines import insert_or_keep
+from services.recorder.record.engines import insert_or_change, insert_or_keep
 from services.recorder.record.schema import day_totals, events, snippets
 from shared.errors import Transient
 from shared.logs import get_logger
@@ -42,8 +42,11 @@ class TotalsShare:
 
     def minus(self, other: TotalsShare) -> TotalsShare:
         """Return the difference, number by number."""
-        mine, others = asdict(self), asdict(other)
-        return TotalsShare(**{name: value - others[name] for name, value in mine.items()})
+        return TotalsShare(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def plus(self, other: TotalsShare) -> TotalsShare:
+        """Return the sum, number by number."""
+        return TotalsShare(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 NOTHING = TotalsShare()
@@ -92,10 +95,27 @@ async def add_difference(
     connection: AsyncConnection, before: Mapping[Key, TotalsShare], after: Mapping[Key, TotalsShare]
 ) -> None:
     """Bring the totals from `before` to `after`; rows that come to nothing are removed."""
-    for key in sorted({*before, *after}):
-        change = after.get(key, NOTHING).minus(before.get(key, NOTHING))
+    changes = {
+        key: after.get(key, NOTHING).minus(before.get(key, NOTHING)) for key in sorted({*before, *after})
+    }
+    if changes and all(min(astuple(change)) >= 0 for change in changes.values()):
+        await _add_all(connection, {key: change for key, change in changes.items() if change != NOTHING})
+        return
+    for key, change in changes.items():
         if change != NOTHING:
             await _add(connection, key, change)
+
+
+async def _add_all(connection: AsyncConnection, changes: Mapping[Key, TotalsShare]) -> None:
+    """Add what is not negative, as nearly always, in one statement."""
+    rows = [{"day": day, "camera": camera, **asdict(change)} for (day, camera), change in changes.items()]
+    if rows:
+        added = insert_or_change(
+            connection.dialect.name,
+            day_totals,
+            lambda given: {name: day_totals.c[name] + given[name] for name in asdict(NOTHING)},
+        )
+        await connection.execute(added, rows)
 
 
 async def _add(connection: AsyncConnection, key: Key, change: TotalsShare) -> None:

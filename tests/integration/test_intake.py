@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
-from sqlalchemy import select, text
+from sqlalchemy import event as sa_event
+from sqlalchemy import func, select, text
 
+from services.recorder.intake import intake as intake_module
 from services.recorder.intake.intake import Intake
 from services.recorder.intake.readiness import try_recording
 from services.recorder.media.files import INCOMING, MediaFolder
@@ -25,7 +27,8 @@ from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
 from services.recorder.record.database_errors import DatabaseBusy
 from services.recorder.record.engines import make_engine
-from services.recorder.record.schema import snippets
+from services.recorder.record.rows import SnippetRows, snippet_rows
+from services.recorder.record.schema import events, snippets
 from shared.contract import LABELS, MEDIA, RECORDERS, LabelsMessage
 from shared.streams.consumer import Consumer
 from shared.streams.outcomes import Delivery, Done, Outcome, Retry
@@ -217,6 +220,115 @@ async def test_redis_that_is_away_while_the_clip_is_fetched_is_not_charged(
     assert isinstance(outcome, Retry)
     assert not outcome.is_charged
     assert outcome.reason.startswith("Redis: ")
+
+
+# -- several together
+
+
+@pytest.fixture
+def transactions(database: Database) -> list[str]:
+    """Grows by one with each commit that changed the record."""
+    committed: list[str] = []
+    sa_event.listen(database.engine.sync_engine, "commit", lambda _: committed.append("commit"))
+    return committed
+
+
+async def test_what_is_read_together_is_one_transaction(
+    redis_client: Redis, database: Database, disk: Disk, transactions: list[str]
+) -> None:
+    intake = intake_of(redis_client, database, disk)
+    said = [Said(event=event, snippet=snippet) for event in range(3) for snippet in range(2)]
+    batch = [await delivery(redis_client, one) for one in said]
+    outcomes = await intake.handle(batch)
+    assert len(transactions) == 1
+    assert [one.deletions for one in outcomes if isinstance(one, Done)] == [
+        ((MEDIA, LabelsMessage.decode(one.fields).header.media_id),) for one in batch
+    ]
+    names = await clips(database)
+    assert [(disk.root / str(name)).read_bytes() for name in names] == [CLIP] * 6
+    assert intake.metrics.events._value.get() == 3
+    assert intake.metrics.snippets.labels("new")._value.get() == 6
+
+
+async def test_a_snippet_twice_in_a_batch_is_recorded_once(
+    redis_client: Redis, database: Database, disk: Disk
+) -> None:
+    intake = intake_of(redis_client, database, disk)
+    twice = await delivery(redis_client, Said())
+    other = await delivery(redis_client, Said(event=1))
+    outcomes = await intake.handle([twice, other, twice])
+    assert [type(one) for one in outcomes] == [Done, Done, Done]
+    assert [name is not None for name in await clips(database)] == [True, True]
+    assert intake.metrics.snippets.labels("new")._value.get() == 2
+    assert intake.metrics.snippets.labels("again")._value.get() == 1
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_a_broken_message_harms_none_of_its_batch(
+    redis_client: Redis, database: Database, disk: Disk, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """Broken for the database, which says so only when the rows are written."""
+    intake = intake_of(redis_client, database, disk)
+    batch = [await delivery(redis_client, Said(event=event)) for event in range(3)]
+    broken = Said(event=place).event_id
+
+    def rows_of(message: LabelsMessage) -> SnippetRows:
+        rows = snippet_rows(message)
+        return replace(rows, columns={**rows.columns, "model": None}) if rows.event_id == broken else rows
+
+    monkeypatch.setattr(intake_module, "snippet_rows", rows_of)
+    outcomes = await intake.handle(batch)
+    kinds = [type(one) for one in outcomes]
+    assert kinds == [Retry if event == place else Done for event in range(3)]
+    assert getattr(outcomes[place], "is_charged", None) is True
+    assert [name is not None for name in await clips(database)] == [True, True]
+    assert len(files(disk)) == 4  # of two snippets: nothing is left of the broken one
+    async with database.reading() as connection:
+        assert (await connection.execute(select(func.count()).select_from(events))).scalar() == 2
+
+
+async def test_a_file_that_is_refused_is_lost_alone(
+    redis_client: Redis, sqlite: Database, disk: Disk
+) -> None:
+    intake = intake_of(redis_client, sqlite, disk)
+    batch = [await delivery(redis_client, Said(event=event)) for event in range(3)]
+    (disk.root / "2026/05/04" / f"{Said(event=1).media_key}.mp4").mkdir(parents=True)
+    outcomes = await intake.handle(batch)
+    assert [type(one) for one in outcomes] == [Done] * 3
+    assert [name is not None for name in await clips(sqlite)] == [True, False, True]
+    assert intake.metrics.media_lost.labels("refused")._value.get() == 1
+    assert not list((disk.root / INCOMING).iterdir())
+
+
+async def test_two_snippets_that_name_one_file_get_what_is_theirs(
+    redis_client: Redis, sqlite: Database, disk: Disk
+) -> None:
+    intake = intake_of(redis_client, sqlite, disk)
+    owner = await delivery(redis_client, Said(event=1))
+    stolen = media_message(Said(event=0), CLIP * 2)
+    stolen = replace(stolen, header=stolen.header.model_copy(update={"media_key": Said(event=1).media_key}))
+    media_id = await append(redis_client, MEDIA, stolen.encode())
+    thief = Delivery(LABELS, "2-1", labels_message(Said(event=0), media_id).encode(), 1)
+    await intake.handle([owner, thief])
+    lost, name = await clips(sqlite)
+    assert lost is None
+    assert (disk.root / str(name)).read_bytes() == CLIP
+
+
+@pytest.mark.parametrize("most", [1, 2 * len(CLIP)])
+async def test_clips_in_memory_are_bounded(
+    redis_client: Redis,
+    database: Database,
+    disk: Disk,
+    transactions: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+) -> None:
+    monkeypatch.setattr(intake_module, "TOGETHER_BYTES", most)
+    intake = intake_of(redis_client, database, disk)
+    batch = [await delivery(redis_client, Said(event=event)) for event in range(4)]
+    assert {type(one) for one in await intake.handle(batch)} == {Done}
+    assert len(transactions) == (4 if most == 1 else 2)
 
 
 # -- other snippets' clips

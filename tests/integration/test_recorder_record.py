@@ -31,7 +31,7 @@ from services.recorder.record.engines import make_engine
 from services.recorder.record.queries import EventFilter
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import day_totals, events, frame_embeddings, metadata, weather_reports
-from services.recorder.record.transactions import QuietEventCloser, record_snippet
+from services.recorder.record.transactions import QuietEventCloser, record_snippet, record_snippets
 from shared.clock import now_utc
 from shared.errors import Permanent
 from tests.unit.recorder.messages import START, Said, labels_message
@@ -62,15 +62,27 @@ def kept(said: Said) -> StoredMedia:
     return StoredMedia(f"2026/05/04/{said.media_key}.mp4", f"2026/05/04/{said.media_key}.jpg", 10)
 
 
-async def record(database: Database, said: Said, media: StoredMedia | None = None) -> None:
-    rows = snippet_rows(labels_message(said))
+async def record(database: Database, *batch: Said, media: Sequence[StoredMedia] | None = None) -> None:
+    """Record a batch in one transaction."""
+    given = [kept(said) for said in batch] if media is None else media
+    rows = [snippet_rows(labels_message(said)) for said in batch]
     while True:
         try:
             async with database.writing() as connection:
-                await record_snippet(connection, rows, kept(said) if media is None else media, now_utc())
+                await record_snippets(connection, list(zip(rows, given, strict=True)), now_utc())
             return
         except DatabaseBusy:
             await asyncio.sleep(random.uniform(0, 0.01))
+
+
+def batches(deliveries: Sequence[Said], size: int) -> list[list[Said]]:
+    """Cut deliveries into batches of at most `size`, in none of which a snippet comes twice."""
+    made: list[list[Said]] = [[]]
+    for one in deliveries:
+        if len(made[-1]) >= size or one.media_key in {said.media_key for said in made[-1]}:
+            made.append([])
+        made[-1].append(one)
+    return made
 
 
 async def dump(database: Database) -> dict[str, list[dict[str, Any]]]:
@@ -166,27 +178,34 @@ def test_any_order_and_any_repetition_give_the_same_rows(
 ) -> None:
     repeated = data.draw(st.permutations(said)) + data.draw(st.lists(st.sampled_from(said), max_size=4))
 
-    async def rows_after(database: Database, deliveries: Sequence[Said]) -> dict[str, list[dict[str, Any]]]:
+    size = data.draw(st.integers(1, 5))
+
+    async def rows_after(
+        database: Database, deliveries: Sequence[Said], size: int
+    ) -> dict[str, list[dict[str, Any]]]:
         async with database.writing() as connection:
             await connection.execute(delete(events))
             await connection.execute(delete(day_totals))
         seen: set[str] = set()
-        for one in deliveries:  # the clip is in the stream until the snippet was recorded for the first time
-            await record(database, one, StoredMedia() if one.media_key in seen else None)
-            seen.add(one.media_key)
+        for batch in batches(deliveries, size):
+            # the clip is in the stream until the snippet was recorded for the first time
+            media = [StoredMedia() if one.media_key in seen else kept(one) for one in batch]
+            await record(database, *batch, media=media)
+            seen |= {one.media_key for one in batch}
         return await dump(database)
 
     async def both() -> None:
         database = Database(make_engine(record_url))
         try:
-            assert await rows_after(database, repeated) == await rows_after(database, said)
+            assert await rows_after(database, repeated, size) == await rows_after(database, said, 1)
         finally:
             await database.close()
 
     asyncio.run(both())
 
 
-async def test_many_recorders_on_the_same_events_agree(database: Database) -> None:
+@pytest.mark.parametrize("size", [1, 5])
+async def test_many_recorders_on_the_same_events_agree(database: Database, size: int) -> None:
     said = [
         Said(event=e, snippet=s, is_last=s == 3, accepted=[("a dog", 0.5 + s / 10)])
         for e in range(4)
@@ -194,7 +213,7 @@ async def test_many_recorders_on_the_same_events_agree(database: Database) -> No
     ]
     deliveries = said * 3
     random.Random(7).shuffle(deliveries)
-    await asyncio.gather(*(record(database, one) for one in deliveries))
+    await asyncio.gather(*(record(database, *batch) for batch in batches(deliveries, size)))
     found = await dump(database)
     assert [(row["n_snippets"], row["is_open"], row["probability"]) for row in found["events"]] == [
         (4, False, 0.8)
@@ -418,7 +437,7 @@ async def test_one_event_comes_with_snippets_and_moments(database: Database) -> 
 
 async def test_totals_cameras_and_labels(database: Database) -> None:
     await filled(database)
-    await record(database, Said(event=20), StoredMedia())
+    await record(database, Said(event=20), media=[StoredMedia()])
     async with database.reading() as connection:
         totals = await queries.find_totals(connection)
         cameras = await queries.seen_cameras(connection)

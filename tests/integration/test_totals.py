@@ -27,7 +27,7 @@ from services.recorder.record.retention import remove_events, set_protected
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.schema import day_totals, events, snippets, weather_reports
 from services.recorder.record.totals import Key, TotalsCheck, TotalsShare, clip_bytes, differing, shares
-from services.recorder.record.transactions import QuietEventCloser, record_snippet
+from services.recorder.record.transactions import QuietEventCloser, record_snippet, record_snippets
 from services.recorder.search.hindsight_rows import Replacement, replace_answers
 from shared.clock import now_utc, uuid7
 from tests.unit.recorder.messages import START, Said, labels_message
@@ -54,12 +54,12 @@ class Killed(Exception):
     """Stands for a kill before the commit."""
 
 
-async def record(database: Database, said: Said, n_bytes: int = 10, is_killed: bool = False) -> None:
-    media = StoredMedia(f"2026/05/04/{said.media_key}.mp4", None, n_bytes) if n_bytes else StoredMedia()
+async def record(database: Database, *batch: Said, n_bytes: int = 10, is_killed: bool = False) -> None:
+    given = [(snippet_rows(labels_message(said)), clip_of(said, n_bytes)) for said in batch]
     while True:
         try:
             async with database.writing() as connection:
-                await record_snippet(connection, snippet_rows(labels_message(said)), media, START)
+                await record_snippets(connection, given, START)
                 if is_killed:
                     raise Killed
             return
@@ -67,6 +67,10 @@ async def record(database: Database, said: Said, n_bytes: int = 10, is_killed: b
             await asyncio.sleep(random.uniform(0, 0.01))
         except Killed:
             return
+
+
+def clip_of(said: Said, n_bytes: int) -> StoredMedia:
+    return StoredMedia(f"2026/05/04/{said.media_key}.mp4", None, n_bytes) if n_bytes else StoredMedia()
 
 
 async def look_back(database: Database, said: Said) -> None:
@@ -113,13 +117,15 @@ SAID = st.builds(
     accepted=st.sampled_from([(), (("a dog", 0.75),)]),
     n_moments=st.just(1),
 )
+ONE = st.tuples(SAID)
+SEVERAL = st.lists(SAID, min_size=1, max_size=4, unique_by=lambda said: (said.event_id, said.snippet))
 STEPS = st.one_of(
-    st.tuples(st.just("record"), SAID, st.sampled_from([0, 7, 10_000_000_000])),
-    st.tuples(st.just("record"), SAID, st.sampled_from([0, 7, 10_000_000_000])),
-    st.tuples(st.just("killed"), SAID, st.just(7)),
-    st.tuples(st.just("look back"), SAID, st.just(0)),
-    st.tuples(st.just("remove"), SAID, st.sampled_from([None, 1, 8])),
-    st.tuples(st.just("protect"), SAID, st.sampled_from([0, 1])),
+    st.tuples(st.just("record"), SEVERAL, st.sampled_from([0, 7, 10_000_000_000])),
+    st.tuples(st.just("record"), SEVERAL, st.sampled_from([0, 7, 10_000_000_000])),
+    st.tuples(st.just("killed"), SEVERAL, st.just(7)),
+    st.tuples(st.just("look back"), ONE, st.just(0)),
+    st.tuples(st.just("remove"), ONE, st.sampled_from([None, 1, 8])),
+    st.tuples(st.just("protect"), ONE, st.sampled_from([0, 1])),
 )
 
 
@@ -130,7 +136,7 @@ STEPS = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_sums_are_what_counting_says_after_anything(
-    record_url: str, steps: Sequence[tuple[str, Said, int | None]]
+    record_url: str, steps: Sequence[tuple[str, Sequence[Said], int | None]]
 ) -> None:
     async def run() -> None:
         database = Database(make_engine(record_url))
@@ -141,13 +147,13 @@ def test_sums_are_what_counting_says_after_anything(
                 await connection.execute(delete(day_totals))
             for what, said, number in steps:
                 if what in ("record", "killed"):
-                    await record(database, said, number or 0, what == "killed")
+                    await record(database, *said, n_bytes=number or 0, is_killed=what == "killed")
                 elif what == "look back":
-                    await look_back(database, said)
+                    await look_back(database, said[0])
                 elif what == "remove":
                     await remove(database, number)
                 else:
-                    await protect(database, said, bool(number))
+                    await protect(database, said[0], bool(number))
             assert await kept(database) == await counted(database)
         finally:
             await database.close()
@@ -155,7 +161,8 @@ def test_sums_are_what_counting_says_after_anything(
     asyncio.run(run())
 
 
-async def test_many_writers_at_once_lose_no_count(database: Database) -> None:
+@pytest.mark.parametrize("size", [1, 4])
+async def test_many_writers_at_once_lose_no_count(database: Database, size: int) -> None:
     said = [
         Said(event=e, snippet=s, is_last=s == 2, accepted=[("a dog", 0.8)], n_moments=1)
         for e in range(8)
@@ -165,11 +172,11 @@ async def test_many_writers_at_once_lose_no_count(database: Database) -> None:
     random.Random(3).shuffle(deliveries)
     writers = asyncio.Semaphore(5)  # connections of an engine: nobody waits for one in vain
 
-    async def deliver(one: Said) -> None:
+    async def deliver(batch: Sequence[Said]) -> None:
         async with writers:
-            await record(database, one)
+            await record(database, *{one.media_key: one for one in batch}.values())
 
-    await asyncio.gather(*(deliver(one) for one in deliveries))
+    await asyncio.gather(*(deliver(deliveries[i : i + size]) for i in range(0, len(deliveries), size)))
     assert await kept(database) == await counted(database)
     async with database.reading() as connection:
         totals = await queries.find_totals(connection)
@@ -206,7 +213,7 @@ async def test_the_record_of_an_older_version_is_counted_when_tables_are_brought
     database: Database, record_url: str
 ) -> None:
     for one in (Said(event=0, accepted=[("a dog", 0.8)]), Said(event=0, snippet=1), Said(event=1260)):
-        await record(database, one, 0 if one.event else 5)
+        await record(database, one, n_bytes=0 if one.event else 5)
     said = await counted(database)
     async with database.writing() as connection:
         await connection.execute(text("DROP TABLE day_totals"))

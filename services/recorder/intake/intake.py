@@ -61,8 +61,10 @@ class _Prepared:
     was_waiting: bool  # the clip: its event is recorded already
 
     @property
-    def key(self) -> tuple[str, int]:
-        return self.rows.event_id, self.rows.snippet
+    def names(self) -> set[str]:
+        """What no other message of a transaction may name: the snippet, and its file."""
+        snippet = f"{self.rows.event_id}/{self.rows.snippet}"
+        return {snippet, self.clip.header.media_key} if self.clip is not None else {snippet}
 
     @property
     def n_bytes(self) -> int:
@@ -95,19 +97,19 @@ class Intake:
 
     async def handle(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Record messages, as many together as go into a transaction; return their outcomes in their order."""
-        outcomes: dict[str, Outcome] = {}
-        group: list[_Prepared] = []
-        for delivery in deliveries:
+        outcomes: dict[int, Outcome] = {}  # by place in the batch
+        group: dict[int, _Prepared] = {}
+        for place, delivery in enumerate(deliveries):
             prepared = await self._prepared_or_outcome(delivery)
             if not isinstance(prepared, _Prepared):
-                outcomes[delivery.id] = prepared
+                outcomes[place] = prepared
                 continue
-            if not _goes_with(group, prepared):
-                outcomes |= await self._recorded(group)
-                group = []
-            group.append(prepared)
-        outcomes |= await self._recorded(group)
-        return [outcomes[delivery.id] for delivery in deliveries]
+            if not _goes_with(list(group.values()), prepared):
+                outcomes |= zip(group, await self._recorded(list(group.values())), strict=True)
+                group = {}
+            group[place] = prepared
+        outcomes |= zip(group, await self._recorded(list(group.values())), strict=True)
+        return [outcomes[place] for place in range(len(deliveries))]
 
     async def _prepared_or_outcome(self, delivery: Delivery) -> _Prepared | Outcome:
         if self.stop.is_set():
@@ -131,26 +133,23 @@ class Intake:
             await self.uncharge(delivery)
         return _Prepared(delivery, message, rows, clip, lost, size is not None)
 
-    async def _recorded(self, group: Sequence[_Prepared]) -> dict[str, Outcome]:
+    async def _recorded(self, group: Sequence[_Prepared]) -> list[Outcome]:
         """Record a group: in one transaction, or one by one where that does not go."""
-        outcomes: dict[str, Outcome] = {}
         if len(group) > 1:
             try:
                 done = await self._record([(one.rows, one.clip) for one in group])
             except (MediaRefused, Permanent, RowConflict, DatabaseBusy) as exc:
                 log.debug("recording one by one", messages=len(group), reason=exc)
             except (Transient, Stopped) as exc:
-                return {one.delivery.id: _outcome_of_fault(exc) for one in group}
+                return [_outcome_of_fault(exc)] * len(group)
             else:
-                return {
-                    one.delivery.id: self._done(one, written, one.lost)
-                    for one, written in zip(group, done, strict=True)
-                }
+                return [self._done(one, written, one.lost) for one, written in zip(group, done, strict=True)]
+        outcomes: list[Outcome] = []
         for one in group:
             try:
-                outcomes[one.delivery.id] = await self._recorded_alone(one)
+                outcomes.append(await self._recorded_alone(one))
             except (Permanent, Transient, Stopped) as exc:
-                outcomes[one.delivery.id] = _outcome_of_fault(exc)
+                outcomes.append(_outcome_of_fault(exc))
             self.beat()
         return outcomes
 
@@ -331,8 +330,8 @@ class Intake:
 
 
 def _goes_with(group: Sequence[_Prepared], prepared: _Prepared) -> bool:
-    """Return whether a message may be recorded with a group: no snippet twice, no more than TOGETHER_BYTES of clips."""
-    if len(group) >= TOGETHER_MAX or any(one.key == prepared.key for one in group):
+    """Return whether a message may be recorded with a group: no snippet and no file twice, at most TOGETHER_BYTES."""
+    if len(group) >= TOGETHER_MAX or any(one.names & prepared.names for one in group):
         return False
     return not group or sum(one.n_bytes for one in (*group, prepared)) <= TOGETHER_BYTES
 

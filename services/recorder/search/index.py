@@ -205,7 +205,7 @@ class EmbeddingIndex:
             cameras = {row.id: row.camera for row in page}
             columns = (snippets.c.event_id, snippets.c.snippet, snippets.c.model)
             said = await connection.execute(select(*columns).where(snippets.c.event_id.in_(list(cameras))))
-            missing = {(row.event_id, row.snippet, row.model) for row in said} - self._known
+            missing = {tuple(row) for row in said} - self._known
             found: dict[tuple[str, int], list[EmbeddedPicture]] = {}
             if missing:
                 table = frame_embeddings

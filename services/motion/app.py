@@ -21,9 +21,9 @@ from redis.asyncio import Redis
 from services.motion.cameras.context import CameraContext
 from services.motion.cameras.leased import is_leasable
 from services.motion.cameras.presence import presence_of, urgent_state
-from services.motion.cameras.registry import WATCH_FILE_S, CameraRegistry, enabled
+from services.motion.cameras.registry import WATCH_FILE_S, CameraRegistry, by_id
 from services.motion.cameras.sharing import CameraSharing
-from services.motion.cameras.supervisor import STALLED_S, STOP_CAMERAS_S, CameraSupervisor
+from services.motion.cameras.supervisor import STALLED_S, STOP_CAMERAS_S, CameraSupervisor, enabled
 from services.motion.http.cameras import CameraRoutes, add_camera_routes
 from services.motion.http.live import LiveRoutes, add_picture_routes
 from services.motion.http.looks import add_look_routes
@@ -80,7 +80,7 @@ def _lease_faults(settings: MotionServiceSettings, *, has_faults: bool) -> list[
     if not settings.camera_leases:
         return []
     faults = [settings.lease_fault] if settings.lease_fault else []
-    cameras = [] if has_faults else enabled(CameraFileStore(settings.cameras_file).read()).values()
+    cameras = [] if has_faults else enabled(by_id(CameraFileStore(settings.cameras_file).read())).values()
     unleasable = [camera.id for camera in cameras if not is_leasable(camera)]
     if unleasable:
         faults.append(
@@ -125,7 +125,7 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     try:
         await unless_stopped(asyncio.to_thread(recovery.find), runtime.stop)
         await unless_stopped(asyncio.to_thread(recovery.recover), runtime.stop)  # seconds for each journal
-        await asyncio.to_thread(sharing.workers.change if sharing else supervisor.start, enabled(version))
+        await asyncio.to_thread(sharing.workers.change if sharing else supervisor.start, by_id(version))
         if sharing:
             leasing = sharing.run(ends, expect("camera leases", STALLED_S))
             redis_tasks.append(asyncio.create_task(leasing, name="camera leases"))

@@ -49,6 +49,10 @@ class Workers:
     is_connecting: bool = False  # no camera delivers
     stopping: set[str] = field(default_factory=set)
     held: dict[str, Reading] = field(default_factory=dict)
+    known_paused: set[str] = field(default_factory=set)
+
+    def paused(self) -> Collection[str]:
+        return self.known_paused
 
     def locations(self) -> Mapping[str, str]:
         return self.cameras

@@ -76,6 +76,68 @@ async def test_a_paused_camera_of_a_killed_process_was_missed_by_nobody(site: Si
     await client.aclose()
 
 
+@pytest.mark.parametrize("is_removed", [True, False])
+async def test_a_camera_that_was_paused_while_nobody_held_it_was_missed_until_then_only(
+    site: Site, is_removed: bool
+) -> None:
+    a = site.add("a")
+    await reads(a, "c03")
+    await site.is_noted()
+    await a.kill()
+    killed_ms = time.time() * 1000
+    b = site.add("b", load_max=0.1)  # it has room for none
+    await until(lambda: b.metrics.cameras_unheld._value.get() == 4, "that it sees that nobody reads them")
+    del site.cameras["c03"]
+    b.workers.known_paused = set() if is_removed else {"c03"}
+    paused_ms = time.time() * 1000
+    client: Redis = Redis.from_url(site.url)
+    async with asyncio.timeout(60):
+        while (await value_of(client, "c03"))[2] != "0":
+            await asyncio.sleep(0.01)
+    await until(lambda: is_removed or "c03" in b.leases.unread_before_pause, "that it is told")
+    if not is_removed:
+        begins_ms, ends_ms = b.leases.unread_before_pause["c03"]
+        assert begins_ms <= killed_ms < ends_ms < paused_ms + site.ttl_s * 200
+    site.cameras["c03"] = ""
+    b.workers.known_paused = set()
+    c = site.add("c")
+    await reads(c, "c03")
+    await until(lambda: not b.leases.unread_before_pause, "that it is told no longer")
+    assert c.leases.held["c03"].unread_ms is None
+    assert c.leases.held["c02"].unread_ms is not None
+    await client.aclose()
+
+
+async def test_a_camera_that_is_paused_before_a_killed_process_has_lost_it_was_missed_until_then(
+    site: Site,
+) -> None:
+    a, b = site.add("a"), site.add("b", load_max=0.1)
+    await reads(a, "c03")
+    await site.is_noted()
+    await a.kill()
+    del site.cameras["c03"]
+    b.workers.known_paused = {"c03"}
+    await until(lambda: "c03" in b.leases.unread_before_pause, "that it is told")
+    client: Redis = Redis.from_url(site.url)
+    lease_ends_ms = int((await value_of(client, "c03"))[0])
+    await client.aclose()
+    assert b.leases.unread_before_pause["c03"][1] < lease_ends_ms
+
+
+async def test_a_camera_of_another_list_is_missed_for_as_long_as_nobody_reads_it(site: Site) -> None:
+    a = site.add("a")
+    await reads(a, "c03")
+    await site.is_noted()
+    await a.kill()
+    b = site.add("b", cameras={"other": ""})
+    await reads(b, "other")
+    await asyncio.sleep(site.ttl_s)  # the lease has ended, and b has looked
+    c = site.add("c")
+    await reads(c, "c03")
+    begins_ms, ends_ms = c.leases.held["c03"].unread_ms or (0, 0)
+    assert ends_ms - begins_ms >= site.ttl_s * 1000
+
+
 async def test_a_process_that_has_not_seen_the_pause_yet_does_not_start_the_camera(site: Site) -> None:
     lists = {name: dict(site.cameras) for name in "ab"}
     a, b = (site.add(name, cameras=lists[name]) for name in "ab")

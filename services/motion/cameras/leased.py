@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 
-from services.motion.cameras.supervisor import CameraSupervisor
+from services.motion.cameras.supervisor import CameraSupervisor, enabled
 from shared.cameras import Camera
 from shared.logs import get_logger
 from shared.waits import pause
@@ -35,6 +35,7 @@ class LeasedCameras:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()  # the supervisor changes its workers in one thread at a time
         self._cameras: Mapping[str, Camera] = {}
+        self._paused: frozenset[str] = frozenset()
         self._held: frozenset[str] = frozenset()
         # cameras whose workers were told to stop, also should they be held again
         self._told: deque[str] = deque()
@@ -43,15 +44,17 @@ class LeasedCameras:
     # -- of the registry
 
     def change(self, cameras: dict[str, Camera]) -> None:
-        """Take another list: enabled cameras by id."""
-        for camera in cameras.values():
+        """Take another list: the cameras of the file by id."""
+        running = enabled(cameras)
+        for camera in running.values():
             if not is_leasable(camera):
                 log.error(
                     "a recording that is read once cannot be leased, it is left out: set loop: true, or read it by a "
                     "motion service without CAMERA_LEASES",
                     camera=camera.id,
                 )
-        self._cameras = {id_: camera for id_, camera in cameras.items() if is_leasable(camera)}
+        self._paused = frozenset(cameras.keys() - running.keys())
+        self._cameras = {id_: camera for id_, camera in running.items() if is_leasable(camera)}
         self._apply()
         self._loop.call_soon_threadsafe(self.changed)
 
@@ -65,6 +68,10 @@ class LeasedCameras:
     def locations(self) -> Mapping[str, str]:
         """Return where each camera is; empty: anywhere."""
         return {id_: camera.location or "" for id_, camera in self._cameras.items()}
+
+    def paused(self) -> Collection[str]:
+        """Return the cameras of the list that nobody is to read."""
+        return self._paused
 
     def hold(self, ids: Collection[str]) -> None:
         """Read exactly these cameras from now on; those that are read and not held are told to stop at once."""

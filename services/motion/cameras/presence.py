@@ -14,7 +14,8 @@ from shared.errors import redact
 from shared.plurals import plural
 from shared.presence import CAMERAS_MAX, ELSEWHERE, CameraReport, Presence
 
-UnreadTimes = Mapping[str, tuple[int, int] | None]  # of the cameras that are held by leases
+# of the cameras that are held by leases, and of paused ones that nobody held
+UnreadTimes = Mapping[str, tuple[int, int] | None]
 
 
 def presence_of(
@@ -51,7 +52,14 @@ def _report_of(camera: Camera, worker: CameraWorker | None, held: UnreadTimes | 
     is_elsewhere = held is not None and camera.id not in held
     if worker is None or is_elsewhere:
         state = "disabled" if not camera.enabled else ELSEWHERE if is_elsewhere else "connecting"
-        return CameraReport(id=camera.id, name=camera.name, state=state, example_group=group, is_moving=False)
+        return CameraReport(
+            id=camera.id,
+            name=camera.name,
+            state=state,
+            example_group=group,
+            unread_ms=held.get(camera.id) if held is not None and not camera.enabled else None,
+            is_moving=False,
+        )
     status = worker.status
     return CameraReport(
         id=camera.id,

@@ -20,12 +20,12 @@ class Workers(Protocol):
     """What runs the cameras."""
 
     def change(self, cameras: dict[str, Camera]) -> None:
-        """Run exactly these cameras, with these settings."""
+        """Run exactly those of these cameras that are enabled, with these settings."""
 
 
-def enabled(version: CameraFileVersion) -> dict[str, Camera]:
-    """Return the cameras that shall run."""
-    return {camera.id: camera for camera in version.cameras.cameras if camera.enabled}
+def by_id(version: CameraFileVersion) -> dict[str, Camera]:
+    """Return the cameras of the file, enabled or not."""
+    return {camera.id: camera for camera in version.cameras.cameras}
 
 
 class CameraRegistry:
@@ -86,7 +86,7 @@ class CameraRegistry:
     async def _apply(self, version: CameraFileVersion) -> None:
         if version.revision == self.version.revision:
             return
-        await asyncio.to_thread(self._workers.change, enabled(version))
+        await asyncio.to_thread(self._workers.change, by_id(version))
         self.version = version
 
     def _stamp(self) -> tuple[int, int, int] | None:

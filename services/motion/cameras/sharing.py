@@ -47,8 +47,13 @@ class CameraSharing:
         self.workers.changed = self._leases.stopped
 
     def unread(self) -> Mapping[str, tuple[int, int] | None]:
-        """Return the cameras that this process holds, and when nobody read each before, in milliseconds since 1970."""
-        return {id_: one.unread_ms for id_, one in self._leases.held.items()}
+        """Return when nobody read cameras, in milliseconds since 1970: each that this process holds, before it did.
+
+        Among them are cameras that are paused, for the time before that.
+        """
+        return self._leases.unread_before_pause | {
+            id_: one.unread_ms for id_, one in self._leases.held.items()
+        }
 
     async def run(self, ends: asyncio.Event, beat: Callable[[], None]) -> None:
         """Keep the leases, and run what is held, until `ends`; raises what waiting does not cure."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,11 @@ RESTART_BROKEN_S = 10.0
 RESTARTS = 3  # of a recording
 
 
+def enabled(cameras: Mapping[str, Camera]) -> dict[str, Camera]:
+    """Return the cameras that shall run."""
+    return {id_: camera for id_, camera in cameras.items() if camera.enabled}
+
+
 @dataclass(slots=True)
 class CameraSupervisor:
     """The workers of all cameras."""
@@ -44,12 +49,13 @@ class CameraSupervisor:
     _restarts: Counter[str] = field(default_factory=Counter)
 
     def start(self, cameras: dict[str, Camera]) -> None:
-        """Start a worker for each camera."""
-        for camera in cameras.values():
+        """Start a worker for each camera that is enabled."""
+        for camera in enabled(cameras).values():
             self._start(camera)
 
     def change(self, cameras: dict[str, Camera]) -> None:
-        """Apply an edited camera file: start, change, restart and stop what differs."""
+        """Apply an edited camera file: start, change, restart and stop what differs; disabled cameras do not run."""
+        cameras = enabled(cameras)
         gone = [known for known in self.workers if known not in cameras]
         for camera_id in gone:
             log.info("camera removed", camera=camera_id)

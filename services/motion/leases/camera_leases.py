@@ -50,6 +50,9 @@ class LeasedWorkers(Protocol):
     def locations(self) -> Mapping[str, str]:
         """Return the cameras that are to be read, by whoever, and where each is."""
 
+    def paused(self) -> Collection[str]:
+        """Return the cameras of the list that nobody is to read."""
+
     def hold(self, ids: Collection[str]) -> None:
         """Read exactly these cameras from now on."""
 
@@ -122,6 +125,9 @@ class CameraLeases:
         self._held: dict[str, HeldCamera] = {}
         self._giving: set[str] = set()  # held, and being stopped so that others may have them
         self._unlisted: dict[str, float] = {}  # held, not read, and since when they are not in the list
+        self._listed: set[str] = set()  # were in the list at some time; what the table forgot is left out
+        self._unwanted: dict[str, float] = {}  # paused or removed, and since when
+        self._unread_before_pause: dict[str, tuple[int, int]] = {}
         self._claims_from_s = 0.0
         self._is_leaving = False
         self._is_claiming = False
@@ -136,6 +142,12 @@ class CameraLeases:
     def held(self) -> Mapping[str, HeldCamera]:
         """The cameras that this process holds, those that it is giving away among them."""
         return dict(self._held)
+
+    @property
+    def unread_before_pause(self) -> Mapping[str, tuple[int, int]]:
+        """From when to when nobody read a camera that is paused now, in milliseconds since 1970."""
+        paused = self._workers.paused()
+        return {id_: times for id_, times in self._unread_before_pause.items() if id_ in paused}
 
     def stopped(self) -> None:
         """Note that a worker ended or the list of cameras changed; called in the loop's thread."""
@@ -215,6 +227,7 @@ class CameraLeases:
         if away_s is not None:
             log.info("the leases on cameras are renewed again", away_s=away_s, cameras=len(self._held))
         self._note(table, sent_s)
+        await self._forget_unwanted(table, locations)
         await self._release_strays(table)
         if not self._is_leaving:
             await self._follow_plan(table, locations)
@@ -249,6 +262,23 @@ class CameraLeases:
         strays = {id_: (one.epoch, ReadUntil.KEPT) for id_, one in mine.items() if id_ not in self._held}
         if strays:
             await self._redis.release(strays)
+
+    async def _forget_unwanted(self, table: LeaseTable, locations: Mapping[str, str]) -> None:
+        """Let the unread time of cameras that nobody holds end when they are paused or removed.
+
+        The process that does it first tells the time until then. A camera that was never in this list is another's.
+        """
+        now_s, paused = time.monotonic(), set(self._workers.paused())
+        self._listed = (self._listed & table.leases.keys()) | locations.keys()
+        unwanted = (self._listed | paused) - locations.keys()
+        self._unwanted = {id_: self._unwanted.get(id_, now_s) for id_ in unwanted}
+        unread = [id_ for id_ in unwanted & table.leases.keys() if table.leases[id_].is_unread]
+        found = await self._redis.forget_read(unread) if unread else {}
+        for id_, (read_ms, now_ms) in found.items():
+            ends_ms = now_ms - round((time.monotonic() - self._unwanted[id_]) * 1000)
+            self._unread_before_pause[id_] = read_ms, max(read_ms, ends_ms)
+        for id_ in self._unread_before_pause.keys() - paused:
+            del self._unread_before_pause[id_]
 
     async def _follow_plan(self, table: LeaseTable, locations: Mapping[str, str]) -> None:
         plan = self._plan(table, locations)

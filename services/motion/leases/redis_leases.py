@@ -1,4 +1,4 @@
-"""The leases on cameras in Redis: one hash, changed by three scripts. Knows no camera worker and no clock but Redis'.
+"""The leases on cameras in Redis: one hash, changed by four scripts. Knows no camera worker and no clock but Redis'.
 
     camera-leases.v1   field 'process <name>' -> '<ends at, ms> <what the process says of itself, JSON>'
     camera-leases.v1   field 'camera <id>'    -> '<ends at, ms> <epoch> <read until, ms> <weight> <name of the process>'
@@ -12,7 +12,7 @@ has ended stays for REMEMBERED_MS, so that whoever takes the camera knows until 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
@@ -133,6 +133,28 @@ return count
 )
 
 
+# Forget until when cameras were read that nobody holds and nobody is to read.
+#
+# KEYS: leases.   ARGV: name, ms, camera …   Answers {now, read until, ms, or 0 if it was not known …}.
+FORGET_READ = (
+    _PRELUDE
+    + """
+local found = {string.format('%.0f', now)}
+for i = 3, #ARGV do
+  local known = lease(ARGV[i])
+  local read = 0
+  if known and known.ends <= now and known.read > 0 then
+    read = known.read
+    redis.call('HDEL', KEYS[1], 'camera ' .. ARGV[i])
+    write(ARGV[i], known.ends, known.epoch, 0, known.weight, known.holder)
+  end
+  found[#found + 1] = string.format('%.0f', read)
+end
+return found
+"""
+)
+
+
 class ReadUntil(StrEnum):
     """What a lease is to say of when its camera was last read."""
 
@@ -154,12 +176,16 @@ class ProcessEntry(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class CameraLease:
-    """A camera's lease, held or ended. `weight`: megapixels a second, as its last holder measured it."""
+    """A camera's lease, held or ended. `weight`: megapixels a second, as its last holder measured it.
+
+    `is_unread`: nobody holds it, and until when it was read is known.
+    """
 
     holder: str
     epoch: int
     weight: float
     is_held: bool
+    is_unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +229,7 @@ class RedisLeases:
         self._renew = redis.register_script(RENEW)
         self._claim = redis.register_script(CLAIM)
         self._release = redis.register_script(RELEASE)
+        self._forget_read = redis.register_script(FORGET_READ)
 
     async def renew(self, process: ProcessEntry, held: Mapping[str, HeldLease]) -> LeaseTable:
         """Renew this process and the cameras that it holds; return the whole table."""
@@ -231,6 +258,14 @@ class RedisLeases:
         rows = [part for id_, (epoch, read) in leases.items() for part in (id_, epoch, read.value)]
         await self._release(keys=[LEASES], args=[self.name, self._ttl_ms, *rows])
 
+    async def forget_read(self, ids: Collection[str]) -> dict[str, tuple[int, int]]:
+        """Forget until when cameras were read that nobody holds; return that, and the time now, for those forgotten."""
+        answer: Any = await self._forget_read(
+            keys=[LEASES], args=[self.name, self._ttl_ms, *ids]
+        )  # Any: as above
+        now_ms, *found = [int(part) for part in answer]
+        return {id_: (read_ms, now_ms) for id_, read_ms in zip(ids, found, strict=True) if read_ms}
+
     async def leave(self) -> None:
         """Remove this process; its leases are released before."""
         await cast("Any", self._redis.hdel(LEASES, f"process {self.name}"))  # Any: redis-py's union
@@ -246,8 +281,10 @@ def read_table(now_ms: int, fields: Mapping[str, str], *, was_known: bool = True
             if kind == "process":
                 processes[name] = ProcessEntry.model_validate_json(value.partition(" ")[2])
             elif kind == "camera":
-                ends_ms, epoch, _, weight, holder = value.split(" ")
-                leases[name] = CameraLease(holder, int(epoch), float(weight), int(ends_ms) > now_ms)
+                ends_ms, epoch, read_ms, weight, holder = value.split(" ")
+                is_held = int(ends_ms) > now_ms
+                is_unread = int(read_ms) > 0 and not is_held
+                leases[name] = CameraLease(holder, int(epoch), float(weight), is_held, is_unread)
         except (ValidationError, ValueError) as exc:
             log.debug("a lease cannot be read", field=field, error=shortened(str(exc), 200))
     return LeaseTable(now_ms, processes, leases, was_known)

@@ -98,6 +98,17 @@ async def test_a_recording_that_is_read_once_is_left_out_and_told(rig: Rig) -> N
     assert [line["camera"] for line in lines if line["log_level"] == "error"] == ["once"]
 
 
+async def test_a_paused_camera_is_in_the_list_and_is_not_read(rig: Rig) -> None:
+    await rig.list(rig.camera("gate"), rig.camera("yard", enabled=False))
+    assert list(rig.leased.locations()) == ["gate"]
+    assert set(rig.leased.paused()) == {"yard"}
+    rig.leased.hold({"gate", "yard"})
+    await rig.runs("gate")
+    await rig.list(rig.camera("gate"), rig.camera("yard"))
+    await rig.runs("gate", "yard")
+    assert not rig.leased.paused()
+
+
 async def test_lists_of_the_same_cameras_have_the_same_name(rig: Rig) -> None:
     await rig.list(rig.camera("gate"), rig.camera("yard"))
     name = rig.leased.list_name

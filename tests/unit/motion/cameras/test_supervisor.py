@@ -43,6 +43,22 @@ def make_supervisor(tmp_path: Path, workers: dict[str, CameraWorker]) -> CameraS
     return CameraSupervisor(context, tmp_path / "recordings", runtime, metrics, workers)
 
 
+def test_a_paused_camera_has_no_worker(tmp_path: Path) -> None:
+    supervisor = make_supervisor(tmp_path, {})
+    url = str(write_video(tmp_path / "a.mp4", scene(20)))
+    camera = Camera.model_validate({"id": "cam", "url": url, "labels": ["a square"]})
+    paused = {"cam": camera.model_copy(update={"enabled": False})}
+    try:
+        supervisor.start(paused)
+        assert not supervisor.workers
+        supervisor.change({"cam": camera})
+        assert list(supervisor.workers) == ["cam"]
+        supervisor.change(paused)
+        assert not supervisor.workers
+    finally:
+        supervisor.stop(20)
+
+
 def test_a_worker_that_outlives_its_join_does_not_take_the_watchdog_of_its_successor(tmp_path: Path) -> None:
     supervisor = make_supervisor(tmp_path, {})
     url = str(write_video(tmp_path / "a.mp4", scene(20)))

@@ -51,9 +51,8 @@ class CameraSharing:
 
         Among them are cameras that are paused, for the time before that.
         """
-        return self._leases.unread_before_pause | {
-            id_: one.unread_ms for id_, one in self._leases.held.items()
-        }
+        held = {id_: one.unread_ms for id_, one in self._leases.held.items()}
+        return {**self._leases.unread_before_pause, **held}
 
     async def run(self, ends: asyncio.Event, beat: Callable[[], None]) -> None:
         """Keep the leases, and run what is held, until `ends`; raises what waiting does not cure."""

@@ -74,13 +74,10 @@ class MotionClient:
 
         `address` None: of the process that reads the camera.
         """
-        for name, value in request.path_params.items():
-            if not CAMERA_ID.fullmatch(value):
-                raise no_camera(value) if name != "session" else _no_session()
+        path = path_of(route, request)
         if address is None:
             camera_id = request.path_params.get("camera_id") or request.path_params.get("camera")
             address = self.addresses.find(camera_id, is_live=route.is_live)
-        parts = {name: quote(value, safe="") for name, value in request.path_params.items()}
         names = (*_PASSED_UP, "authorization") if route.is_publishing else _PASSED_UP
         headers = {name: request.headers[name] for name in names if name in request.headers}
         headers["accept-encoding"] = "identity"
@@ -91,7 +88,7 @@ class MotionClient:
         timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, pool=CONNECT_S, read=_quiet_s(route))
         return self._http.build_request(
             route.method,
-            address + route.path.format_map(parts),
+            address + path,
             params=query,
             headers=[(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
             content=body if route.rule.body_max_bytes else None,
@@ -104,17 +101,37 @@ class MotionClient:
         `address`: of the process that gave it, None: not known, all are asked. Those that do not answer then do not
         count: a process that is down shows nothing.
         """
-        headers = {"authorization": f"Bearer {self.token.get_secret_value()}"} if self.token else {}
         asked = self.addresses.all if address is None else (address,)
-        statuses = await asyncio.gather(*(self._delete(f"{one}{path}", headers) for one in asked))
+        statuses = await asyncio.gather(*(self._status("DELETE", f"{one}{path}") for one in asked))
         answered = [status for status in statuses if status]
         is_ended = any(200 <= status < 300 for status in answered)
         return is_ended or (bool(answered) and all(status == 404 for status in answered))
 
-    async def _delete(self, url: str, headers: dict[str, str]) -> int:
-        """Return the status of the answer, 0: there was none."""
+    async def find_view(self, path: str) -> str | None:
+        """Return the address of the process that knows a WebRTC view; None: none that answers does.
+
+        All of MOTION_URL are asked, and no other: the view may have begun before this recorder was started, or through
+        another one.
+        """
+        asked = [asyncio.ensure_future(self._knows_view(one, path)) for one in self.addresses.all]
         try:
-            return (await self._http.delete(url, headers=headers, timeout=CONNECT_S)).status_code
+            for answer in asyncio.as_completed(asked):
+                if (address := await answer) is not None:
+                    return address
+        finally:  # the others do not matter then
+            for one in asked:
+                one.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return None
+
+    async def _knows_view(self, address: str, path: str) -> str | None:
+        return address if 200 <= await self._status("GET", f"{address}{path}") < 300 else None
+
+    async def _status(self, method: str, url: str) -> int:
+        """Return the status of the answer, 0: there was none."""
+        headers = {"authorization": f"Bearer {self.token.get_secret_value()}"} if self.token else {}
+        try:
+            return (await self._http.request(method, url, headers=headers, timeout=CONNECT_S)).status_code
         except httpx.HTTPError:
             return 0
 
@@ -155,6 +172,14 @@ class MotionClient:
             yield answer
         finally:
             await answer.aclose()
+
+
+def path_of(route: MotionRoute, request: Request) -> str:
+    """Return the path of a request as motion is to get it; raises ApiFault for an id that is none."""
+    for name, value in request.path_params.items():
+        if not CAMERA_ID.fullmatch(value):
+            raise no_camera(value) if name != "session" else _no_session()
+    return route.path.format_map({name: quote(value, safe="") for name, value in request.path_params.items()})
 
 
 def _quiet_s(route: MotionRoute) -> float:

@@ -23,6 +23,7 @@ from services.recorder.http.motion_client import (
     MotionClient,
     no_camera,
     passed_headers,
+    path_of,
     read_whole,
     wrong_token,
 )
@@ -82,11 +83,7 @@ def _endpoint(route: MotionRoute, api: ApiState) -> Callable[[Request], Awaitabl
         if route.path == "/api/cameras" and len(api.motion.addresses.all) > 1:
             found = await api.motion.all_cameras(route, request)
             return Response(only_seen(found, identity), media_type="application/json")
-        address = (
-            api.views.address_of(route.path.format_map(request.path_params))
-            if api.views is not None
-            else None
-        )
+        address = await _address_of_view(api, route, request) if route.is_of_begun_view else None
         passing = _Passing(api.motion, route, api.motion.request(route, request, body, address))
         passing.prefix = caller_of(request).prefix
         passing.identity = identity
@@ -95,6 +92,15 @@ def _endpoint(route: MotionRoute, api: ApiState) -> Callable[[Request], Awaitabl
         return _PassedResponse(passing, api.stop)
 
     return pass_on
+
+
+async def _address_of_view(api: ApiState, route: MotionRoute, request: Request) -> str | None:
+    """Return where a view is sent from; None: not known, or there is one motion process only."""
+    if len(api.motion.addresses.all) < 2:
+        return None
+    path = path_of(route, request)
+    known = api.views.address_of(path) if api.views is not None else None
+    return known or await api.motion.find_view(path)
 
 
 def only_seen(document: bytes, identity: Identity) -> bytes:
@@ -147,11 +153,13 @@ class _Passing:
     def _note_view(self, answer: httpx.Response) -> None:
         if self.views is None or not self.route.is_view or not answer.is_success:
             return
+        url = self.request.url
+        address = f"{url.scheme}://{url.netloc.decode()}"
         if self.route.method == "DELETE":
-            self.views.ended(self.request.url.path)
+            self.views.ended(url.path)
+        elif self.route.method == "GET":
+            self.views.seen(url.path, self.identity, address)
         else:
-            url = self.request.url
-            address = f"{url.scheme}://{url.netloc.decode()}"
             self.views.begun(answer.headers["location"], self.identity, address)
 
     async def _stream(self, answer: httpx.Response, send: Send) -> None:

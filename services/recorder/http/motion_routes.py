@@ -99,8 +99,13 @@ class MotionRoute:
 
     @property
     def is_view(self) -> bool:
-        """Whether it begins or ends a view by WHEP, whose video lasts longer than the request."""
-        return "/whep" in self.path and self.method != "GET"
+        """Whether it begins, ends or asks about a view by WHEP, whose video lasts longer than the request."""
+        return "/whep" in self.path
+
+    @property
+    def is_of_begun_view(self) -> bool:
+        """Whether it is about a view by WHEP that has begun: one process alone knows it."""
+        return self.path.endswith("/whep/{session}")
 
     @property
     def is_live(self) -> bool:

@@ -1,8 +1,9 @@
 """Ends the WebRTC views of cameras whose viewers may not watch any more. Knows no route.
 
 A view is begun by one request to motion and then runs from motion to the browser, so that no request of it is left to
-be cut off, as live pictures are (shared/open_streams.py). What this process began is asked about every second,
-and ended in motion. A recorder that is killed forgets its views: they last until their viewers leave.
+be cut off, as live pictures are (shared/open_streams.py). Each view that this recorder knows is asked about every
+second, and ended in motion. A recorder that is killed forgets its views; they are known again, to the next one or to
+another beside it, once their viewers ask about them (pages do every few seconds).
 Where several motion processes share the cameras, a view stays with the one that began it.
 """
 
@@ -27,15 +28,19 @@ _STOP_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class WebrtcView:
-    """Who watches, and the address of the motion process that sends it; None: not known."""
+    """Who watches, and the address of the motion process that sends it; None: not known.
+
+    `is_own`: it began here; another's outlasts the stop of this recorder.
+    """
 
     viewer: Identity
     address: str | None = None
+    is_own: bool = True
 
 
 @dataclass(slots=True)
 class WebrtcViews:
-    """The views that were begun through this recorder, by the path that ends them in motion."""
+    """The views that this recorder knows, by the path that ends them in motion."""
 
     motion: MotionClient
     is_current: Callable[[Identity], Awaitable[bool]]
@@ -45,13 +50,22 @@ class WebrtcViews:
 
     def begun(self, path: str, identity: Identity, address: str | None = None) -> None:
         """Note a view; `path`: the Location that motion gave it; `address`: of the process that did."""
-        self._views[path] = WebrtcView(identity, address)
+        self._note(path, WebrtcView(identity, address))
+
+    def seen(self, path: str, identity: Identity, address: str) -> None:
+        """Note a view that its viewer asked about, unless it is known: it began through another recorder."""
+        if path not in self._views and path not in self._to_end:
+            self._note(path, WebrtcView(identity, address, is_own=False))
+
+    def _note(self, path: str, view: WebrtcView) -> None:
+        self._views[path] = view
         if len(self._views) > VIEWS_MAX:
-            oldest, view = self._views.popitem(last=False)
-            self._to_end[oldest] = view
+            oldest, dropped = self._views.popitem(last=False)
+            if dropped.is_own:
+                self._to_end[oldest] = dropped
 
     def address_of(self, path: str) -> str | None:
-        """Return the address of the process that sends a view; None: it did not begin here."""
+        """Return the address of the process that sends a view; None: not known."""
         view = self._views.get(path)
         return view.address if view is not None else None
 
@@ -60,12 +74,12 @@ class WebrtcViews:
         self._views.pop(path, None)
 
     async def run(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
-        """End views until `stop`, then all that are left."""
+        """End views until `stop`, then all that began here and are left."""
         while not stop.is_set():
             await pause(self.every_s, stop)
             await self._recheck()
             beat()
-        self._to_end.update(self._views)
+        self._to_end.update({path: view for path, view in self._views.items() if view.is_own})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S):
                 await self._end()

@@ -112,11 +112,12 @@ def test_what_is_no_list_of_addresses_is_refused(url: str) -> None:
 
 
 class Process:
-    """A motion process with one camera; `requests` are the paths that it was asked for."""
+    """A motion process with one camera; `requests` are the paths that it was asked for. It knows its own views."""
 
     def __init__(self, camera: str, token: str = "") -> None:
         self.camera = camera
         self.requests: list[str] = []
+        self.views: set[str] = set()
         self.app = FastAPI()
 
         @self.app.api_route("/{path:path}", methods=["GET", "POST", "DELETE", "PATCH"])
@@ -132,7 +133,10 @@ class Process:
                 return Response(httpx.Response(200, json=body).content, media_type="application/json")
             if request.method == "POST":
                 location = f"{request.url.path}/session-{len(self.requests)}"
+                self.views.add(location)
                 return Response("v=0", 201, {"location": location})
+            if "/whep/" in request.url.path:
+                return Response(status_code=200 if request.url.path in self.views else 404)
             return Response(status_code=200 if camera in request.url.path else 404)
 
 
@@ -240,6 +244,33 @@ async def test_what_is_asked_about_a_view_goes_to_the_process_that_began_it() ->
     ended = f"DELETE {again.headers['location']}"
     assert one.requests == [begun, begun, f"GET {view}", f"DELETE {view}", ended]
     assert two.requests == []
+
+
+async def test_a_view_is_asked_about_and_ended_through_a_recorder_through_which_it_did_not_begin() -> None:
+    one, two = Process("gate"), Process("gate")
+    who = KnownIdentity(EVERYTHING)
+    down = f"http://127.0.0.1:{free_port()}"
+    async with served(one.app) as first, served(two.app) as second, contextlib.AsyncExitStack() as stack:
+        heard = [process("a", first, gate="running"), process("b", second, gate="elsewhere")]
+        sites = []
+        for _ in range(2):
+            motion = MotionClient(f"{down},{second},{first}", None, lambda: heard)
+            stack.push_async_callback(motion.close)
+            api = ApiState(lambda: True, motion=motion)
+            api.views = WebrtcViews(motion, who.is_current)
+            sites.append(await stack.enter_async_context(served(recorder(api))))
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as http:
+            offer, sdp = f"{sites[0]}/api/cameras/gate/whep", {"content-type": "application/sdp"}
+            view = (await http.post(offer, content=b"v=0", headers=sdp)).headers["location"]
+            heard[:] = [process("a", first, gate="elsewhere"), process("b", second, gate="running")]
+            for _ in range(2):
+                assert (await http.get(f"{sites[1]}{view}")).is_success
+            assert (await http.delete(f"{sites[1]}{view}")).is_success
+            assert (await http.get(f"{sites[1]}{view}0")).status_code == 404
+    asked = [f"GET {view}"] * 3  # once to find it
+    assert one.requests == ["POST /api/cameras/gate/whep", *asked, f"DELETE {view}", f"GET {view}0"]
+    assert two.requests.count(f"GET {view}") <= 1
+    assert f"DELETE {view}" not in two.requests
 
 
 async def test_a_process_that_hangs_holds_up_the_end_of_no_view_of_another() -> None:

@@ -129,6 +129,23 @@ async def test_all_end_with_the_recorder(site: Site) -> None:
     assert sorted(site.ended) == ["one", "two"]
 
 
+async def test_a_view_that_began_elsewhere_ends_with_what_let_its_viewer_in(site: Site) -> None:
+    assert (await site.http.get("/api/cameras/gate/whep/one")).is_success
+    await rounds(site)
+    assert site.ended == []
+    site.who.identity = Identity("ann", frozenset())
+    await until(lambda: site.ended == ["one"])
+
+
+async def test_a_view_that_began_elsewhere_does_not_end_with_the_recorder(site: Site) -> None:
+    await site.watch("own")
+    for session in ("own", "one"):
+        assert (await site.http.get(f"/api/cameras/gate/whep/{session}")).is_success
+    site.stop.set()
+    await site.running
+    assert site.ended == ["own"]
+
+
 async def test_no_view_is_noted_where_motion_refused_one(site: Site) -> None:
     site.motion.answers["/api/cameras/gate/whep"] = Response("full", 503)
     await site.http.post("/api/cameras/gate/whep", content=b"v=0", headers=SDP)

@@ -62,7 +62,8 @@ class CameraReport(BaseModel):
     example_group: str = Field(
         default="", max_length=64
     )  # cameras that learn from each other's verdicts; empty: none
-    # from when to when nobody read it before this process did, milliseconds since 1970 by Redis's clock
+    # from when to when nobody read it before this process did, or before it was paused; milliseconds since 1970 by
+    # Redis's clock
     unread_ms: tuple[int, int] | None = None
     is_moving: bool | None = None  # whether an event is open; None: a motion service that does not say
 

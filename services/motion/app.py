@@ -119,7 +119,7 @@ async def main(settings: MotionServiceSettings, runtime: Runtime) -> None:
     disk = _watch_disk(outbox, recovery, secret, ends, expect("disk", STALLED_S))
     disk_task = asyncio.create_task(disk, name="disk")
     file_task = asyncio.create_task(_watch_file(registry, ends), name="camera file")
-    told = supervisor, registry, sharing.unread if sharing else lambda: None
+    told = supervisor, registry, sharing.report if sharing else lambda: None
     presence = announce(redis, partial(presence_of, *told, owner), ends, partial(urgent_state, *told))
     redis_tasks = _send_and_tell(publisher, receipts, presence, ends, expect)
     try:

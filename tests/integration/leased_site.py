@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from shared.contract import SnippetHeader
 from tests.integration.test_motion_service import Motion, Rig, received
 from tests.servers import free_port, spawn, wait_until
 
 MOTION = {"quiet_s": 1.5, "pre_roll_s": 1, "post_roll_s": 1, "first_snippet_s": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingTime:
+    """A process read a camera; seconds since 1970."""
+
+    process: str
+    camera: str
+    begins_s: float
+    ends_s: float
 
 
 @dataclass
@@ -100,7 +113,32 @@ class LeasedSite:
             counts = [len(self.read_by(name)) for name in self.running]
             return self.are_all_read() and max(counts) - min(counts) <= 1
 
-        wait_until(holds, 60, "that every camera is read, and the processes share them evenly")
+        wait_until(holds, 120, "that every camera is read, and the processes share them evenly")
+
+    def reading_times(self) -> list[ReadingTime]:
+        """Return when each process that was not stopped or killed read each camera, by what it logged."""
+        now_s = time.time()
+        found: list[ReadingTime] = []
+        for name, motion in self.running.items():
+            since: dict[str, float] = {}
+            for line in motion.events():
+                at_s = datetime.fromisoformat(line["timestamp"]).timestamp() if "timestamp" in line else now_s
+                if line["event"] == "camera added":
+                    since[line["camera"]] = at_s
+                elif line["event"] == "camera removed":
+                    found.append(ReadingTime(name, line["camera"], since.pop(line["camera"]), at_s))
+            found += [ReadingTime(name, id_, begins_s, now_s) for id_, begins_s in since.items()]
+        return found
+
+    def read_twice_s(self) -> float:
+        """Return for how long two processes read one camera at most."""
+        times = self.reading_times()
+        overlaps = [
+            min(one.ends_s, other.ends_s) - max(one.begins_s, other.begins_s)
+            for one, other in itertools.combinations(times, 2)
+            if one.camera == other.camera and one.process != other.process
+        ]
+        return max([0.0, *overlaps])
 
     def close(self) -> None:
         self.rig.stop_all()

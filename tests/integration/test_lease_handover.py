@@ -76,6 +76,19 @@ async def test_a_paused_camera_of_a_killed_process_was_missed_by_nobody(site: Si
     await client.aclose()
 
 
+async def test_a_camera_that_moves_on_at_once_has_its_unread_time_told_all_the_same(site: Site) -> None:
+    a = site.add("a")
+    await reads(a, "c03")
+    await site.is_noted()
+    await a.kill()
+    b = site.add("b")
+    await reads(b, "c03")
+    unread_ms = b.leases.unread_times["c03"]
+    await b.leases.leave(0.0, 60.0)
+    assert not b.leases.held
+    assert b.leases.unread_times["c03"] == unread_ms
+
+
 @pytest.mark.parametrize("is_removed", [True, False])
 async def test_a_camera_that_was_paused_while_nobody_held_it_was_missed_until_then_only(
     site: Site, is_removed: bool
@@ -94,15 +107,14 @@ async def test_a_camera_that_was_paused_while_nobody_held_it_was_missed_until_th
     async with asyncio.timeout(60):
         while (await value_of(client, "c03"))[2] != "0":
             await asyncio.sleep(0.01)
-    await until(lambda: is_removed or "c03" in b.leases.unread_before_pause, "that it is told")
+    await until(lambda: is_removed or "c03" in b.leases.unread_times, "that it is told")
     if not is_removed:
-        begins_ms, ends_ms = b.leases.unread_before_pause["c03"]
+        begins_ms, ends_ms = b.leases.unread_times["c03"]
         assert begins_ms <= killed_ms < ends_ms < paused_ms + site.ttl_s * 200
     site.cameras["c03"] = ""
     b.workers.known_paused = set()
     c = site.add("c")
     await reads(c, "c03")
-    await until(lambda: not b.leases.unread_before_pause, "that it is told no longer")
     assert c.leases.held["c03"].unread_ms is None
     assert c.leases.held["c02"].unread_ms is not None
     await client.aclose()
@@ -117,11 +129,11 @@ async def test_a_camera_that_is_paused_before_a_killed_process_has_lost_it_was_m
     await a.kill()
     del site.cameras["c03"]
     b.workers.known_paused = {"c03"}
-    await until(lambda: "c03" in b.leases.unread_before_pause, "that it is told")
+    await until(lambda: "c03" in b.leases.unread_times, "that it is told")
     client: Redis = Redis.from_url(site.url)
     lease_ends_ms = int((await value_of(client, "c03"))[0])
     await client.aclose()
-    assert b.leases.unread_before_pause["c03"][1] < lease_ends_ms
+    assert b.leases.unread_times["c03"][1] < lease_ends_ms
 
 
 async def test_a_camera_of_another_list_is_missed_for_as_long_as_nobody_reads_it(site: Site) -> None:

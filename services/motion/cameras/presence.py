@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from services.motion.cameras.registry import CameraRegistry
 from services.motion.cameras.supervisor import CameraSupervisor
@@ -14,25 +15,30 @@ from shared.errors import redact
 from shared.plurals import plural
 from shared.presence import CAMERAS_MAX, ELSEWHERE, CameraReport, Presence
 
-# of the cameras that are held by leases, and of paused ones that nobody held
-UnreadTimes = Mapping[str, tuple[int, int] | None]
+
+@dataclass(frozen=True, slots=True)
+class LeaseReport:
+    """The cameras that are held by leases; from when to when nobody read some, milliseconds since 1970."""
+
+    held: frozenset[str]
+    unread_ms: Mapping[str, tuple[int, int]]
 
 
 def presence_of(
     supervisor: CameraSupervisor,
     registry: CameraRegistry,
-    leased: Callable[[], UnreadTimes | None],
+    leased: Callable[[], LeaseReport | None],
     owner: str,
 ) -> Presence:
     """Return what the record's page shows of this process and its cameras, the disabled ones among them.
 
-    `leased` returns what is held by leases, None where there are no leases.
+    `leased` returns None where there are no leases.
     """
     workers = {worker.camera.id: worker for worker in list(supervisor.workers.values())}
     known = {camera.id: camera for camera in registry.version.cameras.cameras}
     known |= {worker.camera.id: worker.camera for worker in workers.values()}
-    held = leased()
-    cameras = [_report_of(camera, workers.get(camera.id), held) for camera in known.values()]
+    leases = leased()
+    cameras = [_report_of(camera, workers.get(camera.id), leases) for camera in known.values()]
     # what is read here comes first, where not all have room
     cameras.sort(key=lambda one: one.state == ELSEWHERE)
     n_spooled, instance = supervisor.context.outbox.n_entries, supervisor.context.settings.instance
@@ -47,9 +53,10 @@ def presence_of(
     )
 
 
-def _report_of(camera: Camera, worker: CameraWorker | None, held: UnreadTimes | None) -> CameraReport:
+def _report_of(camera: Camera, worker: CameraWorker | None, leases: LeaseReport | None) -> CameraReport:
     group = camera.example_group or ""
-    is_elsewhere = held is not None and camera.id not in held
+    is_elsewhere = leases is not None and camera.id not in leases.held
+    unread_ms = leases.unread_ms.get(camera.id) if leases is not None else None
     if worker is None or is_elsewhere:
         state = "disabled" if not camera.enabled else ELSEWHERE if is_elsewhere else "connecting"
         return CameraReport(
@@ -57,7 +64,7 @@ def _report_of(camera: Camera, worker: CameraWorker | None, held: UnreadTimes | 
             name=camera.name,
             state=state,
             example_group=group,
-            unread_ms=held.get(camera.id) if held is not None and not camera.enabled else None,
+            unread_ms=unread_ms,
             is_moving=False,
         )
     status = worker.status
@@ -67,13 +74,13 @@ def _report_of(camera: Camera, worker: CameraWorker | None, held: UnreadTimes | 
         state=status.state,
         message=redact(status.message or status.last_error)[:500],
         example_group=group,
-        unread_ms=held.get(camera.id) if held is not None else None,
+        unread_ms=unread_ms,
         is_moving=status.open_event is not None,
     )
 
 
 def urgent_state(
-    supervisor: CameraSupervisor, registry: CameraRegistry, leased: Callable[[], UnreadTimes | None]
+    supervisor: CameraSupervisor, registry: CameraRegistry, leased: Callable[[], LeaseReport | None]
 ) -> object:
     """Return what is announced at once when it changes."""
     statuses = [worker.status for worker in list(supervisor.workers.values())]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from services.motion.cameras.leased import LeasedCameras
+from services.motion.cameras.presence import LeaseReport
 from services.motion.cameras.registry import WATCH_FILE_S
 from services.motion.cameras.supervisor import STOP_CAMERAS_S, CameraSupervisor
 from services.motion.leases.camera_leases import CameraLeases, OwnProcess
@@ -46,13 +47,9 @@ class CameraSharing:
         self._leases = CameraLeases(leases, self.workers, own, lambda: self.workers.list_name, metrics)
         self.workers.changed = self._leases.stopped
 
-    def unread(self) -> Mapping[str, tuple[int, int] | None]:
-        """Return when nobody read cameras, in milliseconds since 1970: each that this process holds, before it did.
-
-        Among them are cameras that are paused, for the time before that.
-        """
-        held = {id_: one.unread_ms for id_, one in self._leases.held.items()}
-        return {**self._leases.unread_before_pause, **held}
+    def report(self) -> LeaseReport:
+        """Return which cameras this process holds, and when nobody read some."""
+        return LeaseReport(frozenset(self._leases.held), self._leases.unread_times)
 
     async def run(self, ends: asyncio.Event, beat: Callable[[], None]) -> None:
         """Keep the leases, and run what is held, until `ends`; raises what waiting does not cure."""

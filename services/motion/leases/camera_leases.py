@@ -42,6 +42,7 @@ SHORTEST_ROUND_S, LONGEST_CALL_S = 0.1, 2.0
 USUAL_WEIGHT = 31.1  # megapixels a second of a camera that nobody has read yet: 1080p at 15 frames a second
 CHANGED_WEIGHT = 1.25  # a weight that changed by less is not told again, so that the plan does not tremble
 LEAVE_CALL_S = 1.0
+TOLD_S = 600.0  # how long a process tells what was not read of a camera that it does not hold any more
 
 
 class LeasedWorkers(Protocol):
@@ -127,7 +128,7 @@ class CameraLeases:
         self._unlisted: dict[str, float] = {}  # held, not read, and since when they are not in the list
         self._listed: set[str] = set()  # were in the list at some time; what the table forgot is left out
         self._unwanted: dict[str, float] = {}  # paused or removed, and since when
-        self._unread_before_pause: dict[str, tuple[int, int]] = {}
+        self._unread_past: dict[str, tuple[tuple[int, int], float]] = {}  # not held, and since when
         self._claims_from_s = 0.0
         self._is_leaving = False
         self._is_claiming = False
@@ -144,10 +145,14 @@ class CameraLeases:
         return dict(self._held)
 
     @property
-    def unread_before_pause(self) -> Mapping[str, tuple[int, int]]:
-        """From when to when nobody read a camera that is paused now, in milliseconds since 1970."""
-        paused = self._workers.paused()
-        return {id_: times for id_, times in self._unread_before_pause.items() if id_ in paused}
+    def unread_times(self) -> Mapping[str, tuple[int, int]]:
+        """From when to when nobody read a camera, in milliseconds since 1970.
+
+        Of a camera that is held: before it was. For TOLD_S also of one that was paused or moved on since: it may have
+        done so before a recorder looked.
+        """
+        past = {id_: times for id_, (times, _) in self._unread_past.items()}
+        return past | {id_: one.unread_ms for id_, one in self._held.items() if one.unread_ms is not None}
 
     def stopped(self) -> None:
         """Note that a worker ended or the list of cameras changed; called in the loop's thread."""
@@ -276,9 +281,8 @@ class CameraLeases:
         found = await self._redis.forget_read(unread) if unread else {}
         for id_, (read_ms, now_ms) in found.items():
             ends_ms = now_ms - round((time.monotonic() - self._unwanted[id_]) * 1000)
-            self._unread_before_pause[id_] = read_ms, max(read_ms, ends_ms)
-        for id_ in self._unread_before_pause.keys() - paused:
-            del self._unread_before_pause[id_]
+            self._unread_past[id_] = (read_ms, max(read_ms, ends_ms)), now_s
+        self._unread_past = {id_: one for id_, one in self._unread_past.items() if now_s - one[1] < TOLD_S}
 
     async def _follow_plan(self, table: LeaseTable, locations: Mapping[str, str]) -> None:
         plan = self._plan(table, locations)
@@ -363,7 +367,8 @@ class CameraLeases:
         self._wake.set()
 
     def _drop(self, id_: str, change: str) -> None:
-        del self._held[id_]
+        if (unread_ms := self._held.pop(id_).unread_ms) is not None:
+            self._unread_past[id_] = unread_ms, time.monotonic()
         self._giving.discard(id_)
         self._unlisted.pop(id_, None)
         self._metrics.camera_lease_changes.labels(change).inc()

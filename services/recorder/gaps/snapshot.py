@@ -148,7 +148,7 @@ def camera_reports(heard: Iterable[ProcessPresence]) -> dict[str, CameraReport]:
 
 
 def unread_times(heard: Iterable[ProcessPresence]) -> list[UnreadTime]:
-    """Return when cameras were read by nobody before the processes that read them now took them over."""
+    """Return when cameras were read by nobody, until a process took them or they were paused; the earliest first."""
     found = []
     for presence in there(heard, "motion"):
         for camera in presence.cameras:
@@ -156,7 +156,7 @@ def unread_times(heard: Iterable[ProcessPresence]) -> list[UnreadTime]:
                 begins_ms, ends_ms = camera.unread_ms
                 if 0 <= begins_ms <= ends_ms <= LATEST_MS:
                     found.append(UnreadTime(camera.id, from_epoch_ms(begins_ms), from_epoch_ms(ends_ms)))
-    return found
+    return sorted(found, key=lambda one: one.started_at)
 
 
 def cameras_now(

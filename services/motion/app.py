@@ -164,7 +164,7 @@ def add_routes(
     add_whep_routes(app, live)
     add_picture_routes(app, live)
     add_look_routes(app, live)
-    add_whip_routes(app, find_endpoint)
+    add_whip_routes(app, find_endpoint, lambda camera_id: live.registry.camera(camera_id))
     describe(app)
 
 

@@ -50,9 +50,13 @@ class Workers:
     stopping: set[str] = field(default_factory=set)
     held: dict[str, Reading] = field(default_factory=dict)
     known_paused: set[str] = field(default_factory=set)
+    known_bound: set[str] = field(default_factory=set)
 
     def paused(self) -> Collection[str]:
         return self.known_paused
+
+    def bound(self) -> Collection[str]:
+        return self.known_bound
 
     def locations(self) -> Mapping[str, str]:
         return self.cameras

@@ -155,6 +155,18 @@ async def test_a_process_at_the_cameras_location_takes_it(site: Site) -> None:
     await until(lambda: "c00" in b.ids, "that it is read where it is")
 
 
+async def test_a_bound_camera_waits_for_a_process_at_its_location(site: Site) -> None:
+    site.cameras["c00"] = "north"
+    a = site.add("a", location="south")
+    a.workers.known_bound = {"c00"}
+    await until(lambda: len(a.ids) == 11, "that all others are read")
+    await until(lambda: a.metrics.cameras_unheld._value.get() == 1, "that it is seen that nobody reads it")
+    b = site.add("b", location="north")
+    b.workers.known_bound = {"c00"}
+    await site.is_even(a, b)
+    assert [one.process for one in site.readings if one.camera == "c00"] == ["b"]
+
+
 async def test_while_redis_is_frozen_cameras_are_read_until_the_lease_would_have_ended_and_not_longer(
     own_site: Site, own_redis: RedisServer
 ) -> None:

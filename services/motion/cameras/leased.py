@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 
 from services.motion.cameras.supervisor import CameraSupervisor, enabled
-from shared.cameras import Camera
+from shared.cameras import Camera, kind_of
 from shared.logs import get_logger
 from shared.waits import pause
 
@@ -68,6 +68,10 @@ class LeasedCameras:
     def locations(self) -> Mapping[str, str]:
         """Return where each camera is; empty: anywhere."""
         return {id_: camera.location or "" for id_, camera in self._cameras.items()}
+
+    def bound(self) -> Collection[str]:
+        """Return the cameras that only a process at their location can read: devices on its host."""
+        return {id_ for id_, camera in self._cameras.items() if kind_of(camera.url) == "device"}
 
     def paused(self) -> Collection[str]:
         """Return the cameras of the list that nobody is to read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from fastapi import FastAPI, Query, Request, Response
 
 from services.motion.sources.webrtc.session_description import MAX_SDP_BYTES, BadSessionDescription
 from services.motion.sources.webrtc.whip import WhipEndpoint
+from shared.cameras import Camera, kind_of, whip_token
 from shared.http_api import ApiFault, bounded_body, content, sent_body
 
 SDP_TYPE = "application/sdp"
@@ -23,23 +25,17 @@ _Token = Annotated[str, Query(description="the camera's token, where no Authoriz
 
 
 def add_whip_routes(  # noqa: C901  # three short routes and the login that they share
-    app: FastAPI, find_endpoint: Callable[[str], WhipEndpoint | None]
+    app: FastAPI,
+    find_endpoint: Callable[[str], WhipEndpoint | None],
+    find_camera: Callable[[str], Camera | None],
 ) -> None:
-    """Add the routes; `find_endpoint` returns where a camera's publisher connects, None for a camera that has none."""
+    """Add the routes; `find_endpoint` returns where a camera's publisher connects, None for a camera that has none.
+
+    `find_camera` returns a camera of the file, also one that is paused or that another process reads.
+    """
 
     def admitted(camera: str, request: Request, token: str) -> WhipEndpoint:
-        endpoint = find_endpoint(camera)
-        if endpoint is None or not endpoint.accepts_token(_bearer(request) or token):
-            # the same for a wrong token and for a camera that is not there or takes no publisher
-            raise _with_cors(
-                ApiFault(
-                    401,
-                    "no token of this camera",
-                    "its token",
-                    "send it as Authorization: Bearer … or ?token=…",
-                )
-            )
-        return endpoint
+        return _admitted(find_endpoint(camera), find_camera(camera), _bearer(request) or token)
 
     # a browser asks for the address that it will use
     @app.options("/whip/{camera}", status_code=204, response_class=Response)
@@ -98,6 +94,24 @@ def busy() -> ApiFault:
 def no_session() -> ApiFault:
     """Return the fault of a session that has ended, or never was."""
     return ApiFault(404, "no such session", "the Location of an answer", "it may have ended already")
+
+
+def _admitted(endpoint: WhipEndpoint | None, camera: Camera | None, shown: str) -> WhipEndpoint:
+    """Return the endpoint when the token that is shown is its camera's; raises ApiFault."""
+    if endpoint is None and _is_token_of(camera, shown):
+        do = "publish again in a moment: the camera is paused, or moving to another motion process"
+        raise _with_cors(ApiFault(503, "no publisher is taken now", "a camera that is read here", do))
+    if endpoint is None or not endpoint.accepts_token(shown):
+        # the same for a wrong token and for a camera that is not there or takes no publisher
+        do = "send it as Authorization: Bearer … or ?token=…"
+        raise _with_cors(ApiFault(401, "no token of this camera", "its token", do))
+    return endpoint
+
+
+def _is_token_of(camera: Camera | None, shown: str) -> bool:
+    if camera is None or kind_of(camera.url) != "whip":
+        return False
+    return hmac.compare_digest(shown.encode(), whip_token(camera.url).encode())
 
 
 def _bearer(request: Request) -> str:

@@ -51,6 +51,9 @@ class LeasedWorkers(Protocol):
     def locations(self) -> Mapping[str, str]:
         """Return the cameras that are to be read, by whoever, and where each is."""
 
+    def bound(self) -> Collection[str]:
+        """Return the cameras that only a process at their location can read."""
+
     def paused(self) -> Collection[str]:
         """Return the cameras of the list that nobody is to read."""
 
@@ -307,8 +310,9 @@ class CameraLeases:
             MotionProcess(n, one.load_max, one.location) for n, one in mine.items() if not one.is_leaving
         ]
         held = {id_: one.holder for id_, one in table.leases.items() if one.is_held}
+        bound = self._workers.bound()
         loads = [
-            CameraLoad(id_, self._weight_in(table, id_), location)
+            CameraLoad(id_, self._weight_in(table, id_), location, is_bound=id_ in bound)
             for id_, location in locations.items()
             if held.get(id_) is None or held[id_] in mine
         ]

@@ -15,11 +15,15 @@ _EPSILON = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class CameraLoad:
-    """A camera that is to be read; `weight`: megapixels a second; `location`: where it is, empty: anywhere."""
+    """A camera that is to be read; `weight`: megapixels a second; `location`: where it is, empty: anywhere.
+
+    `is_bound`: only a process at its location can read it (a device on that host).
+    """
 
     id: str
     weight: float
     location: str = ""
+    is_bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ class _Draft:
         return [camera for id_, camera in self._cameras.items() if self.holders.get(id_) == name]
 
     def _has_room(self, name: str, camera: CameraLoad) -> bool:
+        if camera.is_bound and self._is_foreign(camera, name):
+            return False
         cap = self._processes[name].load_max
         return not cap or self._loads[name] + camera.weight <= cap + _EPSILON
 

@@ -55,6 +55,13 @@ class MotionAddresses:
                 "a camera that is read",
                 "look at its state in /api/health; it may be paused, or moving to another process",
             )
+        if not listing and any(one.is_silent and _state(one, camera_id) is not None for one in self.heard()):
+            raise ApiFault(
+                503,
+                f"no motion process that has camera '{camera_id}' in its camera file is there",
+                "one that has it",
+                "start it; what the others have, works",
+            )
         return next((_address(one) for one in (*reading, *listing, *there)), self.all[0])
 
 

@@ -109,6 +109,12 @@ async def test_a_paused_camera_is_in_the_list_and_is_not_read(rig: Rig) -> None:
     assert not rig.leased.paused()
 
 
+async def test_a_device_is_bound_to_its_host(rig: Rig) -> None:
+    usb = rig.camera("usb", url="/dev/video0", location="north")
+    await rig.list(rig.camera("gate"), usb)
+    assert set(rig.leased.bound()) == {"usb"}
+
+
 async def test_lists_of_the_same_cameras_have_the_same_name(rig: Rig) -> None:
     await rig.list(rig.camera("gate"), rig.camera("yard"))
     name = rig.leased.list_name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import hypothesis.strategies as st
 from hypothesis import given
@@ -13,7 +14,13 @@ from services.motion.leases.plan import CameraLoad, MotionProcess, plan_cameras
 LOCATIONS = st.sampled_from(["", "north", "south"])
 WEIGHTS = st.sampled_from([0.5, 1.0, 2.3, 8.0, 31.1])
 CAMERAS = st.lists(
-    st.builds(CameraLoad, st.integers(0, 30).map(lambda number: f"c{number:02}"), WEIGHTS, LOCATIONS),
+    st.builds(
+        CameraLoad,
+        st.integers(0, 30).map(lambda number: f"c{number:02}"),
+        WEIGHTS,
+        LOCATIONS,
+        st.booleans(),
+    ),
     max_size=20,
     unique_by=lambda one: one.id,
 )
@@ -76,6 +83,15 @@ def test_a_process_at_the_cameras_location_is_preferred_however_loaded_it_is() -
     assert set(plan_cameras(cameras, everyone[:1], {}).values()) == {"a"}
 
 
+def test_a_bound_camera_is_read_at_its_location_or_nowhere() -> None:
+    camera = CameraLoad("usb", 1.0, "north", is_bound=True)
+    south, north = MotionProcess("a", location="south"), MotionProcess("b", location="north")
+    crowd = [CameraLoad(f"c{number}", 9.0, "north") for number in range(4)]
+    assert plan_cameras([camera], [south], {}) == {}
+    assert plan_cameras([camera, *crowd], [south, north], {"usb": "a"})["usb"] == "b"
+    assert plan_cameras([CameraLoad("usb", 1.0, is_bound=True)], [south], {}) == {"usb": "a"}
+
+
 def test_a_process_takes_no_more_than_its_cap_and_what_has_no_room_is_left_out() -> None:
     plan = plan_cameras(equal(7), processes("ab", load_max=3.0), {})
     assert Counter(plan.values()) == {"a": 3, "b": 3}
@@ -124,7 +140,8 @@ def test_no_camera_is_left_out_where_somebody_has_room_and_no_cap_is_passed_anew
     after = loads(plan, cameras)
     for camera in cameras:
         if camera.id not in plan:
-            assert all(one.load_max and after[one.name] + camera.weight > one.load_max for one in everyone)
+            able = [one for one in everyone if not camera.is_bound or camera.location in ("", one.location)]
+            assert all(one.load_max and after[one.name] + camera.weight > one.load_max for one in able)
         elif held.get(camera.id) != plan[camera.id]:
             cap = known[plan[camera.id]].load_max
             assert not cap or after[plan[camera.id]] <= cap + 1e-6
@@ -134,6 +151,7 @@ def test_no_camera_is_left_out_where_somebody_has_room_and_no_cap_is_passed_anew
 def test_after_a_process_went_all_cameras_are_held_and_loads_differ_by_a_camera_at_most(
     cameras: list[CameraLoad], gone: str, n: int
 ) -> None:
+    cameras = [replace(camera, is_bound=False) for camera in cameras]
     everyone = processes("abcde"[: n + 1])
     plan = plan_cameras(cameras, everyone, {})
     left = [one for one in everyone if one.name != gone]

@@ -65,6 +65,15 @@ def test_a_camera_that_nobody_lists_is_asked_for_at_a_process_that_is_there() ->
     assert addresses().find("gone", is_live=True) == ONE
 
 
+def test_a_camera_of_processes_that_are_all_gone_is_asked_for_nowhere() -> None:
+    found = addresses(process("a", ONE, 60.0, gate="running"), process("b", TWO, yard="running"))
+    for is_live in (False, True):
+        with pytest.raises(ApiFault) as fault:
+            found.find("gate", is_live=is_live)
+        assert fault.value.status_code == 503
+        assert "'gate'" in fault.value.texts[0].found
+
+
 def test_nothing_is_sent_to_an_address_that_is_not_configured() -> None:
     found = addresses(process("a", "http://elsewhere:8080", gate="running"), process("b", "", gate="running"))
     assert found.find("gate", is_live=False) == ONE

@@ -60,6 +60,26 @@ GRAPHS = (
     ),
     Graph("Cameras that deliver", "short", (("{{camera}}", "max by (camera) (clipwatch_camera_up_ratio)"),)),
     Graph(
+        "Cameras by leases",
+        "short",
+        (
+            ("{{instance}}", "sum by (instance) (clipwatch_camera_leases)"),
+            ("read by no process", "max(clipwatch_cameras_unheld)"),
+        ),
+        "How several motion processes share the cameras; 0 without CAMERA_LEASES.",
+    ),
+    Graph(
+        "Camera leases that came and went",
+        "short",
+        (
+            (
+                "{{change}}",
+                "sum by (change) (increase(clipwatch_camera_lease_changes_total[$__rate_interval]))",
+            ),
+        ),
+        "claimed; given to another process; lost: ran out, or taken over.",
+    ),
+    Graph(
         "Dropped frames, by reason",
         "cps",
         (("{{reason}}", "sum by (reason) (rate(clipwatch_camera_drops_total[$__rate_interval]))"),),
@@ -248,6 +268,17 @@ ALERTS = (
         1,
         "5m",
         "Camera {{ $labels.camera }} has delivered nothing for five minutes.",
+    ),
+    Alert(
+        "clipwatch-cameras-unheld",
+        "Cameras that no process reads",
+        # each process counts those of its own list, as it last saw it
+        "max(clipwatch_cameras_unheld)",
+        "gt",
+        0,
+        "5m",  # a handover takes seconds a camera, a takeover CAMERA_LEASE_S (60 at most) and a few rounds
+        "For five minutes no motion process has read some of the cameras: start more, or raise CAMERA_LOAD_MAX; "
+        "their logs name the cameras.",
     ),
     Alert(
         "clipwatch-lag",

@@ -37,6 +37,8 @@ class MotionMetrics:
             "Leases that came and went: claimed, given (to another process), lost (ran out, or taken over).",
             ["change"],
         )
+        for change in ("claimed", "given", "lost"):
+            self.camera_lease_changes.labels(change)
         self.reconnects = counter(
             "clipwatch_camera_reconnects_total", "Times a camera came back.", ["camera"]
         )

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from services.motion.settings import MotionServiceSettings
 from tests.programs import find_promtool
 
 RULES_FILE = Path(__file__).resolve().parents[2] / "grafana-provisioning" / "alerting" / "alerts.json"
@@ -31,6 +32,8 @@ SERIES = {
     'up{service="classifier",instance="10.0.0.4:8080"}': "1",
     'up{service="recorder",instance="10.0.0.5:8080"}': "1",
     'clipwatch_camera_up_ratio{service="motion",camera="gate"}': "1",
+    'clipwatch_cameras_unheld{service="motion",instance="10.0.0.2:8080"}': "0",
+    'clipwatch_cameras_unheld{service="motion",instance="10.0.0.6:8080"}': "0",
     'clipwatch_redis_connected_ratio{service="classifier",instance="10.0.0.3:8080"}': "1",
     'clipwatch_redis_connected_ratio{service="classifier",instance="10.0.0.4:8080"}': "1",
     'clipwatch_redis_connected_ratio{service="recorder"}': "1",
@@ -101,6 +104,11 @@ CASES = [
         {("clipwatch-database-away", "recorder")},
     ),
     Case("a camera is gone", one("clipwatch_camera_up_ratio", "0"), {("clipwatch-camera-away", "gate")}),
+    Case(
+        "one process of two sees that nobody reads two cameras",
+        one('clipwatch_cameras_unheld{service="motion",instance="10.0.0.6', "2"),
+        {("clipwatch-cameras-unheld", "")},
+    ),
     Case("entries wait", one("clipwatch_stream_oldest_seconds", "300"), {("clipwatch-lag", "snippets.v1")}),
     Case(
         "an entry is dead",
@@ -192,6 +200,15 @@ def test_every_rule_fires_in_a_case() -> None:
 def test_every_series_that_a_rule_asks_for_is_among_the_cases() -> None:
     asked = {name for _, expr in expressions() for name in SERIES if name.split("{")[0] in expr}
     assert asked == set(SERIES)
+
+
+def test_a_takeover_after_a_kill_is_over_before_its_rule_fires() -> None:
+    """The longest lease ends, and the settling rounds of another one have gone by."""
+    longest_s = next(
+        one.le for one in MotionServiceSettings.model_fields["camera_lease_s"].metadata if hasattr(one, "le")
+    )
+    [rule] = [rule for rule in RULES if rule["uid"] == "clipwatch-cameras-unheld"]
+    assert 60 * int(rule["for"].removesuffix("m")) > 2 * longest_s
 
 
 def test_only_the_rule_that_always_has_an_answer_takes_silence_for_an_alarm() -> None:

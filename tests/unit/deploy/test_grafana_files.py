@@ -100,6 +100,7 @@ def test_alert_rules_watch_what_was_promised() -> None:
         "clipwatch-redis-away",
         "clipwatch-database-away",
         "clipwatch-camera-away",
+        "clipwatch-cameras-unheld",
         "clipwatch-lag",
         "clipwatch-dead-letters",
         "clipwatch-disk",

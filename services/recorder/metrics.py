@@ -61,6 +61,12 @@ class RecorderMetrics:
         self.database_connected = gauge(
             "clipwatch_database_connected_ratio", "1 while the database answers, else 0."
         )
+        self.classifier_due = gauge(
+            "clipwatch_classifier_due_ratio",
+            "1 while a classifier is to be there; 0 while CLASSIFIER_START_S says that one is started once a snippet "
+            "waits, and none has waited for so long.",
+        )
+        self.classifier_due.set(1)  # until the queue was looked at
         self.removed = counter(
             "clipwatch_events_removed_total",
             "Events that retention removed: age, space (size or free disk space).",

@@ -26,6 +26,7 @@ Json = dict[str, Any]  # Any: promtool's file
 Firing = set[tuple[str, str]]  # rule and the value of its label
 
 GONE = "stale"
+DUE = "clipwatch_classifier_due_ratio"
 SERIES = {
     'up{service="motion",instance="10.0.0.2:8080"}': "1",
     'up{service="classifier",instance="10.0.0.3:8080"}': "1",
@@ -38,6 +39,8 @@ SERIES = {
     'clipwatch_redis_connected_ratio{service="classifier",instance="10.0.0.4:8080"}': "1",
     'clipwatch_redis_connected_ratio{service="recorder"}': "1",
     'clipwatch_database_connected_ratio{service="recorder"}': "1",
+    'clipwatch_classifier_due_ratio{service="recorder",instance="10.0.0.5:8080"}': "1",
+    'clipwatch_classifier_due_ratio{service="recorder",instance="10.0.0.7:8080"}': "1",
     'clipwatch_stream_oldest_seconds{service="recorder",stream="snippets.v1"}': "0",
     'clipwatch_stream_dead_letters_entries{service="recorder",stream="snippets.v1"}': "0",
     'clipwatch_media_free_bytes{service="recorder"}': "1e10",
@@ -75,6 +78,36 @@ CASES = [
         Case(f"{service} {how}", of(service, up), {("clipwatch-service-down", service)})
         for service in ("motion", "classifier", "recorder")
         for how, up in (("is gone", GONE), ("does not answer", "0"))
+    ),
+    Case("no classifier is there, and none is due", of("classifier") | one(DUE, "0"), set()),
+    Case(
+        "no classifier answers, and none is due: one is being started",
+        of("classifier", "0") | one(DUE, "0"),
+        set(),
+    ),
+    Case(
+        "a classifier is due again, and none was started",
+        one(DUE, "1"),
+        {("clipwatch-service-down", "classifier")},
+        series={
+            name: value for name, value in (SERIES | one(DUE, "0")).items() if name not in of("classifier")
+        },
+    ),
+    Case(
+        "one recorder of two says that a classifier is due",
+        of("classifier") | one(DUE + '{service="recorder",instance="10.0.0.5', "0"),
+        {("clipwatch-service-down", "classifier")},
+    ),
+    Case(
+        "motion is gone while no classifier is due",
+        of("motion") | one(DUE, "0"),
+        {("clipwatch-service-down", "motion")},
+    ),
+    Case(
+        "no recorder is there to say that no classifier is due",
+        of("recorder") | of("classifier"),
+        {("clipwatch-service-down", "recorder"), ("clipwatch-service-down", "classifier")},
+        series=SERIES | one(DUE, "0"),
     ),
     Case(
         "all services are gone",

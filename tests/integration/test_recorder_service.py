@@ -27,7 +27,7 @@ from services.recorder import report
 from services.recorder.record.database import Database
 from services.recorder.record.engines import make_engine
 from shared.clock import now_utc
-from shared.contract import LABELS, MEDIA, RECORDERS
+from shared.contract import LABELS, MEDIA, RECORDERS, SNIPPETS
 from tests.servers import HOST, MariaDBServer, RedisServer, free_port, spawn, wait_until
 from tests.unit.recorder.messages import CLIP, THUMBNAIL, Said, append, labels_message, media_message, send
 from tests.unit.recorder.meteo import Meteo, meteo_server
@@ -145,6 +145,21 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     client: Redis = Redis.from_url(redis_url)
     yield client
     await client.aclose()
+
+
+async def test_whether_a_classifier_is_due_is_a_figure(recorder: Recorder, redis: Redis) -> None:
+    """Grafana's rule *Service down* follows it."""
+    recorder.environment = {"CLASSIFIER_START_S": "1"}
+    recorder.start()
+    await holds(lambda: recorder.metric("clipwatch_classifier_due_ratio") == 0, what="none is due")
+    await redis.xadd(SNIPPETS, {"waits": "for a classifier"})
+    await holds(lambda: recorder.metric("clipwatch_classifier_due_ratio") == 1, what="one is due")
+    await redis.delete(SNIPPETS)
+    await holds(lambda: recorder.metric("clipwatch_classifier_due_ratio") == 0, what="none is due again")
+    assert recorder.stop() == 0
+    recorder.environment = {}
+    recorder.start()  # until it is ready, which it is after a look at the queue
+    assert recorder.metric("clipwatch_classifier_due_ratio") == 1
 
 
 # -- nothing lost, nothing doubled

@@ -75,6 +75,7 @@ class Readiness:
         with contextlib.suppress(RedisError, OSError, TimeoutError):  # `fault` says so
             async with asyncio.timeout(REDIS_S):
                 await self.pipeline.look(self.redis)
+                self.metrics.classifier_due.set(self.pipeline.is_classifier_due)
         if fault and not self._was_faulty:
             log.warning("not ready", reason=fault)
         elif not fault and not self.health.is_ready:

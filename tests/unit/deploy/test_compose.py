@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = ROOT / "docker-compose.yml"
 GPU = ROOT / "docker-compose.gpu.yml"
 WEBRTC = ROOT / "docker-compose.webrtc.yml"
+LEASES = ROOT / "docker-compose.leases.yml"
 FILES = (COMPOSE, GPU, WEBRTC)
 SECRETS = ("_PASSWORD", "_TOKEN")
 SETTINGS: dict[str, type[ServiceSettings]] = {
@@ -58,6 +59,7 @@ GIVEN = {
 VARIABLE = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
 
 Yaml = dict[str, Any]  # Any: what YAML can hold
+RESET = "!reset"  # compose's tag for what a service of another file had, and this one has not
 
 
 def load(path: Path) -> ModuleType:
@@ -75,7 +77,9 @@ check_packages = load(ROOT / "deploy" / "image" / "check_packages.py")
 @functools.cache
 def read(path: Path) -> Yaml:
     """Return what a YAML file holds; nobody changes it."""
-    document: Yaml = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    yaml = YAML(typ="safe")
+    yaml.constructor.add_constructor("!reset", lambda *_: RESET)
+    document: Yaml = yaml.load(path.read_text(encoding="utf-8"))
     return document
 
 
@@ -190,7 +194,7 @@ def test_services_are_given_only_what_they_read(name: str) -> None:
     given = {*services()[name]["environment"]} - NOT_OURS
     known = {field.upper() for field in READ[name].model_fields}
     assert given <= known
-    for file in (GPU, WEBRTC):
+    for file in (GPU, WEBRTC, LEASES):
         assert {*read(file)["services"].get(name, {}).get("environment", {})} <= known
 
 

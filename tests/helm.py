@@ -51,6 +51,40 @@ _GPU: Yaml = {
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
     }
 }
+_PLACED: Yaml = {  # where pods of one part run, with all that a part can say of it
+    "nodeSelector": {"disk": "fast"},
+    "tolerations": [{"key": "video", "operator": "Exists"}],
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [
+                    {"matchExpressions": [{"key": "site", "operator": "In", "values": ["north"]}]}
+                ]
+            }
+        },
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "weight": 100,
+                    "podAffinityTerm": {
+                        "labelSelector": {"matchLabels": {"app.kubernetes.io/component": "motion"}},
+                        "topologyKey": "kubernetes.io/hostname",
+                    },
+                }
+            ]
+        },
+    },
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"},
+        {
+            "maxSkew": 2,
+            "topologyKey": "topology.kubernetes.io/zone",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"team": "video"}},
+        },
+    ],
+    "priorityClassName": "video",
+}
 _INGRESS: Yaml = {
     "ingress": {
         "enabled": True,
@@ -100,6 +134,14 @@ MATRIX: dict[str, Yaml] = {
     "recorders": {"recorder": {"replicas": 3, "media": {"accessMode": "ReadWriteMany"}}},
     "mini": {"classifier": {"model": "mini", "replicas": 2}},
     "own-models": {"classifier": {"replicas": 4, "models": {"isKept": False}}},
+    "placed": {
+        "images": {"pullSecrets": ["registry"]},
+        **dict.fromkeys(("motion", "classifier", "recorder"), _PLACED),
+        **{
+            name: {"bundled": {"enabled": True, **_PLACED}}
+            for name in ("redis", "mysql", "grafana", "prometheus")
+        },
+    },
     "open": {"networkPolicy": {"enabled": False}},
     "files": {
         "cameras": {"existingConfigMap": "", "file": "cameras: []\n", "passwordsSecret": "camera-passwords"},

@@ -21,7 +21,7 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* Where the pods run: {root, part (its values)}. */}}
+{{/* Where the pods run: {root, component, part (its values)}. */}}
 {{- define "clipwatch.placement" -}}
 {{- with .root.Values.images.pullSecrets }}
 imagePullSecrets:
@@ -34,6 +34,22 @@ nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .part.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .part.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .part.topologySpreadConstraints }}
+topologySpreadConstraints:
+{{- range . }}
+  - {{- toYaml . | nindent 4 }}
+    {{- if not (hasKey . "labelSelector") }}
+    labelSelector:
+      matchLabels: {{- include "clipwatch.selector" $ | nindent 8 }}
+    {{- end }}
+{{- end }}
+{{- end }}
+{{- with .part.priorityClassName }}
+priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from redis.asyncio import Redis
 from redis.maint_notifications import MaintNotificationsConfig
@@ -16,6 +18,7 @@ from shared.redis_sentinel import (
     sentinel_faults,
     shown_sentinel_url,
 )
+from shared.tls import authorities_fault
 from shared.urls import NO_HOST, scheme_of, shown_url, url_fault, with_password, with_value
 
 SCHEMES = ("redis", "rediss", "unix")
@@ -39,6 +42,14 @@ def shown_redis_url(url: str) -> str:
 
 def redis_faults(url: str) -> list[str]:
     """Say what is wrong with REDIS_URL; nothing is connected."""
+    return _address_faults(url) or [
+        f"REDIS_URL={shown_redis_url(url)}: ssl_ca_certs={fault}"
+        for name, file in parse_qsl(url.partition("?")[2])
+        if name == "ssl_ca_certs" and (fault := authorities_fault(Path(file))) is not None
+    ]
+
+
+def _address_faults(url: str) -> list[str]:
     scheme = scheme_of(url)
     if is_sentinel_url(url):
         return [f"REDIS_URL={shown_redis_url(url)}: {fault}" for fault in sentinel_faults(url)]
@@ -65,7 +76,7 @@ def make_redis(url: str, **options: Any) -> Redis:  # Any: options of redis-py
     """
     options = {**_QUIET, **options}
     if is_sentinel_url(url):
-        if faults := redis_faults(url):
+        if faults := _address_faults(url):
             raise ConfigError(faults)
         return make_master_client(read_sentinel_url(url), **options)
     if scheme_of(url) == "unix":

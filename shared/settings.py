@@ -33,8 +33,8 @@ class ServiceSettings(BaseSettings):
     redis_url: Annotated[
         SecretUrl,
         Field(
-            description="redis://, rediss:// or unix://, or redis+sentinel://host1:26379,host2:26379/mymaster; the "
-            "queue between services"
+            description="redis://, rediss:// (with ?ssl_ca_certs=FILE for authorities of your own) or unix://, or "
+            "redis+sentinel://host1:26379,host2:26379/mymaster; the queue between services"
         ),
     ] = SecretUrl("redis://127.0.0.1:6379/0")
     redis_password: Annotated[

@@ -1,4 +1,4 @@
-"""The certificate of an HTTP port: what is wrong with its files."""
+"""What is wrong with files of TLS: the certificate of an HTTP port, and authorities that servers are checked by."""
 
 from __future__ import annotations
 
@@ -29,6 +29,18 @@ def tls_faults(certificate: Path | None, key: Path | None) -> list[str]:
             "passphrase"
         ]
     return []
+
+
+def authorities_fault(file: Path) -> str | None:
+    """Return why servers could not be checked by the certificates of authorities in `file`; None: they can."""
+    why = _unreadable(file)
+    if why is not None:
+        return f"{file} cannot be read: {why}; name a PEM file that this account can read"
+    try:
+        ssl.create_default_context(cafile=file)
+    except (ssl.SSLError, ValueError):
+        return f"{file} holds no certificate; name a PEM file with those of the authorities that sign the server's"
+    return None
 
 
 def _unreadable(file: Path) -> str | None:

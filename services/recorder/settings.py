@@ -41,7 +41,10 @@ class RecorderSettings(ServiceSettings):
 
     database_url: Annotated[
         SecretUrl,
-        Field(description="mysql://user:password@host/database, mariadb://… or sqlite:///path/of/file.db"),
+        Field(
+            description="mysql://user:password@host/database (for TLS with ?ssl_ca=FILE, the authorities that sign the "
+            "server's certificate), mariadb://… or sqlite:///path/of/file.db"
+        ),
     ] = SecretUrl("sqlite+aiosqlite:///data/clipwatch.db")
     database_password: Annotated[
         SecretStr, Field(description="password of DATABASE_URL, as it is, where the URL has none")

@@ -8,6 +8,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from shared.errors import ConfigError, redact
+from shared.tls import authorities_fault
 from shared.urls import HOW_TO_QUOTE, NO_HOST, scheme_of, shown_url, url_fault
 
 
@@ -35,7 +36,19 @@ def parse_url(given: str) -> URL:
         raise ConfigError(f"{shown}: has more than one @; {HOW_TO_QUOTE}, or give it as DATABASE_PASSWORD")
     if not url.database:
         raise ConfigError(f"{shown}: names no database; add /clipwatch at its end")
+    if (fault := _tls_fault(url)) is not None:
+        raise ConfigError(f"{shown}: {fault}")
     return url.set(drivername="mysql+aiomysql")
+
+
+def _tls_fault(url: URL) -> str | None:
+    if unknown := sorted(name for name in url.query if name.startswith("ssl") and name != "ssl_ca"):
+        return (
+            f"found {', '.join(unknown)} behind the ?, wanted ssl_ca=FILE alone for TLS; leave the others out"
+        )
+    files = url.query.get("ssl_ca", ())
+    faults = [authorities_fault(Path(file)) for file in ([files] if isinstance(files, str) else files)]
+    return next((f"ssl_ca={fault}" for fault in faults if fault is not None), None)
 
 
 def sqlite_address(path: Path) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiomysql
+from pymysql.constants import CLIENT, CR  # type: ignore[import-untyped]  # ships no types
+from pymysql.err import OperationalError  # type: ignore[import-untyped]  # ships no types
 from sqlalchemy import URL, ColumnElement, Connection, event
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -20,6 +23,7 @@ from services.recorder.record.database_url import parse_url
 
 GivenColumns = ReadOnlyColumnCollection[str, KeyedColumnElement[Any]]
 LOCK_WAIT_S = 10.0  # how long a writer waits for another, on every database
+NO_TLS = "the server offers no TLS, which DATABASE_URL wants (ssl_ca); set the server up for it, or leave ssl_ca out"
 _BUSY_TIMEOUT_MS = 200  # of that, what SQLite's thread waits at once: it cannot be interrupted meanwhile
 
 
@@ -51,15 +55,27 @@ def make_engine(given: str, lock_wait_s: float = LOCK_WAIT_S) -> AsyncEngine:
 
 
 async def _connect_mysql(**arguments: Any) -> Any:  # Any: aiomysql has no types
-    """Connect, and let bytes be written as hexadecimal literals.
+    """Connect, by TLS where DATABASE_URL names authorities, and let bytes be written as hexadecimal literals.
 
     aiomysql 0.3.2 escapes bytes with a function that PyMySQL took away in 1.2: every BLOB ended in a TypeError. A
     literal x'…' needs no escaping, in no SQL mode.
     """
-    connection = await aiomysql.connect(**arguments)
+    if "ssl" in arguments:  # as SQLAlchemy makes it of ?ssl_ca=FILE; read each time, so that a new file acts
+        arguments["ssl"] = ssl.create_default_context(cafile=arguments["ssl"]["ca"])
+    connection = _MysqlConnection(**arguments)
+    await connection._connect()
     escape = connection.escape
     connection.escape = lambda value: f"x'{value.hex()}'" if isinstance(value, bytes) else escape(value)
     return connection
+
+
+class _MysqlConnection(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no types
+    """A connection that never falls back from TLS: aiomysql 0.3.2 goes on without it where the server offers none."""
+
+    async def _request_authentication(self) -> None:
+        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+            raise OperationalError(CR.CR_SSL_CONNECTION_ERROR, NO_TLS)
+        await super()._request_authentication()
 
 
 def _sqlite_engine(url: URL) -> AsyncEngine:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from shared.redis_client import make_redis, redis_faults
+from tests.certificates import make_certificate
 
 OPTIONS = {"socket_timeout": 10, "socket_connect_timeout": 3, "socket_keepalive": True}  # of the services
 
@@ -24,3 +27,13 @@ def test_every_kind_of_address_takes_the_services_options(url: str) -> None:
     connection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
     assert connection.socket_timeout == 10
     assert connection.password in ("pw", "p@w")
+
+
+@pytest.mark.parametrize("address", ["rediss://m@localhost/0", "rediss+sentinel://m@one,two/main"])
+def test_an_authority_for_tls_is_a_file_with_certificates(address: str, tmp_path: Path) -> None:
+    made = make_certificate(tmp_path)
+    assert redis_faults(f"{address}?ssl_ca_certs={made.chain}") == []
+    [fault] = redis_faults(f"{address}?ssl_ca_certs={tmp_path}/none.pem")
+    assert f"ssl_ca_certs={tmp_path}/none.pem cannot be read: No such file" in fault
+    [fault] = redis_faults(f"{address}?ssl_ca_certs={made.key}")
+    assert f"ssl_ca_certs={made.key} holds no certificate; name a PEM file" in fault

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from services.recorder.record.database_url import parse_url
 from shared.errors import ConfigError
+from tests.certificates import make_certificate
 
 
 @pytest.mark.parametrize(
@@ -37,3 +40,22 @@ def test_other_urls_are_refused_without_showing_the_password(given: str, said: s
         parse_url(given)
     assert said in str(refused.value)
     assert "geheim" not in str(refused.value)
+
+
+def test_an_authority_for_tls_is_a_file_with_certificates(tmp_path: Path) -> None:
+    made = make_certificate(tmp_path)
+    assert parse_url(f"mysql://u:geheim@h/d?ssl_ca={made.chain}").query == {"ssl_ca": str(made.chain)}
+    for file, said in (
+        (tmp_path / "none.pem", "cannot be read: No such file"),
+        (made.key, "holds no certificate"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            parse_url(f"mysql://u:geheim@h/d?ssl_ca={file}")
+        assert f"ssl_ca={file} {said}" in str(refused.value)
+        assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.parametrize("option", ["ssl=true", "ssl_check_hostname=false", "ssl_cert=/x"])
+def test_tls_that_would_check_less_is_refused(option: str) -> None:
+    with pytest.raises(ConfigError, match=r"wanted ssl_ca=FILE alone for TLS; leave the others out"):
+        parse_url(f"mysql://u@h/d?{option}")

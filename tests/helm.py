@@ -120,6 +120,15 @@ MATRIX: dict[str, Yaml] = {
         },
         **_KEDA,
     },
+    "tls": {
+        "redis": {
+            "bundled": {"enabled": False},
+            "external": {"host": "redis.queue.svc", "tls": True, "caSecret": "redis-ca"},
+        },
+        "mysql": {"bundled": {"enabled": False}, "external": {"host": "mysql", "caSecret": "mysql-ca"}},
+        **_BUNDLED,
+        **_KEDA,
+    },
     "own-grafana": {
         "grafana": _EXTERNAL["grafana"],
         "prometheus": {"bundled": {"enabled": True}},
@@ -161,6 +170,7 @@ MATRIX: dict[str, Yaml] = {
 }
 OUTSIDE = {  # what the values above say is in the cluster already
     *(("Secret", name) for name in ("clipwatch", "camera-passwords", "recorder-passwords")),
+    *(("Secret", name) for name in ("redis-ca", "mysql-ca")),
     ("ConfigMap", "cameras"),
     *(("PersistentVolumeClaim", name) for name in ("config", "clips", "models")),
 }

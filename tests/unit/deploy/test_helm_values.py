@@ -58,6 +58,14 @@ WRONG: dict[str, tuple[Yaml, str]] = {
     ),
     "two MySQL": ({"mysql": {"external": {"host": "m"}}}, "mysql: found both"),
     "no MySQL": ({"mysql": {"bundled": {"enabled": False}}}, "mysql.external.host: found nothing"),
+    "an authority for a bundled server": (
+        {"mysql": {"external": {"caSecret": "ca"}}},
+        "mysql.external.caSecret: found ca with the bundled one",
+    ),
+    "an authority without TLS": (
+        {"redis": {"bundled": {"enabled": False}, "external": {"host": "r", "caSecret": "ca"}}},
+        "redis.external.caSecret: found ca with tls off",
+    ),
     "more at least than at most": (
         {"classifier": {"keda": {"enabled": True, "minReplicas": 3, "maxReplicas": 1}}},
         "classifier.keda.minReplicas: found 3, wanted at most maxReplicas=1",
@@ -205,16 +213,6 @@ def test_the_guide_makes_every_secret() -> None:
     assert written | {*added} >= {*SECRETS}
     assert "redis.external.sentinelHasPassword" in added["REDIS_SENTINEL_PASSWORD"]
     assert "classifier.keda.enabled" in added["REDIS_KEDA_PASSWORD"]
-
-
-def test_the_guide_says_which_tls_there_is_no_value_for() -> None:
-    guide = (ROOT / "docs" / "guide" / "kubernetes.md").read_text(encoding="utf-8")
-    limits = " ".join(guide.partition("## Limits")[2].split())
-    external = {name: SCHEMA["properties"][name]["properties"]["external"] for name in ("redis", "mysql")}
-    assert [name for name in external["redis"]["properties"] if re.search("tls|ca(File)?$", name)] == ["tls"]
-    assert "there is no value for a CA file" in limits
-    assert "tls" not in external["mysql"]["properties"]
-    assert "MySQL is talked to without TLS, so keep it in a private network" in limits
 
 
 # -- the schema

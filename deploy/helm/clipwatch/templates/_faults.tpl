@@ -33,6 +33,15 @@
 {{- $faults = append $faults (printf "%s.external.host: found nothing, and the bundled one is off; set the host, or %s.bundled.enabled=true" $name $name) }}
 {{- end }}
 {{- end }}
+{{- range $name := list "redis" "mysql" }}
+{{- $part := index $v $name }}
+{{- if and $part.bundled.enabled $part.external.caSecret }}
+{{- $faults = append $faults (printf "%s.external.caSecret: found %s with the bundled one, which has no TLS; leave it out, or set %s.bundled.enabled=false" $name $part.external.caSecret $name) }}
+{{- end }}
+{{- end }}
+{{- if and $v.redis.external.caSecret (not $v.redis.bundled.enabled) (not $v.redis.external.tls) }}
+{{- $faults = append $faults (printf "redis.external.caSecret: found %s with tls off, wanted TLS; set redis.external.tls=true, or leave it out" $v.redis.external.caSecret) }}
+{{- end }}
 {{- if and $v.classifier.keda.enabled (gt (int $v.classifier.keda.minReplicas) (int $v.classifier.keda.maxReplicas)) }}
 {{- $faults = append $faults (printf "classifier.keda.minReplicas: found %d, wanted at most maxReplicas=%d; lower the one or raise the other" (int $v.classifier.keda.minReplicas) (int $v.classifier.keda.maxReplicas)) }}
 {{- end }}

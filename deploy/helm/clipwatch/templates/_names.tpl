@@ -52,6 +52,26 @@ labels: {{- include "clipwatch.labels" . | nindent 2 }}
 {{- else -}}
 {{ printf "%s://%s@%s/%d" $scheme $user (include "clipwatch.redisAddress" .root) $database }}
 {{- end -}}
+{{- if include "clipwatch.caSecret" (dict "root" .root "server" "redis") -}}
+?ssl_ca_certs=/run/tls/redis/ca.crt
+{{- end -}}
+{{- end }}
+
+{{/* The Secret with the authorities of an external server, or nothing: {root, server}. Its mount and its volume. */}}
+{{- define "clipwatch.caSecret" -}}
+{{- $part := index .root.Values .server -}}
+{{- if not $part.bundled.enabled }}{{ $part.external.caSecret }}{{ end -}}
+{{- end }}
+{{- define "clipwatch.caMount" -}}
+{{- if include "clipwatch.caSecret" . }}
+- {name: {{ .server }}-ca, mountPath: /run/tls/{{ .server }}, readOnly: true}
+{{- end }}
+{{- end }}
+{{- define "clipwatch.caVolume" -}}
+{{- with include "clipwatch.caSecret" . }}
+- name: {{ $.server }}-ca
+  secret: {secretName: {{ . }}, defaultMode: 288, items: [{key: ca.crt, path: ca.crt}]}  # 0440
+{{- end }}
 {{- end }}
 
 {{/* Not empty where Sentinels say who Redis' master is; and where they ask for a password. */}}
@@ -78,6 +98,9 @@ labels: {{- include "clipwatch.labels" . | nindent 2 }}
 
 {{- define "clipwatch.mysqlUrl" -}}
 {{ printf "mysql+aiomysql://%s@%s/%s" (include "clipwatch.mysqlUser" .) (include "clipwatch.mysqlAddress" .root) (include "clipwatch.mysqlDatabase" .root) }}
+{{- if include "clipwatch.caSecret" (dict "root" .root "server" "mysql") -}}
+?ssl_ca=/run/tls/mysql/ca.crt
+{{- end -}}
 {{- end }}
 
 {{/* The secrets that these values need, one a line. */}}

@@ -102,6 +102,21 @@ MATRIX: dict[str, Yaml] = {
     "bundled": _BUNDLED,
     "external": _EXTERNAL,
     "motions": {"motion": {"replicas": 3, "leases": {"handoverSeconds": 30}}},
+    "webrtc": {"motion": {"replicas": 2, "webrtc": {"enabled": True}}},
+    "webrtc-node-ports": {
+        "motion": {"webrtc": {"enabled": True, "through": "NodePort", "ports": "30100-30109"}},
+        "networkPolicy": {"webrtcFrom": [{"ipBlock": {"cidr": "192.168.0.0/16"}}]},
+    },
+    "webrtc-load-balancer": {
+        "motion": {
+            "webrtc": {
+                "enabled": True,
+                "through": "LoadBalancer",
+                "addresses": ["192.0.2.7", "2001:db8::7"],
+                "annotations": {"example.org/pool": "video"},
+            }
+        }
+    },
     "gpu": _GPU,
     "keda": _KEDA,
     "gpu-keda-external": {

@@ -20,6 +20,7 @@ from tests.unit.deploy.test_compose import READ
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE: Yaml = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 NOT_OURS = {"HOME", "TZ", "POD_NAME"}
+FIELDS = {"metadata.name": "clipwatch-motion-0", "status.hostIP": "192.0.2.10"}  # what a pod learns of itself
 MOUNT = "/run/secrets/clipwatch/"
 # Which secrets each container is given, and no other: as docker compose has it, and one more for KEDA's user.
 GIVEN = {name: given for name, given in COMPOSE_GIVEN.items() if name != "camera"}
@@ -47,7 +48,7 @@ def environment(container: Yaml, folder: Path) -> dict[str, str]:
         if "resourceFieldRef" in source:
             values[variable["name"]] = str(container["resources"]["limits"]["cpu"])
         elif "fieldRef" in source:
-            values[variable["name"]] = "clipwatch-motion-0"
+            values[variable["name"]] = FIELDS[source["fieldRef"]["fieldPath"]]
         else:
             text = variable["value"].replace("$(POD_NAME)", "clipwatch-motion-0")
             values[variable["name"]] = text.replace(MOUNT, f"{folder}/")

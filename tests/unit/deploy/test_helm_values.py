@@ -256,7 +256,7 @@ def _properties(schema: Yaml, path: str = "") -> Iterator[str]:
 def test_values_and_schema_have_the_same_names() -> None:
     """What the schema takes is shown with its default in values.yaml, and the other way round."""
     free = re.compile(
-        r"/(labels|annotations|settings|nodeSelector|tolerations|affinity|topologySpreadConstraints|(page|metrics|grafana|keda)From)/"
+        r"/(labels|annotations|settings|nodeSelector|tolerations|affinity|topologySpreadConstraints|(page|metrics|webrtc|grafana|keda)From)/"
     )
     ours = {path for path in _properties(SCHEMA) if not path.startswith(("/global", "/secrets/values/"))}
     assert {path for path in _paths(VALUES) if not free.search(f"{path}/x")} == {

@@ -12,6 +12,7 @@
 {{- end }}
 {{- $faults = concat $faults (include "clipwatch.secretFaults" . | fromJsonArray) }}
 {{- $faults = concat $faults (include "clipwatch.settingFaults" . | fromJsonArray) }}
+{{- $faults = concat $faults (include "clipwatch.webrtcFaults" . | fromJsonArray) }}
 {{- $sources := 0 }}
 {{- range list $v.cameras.file $v.cameras.existingConfigMap $v.cameras.existingClaim }}
 {{- if . }}{{ $sources = add1 $sources }}{{ end }}

@@ -105,6 +105,7 @@
 - from: {{- include "clipwatch.peers" (dict "root" . "components" (list "recorder")) | nindent 4 }}
   ports: [{protocol: TCP, port: 8080}]
 {{- include "clipwatch.fromPrometheus" . }}
+{{- include "clipwatch.fromWebrtcPeers" . }}
 {{- end }}
 {{- define "clipwatch.egressOf.motion" -}}
 {{- include "clipwatch.dns" . }}

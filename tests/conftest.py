@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
@@ -24,6 +25,7 @@ from tests.servers import (
     PrometheusServer,
     RedisServer,
     RtspServer,
+    S3Server,
 )
 from tests.wall_clock import SettableClock
 
@@ -191,6 +193,23 @@ async def redis_client(redis_url: str) -> AsyncIterator[Redis]:
     client: Redis = Redis.from_url(redis_url)
     yield client
     await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An object store for the whole run; leave it running and thawed, and use a bucket of your own (`bucket`)."""
+    server = _made(S3Server)
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> str:
+    """The name of a new bucket."""
+    name = f"clips-{secrets.token_hex(6)}"
+    s3_server.make_bucket(name)
+    return name
 
 
 @pytest.fixture

@@ -523,6 +523,54 @@ class MosquittoServer(_Server):
             return False
 
 
+class S3Server(_Server):
+    """An S3 that keeps its buckets in memory (moto); it takes every key, and forgets all when it is killed."""
+
+    name = "s3"
+    key_id, key = "clipwatch-test", "a-secret-of-the-tests"
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def make_bucket(self, name: str) -> None:
+        self._ask("PUT", name)
+
+    def remove_bucket(self, name: str) -> None:
+        """Remove a bucket that is empty."""
+        self._ask("DELETE", name)
+
+    def put(self, bucket: str, name: str, content: bytes) -> None:
+        self._ask("PUT", f"{bucket}/{name}", content)
+
+    def get(self, bucket: str, name: str) -> bytes:
+        return self._ask("GET", f"{bucket}/{name}")
+
+    def names(self, bucket: str) -> list[str]:
+        """Return the names of all objects; at most 1000."""
+        listed = self._ask("GET", f"{bucket}?list-type=2").decode()
+        return sorted(part.partition("</Key>")[0] for part in listed.split("<Key>")[1:])
+
+    def _ask(self, method: str, path: str, content: bytes | None = None) -> bytes:
+        scope = f"Credential={self.key_id}/20260101/us-east-1/s3/aws4_request"
+        signed = {
+            "authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"
+        }  # not checked
+        request = urllib.request.Request(f"{self.url}/{path}", content, signed, method=method)  # noqa: S310
+        with _NO_PROXY.open(request, timeout=30) as answer:
+            return bytes(answer.read())
+
+    def _command(self) -> list[str | Path]:
+        return [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(self.port)]
+
+    def _answers(self) -> bool:
+        try:
+            with _NO_PROXY.open(f"{self.url}/moto-api/", timeout=2):
+                return True
+        except OSError:
+            return False
+
+
 class PrometheusServer(_Server):
     """A Prometheus that scrapes `targets` (service: port on the loopback) every second."""
 

@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -31,7 +30,9 @@ from services.recorder.http.webrtc_views import WebrtcViews
 from services.recorder.intake.housekeeping import Housekeeping
 from services.recorder.intake.intake import Intake
 from services.recorder.intake.readiness import Readiness
-from services.recorder.media.files import MediaFolder
+from services.recorder.media.opening import folder_faults, open_store
+from services.recorder.media.s3_store import BucketStore
+from services.recorder.media.store import MediaStore
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.build import NotifierParts, make_notifiers
 from services.recorder.notify.file import NotifyFile, load_notify
@@ -42,6 +43,7 @@ from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
 from services.recorder.record.database_url import parse_url
 from services.recorder.record.feed import Feed
+from services.recorder.record.orphan_media import OrphanMedia
 from services.recorder.record.retention import Retention
 from services.recorder.record.totals import TotalsCheck
 from services.recorder.search.camera_examples import ExamplesInRedis
@@ -66,7 +68,7 @@ from services.recorder.weather.openweather import OpenWeather
 from services.recorder.weather.port import WeatherProvider
 from shared.clock import now_utc
 from shared.contract import LABELS, RECORDERS
-from shared.errors import ConfigError, Stopped, Transient, reason
+from shared.errors import ConfigError, Stopped, Transient
 from shared.logs import get_logger
 from shared.metrics import StreamMetrics
 from shared.runtime import Runtime, connect_redis, run, wait_for_service
@@ -93,7 +95,7 @@ class _Parts:
     runtime: Runtime
     redis: Redis
     database: Database
-    media: MediaFolder
+    media: MediaStore
     metrics: RecorderMetrics
     provider: WeatherProvider | None
     notify: NotifyFile
@@ -124,13 +126,14 @@ async def check(settings: RecorderSettings) -> Sequence[str]:
         lambda: parse_url(settings.database_address),
         lambda: _notify_file(settings),
         lambda: settings.weather_key,
+        lambda: settings.bucket,
     )
     for one in checks:
         try:
             one()
         except ConfigError as exc:
             faults.extend(exc.faults)
-    return [*faults, *await _network_faults(settings), *_folder_faults(settings.media_dir)]
+    return [*faults, *await _network_faults(settings), *_folder_faults(settings)]
 
 
 async def _network_faults(settings: RecorderSettings) -> list[str]:
@@ -146,15 +149,10 @@ async def _network_faults(settings: RecorderSettings) -> list[str]:
     return [fault] if fault else []
 
 
-def _folder_faults(folder: Path) -> list[str]:
-    try:
-        nearest = folder.absolute()
-        while not nearest.exists():
-            nearest = nearest.parent
-        is_usable = nearest.is_dir() and os.access(nearest, os.W_OK)
-    except OSError as exc:  # a name that is too long
-        return [f"MEDIA_DIR={folder}: {exc.strerror}; choose another folder"]
-    return [] if is_usable else [f"MEDIA_DIR={folder}: {nearest} cannot be written; choose another folder"]
+def _folder_faults(settings: RecorderSettings) -> list[str]:
+    if settings.media_url and settings.index_dir:  # nothing is written to MEDIA_DIR then
+        return folder_faults("INDEX_DIR", settings.index_dir)
+    return folder_faults("MEDIA_DIR", settings.media_dir)
 
 
 async def main(settings: RecorderSettings, runtime: Runtime) -> None:
@@ -172,8 +170,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
     runtime.access.authenticator = access.authenticator
     add_routes(runtime.app, api)  # before anything is awaited: no request can have come yet
     notify = _notify_file(settings)
-    media = MediaFolder(settings.media_dir.absolute())
-    _prepare(media)
+    media = await open_store(settings.bucket, settings.media_dir.absolute())
     provider = _provider(settings, metrics)
     async with contextlib.AsyncExitStack() as resources:
         resources.push_async_callback(api.motion.close)
@@ -193,7 +190,7 @@ async def main(settings: RecorderSettings, runtime: Runtime) -> None:
         await _introduce_targets(settings, runtime, database, notify)
         if provider:
             resources.push_async_callback(provider.close)
-        index_dir = (settings.index_dir or media.root / ".index").absolute()
+        index_dir = (settings.index_dir or settings.media_dir / ".index").absolute()
         index = EmbeddingIndex(index_dir, database, _database_name(settings))
         resources.enter_context(index.opened())
         texts, nearest = TextEmbedder(redis, SEARCH_TEXT_S), NearestEvents(index, database)
@@ -274,22 +271,18 @@ async def _closed_soon(database: Database) -> None:
             await database.close()
 
 
-def _prepare(media: MediaFolder) -> None:
-    try:
-        removed = media.prepare()
-    except OSError as exc:
-        raise ConfigError(
-            f"MEDIA_DIR={media.root}: {reason(exc)}; choose a folder that can be written"
-        ) from exc
-    if removed:
-        log.info("removed half-written files of a killed recorder", files=removed)
-
-
 async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
     """Run all tasks until a stop; one that fails ends the others, and the service."""
     settings, stop, health = parts.settings, parts.runtime.stop, parts.runtime.health
     feed = Feed(parts.database, parts.metrics, settings.streams_max)
-    live, pipeline = LiveState(), Pipeline(backlog=Backlog(), classifier_start_s=settings.classifier_start_s)
+    live, pipeline = (
+        LiveState(),
+        Pipeline(
+            backlog=Backlog(),
+            classifier_start_s=settings.classifier_start_s,
+            media_place=parts.media.place,
+        ),
+    )
     api.database, api.media, api.feed, api.pipeline = parts.database, parts.media, feed, pipeline
     api.links = EventLinks(parts.database)
     views = api.views = WebrtcViews(api.motion, parts.access.authenticator.is_current)
@@ -331,6 +324,7 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
         "retention": (Retention(parts.database, parts.media, parts.metrics, settings.limits).run, 300),
         "totals": (TotalsCheck(parts.database, parts.metrics).run, 300),
         "quality": (QualityWatch(parts.database, parts.metrics, settings.limits).run, 900),
+        **_orphans(parts),
     }
     if api.teacher:
         loops["verdicts"] = api.teacher.run, 120
@@ -345,6 +339,14 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
         for notifier in notifiers:  # not cut off: it says good-bye
             name = f"notify-{notifier.recipient.name}"
             group.create_task(notifier.run(stop, health.expect(name, 300)), name=name)
+
+
+def _orphans(parts: _Parts) -> dict[str, tuple[_Loop, float]]:
+    """Return the loop that removes what a killed recorder left in a bucket; a folder has nothing of the kind."""
+    media = parts.media
+    return (
+        {"orphans": (OrphanMedia(media, parts.database).run, 300)} if isinstance(media, BucketStore) else {}
+    )
 
 
 async def _cut_off(

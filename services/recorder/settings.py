@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from services.recorder.access.oidc import OidcSettings
 from services.recorder.access.session_ends import SessionLimits
+from services.recorder.media.s3_access import S3Access, S3Settings, parse_s3
 from services.recorder.record.migration_access import MigrationAccess
 from services.recorder.record.retention import GB, RetentionLimits, RetentionRule
 from shared.access import NetworkTrust, is_prefix
@@ -68,9 +69,41 @@ class RecorderSettings(ServiceSettings):
         ),
     ] = ""
     media_dir: Annotated[Path, Field(description="folder of the clips and thumbnails")] = Path("data/media")
+    media_url: Annotated[
+        str,
+        Field(
+            max_length=1000,
+            description="s3://bucket or s3://bucket/prefix: clips and thumbnails are kept in this bucket of an "
+            "S3-compatible object store; unset: in MEDIA_DIR",
+        ),
+    ] = ""
+    s3_endpoint_url: Annotated[
+        str,
+        Field(
+            max_length=1000,
+            description="the object store of MEDIA_URL, https://host:port; http:// sends clips unencrypted, for a "
+            "network of your own; unset: Amazon S3 of S3_REGION",
+        ),
+    ] = ""
+    s3_region: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9-]{1,64}$", description="region of the bucket; many stores take any"),
+    ] = "us-east-1"
+    s3_access_key_id: Annotated[
+        SecretStr,
+        Field(
+            description="who may write, read, list and remove objects of the bucket; unset: the role of the machine or "
+            "pod at Amazon"
+        ),
+    ] = SecretStr("")
+    s3_secret_access_key: Annotated[SecretStr, Field(description="the key's secret")] = SecretStr("")
+    s3_ca_file: Annotated[
+        Path | None,
+        Field(description="certificates that S3_ENDPOINT_URL may be signed by, beside the usual ones, PEM"),
+    ] = None
     index_dir: Annotated[
         Path | None,
-        Field(description="folder of the search's index, a cache; unset: .index in the media folder"),
+        Field(description="folder of the search's index, a cache; unset: .index in MEDIA_DIR"),
     ] = None
     batch_max: Annotated[int, Field(ge=1, le=128, description="messages taken from the queue at once")] = 16
     min_idle_s: Annotated[
@@ -257,6 +290,27 @@ class RecorderSettings(ServiceSettings):
     def database_address(self) -> str:
         """DATABASE_URL with DATABASE_PASSWORD in it: a secret."""
         return with_password(self.database_url.get_secret_value(), self.database_password.get_secret_value())
+
+    @property
+    def bucket(self) -> S3Access | None:
+        """Where clips are kept; None: in MEDIA_DIR. Raises ConfigError with every fault."""
+        if not self.media_url:
+            return None
+        faults: list[str] = []
+        if self.retention_free_gb:
+            faults.append(
+                f"RETENTION_FREE_GB={self.retention_free_gb:g}: MEDIA_URL names a bucket, which has no free space to "
+                "look at; set RETENTION_GB, and leave RETENTION_FREE_GB out"
+            )
+        keys = self.s3_access_key_id, self.s3_secret_access_key
+        given = S3Settings(self.media_url, self.s3_endpoint_url, self.s3_region, *keys, self.s3_ca_file)
+        try:
+            access = parse_s3(given)
+        except ConfigError as exc:
+            raise ConfigError([*exc.faults, *faults]) from None
+        if faults:
+            raise ConfigError(faults)
+        return access
 
     @property
     def migration(self) -> MigrationAccess | None:

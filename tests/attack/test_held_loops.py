@@ -34,6 +34,7 @@ from services.recorder.http.api import add_routes as add_recorder_routes
 from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
+from services.recorder.media.folder_store import FolderStore
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.bootstrap import open_database
 from shared.cameras.store import CameraFileStore
@@ -187,7 +188,9 @@ async def recorder(folder: Path) -> AsyncIterator[Service]:
     access = SiteAccess(RecorderAuthenticator(SettingTokens(TOKEN)), RecorderMetrics(CollectorRegistry()))
     access.open(database)
     media = MediaFolder(folder / "media")
-    api = ApiState(lambda: True, database=database, media=media, access=access, links=EventLinks(database))
+    api = ApiState(
+        lambda: True, database=database, media=FolderStore(media), access=access, links=EventLinks(database)
+    )
     runtime = Runtime("recorder", asyncio.Event(), Health(), make_app("recorder"))
     add_process_routes(runtime)
     add_recorder_routes(runtime.app, api)

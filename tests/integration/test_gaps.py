@@ -24,7 +24,7 @@ from services.recorder.health.pipeline import Disk, Pipeline, problems
 from services.recorder.http.api import add_routes
 from services.recorder.http.rules import RULES
 from services.recorder.http.state import ApiState
-from services.recorder.media.files import MediaFolder
+from services.recorder.media.folder_store import FolderStore
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.build import NotifierParts, make_notifiers
 from services.recorder.notify.file import NotifyFile, Target
@@ -81,7 +81,7 @@ class Rig:
         metrics = RecorderMetrics(CollectorRegistry())
         file = NotifyFile(page="http://page.lan", targets=self.targets)
         self.told = make_notifiers(
-            file, NotifierParts(self.database, MediaFolder(self.folder), metrics, "one", self.live)
+            file, NotifierParts(self.database, FolderStore.at(self.folder), metrics, "one", self.live)
         )
         self.watch = GapWatch(
             self.redis,
@@ -92,9 +92,12 @@ class Rig:
             GapTracker(self.after_s, back_s=self.after_s),
             tuple(target.name for target in self.targets),
             dict,
-            lambda: self.disk,
+            self._disk,
             self.kick,
         )
+
+    async def _disk(self) -> Disk:
+        return self.disk
 
     def kick(self) -> None:
         for notifier in self.told:
@@ -489,7 +492,7 @@ async def test_a_broker_that_refuses_our_login_is_a_fault_of_health(
 def notifiers_of(target: Target, database: Database, folder: Path) -> list[Notifier]:
     metrics = RecorderMetrics(CollectorRegistry())
     return make_notifiers(
-        NotifyFile(targets=(target,)), NotifierParts(database, MediaFolder(folder), metrics, "one")
+        NotifyFile(targets=(target,)), NotifierParts(database, FolderStore.at(folder), metrics, "one")
     )
 
 

@@ -22,6 +22,7 @@ from services.recorder.intake import intake as intake_module
 from services.recorder.intake.intake import Intake
 from services.recorder.intake.readiness import try_recording
 from services.recorder.media.files import INCOMING, MediaFolder
+from services.recorder.media.folder_store import FolderStore
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
@@ -103,7 +104,7 @@ def disk(tmp_path: Path) -> Disk:
 
 def intake_of(redis: Redis, database: Database, media: MediaFolder) -> Intake:
     metrics = RecorderMetrics(CollectorRegistry())
-    return Intake(redis, database, media, metrics, asyncio.Event(), lambda: None, lambda _: None)
+    return Intake(redis, database, FolderStore(media), metrics, asyncio.Event(), lambda: None, lambda _: None)
 
 
 async def delivery(redis: Redis, said: Said, attempts: int = 1) -> Delivery:

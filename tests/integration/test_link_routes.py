@@ -16,6 +16,7 @@ from services.recorder.http.api import add_routes
 from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
+from services.recorder.media.folder_store import FolderStore
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.rows import snippet_rows
 from services.recorder.record.transactions import record_snippet
@@ -70,7 +71,7 @@ async def site(sqlite_record: str, tmp_path: Path) -> AsyncIterator[Site]:
         kept = keep(media, said)
         async with database.writing() as connection:
             await record_snippet(connection, snippet_rows(labels_message(said)), kept, now_utc())
-    yield Site(ApiState(lambda: True, database, media))
+    yield Site(ApiState(lambda: True, database, FolderStore(media)))
     await database.close()
 
 
@@ -226,8 +227,8 @@ async def test_links_are_for_who_may_change_the_record(site: Site) -> None:
 
 async def test_an_event_without_files_has_a_page_all_the_same(site: Site) -> None:
     link = await site.link()
-    assert site.api.media is not None
-    for path in site.api.media.root.rglob(f"{DOG.media_key}.*"):
+    assert isinstance(site.api.media, FolderStore)
+    for path in site.api.media.folder.root.rglob(f"{DOG.media_key}.*"):
         path.unlink()
     async with site.client() as nobody:
         assert (await nobody.get(link["url"])).status_code == 200

@@ -19,6 +19,7 @@ from sqlalchemy import select
 
 from services.recorder.access.links import EventLinks
 from services.recorder.media.files import MediaFolder
+from services.recorder.media.folder_store import FolderStore
 from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify import outbox
@@ -103,7 +104,7 @@ def delivery_of(
 ) -> Notifier:
     file = NotifyFile(page="http://page.lan", give_up_h=give_up_h, targets=(target,))
     metrics = RecorderMetrics(CollectorRegistry())
-    [delivery] = make_notifiers(file, NotifierParts(database, MediaFolder(folder), metrics, holder))
+    [delivery] = make_notifiers(file, NotifierParts(database, FolderStore.at(folder), metrics, holder))
     if clock is not None:
         delivery.clock = clock
         delivery.seconds = lambda: clock.passed_s

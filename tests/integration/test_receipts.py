@@ -24,6 +24,7 @@ from services.motion.spool.receipts import RESENDS, ReceiptReader
 from services.recorder import report
 from services.recorder.intake.intake import Intake
 from services.recorder.media.files import MediaFolder
+from services.recorder.media.folder_store import FolderStore
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
@@ -149,7 +150,7 @@ async def made(tmp_path: Path, redis: Redis) -> AsyncIterator[Chain]:
     media = MediaFolder(tmp_path / "media")
     media.prepare()
     said = RecorderMetrics(CollectorRegistry())
-    intake = Intake(redis, database, media, said, asyncio.Event(), lambda: None, lambda _: None)
+    intake = Intake(redis, database, FolderStore(media), said, asyncio.Event(), lambda: None, lambda _: None)
     publisher = Publisher(outbox, redis, 1000, OWNER, metrics)
     receipts = ReceiptReader(outbox, redis, OWNER, metrics)
     yield Chain(redis, outbox, publisher, receipts, metrics, database, intake, url)

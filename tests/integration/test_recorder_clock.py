@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from services.recorder.media.files import MediaFolder
+from services.recorder.media.folder_store import FolderStore
 from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.bootstrap import open_database
@@ -178,7 +179,12 @@ class Keeper:
         metrics = RecorderMetrics(CollectorRegistry())
         self._database, self._clocks = database, clocks
         self._retention = Retention(
-            database, media, metrics, RetentionLimits(days=30), lambda: clocks.now, lambda: 10**12
+            database,
+            FolderStore(media),
+            metrics,
+            RetentionLimits(days=30),
+            lambda: clocks.now,
+            lambda: 10**12,
         )
         self._retention.seconds = lambda: clocks.passed_s
 

@@ -16,6 +16,7 @@ from services.recorder.http.api import add_routes
 from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
+from services.recorder.media.folder_store import FolderStore
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
@@ -53,7 +54,7 @@ def media(tmp_path: Path) -> MediaFolder:
 
 def retention_of(database: Database, media: MediaFolder, limits: RetentionLimits) -> Retention:
     metrics = RecorderMetrics(CollectorRegistry())
-    return Retention(database, media, metrics, limits, lambda: NOW, lambda: 10**12, hold_s=0)
+    return Retention(database, FolderStore(media), metrics, limits, lambda: NOW, lambda: 10**12, hold_s=0)
 
 
 async def record(database: Database, media: MediaFolder, age_days: float, said: Said) -> str:
@@ -162,7 +163,7 @@ async def test_an_event_is_protected_over_http_and_a_forecast_is_given(
     event_id = await record(database, media, 9000, Said())
     await record(database, media, 9000, Said(event=1))
     app, api = make_app("recorder"), ApiState(lambda: True)
-    api.database, api.media, api.limits = database, media, RetentionLimits(days=30)
+    api.database, api.media, api.limits = database, FolderStore(media), RetentionLimits(days=30)
     add_routes(app, api)
     tokens = TokenAuthenticator()
     async with client_of(guarded(app, RULES, PATTERNS, tokens)) as http:

@@ -32,6 +32,7 @@ from services.recorder.http.motion_routes import MOTION_ROUTES
 from services.recorder.http.rules import ACCESS_RULES, PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from services.recorder.media.files import MediaFolder
+from services.recorder.media.folder_store import FolderStore
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
@@ -200,7 +201,7 @@ async def api(sqlite_record: str, tmp_path: Path) -> AsyncIterator[ApiState]:
         yield ApiState(
             lambda: True,
             database,
-            media,
+            FolderStore(media),
             Feed(database, RecorderMetrics(CollectorRegistry()), 8),
             Search(texts, CommonWords(texts), nearest),
             Hindsight(texts, database),
@@ -512,7 +513,7 @@ async def test_files_of_every_snippet_are_for_who_sees_the_camera(api: ApiState)
 async def test_a_stream_tells_of_the_viewers_cameras(api: ApiState) -> None:
     assert api.feed is not None
     assert api.database is not None
-    assert api.media is not None
+    assert isinstance(api.media, FolderStore)
     with api.feed.follow() as everything:
         stop = asyncio.Event()
         running = asyncio.create_task(api.feed.run(stop, lambda: None))
@@ -522,7 +523,7 @@ async def test_a_stream_tells_of_the_viewers_cameras(api: ApiState) -> None:
                 while len(api.feed._followers) < 2:
                     await asyncio.sleep(0)
                 for said in (OTHER, MINE):
-                    await record(api.database, api.media, said, 7)
+                    await record(api.database, api.media.folder, said, 7)
                 api.feed.kick()
                 seen = set[str]()
                 while seen < {"gate", "canary-yard"}:

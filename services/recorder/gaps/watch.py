@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -72,7 +72,7 @@ class GapWatch:
     tracker: GapTracker
     targets: tuple[str, ...]  # who gets notices
     target_faults: Callable[[], Mapping[str, str | None]]
-    disk: Callable[[], Disk | None]
+    disk: Callable[[], Awaitable[Disk | None]]
     changed: Callable[[], None]  # called when `live` or a gap changed
     kept_days: float = 0  # 0: UNLIMITED_DAYS
     clock: Callable[[], datetime] = now_utc
@@ -116,7 +116,7 @@ class GapWatch:
             heard=heard,
             were_there=frozenset(self._were_there),
             cameras=known,
-            disk=await asyncio.to_thread(self.disk),
+            disk=await self.disk(),
             recorder_fault=None if self.pipeline.fault == "starting" else self.pipeline.fault,
             targets=self.target_faults(),
             is_classifier_due=self.pipeline.is_classifier_due,

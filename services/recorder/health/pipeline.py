@@ -52,7 +52,8 @@ class Pipeline:
     queues: tuple[Queue, ...] = ()
     dropped_clips: dict[str, int] = field(default_factory=dict)
     target_faults: dict[str, str] = field(default_factory=dict)  # why targets get no notices
-    waiting_clips: int = 0  # in the queue, until the disk takes them
+    waiting_clips: int = 0  # in the queue, until they can be kept
+    media_place: str = "disk"  # where clips are kept, for people
     memory_ratio: float = 0.0  # of what Redis may use; 0: it has no limit
     backlog: Backlog | None = None  # None: nothing is looked at yet
     is_known: bool = False  # queues and processes were looked at
@@ -120,7 +121,7 @@ def problems(pipeline: Pipeline, disk: Disk | None, cameras: frozenset[str] | No
             for name, fault in pipeline.target_faults.items()
         ),
         *_of_memory(pipeline.memory_ratio),
-        *_of_disk(disk, pipeline.waiting_clips, pipeline.dropped_clips.get("full", 0)),
+        *_of_disk(disk, pipeline.media_place, pipeline.waiting_clips, pipeline.dropped_clips.get("full", 0)),
     ]
     return sorted(found, key=lambda one: one.severity != "bad")
 
@@ -213,12 +214,12 @@ def _of_memory(ratio: float) -> list[Problem]:
     return []
 
 
-def _of_disk(disk: Disk | None, n_waiting: int, n_dropped: int) -> list[Problem]:
+def _of_disk(disk: Disk | None, place: str, n_waiting: int, n_dropped: int) -> list[Problem]:
     found: list[Problem] = []
     if n_waiting:
         clips = plural(n_waiting, "clip waits", "clips wait")
         found.append(
-            Problem("bad", f"The disk does not take clips: {clips} in the queue as long as it has room.")
+            Problem("bad", f"The {place} does not take clips: {clips} in the queue as long as it has room.")
         )
     if disk is not None and disk.free_bytes < NO_BYTES:
         found.append(
@@ -231,7 +232,9 @@ def _of_disk(disk: Disk | None, n_waiting: int, n_dropped: int) -> list[Problem]
     if n_dropped:
         clips = plural(n_dropped, "clip was", "clips were")
         found.append(
-            Problem("warn", f"{clips} dropped since the start: the disk was full, and so was the queue.")
+            Problem(
+                "warn", f"{clips} dropped since the start: the {place} took none, and the queue was full."
+            )
         )
     return found
 

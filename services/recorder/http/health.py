@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -73,7 +72,7 @@ def health_routes(api: ApiState) -> APIRouter:
     async def health(response: Response, viewer: Viewer) -> HealthOut:
         """How the pipeline is: cameras, services, queues, disk, and what is wrong; some seconds old."""
         response.headers["cache-control"] = "no-store"
-        disk = await asyncio.to_thread(api.disk)
+        disk = await api.disk()
         return _health_out(api.pipeline, disk, api.is_ready(), viewer)
 
     return router

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -59,7 +58,7 @@ def record_routes(api: ApiState) -> APIRouter:
     @router.get("/retention")
     async def retention(viewer: Viewer) -> RetentionOut:
         """What retention would remove now; nothing is changed."""
-        disk = await asyncio.to_thread(api.disk)
+        disk = await api.disk()
         free_bytes = disk.free_bytes if disk is not None else 0
         async with api.open_database().reading() as connection:
             expected = await forecast(connection, api.limits, now_utc(), free_bytes, viewer)

@@ -6,7 +6,7 @@ import re
 
 from services.recorder.access.links import LINK_ID
 from services.recorder.http.motion_routes import MOTION_ROUTES
-from services.recorder.media.files import NAME
+from services.recorder.media.values import NAME
 from shared.contract import CAMERA_ID, MAX_PICTURE_BYTES
 from shared.http_rules import JSON_TYPE, LOOK, PUBLIC, PathPatterns, RouteRule, RouteRules
 from shared.open_streams import StreamKind

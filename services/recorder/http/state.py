@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,7 +11,7 @@ from services.recorder.access.site import SiteAccess
 from services.recorder.health.pipeline import Disk, Pipeline
 from services.recorder.http.motion_client import MotionClient
 from services.recorder.http.webrtc_views import WebrtcViews
-from services.recorder.media.files import MediaFolder
+from services.recorder.media.store import MediaAway, MediaStore
 from services.recorder.record.database import Database
 from services.recorder.record.feed import Feed
 from services.recorder.record.retention import RetentionLimits
@@ -31,7 +30,7 @@ class ApiState:
 
     is_ready: Callable[[], bool]
     database: Database | None = None
-    media: MediaFolder | None = None
+    media: MediaStore | None = None
     feed: Feed | None = None
     search: Search | None = None
     hindsight: Hindsight | None = None
@@ -54,15 +53,15 @@ class ApiState:
             raise starting()
         return self.database
 
-    def disk(self) -> Disk | None:
-        """Return the media folder's disk; None when it cannot be looked at. Blocks."""
+    async def disk(self) -> Disk | None:
+        """Return the media folder's disk; None when it cannot be looked at, and where clips are in a bucket."""
         if self.media is None:
             return None
         try:
-            usage = shutil.disk_usage(self.media.root)
-        except OSError:
+            space = await self.media.space()
+        except MediaAway:
             return None  # readiness says so
-        return Disk(usage.free, usage.total, self.limits.free_bytes)
+        return Disk(space.free_bytes, space.total_bytes, self.limits.free_bytes) if space else None
 
 
 def starting() -> ApiFault:

@@ -2,8 +2,8 @@
 
 What was read together is written in one transaction; where that fails, each message by itself, so that a broken one
 harms no other. While the database is away, what is in hand waits for it. A message is charged for its own fault only:
-not for the database, the disk, Redis or a stop, nor for a kill while it waits for one of them. A clip that the disk
-does not take waits in the queue (waiting.py); its event is recorded meanwhile.
+not for the database, the store of clips, Redis or a stop, nor for a kill while it waits for one of them. A clip that
+the store does not take waits in the queue (waiting.py); its event is recorded meanwhile.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.recorder.intake.waiting import WaitingClips
-from services.recorder.media.files import MediaFolder, MediaRefused, StagedMedia
+from services.recorder.media.store import MediaRefused, MediaStore, StagedMedia
 from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.outbox import NoticeOutbox
@@ -46,6 +46,7 @@ TOGETHER_BYTES = 32 * 2**20  # of their clips, which are in memory meanwhile
 FINISH_S = 0.5  # after a stop: for the transaction in hand
 
 
+_T = TypeVar("_T")
 _Snippet = tuple[SnippetRows, MediaMessage | None]
 
 
@@ -81,7 +82,7 @@ class Intake:
 
     redis: Redis
     database: Database
-    media: MediaFolder
+    media: MediaStore
     metrics: RecorderMetrics
     stop: asyncio.Event
     beat: Callable[[], None]
@@ -125,9 +126,9 @@ class Intake:
         rows = snippet_rows(message)
         media_id = message.header.media_id
         size = self.waiting.size(media_id)  # of a clip whose event is recorded already
-        is_hopeless = size is not None and not await asyncio.to_thread(self.media.has_room, size)
+        is_hopeless = size is not None and not await self.media.has_room(size)
         if is_hopeless and await self._may_wait(media_id, size or 0):
-            return _later("the disk does not take the clip")
+            return _later(f"the {self.media.place} does not take the clip")
         clip, lost = await self._fetch(message)
         if delivery.attempts > 1:  # it is sound; what follows may be waited for, through any number of kills
             await self.uncharge(delivery)
@@ -213,35 +214,26 @@ class Intake:
     # -- the row
 
     async def _record(self, batch: Sequence[_Snippet]) -> list[RecordedSnippet]:
-        """Write files and rows; raise MediaRefused, with nothing written, when the disk does not take the files."""
+        """Write files and rows; raise MediaRefused, with nothing written, when the store does not take the files."""
         staged = await self._staged([clip for _, clip in batch if clip is not None])
         left = iter(staged)
         try:
             done = await self._commit([(rows, next(left) if clip else None) for rows, clip in batch])
         finally:
-            if staged:
-                await asyncio.to_thread(_discard_all, staged)
+            await _each(one.discard() for one in staged)
         self.metrics.media_bytes.inc(sum(one.kept.clip_bytes for one in staged))
         return done
 
     async def _staged(self, clips: Sequence[MediaMessage]) -> list[StagedMedia]:
-        if not clips:
-            return []
-        staging = [asyncio.create_task(asyncio.to_thread(self.media.stage, clip)) for clip in clips]
+        staging = [asyncio.create_task(self.media.stage(clip)) for clip in clips]
         try:
-            await asyncio.wait(staging)
-        except asyncio.CancelledError:  # the threads go on: what they have written is to go
-            for one in staging:
-                one.add_done_callback(_discard)
+            return list(await _each(staging))
+        except BaseException:  # what the others have written is to go, also at a stop
+            for task in staging:
+                task.cancel()
+            left = await asyncio.gather(*staging, return_exceptions=True)
+            await _each(one.discard() for one in left if not isinstance(one, BaseException))
             raise
-        faults = [one.exception() for one in staging]
-        for fault in faults:
-            if fault is not None:
-                await asyncio.to_thread(
-                    _discard_all, [one.result() for one in staging if not one.exception()]
-                )
-                raise fault
-        return [one.result() for one in staging]
 
     async def _commit(self, batch: Sequence[tuple[SnippetRows, StagedMedia | None]]) -> list[RecordedSnippet]:
         """Commit; wait for a database that is away until `stop`, for locks a while, then raise Transient."""
@@ -283,9 +275,8 @@ class Intake:
                 for (_, staged), one in zip(batch, done, strict=True)
                 if staged and one.media == staged.kept
             ]
-            if named:
-                # last before the commit: no row without its file, and no file without its row but for a moment
-                await asyncio.to_thread(_publish_all, named)
+            # last before the commit: no row without its file, and no file without its row but for a moment
+            await _each(one.publish() for one in named)
         return done
 
     def _count(self, message: LabelsMessage, done: RecordedSnippet) -> None:
@@ -342,19 +333,13 @@ def _outcome_of_fault(exc: Exception) -> Outcome:
     return Retry(reason(exc), is_charged=isinstance(exc, RowConflict))  # which may be the message's own fault
 
 
-def _publish_all(staged: Sequence[StagedMedia]) -> None:
-    for one in staged:
-        one.publish()
-
-
-def _discard_all(staged: Sequence[StagedMedia]) -> None:
-    for one in staged:
-        one.discard()
-
-
-def _discard(staging: asyncio.Task[StagedMedia]) -> None:
-    if not staging.cancelled() and staging.exception() is None:
-        staging.result().discard()
+async def _each(calls: Iterable[Awaitable[_T]]) -> list[_T]:
+    """Return the results of all calls; raise the first fault once all of them have ended."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
 
 
 def _later(why: str) -> Retry:

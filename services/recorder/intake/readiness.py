@@ -1,4 +1,4 @@
-"""Whether records can be written: checks Redis, the database and the media folder every few seconds.
+"""Whether records can be written: checks Redis, the database and the store of clips every few seconds.
 
 A database that answers may still be locked, read-only or full, so a recording is tried and rolled back.
 """
@@ -16,7 +16,7 @@ from sqlalchemy import false, insert, update
 
 from services.recorder.health.pipeline import Pipeline, counted
 from services.recorder.intake.intake import Intake
-from services.recorder.media.files import MediaFolder
+from services.recorder.media.store import MediaAway, MediaStore
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.database import Database
 from services.recorder.record.schema import (
@@ -39,7 +39,7 @@ from shared.waits import pause
 log = get_logger(__name__)
 
 LOOK_S = 2.0
-REDIS_S, DATABASE_S, FOLDER_S = 3.0, 5.0, 5.0
+REDIS_S, DATABASE_S, MEDIA_S = 3.0, 5.0, 5.0
 _WRITTEN = (events, snippets, detections, frame_probabilities, frame_embeddings, day_totals, notices)
 _PROBE = "probe"
 
@@ -55,7 +55,7 @@ class Readiness:
     health: Health
     redis: Redis
     database: Database
-    media: MediaFolder
+    media: MediaStore
     metrics: RecorderMetrics
     consumer: Consumer
     intake: Intake
@@ -90,7 +90,7 @@ class Readiness:
         return (
             await self._redis_fault()
             or await self._database_fault()
-            or await self._folder_fault()
+            or await self._media_fault()
             or self.consumer.hindrance
         )
 
@@ -118,16 +118,17 @@ class Readiness:
         self.metrics.database_connected.set(0 if fault else 1)
         return fault
 
-    async def _folder_fault(self) -> str:
+    async def _media_fault(self) -> str:
+        place = self.media.place
         try:
-            async with asyncio.timeout(FOLDER_S):
-                await asyncio.to_thread(self.media.check)
+            async with asyncio.timeout(MEDIA_S):
+                await self.media.check()
         except TimeoutError:
-            return f"media folder: no answer within {FOLDER_S:g} s"
-        except OSError as exc:
-            return f"media folder: {reason(exc)}"
+            return f"{place}: no answer within {MEDIA_S:g} s"
+        except MediaAway as exc:
+            return f"{place}: {reason(exc)}"
         n_waiting = self.intake.waiting.count()
-        return f"media folder: no room, {n_waiting} clips wait in the queue" if n_waiting else ""
+        return f"{place}: no room, {n_waiting} clips wait in the queue" if n_waiting else ""
 
 
 async def try_recording(database: Database) -> None:

@@ -1,7 +1,7 @@
-"""Clips that the disk does not take now: they wait in the queue, as long as it has room. Knows no database.
+"""Clips that the store does not take now: they wait in the queue, as long as it has room. Knows no database.
 
 The events of these clips are recorded already, without them. When the queue has no more room for what comes, the
-newest clips are let go, so that the oldest, which come first when the disk has room again, are lost last.
+newest clips are let go, so that the oldest, which come first when it takes them again, are lost last.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class WaitingClips:
         """Let a clip wait; return False when it had to be let go. Makes room by letting go of the newest."""
         if media_id not in self._sizes:
             if not self._sizes:
-                log.warning("clips wait in the queue until the disk takes them")
+                log.warning("clips wait in the queue until they can be kept")
             self._sizes[media_id] = n_bytes
         self._seen_at[media_id] = self.clock()
         n_dropped = 0
@@ -84,7 +84,7 @@ class WaitingClips:
         """Say that a clip is kept, or will never be."""
         self._seen_at.pop(media_id, None)
         if self._sizes.pop(media_id, None) is not None and not self._sizes:
-            log.info("no clip waits for the disk any more")
+            log.info("no clip waits in the queue any more")
         self._dropped.pop(media_id, None)
 
     def _forget(self, media_id: str) -> None:

@@ -1,9 +1,7 @@
 """The media files: clips and thumbnails below one folder, whole or not at all. Knows no database and no queue.
 
-    MEDIA_DIR/.incoming/<key>.mp4.<random>      until its row is written, locked by its writer
-    MEDIA_DIR/<yyyy>/<mm>/<dd>/<key>.mp4|.jpg   complete and on the disk; the day is that of the clip's start, UTC
-
-A key is 128 random bits: whoever knows the name may see the clip.
+MEDIA_DIR/.incoming/<key>.mp4.<random>      until its row is written, locked by its writer
+MEDIA_DIR/<yyyy>/<mm>/<dd>/<key>.mp4|.jpg   complete and on the disk
 """
 
 from __future__ import annotations
@@ -12,39 +10,29 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import secrets
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC
 from pathlib import Path
 
-from services.recorder.media.values import StoredMedia
+from services.recorder.media.store import MediaRefused
+from services.recorder.media.values import NAME, TYPES, StoredMedia, media_names
 from shared.contract import MediaMessage
-from shared.errors import ClipwatchError, reason
+from shared.errors import reason
 from shared.files import sync_folder
 from shared.logs import get_logger
 
 log = get_logger(__name__)
 
-NAME = re.compile(r"(?P<day>\d{4}/\d{2}/\d{2})/(?P<key>[0-9a-f]{32})\.(?P<kind>mp4|jpg)")
-TYPES = {"mp4": "video/mp4", "jpg": "image/jpeg"}
 INCOMING = ".incoming"
 PROBE_BYTES = 4096
 # What lies in the file itself. Everything else (full, read-only, unmounted, no rights, broken) may pass.
 _LASTING = {errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL}
 
 
-class MediaRefused(ClipwatchError):
-    """The file system did not take a file; `is_lasting`: nor will it ever, the fault lies in this very file."""
-
-    def __init__(self, reason: str, is_lasting: bool) -> None:
-        super().__init__(reason)
-        self.is_lasting = is_lasting
-
-
 @dataclass(slots=True)
-class StagedMedia:
+class StagedFiles:
     """Files on the disk under temporary names, held by their locks. Its methods block: call them in a thread."""
 
     kept: StoredMedia
@@ -120,16 +108,14 @@ class MediaFolder:
         except OSError:
             return False
 
-    def stage(self, message: MediaMessage) -> StagedMedia:
+    def stage(self, message: MediaMessage) -> StagedFiles:
         """Write clip and thumbnail under temporary names, on the disk when this returns.
 
         Files that are there already are left alone. Raises MediaRefused when the file system does not take them;
         nothing is left then.
         """
-        header = message.header
-        day = header.started_at.astimezone(UTC).strftime("%Y/%m/%d")
-        clip_name, thumbnail_name = f"{day}/{header.media_key}.mp4", f"{day}/{header.media_key}.jpg"
-        staged = StagedMedia(StoredMedia(clip_name, None, len(message.clip)), self.root)
+        clip_name, thumbnail_name = media_names(message.header)
+        staged = StagedFiles(StoredMedia(clip_name, None, len(message.clip)), self.root)
         try:
             self._write(staged, clip_name, message.clip)
             if message.thumbnail and self._thumbnail_is_kept(staged, thumbnail_name, message.thumbnail):
@@ -139,7 +125,7 @@ class MediaFolder:
             raise
         return staged
 
-    def _thumbnail_is_kept(self, staged: StagedMedia, name: str, thumbnail: bytes) -> bool:
+    def _thumbnail_is_kept(self, staged: StagedFiles, name: str, thumbnail: bytes) -> bool:
         try:
             self._write(staged, name, thumbnail)
         except MediaRefused as exc:
@@ -160,7 +146,12 @@ class MediaFolder:
         except OSError:
             return None
 
-    def _write(self, staged: StagedMedia, name: str, content: bytes) -> None:
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files; what is not there is removed already. Raises OSError."""
+        for name in names:
+            (self.root / name).unlink(missing_ok=True)
+
+    def _write(self, staged: StagedFiles, name: str, content: bytes) -> None:
         target = self.root / name
         try:
             if target.is_dir():

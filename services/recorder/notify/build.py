@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from services.recorder.access.links import EventLinks, TargetLinks
 from services.recorder.gaps.watch import LiveState
-from services.recorder.media.files import MediaFolder
+from services.recorder.media.store import MediaStore
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.notify.file import NotifyFile, Target
 from services.recorder.notify.mqtt import Mqtt
@@ -22,7 +22,7 @@ class NotifierParts:
     """What all notifiers share. `holder` names this recorder; without `live` the record's cameras are shown."""
 
     database: Database
-    media: MediaFolder
+    media: MediaStore
     metrics: RecorderMetrics
     holder: str
     live: LiveState = field(default_factory=LiveState)

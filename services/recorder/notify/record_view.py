@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from sqlalchemy import delete, select, update
 from services.recorder.access.links import TargetLinks
 from services.recorder.gaps.values import LiveCamera
 from services.recorder.gaps.watch import LiveState, OpenGap
-from services.recorder.media.files import MediaFolder
+from services.recorder.media.store import MediaAway, MediaStore
 from services.recorder.notify.filters import Filter
 from services.recorder.notify.homeassistant import Announcement
 from services.recorder.notify.mqtt import PICTURE_MAX_BYTES, CameraState
@@ -31,7 +30,7 @@ class DatabaseRecordView:
     """Implements mqtt.RecordView for one target."""
 
     database: Database
-    media: MediaFolder
+    media: MediaStore
     filter: Filter
     links: TargetLinks
     live: LiveState = field(default_factory=LiveState)
@@ -96,15 +95,15 @@ class DatabaseRecordView:
             found = await queries.find_events(connection, EventFilter(camera=camera), LOOKED_AT)
         newest = next((event for event in found if self.filter.match(event) is not None), None)
         name = newest.thumbnail_name if newest is not None else None
-        picture = await asyncio.to_thread(self._read, name) if name is not None else None
+        picture = await self._read(name) if name is not None else None
         link = await self.links.of(newest.id) if newest is not None else None
         return CameraState(camera, is_moving, newest, picture, link)
 
-    def _read(self, name: str) -> bytes | None:
-        found = self.media.find(name)
-        if found is None or found[1].st_size > PICTURE_MAX_BYTES:
-            return None
+    async def _read(self, name: str) -> bytes | None:
         try:
-            return found[0].read_bytes()
-        except OSError:
+            found = await self.media.find(name)
+            if found is None or found.n_bytes > PICTURE_MAX_BYTES:
+                return None
+            return b"".join([piece async for piece in self.media.read(found, 0, found.n_bytes)])
+        except MediaAway:
             return None

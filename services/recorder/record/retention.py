@@ -1,15 +1,15 @@
 """Removes old events, by age, size or free disk space: whole events, the oldest first, rows and files together.
 
-One transaction deletes the rows of an event and notes the names of its files; then the files are unlinked, then the
+One transaction deletes the rows of an event and notes the names of its files; then the files are removed, then the
 names are deleted. After a kill the next pass goes on from the names. Protected and open events stay.
 """
 
 from __future__ import annotations
 
 import asyncio
-import shutil
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import ColumnElement, and_, delete, exists, false, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.recorder.media.files import MediaFolder
+from services.recorder.media.store import MediaAway, MediaStore
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record.camera_filter import CameraIds, of_cameras
 from services.recorder.record.database import Database
@@ -146,7 +146,7 @@ async def forecast(
     connection: AsyncConnection,
     limits: RetentionLimits,
     now: datetime,
-    free_bytes: int,
+    free_bytes: float,
     cameras: CameraIds = None,
 ) -> Forecast:
     """Return what a pass would remove, of these cameras as far as age is the reason; changes nothing."""
@@ -156,12 +156,12 @@ async def forecast(
     return Forecast(int(n_events), newest, await _excess_bytes(connection, limits, free_bytes))
 
 
-async def _excess_bytes(connection: AsyncConnection, limits: RetentionLimits, free_bytes: int) -> int:
+async def _excess_bytes(connection: AsyncConnection, limits: RetentionLimits, free_bytes: float) -> int:
     excess = 0
     if limits.size_bytes:
         excess = await clip_bytes(connection) - limits.size_bytes
     if limits.free_bytes:
-        excess = max(excess, limits.free_bytes - free_bytes)
+        excess = max(excess, int(max(limits.free_bytes - free_bytes, 0)))
     return max(excess, 0)
 
 
@@ -226,11 +226,11 @@ class Retention:
     """Removes what the limits do not allow, pass after pass."""
 
     database: Database
-    media: MediaFolder
+    media: MediaStore
     metrics: RecorderMetrics
     limits: RetentionLimits
     clock: Callable[[], datetime] = now_utc
-    free_bytes: Callable[[], int] | None = None  # of the disk; None: asks it
+    free_bytes: Callable[[], int] | None = None  # of the disk; None: asks the store
     hold_s: float = HOLD_S
     seconds: Callable[[], float] = time.monotonic
     _aging: CautiousClock | None = field(default=None, init=False)
@@ -244,15 +244,15 @@ class Retention:
                 await self.make_pass(stop, beat)
             except Transient as exc:
                 log.debug("retention waits for the database", error=exc)
-            except OSError as exc:
-                log.warning("retention cannot use the media folder", error=exc)
+            except MediaAway as exc:
+                log.warning("retention waits for the store of clips", place=self.media.place, error=exc)
             beat()
             await pause(PASS_EVERY_S, stop)
 
     async def make_pass(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         """Finish what a killed pass left, then remove what is too old, then what is too much."""
         await self._unlink()
-        free_bytes = await asyncio.to_thread(self._free)
+        free_bytes = await self._free()
         self.metrics.media_free_bytes.set(free_bytes)
         if not self.limits.is_set:
             return
@@ -262,7 +262,7 @@ class Retention:
             if n_events < AT_ONCE or stop.is_set():
                 break
         for _ in range(BATCHES):
-            free_bytes = await asyncio.to_thread(self._free)
+            free_bytes = await self._free()
             async with self.database.reading() as connection:
                 excess = await _excess_bytes(connection, self.limits, free_bytes)
             n_events = await self._remove("space", events.c.id.is_not(None), excess) if excess else 0
@@ -309,13 +309,13 @@ class Retention:
                 names = list(found.all())
             if not names:
                 return
-            await asyncio.to_thread(self._unlink_files, names)
+            await self.media.remove(names)
             async with self.database.writing() as connection:
                 await connection.execute(delete(removals).where(removals.c.name.in_(names)))
 
-    def _unlink_files(self, names: Sequence[str]) -> None:
-        for name in names:
-            (self.media.root / name).unlink(missing_ok=True)
-
-    def _free(self) -> int:
-        return self.free_bytes() if self.free_bytes else shutil.disk_usage(self.media.root).free
+    async def _free(self) -> float:
+        """Return the free bytes; infinite where the store has no end. Raises MediaAway."""
+        if self.free_bytes:
+            return self.free_bytes()
+        space = await self.media.space()
+        return space.free_bytes if space is not None else math.inf

@@ -133,5 +133,5 @@ function gapRow(gap) {
 
 function lost(dropped) {
   return Object.entries(dropped).filter(([reason, n]) => n && reason !== "none")
-    .map(([reason, n]) => row("clips lost", count(n), "warn", { full: "the disk was full", gone: "gone from the queue", broken: "could not be read", refused: "the disk refused them" }[reason] ?? reason));
+    .map(([reason, n]) => row("clips lost", count(n), "warn", { full: "no room, and the queue was full", gone: "gone from the queue", broken: "could not be read", refused: "refused where clips are kept" }[reason] ?? reason));
 }

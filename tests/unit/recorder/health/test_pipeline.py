@@ -158,7 +158,7 @@ def test_the_worst_comes_first_and_the_recorder_speaks_of_itself() -> None:
     assert texts(seen) == [
         "bad: The recorder is not ready: database: gone.",
         "warn: 1 entry of labels.v1 could not be handled: see labels.v1:dead.",
-        "warn: 3 clips were dropped since the start: the disk was full, and so was the queue.",
+        "warn: 3 clips were dropped since the start: the disk took none, and the queue was full.",
     ]
 
 

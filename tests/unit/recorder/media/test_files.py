@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services.recorder.media.files import INCOMING, MediaFolder, MediaRefused
+from services.recorder.media.files import INCOMING, MediaFolder
+from services.recorder.media.store import MediaRefused
 from tests.unit.recorder.messages import CLIP, THUMBNAIL, Said, keep, media_message
 
 

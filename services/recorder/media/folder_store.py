@@ -1,0 +1,114 @@
+"""The media folder as a store: its blocking calls in threads, its errors translated."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.recorder.media.files import MediaFolder, StagedFiles
+from services.recorder.media.store import MediaAway, MediaFile, Space
+from services.recorder.media.values import StoredMedia
+from shared.contract import MediaMessage
+from shared.errors import reason
+
+PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StagedInFolder:
+    """Implements StagedMedia."""
+
+    files: StagedFiles
+
+    @property
+    def kept(self) -> StoredMedia:
+        return self.files.kept
+
+    @property
+    def was_there(self) -> bool:
+        return self.files.was_there
+
+    async def publish(self) -> None:
+        await asyncio.to_thread(self.files.publish)
+
+    async def discard(self) -> None:
+        await asyncio.to_thread(self.files.discard)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderStore:
+    """Implements MediaStore."""
+
+    folder: MediaFolder
+    place = "media folder"
+
+    @classmethod
+    def at(cls, root: Path) -> FolderStore:
+        return cls(MediaFolder(root))
+
+    async def prepare(self) -> int:
+        """As MediaFolder.prepare; raises MediaAway."""
+        try:
+            return await asyncio.to_thread(self.folder.prepare)
+        except OSError as exc:
+            raise MediaAway(reason(exc)) from exc
+
+    async def check(self) -> None:
+        try:
+            await asyncio.to_thread(self.folder.check)
+        except OSError as exc:
+            raise MediaAway(reason(exc)) from exc
+
+    async def has_room(self, n_bytes: int) -> bool:
+        return await asyncio.to_thread(self.folder.has_room, n_bytes)
+
+    async def stage(self, message: MediaMessage) -> StagedInFolder:
+        staging = asyncio.create_task(asyncio.to_thread(self.folder.stage, message))
+        try:
+            return StagedInFolder(await asyncio.shield(staging))
+        except asyncio.CancelledError:  # the thread goes on: what it has written is to go
+            staging.add_done_callback(_discard)
+            raise
+
+    async def find(self, name: str) -> MediaFile | None:
+        found = await asyncio.to_thread(self.folder.find, name)
+        if found is None:
+            return None
+        path, status, media_type = found
+        modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
+        return MediaFile(name, media_type, status.st_size, modified_at, (path, status))
+
+    async def read(self, file: MediaFile, start: int, stop: int) -> AsyncIterator[bytes]:
+        for at in range(start, stop, PIECE_BYTES):
+            try:
+                piece = await asyncio.to_thread(self._piece, file.name, at, min(stop, at + PIECE_BYTES))
+            except OSError as exc:
+                raise MediaAway(reason(exc)) from exc
+            yield piece
+
+    def _piece(self, name: str, start: int, stop: int) -> bytes:
+        with (self.folder.root / name).open("rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
+
+    async def remove(self, names: Sequence[str]) -> None:
+        try:
+            await asyncio.to_thread(self.folder.remove, names)
+        except OSError as exc:
+            raise MediaAway(reason(exc)) from exc
+
+    async def space(self) -> Space | None:
+        try:
+            usage = await asyncio.to_thread(shutil.disk_usage, self.folder.root)
+        except OSError as exc:
+            raise MediaAway(reason(exc)) from exc
+        return Space(usage.free, usage.total)
+
+
+def _discard(staging: asyncio.Task[StagedFiles]) -> None:
+    if not staging.cancelled() and staging.exception() is None:
+        staging.result().discard()

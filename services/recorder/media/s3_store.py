@@ -1,0 +1,317 @@
+"""A bucket of an S3-compatible object store. The only place that knows its client.
+
+    <prefix>/<yyyy>/<mm>/<dd>/<key>.mp4|.jpg   whole: an object is there once its upload has ended
+    <prefix>/.probe/<random>                   of a check, for a moment
+
+An object is put before the transaction that names it, under its own name. What no row came to name is removed a day
+later (record/orphan_media.py). An object that is there already is put again only once the database was asked whose it
+is; its time is then new, so that it is not removed as an orphan meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from services.recorder.media.s3_access import S3Access
+from services.recorder.media.store import MediaAway, MediaFile, MediaRefused, Space
+from services.recorder.media.values import NAME, TYPES, StoredMedia, media_names
+from shared.contract import MediaMessage
+from shared.errors import shortened
+from shared.logs import get_logger
+
+if TYPE_CHECKING:  # obstore has its types in stubs alone
+    from obstore import ObjectMeta
+    from obstore.store import ClientConfig, S3Config
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+PROBES = ".probe/"
+PIECE_BYTES = 1 << 20
+PAGE = 1000  # names of one answer; S3's own limit
+AT_ONCE = 8  # requests of one removal
+CONNECT_S = 3.0
+REQUEST_S = 45.0  # one attempt; a service's loop may be silent for 60 s
+STAGE_S = 50.0
+PUBLISH_S = 10.0  # a transaction waits for it
+READ_S = 20.0
+CHECK_S = 4.0
+CHECK_EVERY_S = 60.0  # a check costs three requests; any object that is put counts as one
+AWAY_S = 10.0  # after a fault that passes no clip is tried for this long, unless a check goes well
+FRESH_S = 3600.0  # an object that was put longer ago is put again before a row names it
+_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
+_STATUS = re.compile(r"status code: (\d{3}(?: [A-Za-z ]{1,40})?)")
+_TOO_LARGE = ("EntityTooLarge", "413")
+_KEYS = "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY"
+_TO_DO = {  # by S3's code, or the status where there is none
+    "NoSuchBucket": "make the bucket, or correct MEDIA_URL",
+    "AccessDenied": f"let the user of {_KEYS} write, read, list and remove objects of this bucket",
+    "403": f"check {_KEYS}, and what they may do with this bucket",
+    "InvalidAccessKeyId": f"correct {_KEYS}",
+    "SignatureDoesNotMatch": f"correct {_KEYS}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object of the bucket; `modified_at` is the store's clock."""
+
+    name: str
+    modified_at: datetime
+
+
+@dataclass(slots=True)
+class StagedInBucket:
+    """Implements StagedMedia. `later`: what is put by `publish`, since an object of its name was there."""
+
+    store: BucketStore
+    kept: StoredMedia
+    contents: dict[str, bytes]  # by name
+    later: set[str]
+    was_there: bool
+    put_at: float  # monotonic
+
+    async def publish(self) -> None:
+        if self.store.seconds() - self.put_at > FRESH_S:
+            self.later = set(self.contents)
+        if not self.later:
+            return
+        await self.store.put_all({name: self.contents[name] for name in self.later}, PUBLISH_S)
+        self.later, self.put_at = set(), self.store.seconds()
+
+    async def discard(self) -> None:
+        """Nothing is removed: another recorder may have the same message in hand, and name the objects."""
+
+
+@dataclass(slots=True)
+class BucketStore:
+    """Implements MediaStore."""
+
+    access: S3Access
+    seconds: Callable[[], float] = time.monotonic
+    _client: S3Store = field(init=False, repr=False)
+    _fault: str = field(default="", init=False)
+    _fault_at: float = field(default=0, init=False)
+    _worked_at: float = field(default=float("-inf"), init=False)
+
+    def __post_init__(self) -> None:
+        self._client = _client_of(self.access)
+
+    @property
+    def place(self) -> str:
+        return f"bucket {self.access.bucket}"
+
+    async def check(self) -> None:
+        if not self._fault and self.seconds() - self._worked_at < CHECK_EVERY_S:
+            return
+        try:
+            await self.now()
+        except MediaAway as exc:
+            self._failed(str(exc))
+            raise
+
+    async def has_room(self, n_bytes: int) -> bool:  # noqa: ARG002  # a bucket has no end
+        if self._is_away():
+            return False
+        try:
+            await self.check()
+        except MediaAway:
+            return False
+        return True
+
+    async def now(self) -> datetime:
+        """Write, read and remove an object; return the store's own time. Raises MediaAway."""
+        name = f"{PROBES}{secrets.token_hex(8)}"
+        await self._ask(obstore.put_async(self._client, name, b"clipwatch", use_multipart=False), CHECK_S)
+        meta = await self._ask(obstore.head_async(self._client, name), CHECK_S)
+        await self._ask(obstore.delete_async(self._client, name), CHECK_S)
+        self._worked()
+        return meta["last_modified"]
+
+    async def stage(self, message: MediaMessage) -> StagedInBucket:
+        if self._is_away():
+            raise MediaRefused(self._fault, is_lasting=False)
+        clip_name, thumbnail_name = media_names(message.header)
+        contents = {clip_name: message.clip}
+        if message.thumbnail:
+            contents[thumbnail_name] = message.thumbnail
+        try:
+            async with asyncio.timeout(STAGE_S):
+                there = await asyncio.gather(*map(self._is_there, contents))
+                known = {name for name, is_there in zip(contents, there, strict=True) if is_there}
+                await self.put_all({name: contents[name] for name in contents if name not in known}, STAGE_S)
+        except (MediaAway, TimeoutError) as exc:
+            self._failed(str(exc) or f"no answer within {STAGE_S:g} s")
+            raise MediaRefused(self._fault, is_lasting=False) from exc
+        kept = StoredMedia(clip_name, thumbnail_name if message.thumbnail else None, len(message.clip))
+        return StagedInBucket(self, kept, contents, known, bool(known), self.seconds())
+
+    async def put_all(self, contents: dict[str, bytes], limit_s: float) -> None:
+        """Put objects, durable when this returns. Raises MediaRefused."""
+        faults = await asyncio.gather(*(self._put(name, one, limit_s) for name, one in contents.items()))
+        for fault in faults:
+            if fault is not None:
+                raise fault
+        if contents:
+            self._worked()
+
+    async def _put(self, name: str, content: bytes, limit_s: float) -> MediaRefused | None:
+        """Put one object in one request: parts of an upload that was cut off would lie unseen, and be paid for."""
+        kind = {"Content-Type": TYPES[name.rpartition(".")[2]]}
+        put = obstore.put_async(self._client, name, content, attributes=kind, use_multipart=False)
+        try:
+            await self._ask(put, limit_s)
+        except MediaAway as exc:
+            is_lasting = any(sign in str(exc) for sign in _TOO_LARGE)
+            if not is_lasting:
+                self._failed(str(exc))
+            return MediaRefused(f"{name}: {exc}", is_lasting)
+        return None
+
+    async def _is_there(self, name: str) -> bool:
+        return await self.head(name) is not None
+
+    async def head(self, name: str) -> StoredObject | None:
+        """Return an object; None: there is none. Raises MediaAway."""
+        meta = await self._meta(name)
+        return StoredObject(name, meta["last_modified"]) if meta else None
+
+    async def _meta(self, name: str) -> ObjectMeta | None:
+        try:
+            return await self._ask(obstore.head_async(self._client, name), READ_S)
+        except _NotThere:
+            return None
+
+    async def find(self, name: str) -> MediaFile | None:
+        found = NAME.fullmatch(name)
+        meta = await self._meta(name) if found is not None else None
+        if found is None or meta is None:
+            return None
+        return MediaFile(name, TYPES[found["kind"]], meta["size"], meta["last_modified"])
+
+    async def read(self, file: MediaFile, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Ask for each piece by itself: a viewer who is slow, or waits, holds no request open."""
+        for at in range(start, stop, PIECE_BYTES):
+            end = min(stop, at + PIECE_BYTES)
+            piece = obstore.get_range_async(self._client, file.name, start=at, end=end)
+            yield bytes(await self._ask(piece, READ_S))
+
+    async def remove(self, names: Sequence[str]) -> None:
+        free = asyncio.Semaphore(AT_ONCE)
+
+        async def remove(name: str) -> MediaAway | None:
+            async with free:
+                try:
+                    await self._ask(obstore.delete_async(self._client, name), READ_S)
+                except _NotThere:
+                    return None
+                except MediaAway as exc:
+                    return exc
+                return None
+
+        for fault in await asyncio.gather(*map(remove, names)):
+            if fault is not None:
+                raise fault
+
+    async def objects(self) -> AsyncIterator[list[StoredObject]]:
+        """Yield all media files and probes, page by page. Raises MediaAway."""
+        pages = obstore.list(self._client, chunk_size=PAGE)
+        while True:
+            try:
+                async with asyncio.timeout(REQUEST_S):
+                    page = await anext(pages, None)
+            except (BaseError, OSError) as exc:  # TimeoutError is an OSError
+                raise self._translated(exc, REQUEST_S) from exc
+            if page is None:
+                return
+            yield [
+                StoredObject(one["path"], one["last_modified"])
+                for one in page
+                if NAME.fullmatch(one["path"]) or one["path"].startswith(PROBES)
+            ]
+
+    async def space(self) -> Space | None:
+        return None
+
+    # -- how it is
+
+    def _is_away(self) -> bool:
+        return bool(self._fault) and self.seconds() - self._fault_at < AWAY_S
+
+    def _worked(self) -> None:
+        if self._fault:
+            log.info("clips can be kept again", place=self.place)
+        self._fault, self._worked_at = "", self.seconds()
+
+    def _failed(self, fault: str) -> None:
+        if not self._fault:
+            log.warning("clips cannot be kept now", place=self.place, reason=fault)
+        self._fault, self._fault_at = fault, self.seconds()
+
+    async def _ask(self, request: Coroutine[Any, Any, T], limit_s: float) -> T:  # Any: as of all coroutines
+        try:
+            async with asyncio.timeout(limit_s):
+                return await request
+        except (BaseError, OSError) as exc:  # a missing object is FileNotFoundError, a timeout TimeoutError
+            raise self._translated(exc, limit_s) from exc
+
+    def _translated(self, exc: Exception, limit_s: float) -> MediaAway:
+        if isinstance(exc, TimeoutError):
+            return MediaAway(f"no answer within {limit_s:g} s")
+        fault = _said(str(exc))
+        is_object = isinstance(exc, FileNotFoundError) and "NoSuchBucket" not in fault
+        return _NotThere(fault) if is_object else MediaAway(fault)
+
+
+class _NotThere(MediaAway):
+    """There is no such object, or for a store that answers so without saying why, no such bucket."""
+
+
+def _client_of(access: S3Access) -> S3Store:
+    given: S3Config = {}
+    if access.endpoint:
+        given["endpoint"] = access.endpoint
+    if access.access_key_id.get_secret_value():
+        given["access_key_id"] = access.access_key_id.get_secret_value()
+        given["secret_access_key"] = access.secret_access_key.get_secret_value()
+    options: ClientConfig = {
+        "allow_http": access.endpoint.startswith("http://"),
+        "connect_timeout": timedelta(seconds=CONNECT_S),
+        "timeout": timedelta(seconds=REQUEST_S),
+    }
+    if access.ca_pem is not None:
+        options["root_certificate"] = access.ca_pem
+    return S3Store(
+        access.bucket,
+        prefix=access.prefix or None,
+        config=given,
+        region=access.region,
+        virtual_hosted_style_request=False,
+        disable_bulk_delete=True,  # not every store has it, and Google's refuses it
+        client_options=options,
+        retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=REQUEST_S)},
+    )
+
+
+def _said(text: str) -> str:
+    """Return what a fault says in few words: S3's code and the status, or why there was no answer."""
+    code, status = _CODE.search(text), _STATUS.search(text)
+    if code or status:
+        to_do = _TO_DO.get(code[1] if code else status[1][:3] if status else "")
+        said = ", ".join(one[1].strip() for one in (code, status) if one)
+        return f"{said}; {to_do}" if to_do else said
+    for sign, meaning in (("kind: Timeout", "no answer in time"), ("kind: Connect", "cannot be reached")):
+        if sign in text:
+            return meaning
+    return shortened(text.partition("\n\nDebug source")[0], 200)

@@ -156,6 +156,19 @@ MATRIX: dict[str, Yaml] = {
     "ingress": _INGRESS,
     "secrets": {"secrets": {"existing": "", "values": SECRETS}, **_BUNDLED, **_KEDA},
     "recorders": {"recorder": {"replicas": 3, "media": {"accessMode": "ReadWriteMany"}}},
+    "bucket": {
+        "recorder": {
+            "replicas": 3,
+            "passwordsSecret": "recorder-passwords",
+            "media": {
+                "s3": {
+                    "url": "s3://clips/site",
+                    "endpoint": "https://minio.storage.svc:9000",
+                    "networks": ["10.0.8.0/24"],
+                }
+            },
+        }
+    },
     "mini": {"classifier": {"model": "mini", "replicas": 2}},
     "own-models": {"classifier": {"replicas": 4, "models": {"isKept": False}}},
     "placed": {

@@ -156,6 +156,7 @@ _OWN_TOO = (
     "MODELS_DIR",
     "DATABASE_URL",
     "MEDIA_DIR",
+    "MEDIA_URL",
     "INDEX_DIR",
     "LOCAL_TOKEN_FILE",
     "MOTION_URL",

@@ -272,6 +272,7 @@ def _service_env(plan: StackPlan, name: str, port: int, redis_url: str, database
         own |= {
             "DATABASE_URL": database_url,
             "MEDIA_DIR": str(plan.media_dir),
+            "MEDIA_URL": "",  # the command line reads its own folder
             "INDEX_DIR": str(plan.data_dir / "recorder" / "index"),
             "WEATHER_PROVIDER": plan.weather,
             "HTTP_HOST": plan.listen.host,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from services.recorder.settings import RecorderSettings
 from shared.settings import read_settings
 from tests.grafana import dashboards
 from tests.helm import CHART, LEAST, MATRIX, SECRETS, Yaml, merged, named, render
@@ -90,6 +91,42 @@ def test_paths_lie_on_volumes_that_may_be_written(case: str, secrets: Path) -> N
                 assert mounts[value] is False, f"{name}: {setting}={value}"
             if setting in ("CAMERAS_FILE", "NOTIFY_FILE"):
                 assert str(Path(value).parent) in mounts
+
+
+def test_recorders_that_keep_clips_in_a_bucket_need_no_volume(secrets: Path) -> None:
+    found = objects("bucket")
+    assert not [
+        one for one in found if one["kind"] == "PersistentVolumeClaim" and "media" in one["metadata"]["name"]
+    ]
+    deployment = named(found, "Deployment", "clipwatch-recorder")["spec"]
+    assert (deployment["replicas"], deployment["strategy"]["type"]) == (3, "RollingUpdate")
+    container, spec = containers(found)["recorder"]
+    assert not [volume for volume in spec["volumes"] if "persistentVolumeClaim" in volume]
+    keys = {"S3_ACCESS_KEY_ID": "id", "S3_SECRET_ACCESS_KEY": "key"}  # of recorder.passwordsSecret
+    settings, faults = read_settings(RecorderSettings, {**environment(container, secrets), **keys})
+    assert faults == []
+    assert settings is not None
+    access = settings.bucket
+    assert access is not None
+    assert (access.bucket, access.prefix, access.endpoint) == (
+        "clips",
+        "site",
+        "https://minio.storage.svc:9000",
+    )
+    egress = named(found, "NetworkPolicy", "clipwatch-recorder")["spec"]["egress"]
+    to_store = {"to": [{"ipBlock": {"cidr": "10.0.8.0/24"}}], "ports": [{"protocol": "TCP", "port": 9000}]}
+    assert to_store in egress
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"),
+    [("", 443), ("https://s3.example.org/", 443), ("http://minio", 80), ("http://[::1]:9/", 9)],
+)
+def test_an_object_store_is_reached_at_its_port(endpoint: str, port: int) -> None:
+    over = {"recorder": {"media": {"s3": {"endpoint": endpoint}}}}
+    found = render(merged(LEAST, merged(MATRIX["bucket"], over)))
+    egress = named(found, "NetworkPolicy", "clipwatch-recorder")["spec"]["egress"]
+    assert [{"protocol": "TCP", "port": port}] in [rule["ports"] for rule in egress if "ports" in rule]
 
 
 def test_mini_is_found_in_the_image() -> None:

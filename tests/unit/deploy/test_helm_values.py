@@ -47,6 +47,14 @@ WRONG: dict[str, tuple[Yaml, str]] = {
         "classifier.models.accessMode: .* up to 4 replicas",
     ),
     "clips of one node": ({"recorder": {"replicas": 2}}, "recorder.media.accessMode: found ReadWriteOnce"),
+    "a bucket without keys": (
+        {"recorder": {"media": {"s3": {"url": "s3://clips"}}}},
+        "recorder.passwordsSecret: .* a Secret with S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY",
+    ),
+    "a bucket and a claim": (
+        merged(MATRIX["bucket"], {"recorder": {"media": {"existingClaim": "clips"}}}),
+        "recorder.media: found both s3.url=s3://clips/site and existingClaim=clips",
+    ),
     "two Redis": (
         {"redis": {"external": {"host": "r"}}},
         "redis: found both the bundled one and an external one at r",
@@ -154,7 +162,7 @@ def test_a_variable_that_the_chart_sets_is_no_setting_too(case: str) -> None:
             given = {variable["name"] for variable in spec["containers"][0]["env"]}
             chosen = given - {*values.get(service, {}).get("settings", {})}
             said = refusal(merged(values, {service: {"settings": dict.fromkeys(chosen, "1")}}))
-            assert {*re.findall(rf"^- {service}\.settings\.([A-Z_]+): ", said, re.MULTILINE)} == chosen
+            assert {*re.findall(rf"^- {service}\.settings\.([A-Z0-9_]+): ", said, re.MULTILINE)} == chosen
 
 
 def test_how_long_a_classifier_takes_to_start_is_a_setting_where_keda_keeps_one() -> None:

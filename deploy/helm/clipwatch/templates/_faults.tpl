@@ -102,7 +102,7 @@
 {{/* JSON list of settings that the chart sets itself, or that are secrets. */}}
 {{- define "clipwatch.settingFaults" -}}
 {{- $faults := list }}
-{{- $own := list "ADMIN_PASSWORD" "ALLOWED_HOSTS" "API_TOKEN" "CAMERAS_FILE" "CAMERA_HANDOVER_S" "CAMERA_LEASES" "CAMERA_LEASE_S" "CAMERA_LOAD_MAX" "CAMERA_LOCATION" "CONNECT_S" "DASHBOARD_DATABASE_USER" "DATABASE_PASSWORD" "DATABASE_URL" "DATA_DIR" "DEVICE" "DRAIN_S" "EXIT_WHEN_DONE" "HOME" "HTTP_HOST" "HTTP_PORT" "INDEX_DIR" "INSTANCE" "LOG_FORMAT" "LOG_LEVEL" "MEDIA_DIR" "METRICS_TOKEN" "MIGRATION_DATABASE_PASSWORD" "MIGRATION_DATABASE_URL" "MODEL" "MODELS_DIR" "MOTION_TOKEN" "MOTION_URL" "NOTIFY_FILE" "POD_NAME" "REACHED_AT" "REDIS_PASSWORD" "REDIS_SENTINEL_PASSWORD" "REDIS_URL" "THREADS" "TLS_CERT_FILE" "TLS_KEY_FILE" "TRUSTED_PROXIES" "TZ" }}
+{{- $own := list "ADMIN_PASSWORD" "ALLOWED_HOSTS" "API_TOKEN" "CAMERAS_FILE" "CAMERA_HANDOVER_S" "CAMERA_LEASES" "CAMERA_LEASE_S" "CAMERA_LOAD_MAX" "CAMERA_LOCATION" "CONNECT_S" "DASHBOARD_DATABASE_USER" "DATABASE_PASSWORD" "DATABASE_URL" "DATA_DIR" "DEVICE" "DRAIN_S" "EXIT_WHEN_DONE" "HOME" "HTTP_HOST" "HTTP_PORT" "INDEX_DIR" "INSTANCE" "LOG_FORMAT" "LOG_LEVEL" "MEDIA_DIR" "MEDIA_URL" "METRICS_TOKEN" "MIGRATION_DATABASE_PASSWORD" "MIGRATION_DATABASE_URL" "MODEL" "MODELS_DIR" "MOTION_TOKEN" "MOTION_URL" "NOTIFY_FILE" "POD_NAME" "REACHED_AT" "REDIS_PASSWORD" "REDIS_SENTINEL_PASSWORD" "REDIS_URL" "S3_ENDPOINT_URL" "S3_REGION" "THREADS" "TLS_CERT_FILE" "TLS_KEY_FILE" "TRUSTED_PROXIES" "TZ" }}
 {{- $keda := .Values.classifier.keda }}
 {{- if and $keda.enabled (eq (int $keda.minReplicas) 0) (hasKey .Values.recorder.settings "CLASSIFIER_START_S") }}
 {{- $faults = append $faults (printf "recorder.settings.CLASSIFIER_START_S: found there, wanted nowhere while classifier.keda starts the first classifier: the chart sets it to startSeconds=%d; set classifier.keda.startSeconds, and leave it out" (int $keda.startSeconds)) }}
@@ -111,7 +111,7 @@
 {{- range $name, $_ := index $.Values $service "settings" }}
 {{- if has (trimSuffix "_FILE" $name) $own | or (has $name $own) }}
 {{- $faults = append $faults (printf "%s.settings.%s: found there, wanted nowhere: the chart sets it; leave it out" $service $name) }}
-{{- else if regexMatch "(PASSWORD|TOKEN|SECRET|KEY)$" $name }}
+{{- else if regexMatch "(PASSWORD|TOKEN|SECRET|KEY|KEY_ID)$" $name }}
 {{- $to := ternary "motion's in cameras.passwordsSecret" "the recorder's in recorder.passwordsSecret" (eq $service "motion") }}
 {{- $faults = append $faults (printf "%s.settings.%s: found there, wanted in a Secret, since settings are read by all who see the pod; put %s" $service $name $to) }}
 {{- end }}
@@ -130,8 +130,14 @@
 {{- $faults = append $faults (printf "classifier.models.accessMode: found %s with up to %d replicas, wanted ReadWriteMany; set it, or classifier.models.isKept=false (each replica downloads its own), or name a claim of yours in classifier.models.existingClaim" $models.accessMode $classifiers) }}
 {{- end }}
 {{- $media := .Values.recorder.media }}
-{{- if and (gt (int .Values.recorder.replicas) 1) (ne $media.accessMode "ReadWriteMany") }}
-{{- $faults = append $faults (printf "recorder.media.accessMode: found %s with %d replicas, wanted ReadWriteMany, since all of them serve the same clips; set it, or recorder.replicas=1" $media.accessMode (int .Values.recorder.replicas)) }}
+{{- if and (gt (int .Values.recorder.replicas) 1) (ne $media.accessMode "ReadWriteMany") (not $media.s3.url) }}
+{{- $faults = append $faults (printf "recorder.media.accessMode: found %s with %d replicas, wanted ReadWriteMany, since all of them serve the same clips; set it, keep clips in an object store (recorder.media.s3.url), or set recorder.replicas=1" $media.accessMode (int .Values.recorder.replicas)) }}
+{{- end }}
+{{- if and $media.s3.url (not .Values.recorder.passwordsSecret) }}
+{{- $faults = append $faults (printf "recorder.passwordsSecret: found nothing, and clips are kept in %s, wanted a Secret with S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY; make it and name it" $media.s3.url) }}
+{{- end }}
+{{- if and $media.s3.url $media.existingClaim }}
+{{- $faults = append $faults (printf "recorder.media: found both s3.url=%s and existingClaim=%s, wanted one of them; leave one out" $media.s3.url $media.existingClaim) }}
 {{- end }}
 {{- toJson $faults }}
 {{- end }}

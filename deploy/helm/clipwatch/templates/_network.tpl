@@ -133,6 +133,20 @@
 - to: {{- include "clipwatch.peers" (dict "root" . "components" (list "motion")) | nindent 4 }}
   ports: [{protocol: TCP, port: 8080}]
 {{- include "clipwatch.toOutside" .Values.networkPolicy.outside.recorder }}
+{{- with .Values.recorder.media.s3 }}
+{{- if and .url .networks }}
+- to:
+    {{- range .networks }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+  ports: [{protocol: TCP, port: {{ include "clipwatch.s3Port" .endpoint }}}]
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The port of an endpoint, http(s)://host or http(s)://host:port. */}}
+{{- define "clipwatch.s3Port" -}}
+{{- regexFind ":[0-9]+/?$" . | trimPrefix ":" | trimSuffix "/" | default (ternary "80" "443" (hasPrefix "http://" .)) -}}
 {{- end }}
 
 {{- define "clipwatch.ingressOf.redis" -}}

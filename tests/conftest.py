@@ -34,7 +34,14 @@ hypothesis.settings.register_profile("clipwatch", deadline=None)
 hypothesis.settings.register_profile("fast", deadline=None, max_examples=10)
 
 _Server = TypeVar(
-    "_Server", RedisServer, MariaDBServer, RtspServer, MosquittoServer, PrometheusServer, SettableClock
+    "_Server",
+    RedisServer,
+    MariaDBServer,
+    RtspServer,
+    MosquittoServer,
+    PrometheusServer,
+    S3Server,
+    SettableClock,
 )
 _TESTS = Path(__file__).parent
 # Longest first, so that no worker is left with a long test at the end; the marker of a folder's tests.

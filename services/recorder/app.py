@@ -275,14 +275,7 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
     """Run all tasks until a stop; one that fails ends the others, and the service."""
     settings, stop, health = parts.settings, parts.runtime.stop, parts.runtime.health
     feed = Feed(parts.database, parts.metrics, settings.streams_max)
-    live, pipeline = (
-        LiveState(),
-        Pipeline(
-            backlog=Backlog(),
-            classifier_start_s=settings.classifier_start_s,
-            media_place=parts.media.place,
-        ),
-    )
+    live, pipeline = LiveState(), _pipeline(parts)
     api.database, api.media, api.feed, api.pipeline = parts.database, parts.media, feed, pipeline
     api.links = EventLinks(parts.database)
     views = api.views = WebrtcViews(api.motion, parts.access.authenticator.is_current)
@@ -321,10 +314,7 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
         "index": (index.run, 300),
         "housekeeping": (housekeeping.run, 120),
         "gaps": (_gap_watch(parts, api, notifiers, live, notify).run, 120),
-        "retention": (Retention(parts.database, parts.media, parts.metrics, settings.limits).run, 300),
-        "totals": (TotalsCheck(parts.database, parts.metrics).run, 300),
-        "quality": (QualityWatch(parts.database, parts.metrics, settings.limits).run, 900),
-        **_orphans(parts),
+        **_keeping(parts),
     }
     if api.teacher:
         loops["verdicts"] = api.teacher.run, 120
@@ -341,12 +331,22 @@ async def _run(parts: _Parts, api: ApiState, index: EmbeddingIndex) -> None:
             group.create_task(notifier.run(stop, health.expect(name, 300)), name=name)
 
 
-def _orphans(parts: _Parts) -> dict[str, tuple[_Loop, float]]:
-    """Return the loop that removes what a killed recorder left in a bucket; a folder has nothing of the kind."""
-    media = parts.media
-    return (
-        {"orphans": (OrphanMedia(media, parts.database).run, 300)} if isinstance(media, BucketStore) else {}
-    )
+def _pipeline(parts: _Parts) -> Pipeline:
+    start_s = parts.settings.classifier_start_s
+    return Pipeline(backlog=Backlog(), classifier_start_s=start_s, media_place=parts.media.place)
+
+
+def _keeping(parts: _Parts) -> dict[str, tuple[_Loop, float]]:
+    """Return the loops that keep the record in order."""
+    database, media, metrics, limits = parts.database, parts.media, parts.metrics, parts.settings.limits
+    loops: dict[str, tuple[_Loop, float]] = {
+        "retention": (Retention(database, media, metrics, limits).run, 300),
+        "totals": (TotalsCheck(database, metrics).run, 300),
+        "quality": (QualityWatch(database, metrics, limits).run, 900),
+    }
+    if isinstance(media, BucketStore):  # in a folder a killed recorder leaves nothing of the kind
+        loops["orphans"] = OrphanMedia(media, database).run, 300
+    return loops
 
 
 async def _cut_off(

@@ -7,29 +7,37 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from sqlalchemy import event as sa_event
 from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.intake import intake as intake_module
 from services.recorder.intake.intake import Intake
 from services.recorder.intake.readiness import try_recording
-from services.recorder.media.files import INCOMING, MediaFolder
-from services.recorder.media.folder_store import FolderStore
+from services.recorder.media.files import INCOMING, MediaFolder, StagedFiles
+from services.recorder.media.folder_store import THREADS, FolderStore
+from services.recorder.media.store import MediaRefused
+from services.recorder.media.values import StoredMedia
 from services.recorder.metrics import RecorderMetrics
+from services.recorder.record import transactions as transactions_module
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
-from services.recorder.record.database_errors import DatabaseBusy
+from services.recorder.record.database_errors import DatabaseBusy, RowConflict
 from services.recorder.record.engines import make_engine
-from services.recorder.record.rows import SnippetRows, snippet_rows
+from services.recorder.record.rows import Row, SnippetRows, snippet_rows
 from services.recorder.record.schema import events, snippets
+from services.recorder.record.transactions import record_snippets
+from shared.clock import now_utc
 from shared.contract import LABELS, MEDIA, RECORDERS, LabelsMessage
 from shared.streams.consumer import Consumer
 from shared.streams.outcomes import Delivery, Done, Outcome, Retry
@@ -228,7 +236,7 @@ async def test_redis_that_is_away_while_the_clip_is_fetched_is_not_charged(
 
 @pytest.fixture
 def transactions(database: Database) -> list[str]:
-    """Grows by one with each commit that changed the record."""
+    """Grows by one with each commit."""
     committed: list[str] = []
     sa_event.listen(database.engine.sync_engine, "commit", lambda _: committed.append("commit"))
     return committed
@@ -265,8 +273,14 @@ async def test_a_snippet_twice_in_a_batch_is_recorded_once(
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("of_event", [True, False])
 async def test_a_broken_message_harms_none_of_its_batch(
-    redis_client: Redis, database: Database, disk: Disk, monkeypatch: pytest.MonkeyPatch, place: int
+    redis_client: Redis,
+    database: Database,
+    disk: Disk,
+    monkeypatch: pytest.MonkeyPatch,
+    of_event: bool,
+    place: int,
 ) -> None:
     """Broken for the database, which says so only when the rows are written."""
     intake = intake_of(redis_client, database, disk)
@@ -275,7 +289,12 @@ async def test_a_broken_message_harms_none_of_its_batch(
 
     def rows_of(message: LabelsMessage) -> SnippetRows:
         rows = snippet_rows(message)
-        return replace(rows, columns={**rows.columns, "model": None}) if rows.event_id == broken else rows
+        if rows.event_id != broken:
+            return rows
+        none = cast("str", None)
+        return (
+            replace(rows, camera=none) if of_event else replace(rows, columns=rows.columns | {"model": none})
+        )
 
     monkeypatch.setattr(intake_module, "snippet_rows", rows_of)
     outcomes = await intake.handle(batch)
@@ -314,6 +333,151 @@ async def test_two_snippets_that_name_one_file_get_what_is_theirs(
     lost, name = await clips(sqlite)
     assert lost is None
     assert (disk.root / str(name)).read_bytes() == CLIP
+
+
+async def test_a_full_disk_loses_nothing_of_a_batch(
+    redis_client: Redis, database: Database, disk: Disk
+) -> None:
+    intake = intake_of(redis_client, database, disk)
+    batch = [await delivery(redis_client, Said(event=event)) for event in range(3)]
+    disk.refuses.append(errno.ENOSPC)
+    for _ in range(2):
+        assert [
+            (one.is_charged, one.is_alone) for one in await intake.handle(batch) if isinstance(one, Retry)
+        ] == [(False, True)] * 3
+        assert intake.metrics.snippets.labels("new")._value.get() == 3
+    disk.refuses.clear()
+    assert [type(one) for one in await intake.handle(batch)] == [Done] * 3
+    assert None not in await clips(database)
+    assert (intake.metrics.events._value.get(), len(files(disk))) == (3, 6)
+
+
+async def test_a_batch_that_ends_before_its_commit_is_recorded_at_the_next_delivery(
+    redis_client: Redis, database: Database, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a kill when all files have their names and no row is there."""
+    batch = [await delivery(redis_client, Said(event=e, snippet=s)) for e in range(2) for s in range(2)]
+    real, held = StagedFiles.publish, threading.Event()
+
+    def publish(staged: StagedFiles) -> None:
+        real(staged)
+        held.wait(60)
+
+    monkeypatch.setattr(StagedFiles, "publish", publish)
+    handling = asyncio.create_task(intake_of(redis_client, database, disk).handle(batch))
+    await asyncio.to_thread(
+        wait_until, lambda: sum(path.parent.name != INCOMING for path in files(disk)) == 8, 60
+    )
+    handling.cancel()
+    held.set()
+    await asyncio.wait({handling})
+    assert await clips(database) == []
+    monkeypatch.setattr(StagedFiles, "publish", real)
+    assert {type(one) for one in await intake_of(redis_client, database, disk).handle(batch)} == {Done}
+    assert (len(files(disk)), None in await clips(database)) == (8, False)
+
+
+async def test_a_file_that_cannot_be_named_undoes_its_batch_and_no_more(
+    redis_client: Redis, database: Database, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = [await delivery(redis_client, Said(event=event)) for event in range(3)]
+    real, tried = StagedFiles.publish, []
+
+    def publish(staged: StagedFiles) -> None:
+        tried.append(staged)
+        if len(tried) == 2:
+            raise MediaRefused("no", is_lasting=False)
+        real(staged)
+
+    monkeypatch.setattr(StagedFiles, "publish", publish)
+    assert {type(one) for one in await intake_of(redis_client, database, disk).handle(batch)} == {Done}
+    assert (len(files(disk)), None in await clips(database)) == (6, False)
+
+
+async def test_a_stop_ends_what_is_recorded_one_by_one(
+    redis_client: Redis, sqlite: Database, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake = intake_of(redis_client, sqlite, disk)
+    batch = [await delivery(redis_client, Said(event=event)) for event in range(3)]
+    sizes: list[int] = []
+
+    async def refused(_: Intake, batch: Sequence[object]) -> None:
+        sizes.append(len(batch))
+        intake.stop.set()
+        raise RowConflict("refused")
+
+    monkeypatch.setattr(Intake, "_transaction", refused)
+    outcomes = await intake.handle(batch)
+    assert sizes == [3]
+    assert [getattr(one, "is_charged", None) for one in outcomes] == [False] * 3
+    assert files(disk) == []
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+async def test_an_event_that_another_recorder_makes_meanwhile_is_found_at_the_next_run(
+    redis_client: Redis,
+    mariadb_record: str,
+    disk: Disk,
+    monkeypatch: pytest.MonkeyPatch,
+    is_committed: bool,
+) -> None:
+    """On MariaDB alone: SQLite has one writer."""
+    database = await open_database(mariadb_record, asyncio.Event(), 30, 30, 10)
+    real, others, seen = transactions_module._locked_events, [], []
+    other = (snippet_rows(labels_message(Said(event=1, snippet=7))), StoredMedia())
+
+    async def make(made: asyncio.Event) -> None:
+        async with database.writing() as connection:
+            await record_snippets(connection, [other], now_utc())
+            made.set()
+            await asyncio.sleep(0 if is_committed else 0.5)
+
+    async def locked(connection: AsyncConnection, ids: Collection[str]) -> dict[str, Row]:
+        found = await real(connection, ids)
+        if len(ids) == 3:
+            seen.append(len(found))
+            if len(seen) == 1:
+                made = asyncio.Event()
+                others.append(asyncio.create_task(make(made)))
+                await (others[0] if is_committed else made.wait())
+        return found
+
+    monkeypatch.setattr(transactions_module, "_locked_events", locked)
+    intake = intake_of(redis_client, database, disk)
+    outcomes = await intake.handle([await delivery(redis_client, Said(event=event)) for event in range(3)])
+    await asyncio.gather(*others)
+    assert seen == [0, 1]
+    assert {type(one) for one in outcomes} == {Done}
+    assert intake.metrics.events._value.get() == 2
+    async with database.reading() as connection:
+        query = select(events.c.n_snippets).order_by(events.c.id)
+        assert (await connection.execute(query)).scalars().all() == [1, 2, 1]
+    assert len(files(disk)) == 6
+    await database.close()
+
+
+async def test_a_disk_that_hangs_holds_up_no_other_thread(
+    redis_client: Redis, sqlite: Database, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake, held = intake_of(redis_client, sqlite, disk), threading.Event()
+    batch = [await delivery(redis_client, Said(event=event)) for event in range(16)]
+    real = MediaFolder._written
+
+    def written(folder: MediaFolder, name: str, content: bytes) -> tuple[int, Path]:
+        held.wait(60)
+        return real(folder, name, content)
+
+    monkeypatch.setattr(MediaFolder, "_written", written)
+    handling = asyncio.create_task(intake.handle(batch))
+    await asyncio.to_thread(wait_until, lambda: threads_named("media") == THREADS, 60)
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: True), 60)  # as name lookups are made
+    assert not handling.done()
+    held.set()
+    assert {type(one) for one in await handling} == {Done}
+
+
+def threads_named(name: str) -> int:
+    return sum(thread.name.startswith(name) for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("most", [1, 2 * len(CLIP)])

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fastapi.responses import JSONResponse
 from pydantic import SecretStr
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from services.recorder.http.motion_client import MotionClient
 from services.recorder.http.rules import PATTERNS, RULES
@@ -115,6 +115,24 @@ async def test_a_snippet_that_was_kept_back_while_redis_was_away_takes_nothing_b
 ) -> None:
     await recorded(database, DOG, replace(FOX, event=5), replace(DOG, event=3))
     assert await history(database) == [(None, ("a dog",)), (None, ("a fox", "a cat"))]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 1, 0)])
+async def test_a_batch_ends_in_the_history_of_one_by_one(
+    database: Database, record_url: str, order: tuple[int, ...]
+) -> None:
+    """Also when a camera's labels change and change back within it, or come late."""
+    said = [replace((DOG, FOX, DOG)[i], event=3 * i) for i in order]
+    rows = [snippet_rows(labels_message(one)) for one in said]
+    found = []
+    for size in (1, 3):
+        async with database.writing() as connection:
+            await connection.execute(delete(label_changes))
+        for first in range(0, 3, size):
+            async with database.writing() as connection:
+                await note_recorded(connection, rows[first : first + size], LATE)
+        found.append(await history(database))
+    assert found[0] == found[1]
 
 
 async def test_a_camera_whose_clock_is_ahead_does_not_end_the_history(database: Database) -> None:

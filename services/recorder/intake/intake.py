@@ -140,13 +140,16 @@ class Intake:
             try:
                 done = await self._record([(one.rows, one.clip) for one in group])
             except (MediaRefused, Permanent, RowConflict, DatabaseBusy) as exc:
-                log.debug("recording one by one", messages=len(group), reason=exc)
+                log.debug("recording one by one", messages=len(group), reason=reason(exc))
             except (Transient, Stopped) as exc:
                 return [_outcome_of_fault(exc)] * len(group)
             else:
                 return [self._done(one, written, one.lost) for one, written in zip(group, done, strict=True)]
         outcomes: list[Outcome] = []
         for one in group:
+            if self.stop.is_set():
+                outcomes.append(Retry("stopping", is_charged=False))
+                continue
             try:
                 outcomes.append(await self._recorded_alone(one))
             except (Permanent, Transient, Stopped) as exc:
@@ -218,14 +221,21 @@ class Intake:
         staged = await self._staged([clip for _, clip in batch if clip is not None])
         left = iter(staged)
         try:
-            done = await self._commit([(rows, next(left) if clip else None) for rows, clip in batch])
+            done = await self._commit(
+                [(rows, next(left) if clip is not None else None) for rows, clip in batch]
+            )
         finally:
             await _each(one.discard() for one in staged)
         self.metrics.media_bytes.inc(sum(one.kept.clip_bytes for one in staged))
         return done
 
+    async def _stage(self, clip: MediaMessage) -> StagedMedia:
+        staged = await self.media.stage(clip)
+        self.beat()
+        return staged
+
     async def _staged(self, clips: Sequence[MediaMessage]) -> list[StagedMedia]:
-        staging = [asyncio.create_task(self.media.stage(clip)) for clip in clips]
+        staging = [asyncio.create_task(self._stage(clip)) for clip in clips]
         try:
             return list(await _each(staging))
         except BaseException:  # what the others have written is to go, also at a stop

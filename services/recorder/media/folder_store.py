@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 from services.recorder.media.files import MediaFolder, StagedFiles
 from services.recorder.media.store import MediaAway, MediaFile, Space
@@ -18,11 +20,26 @@ from shared.errors import reason
 PIECE_BYTES = 1 << 20
 
 
+THREADS = 4  # of a folder's own: a disk that hangs holds up nothing else, and writes of a batch overlap
+_T = TypeVar("_T")
+
+
+class _Threads:
+    """Runs blocking calls in threads of its own."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="media")
+
+    async def run(self, call: Callable[..., _T], *arguments: Any) -> _T:  # Any: of any call
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+
+
 @dataclass(frozen=True, slots=True)
 class StagedInFolder:
     """Implements StagedMedia."""
 
     files: StagedFiles
+    threads: _Threads
 
     @property
     def kept(self) -> StoredMedia:
@@ -33,10 +50,10 @@ class StagedInFolder:
         return self.files.was_there
 
     async def publish(self) -> None:
-        await asyncio.to_thread(self.files.publish)
+        await self.threads.run(self.files.publish)
 
     async def discard(self) -> None:
-        await asyncio.to_thread(self.files.discard)
+        await self.threads.run(self.files.discard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +61,7 @@ class FolderStore:
     """Implements MediaStore."""
 
     folder: MediaFolder
+    threads: _Threads = field(default_factory=_Threads)
     place = "media folder"
 
     @classmethod
@@ -53,29 +71,29 @@ class FolderStore:
     async def prepare(self) -> int:
         """As MediaFolder.prepare; raises MediaAway."""
         try:
-            return await asyncio.to_thread(self.folder.prepare)
+            return await self.threads.run(self.folder.prepare)
         except OSError as exc:
             raise MediaAway(reason(exc)) from exc
 
     async def check(self) -> None:
         try:
-            await asyncio.to_thread(self.folder.check)
+            await self.threads.run(self.folder.check)
         except OSError as exc:
             raise MediaAway(reason(exc)) from exc
 
     async def has_room(self, n_bytes: int) -> bool:
-        return await asyncio.to_thread(self.folder.has_room, n_bytes)
+        return await self.threads.run(self.folder.has_room, n_bytes)
 
     async def stage(self, message: MediaMessage) -> StagedInFolder:
-        staging = asyncio.create_task(asyncio.to_thread(self.folder.stage, message))
+        staging = asyncio.create_task(self.threads.run(self.folder.stage, message))
         try:
-            return StagedInFolder(await asyncio.shield(staging))
+            return StagedInFolder(await asyncio.shield(staging), self.threads)
         except asyncio.CancelledError:  # the thread goes on: what it has written is to go
             staging.add_done_callback(_discard)
             raise
 
     async def find(self, name: str) -> MediaFile | None:
-        found = await asyncio.to_thread(self.folder.find, name)
+        found = await self.threads.run(self.folder.find, name)
         if found is None:
             return None
         path, status, media_type = found
@@ -85,7 +103,7 @@ class FolderStore:
     async def read(self, file: MediaFile, start: int, stop: int) -> AsyncIterator[bytes]:
         for at in range(start, stop, PIECE_BYTES):
             try:
-                piece = await asyncio.to_thread(self._piece, file.name, at, min(stop, at + PIECE_BYTES))
+                piece = await self.threads.run(self._piece, file.name, at, min(stop, at + PIECE_BYTES))
             except OSError as exc:
                 raise MediaAway(reason(exc)) from exc
             yield piece
@@ -97,13 +115,13 @@ class FolderStore:
 
     async def remove(self, names: Sequence[str]) -> None:
         try:
-            await asyncio.to_thread(self.folder.remove, names)
+            await self.threads.run(self.folder.remove, names)
         except OSError as exc:
             raise MediaAway(reason(exc)) from exc
 
     async def space(self) -> Space | None:
         try:
-            usage = await asyncio.to_thread(shutil.disk_usage, self.folder.root)
+            usage = await self.threads.run(shutil.disk_usage, self.folder.root)
         except OSError as exc:
             raise MediaAway(reason(exc)) from exc
         return Space(usage.free, usage.total)

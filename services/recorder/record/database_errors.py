@@ -35,6 +35,7 @@ _REFUSED = {
     2061,
 }  # rights, password, unknown database, login method
 _MISSING = {1146}
+_DUPLICATE = 1062
 
 
 class DatabaseBusy(Transient):
@@ -80,6 +81,11 @@ def _meaning(exc: DBAPIError) -> Exception:
     if exc.connection_invalidated or isinstance(exc, OperationalError | InterfaceError):
         return DatabaseAway(said)
     return exc
+
+
+def is_duplicate(exc: DBAPIError) -> bool:
+    """Return whether MySQL or MariaDB refused a row since its key is there already."""
+    return exc.orig is not None and exc.orig.args[:1] == (_DUPLICATE,)
 
 
 def is_locked_sqlite(error: BaseException | None) -> bool:

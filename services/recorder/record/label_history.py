@@ -71,17 +71,13 @@ async def find_changes(connection: AsyncConnection, camera: str, limit: int) -> 
 
 async def note_recorded(connection: AsyncConnection, recorded: Sequence[SnippetRows], now: datetime) -> None:
     """Write a row where snippets that were just recorded were made under other settings than the last row says."""
-    told = {
-        (rows.camera, rows.columns["label_set"], rows.columns["decision"]): rows
-        for rows in reversed(recorded)
-    }
     last = await _last_two(connection, sorted({rows.camera for rows in recorded}))
-    for (camera, label_set, decision), rows in reversed(told.items()):
-        found = last.get(camera, [])
-        if found and (found[0].label_set, found[0].decision) == (label_set, decision):
+    for rows in recorded:
+        found, columns = last.get(rows.camera, []), rows.columns
+        if found and (found[0].label_set, found[0].decision) == (columns["label_set"], columns["decision"]):
             continue  # nearly always
         if await _note_other(connection, rows, found, now):
-            last[camera] = (await _last_two(connection, [camera]))[camera]
+            last |= await _last_two(connection, [rows.camera])
 
 
 async def _note_other(

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.recorder.media.values import StoredMedia
-from services.recorder.record.database_errors import DatabaseBusy
+from services.recorder.record.database_errors import DatabaseBusy, is_duplicate
 from services.recorder.record.rows import (
     Row,
     SnippetRows,
@@ -81,7 +81,7 @@ async def record_snippets(
     known = await _snippets_of(connection, list(there))
     before = _shares(there, known)
     changes = [_changed(known.setdefault(rows.event_id, {}), rows, media) for rows, media in batch]
-    cameras = {rows.event_id: rows.camera for rows, _ in batch} | {
+    cameras = {rows.event_id: rows.camera for rows, _ in reversed(batch)} | {  # of several the first said
         event_id: event["camera"] for event_id, event in there.items()
     }
     found = {
@@ -181,6 +181,8 @@ async def _insert_events(connection: AsyncConnection, new: Mapping[str, Row], no
     try:
         await connection.execute(insert(events), made)
     except IntegrityError as exc:
+        if not is_duplicate(exc):
+            raise
         raise DatabaseBusy("another transaction made one of the events") from exc
 
 
@@ -270,6 +272,7 @@ class QuietEventCloser:
         if not quiet:
             return []
         query = select(events.c.id, events.c.updated_at).where(events.c.id.in_(quiet), events.c.is_open)
+        query = query.order_by(events.c.id)  # as all who lock several
         found = (await connection.execute(query.with_for_update())).all()
         still = [row for row in found if row.updated_at == self._seen[row.id][0]]
         for row in still:

@@ -253,6 +253,7 @@ class WeatherCompletion:
             missing = (
                 select(events.c.id, events.c.updated_at)
                 .where(events.c.id.in_(ids), events.c.weather_id.is_(None))
+                .order_by(events.c.id)
                 .with_for_update()
             )
             found = (await connection.execute(missing)).all()

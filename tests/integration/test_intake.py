@@ -461,23 +461,20 @@ async def test_a_disk_that_hangs_holds_up_no_other_thread(
 ) -> None:
     intake, held = intake_of(redis_client, sqlite, disk), threading.Event()
     batch = [await delivery(redis_client, Said(event=event)) for event in range(16)]
-    real = MediaFolder._written
+    real, writing = MediaFolder._written, []
 
     def written(folder: MediaFolder, name: str, content: bytes) -> tuple[int, Path]:
+        writing.append(name)
         held.wait(60)
         return real(folder, name, content)
 
     monkeypatch.setattr(MediaFolder, "_written", written)
     handling = asyncio.create_task(intake.handle(batch))
-    await asyncio.to_thread(wait_until, lambda: threads_named("media") == THREADS, 60)
+    await asyncio.to_thread(wait_until, lambda: len(writing) == THREADS, 60)
     assert await asyncio.wait_for(asyncio.to_thread(lambda: True), 60)  # as name lookups are made
     assert not handling.done()
     held.set()
     assert {type(one) for one in await handling} == {Done}
-
-
-def threads_named(name: str) -> int:
-    return sum(thread.name.startswith(name) for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("most", [1, 2 * len(CLIP)])

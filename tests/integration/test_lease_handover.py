@@ -89,6 +89,47 @@ async def test_a_camera_that_moves_on_at_once_has_its_unread_time_told_all_the_s
     assert b.leases.unread_times["c03"] == unread_ms
 
 
+@pytest.mark.parametrize("is_paused", [True, False])
+async def test_a_camera_that_another_list_reads_is_missed_though_this_list_does_not_want_it(
+    site: Site, is_paused: bool
+) -> None:
+    """In the one list it is paused, or was once."""
+    mine = {"own": ""} if is_paused else {"own": "", "c03": ""}
+    north = site.add("north", cameras=mine)
+    if is_paused:
+        north.workers.known_paused = {"c03"}
+    else:
+        await reads(north, "c03")
+        del mine["c03"]
+        await until(lambda: "c03" not in north.leases.held, "that it is given back")
+    south = site.add("south")
+    await reads(south, "c03")
+    unlisted_s = 4.0  # of OwnProcess: in this time a process of the list may still read it
+    await asyncio.sleep(unlisted_s + site.ttl_s)
+    await site.is_noted()
+    await south.kill()
+    await asyncio.sleep(2 * site.ttl_s)
+    again = site.add("again")
+    await reads(again, "c03")
+    assert again.leases.held["c03"].unread_ms is not None
+
+
+async def test_a_camera_that_is_paused_before_its_first_picture_was_missed_until_then(site: Site) -> None:
+    a = site.add("a")
+    await reads(a, "c03")
+    await site.is_noted()
+    await a.kill()
+    killed_ms = time.time() * 1000
+    b = site.add("b")
+    b.workers.is_connecting = True
+    await until(lambda: "c03" in b.leases.held, "that the other has it")
+    del site.cameras["c03"]
+    b.workers.known_paused = {"c03"}
+    await until(lambda: "c03" not in b.leases.held, "that it is given back")
+    begins_ms, ends_ms = b.leases.unread_times["c03"]
+    assert begins_ms <= killed_ms < ends_ms <= time.time() * 1000
+
+
 @pytest.mark.parametrize("is_removed", [True, False])
 async def test_a_camera_that_was_paused_while_nobody_held_it_was_missed_until_then_only(
     site: Site, is_removed: bool

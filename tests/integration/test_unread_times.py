@@ -171,3 +171,25 @@ async def test_what_motion_says_waits_for_the_end_of_the_gap_of_all_of_motion(
         (gone,) = await rows.find(connection, GapFilter(kind="motion.gone"), 9)
     (gap,) = [gap for gap in await found(database) if gap.key == GATE]
     assert (gap.started_at, epoch_ms(gap.ended_at or begins)) == (gone.ended_at, epoch_ms(begins) + 90_000)
+
+
+async def test_what_is_told_later_but_began_earlier_or_ended_later_is_written(
+    redis_client: Redis, database: Database, tmp_path: Path, running: Callable[[Rig], None]
+) -> None:
+    base = now_utc() - timedelta(seconds=300)
+    ms = epoch_ms(base)
+    rig = Rig(redis_client, database, tmp_path, ())
+    running(rig)
+    for times, lengths in (((60, 70), [10]), ((0, 12), [10, 12]), ((0, 20), [10, 20])):
+        rig.cameras(seen(unread_ms=(ms + times[0] * 1000, ms + times[1] * 1000)))
+
+        async def is_written(lengths: list[int] = lengths) -> bool:
+            return [round(gap.duration_s or 0) for gap in await found(database)] == lengths
+
+        async with asyncio.timeout(60):
+            while not await is_written():
+                await asyncio.sleep(0.05)
+    rig.cameras(seen(unread_ms=(ms + 30_000, ms + 30_000)))  # nothing was missed
+    for _ in range(3):
+        await rig.watch.look()
+    assert [round(gap.duration_s or 0) for gap in await found(database)] == [10, 20]

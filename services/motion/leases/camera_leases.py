@@ -184,6 +184,7 @@ class CameraLeases:
         except (RedisError, OSError) as exc:  # TimeoutError among them
             if not is_away(exc):
                 raise
+            self._metrics.cameras_unheld.set(0)  # not known
             if self._absence.begin():
                 log.warning(
                     "the leases on cameras cannot be renewed, they are read until their leases end",
@@ -237,7 +238,9 @@ class CameraLeases:
         self._note(table, sent_s)
         await self._forget_unwanted(table, locations)
         await self._release_strays(table)
-        if not self._is_leaving:
+        if self._is_leaving:
+            self._metrics.cameras_unheld.set(0)  # the others count them
+        else:
             await self._follow_plan(table, locations)
         self._measure()
 
@@ -274,17 +277,23 @@ class CameraLeases:
     async def _forget_unwanted(self, table: LeaseTable, locations: Mapping[str, str]) -> None:
         """Let the unread time of cameras that nobody holds end when they are paused or removed.
 
-        The process that does it first tells the time until then. A camera that was never in this list is another's.
+        The process that does it first tells the time until then. A camera that was never in this list, or that was read
+        after all processes of this list must have stopped, is another list's.
         """
         now_s, paused = time.monotonic(), set(self._workers.paused())
         self._listed = (self._listed & table.leases.keys()) | locations.keys()
         unwanted = (self._listed | paused) - locations.keys()
         self._unwanted = {id_: self._unwanted.get(id_, now_s) for id_ in unwanted}
-        unread = [id_ for id_ in unwanted & table.leases.keys() if table.leases[id_].is_unread]
-        found = await self._redis.forget_read(unread) if unread else {}
+        slack_s = self._own.unlisted_s + self._every_s
+        ago_ms = {
+            id_: max(0, round((now_s - self._unwanted[id_] - slack_s) * 1000))
+            for id_ in unwanted & table.leases.keys()
+            if table.leases[id_].is_unread
+        }
+        found = await self._redis.forget_read(ago_ms) if ago_ms else {}
         for id_, (read_ms, now_ms) in found.items():
             ends_ms = now_ms - round((time.monotonic() - self._unwanted[id_]) * 1000)
-            self._unread_past[id_] = (read_ms, max(read_ms, ends_ms)), now_s
+            self._tell_past(id_, read_ms, ends_ms)
         self._unread_past = {id_: one for id_, one in self._unread_past.items() if now_s - one[1] < TOLD_S}
 
     async def _follow_plan(self, table: LeaseTable, locations: Mapping[str, str]) -> None:
@@ -371,12 +380,21 @@ class CameraLeases:
         self._wake.set()
 
     def _drop(self, id_: str, change: str) -> None:
-        if (unread_ms := self._held.pop(id_).unread_ms) is not None:
-            self._unread_past[id_] = unread_ms, time.monotonic()
+        one, unlisted_s = self._held.pop(id_), self._unlisted.pop(id_, None)
+        if one.unread_ms is not None:
+            self._tell_past(id_, *one.unread_ms)
+        elif (
+            unlisted_s is not None and one.claim.read_until_ms is not None
+        ):  # paused before its first picture came
+            ends_ms = one.claim.now_ms + round((unlisted_s - one.claimed_s) * 1000)
+            self._tell_past(id_, one.claim.read_until_ms, ends_ms)
         self._giving.discard(id_)
-        self._unlisted.pop(id_, None)
         self._metrics.camera_lease_changes.labels(change).inc()
         self._released.set()
+
+    def _tell_past(self, id_: str, begins_ms: int, ends_ms: int) -> None:
+        if begins_ms < ends_ms:
+            self._unread_past[id_] = (begins_ms, ends_ms), time.monotonic()
 
     def _drop_expired(self) -> None:
         now_s = time.monotonic()

@@ -12,7 +12,7 @@ has ended stays for REMEMBERED_MS, so that whoever takes the camera knows until 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
@@ -135,15 +135,16 @@ return count
 
 # Forget until when cameras were read that nobody holds and nobody is to read.
 #
-# KEYS: leases.   ARGV: name, ms, camera …   Answers {now, read until, ms, or 0 if it was not known …}.
+# KEYS: leases.   ARGV: name, ms, then camera and how many ms ago it was last read at the latest …
+# Answers {now, read until, ms, or 0 if it was not known, or the camera was read later …}.
 FORGET_READ = (
     _PRELUDE
     + """
 local found = {string.format('%.0f', now)}
-for i = 3, #ARGV do
+for i = 3, #ARGV, 2 do
   local known = lease(ARGV[i])
   local read = 0
-  if known and known.ends <= now and known.read > 0 then
+  if known and known.ends <= now and known.read > 0 and known.read <= now - ARGV[i + 1] then
     read = known.read
     redis.call('HDEL', KEYS[1], 'camera ' .. ARGV[i])
     write(ARGV[i], known.ends, known.epoch, 0, known.weight, known.holder)
@@ -258,13 +259,17 @@ class RedisLeases:
         rows = [part for id_, (epoch, read) in leases.items() for part in (id_, epoch, read.value)]
         await self._release(keys=[LEASES], args=[self.name, self._ttl_ms, *rows])
 
-    async def forget_read(self, ids: Collection[str]) -> dict[str, tuple[int, int]]:
-        """Forget until when cameras were read that nobody holds; return that, and the time now, for those forgotten."""
+    async def forget_read(self, ago_ms: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+        """Forget until when cameras were read that nobody holds, and nobody read later than so many milliseconds ago.
+
+        Returns when they were last read, and the time now, for those forgotten.
+        """
+        rows = [part for id_, ago in ago_ms.items() for part in (id_, ago)]
         answer: Any = await self._forget_read(
-            keys=[LEASES], args=[self.name, self._ttl_ms, *ids]
+            keys=[LEASES], args=[self.name, self._ttl_ms, *rows]
         )  # Any: as above
         now_ms, *found = [int(part) for part in answer]
-        return {id_: (read_ms, now_ms) for id_, read_ms in zip(ids, found, strict=True) if read_ms}
+        return {id_: (read_ms, now_ms) for id_, read_ms in zip(ago_ms, found, strict=True) if read_ms}
 
     async def leave(self) -> None:
         """Remove this process; its leases are released before."""

@@ -154,7 +154,7 @@ def unread_times(heard: Iterable[ProcessPresence]) -> list[UnreadTime]:
         for camera in presence.cameras:
             if camera.unread_ms is not None and len(camera.id) <= CAMERA_CHARS:
                 begins_ms, ends_ms = camera.unread_ms
-                if 0 <= begins_ms <= ends_ms <= LATEST_MS:
+                if 0 <= begins_ms < ends_ms <= LATEST_MS:
                     found.append(UnreadTime(camera.id, from_epoch_ms(begins_ms), from_epoch_ms(ends_ms)))
     return sorted(found, key=lambda one: one.started_at)
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -43,7 +43,6 @@ PENDING_MAX = 1000  # changes that wait for the database; beyond it the oldest a
 PRUNE_EVERY_S = 3600.0
 UNLIMITED_DAYS = 400.0  # gaps are forgotten after this long where events are kept for good
 MOTION_GONE = GapKey("motion.gone", "motion")
-_MOMENT = timedelta(milliseconds=1)
 OpenGap = tuple[GapKey, str, datetime]  # what, why, since when
 
 
@@ -82,7 +81,7 @@ class GapWatch:
     _pending: list[GapChange] = field(default_factory=list, init=False)
     _since_s: float = field(default=0, init=False)
     _prune_at_s: float = field(default=0, init=False)
-    _unread: dict[str, datetime] = field(default_factory=dict, init=False)  # the newest that was written
+    _unread: set[UnreadTime] = field(default_factory=set, init=False)  # written, and still told
     _aging: CautiousClock = field(init=False)
 
     def __post_init__(self) -> None:
@@ -205,12 +204,13 @@ class GapWatch:
         """
         if MOTION_GONE in self.tracker.open_keys:
             return
+        self._unread &= set(times)
         for one in times:
-            if self._unread.get(one.camera, one.started_at - _MOMENT) >= one.started_at:
+            if one in self._unread:
                 continue
             async with self.database.writing() as connection:
                 is_new = await rows.write_unread(connection, one)
-            self._unread[one.camera] = one.started_at
+            self._unread.add(one)
             if is_new:
                 lasted_s = round((one.ended_at - one.started_at).total_seconds(), 1)
                 log.info("a camera was read by no motion process", camera=one.camera, lasted_s=lasted_s)

@@ -21,6 +21,7 @@ from shared.redis_sentinel import (
 from shared.tls import authorities_fault
 from shared.urls import NO_HOST, scheme_of, shown_url, url_fault, with_password, with_value
 
+CHECKS_LESS = {"ssl_cert_reqs", "ssl_check_hostname"}  # whoever answers would get the password
 SCHEMES = ("redis", "rediss", "unix")
 _QUIET: dict[str, Any] = {  # Any: options of redis-py
     "driver_info": None,
@@ -51,6 +52,12 @@ def redis_faults(url: str) -> list[str]:
 
 def _address_faults(url: str) -> list[str]:
     scheme = scheme_of(url)
+    options = {name for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True)}
+    if loose := sorted(options & CHECKS_LESS):
+        return [
+            f"REDIS_URL={shown_redis_url(url)}: found {', '.join(loose)} behind the ?, wanted a server that is "
+            "checked; leave it out, and name authorities of your own by ssl_ca_certs=FILE"
+        ]
     if is_sentinel_url(url):
         return [f"REDIS_URL={shown_redis_url(url)}: {fault}" for fault in sentinel_faults(url)]
     if scheme not in SCHEMES:

@@ -2,8 +2,9 @@
 
 A view is begun by one request to motion and then runs from motion to the browser, so that no request of it is left to
 be cut off, as live pictures are (shared/open_streams.py). Each view that this recorder knows is asked about every
-second, and ended in motion. A recorder that is killed forgets its views; they are known again, to the next one or to
-another beside it, once their viewers ask about them (pages do every few seconds).
+second, and ended in motion. A recorder that is killed forgets its views; the next one, or another beside it, knows a
+view again once its viewer asks about it. A page asks at the beginning and when pictures are out of step with their
+boxes, so a view may stay unknown until it ends.
 Where several motion processes share the cameras, a view stays with the one that began it.
 """
 

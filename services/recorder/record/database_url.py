@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -36,19 +37,30 @@ def parse_url(given: str) -> URL:
         raise ConfigError(f"{shown}: has more than one @; {HOW_TO_QUOTE}, or give it as DATABASE_PASSWORD")
     if not url.database:
         raise ConfigError(f"{shown}: names no database; add /clipwatch at its end")
-    if (fault := _tls_fault(url)) is not None:
+    if (fault := _tls_fault(given)) is not None:
         raise ConfigError(f"{shown}: {fault}")
     return url.set(drivername="mysql+aiomysql")
 
 
-def _tls_fault(url: URL) -> str | None:
-    if unknown := sorted(name for name in url.query if name.startswith("ssl") and name != "ssl_ca"):
+def _tls_fault(given: str) -> str | None:
+    """Say what is wrong with what stands behind the ? for TLS; SQLAlchemy's URL leaves out what has no value."""
+    options = [
+        pair
+        for pair in parse_qsl(given.partition("?")[2], keep_blank_values=True)
+        if pair[0].startswith("ssl")
+    ]
+    if unknown := sorted({name for name, _ in options} - {"ssl_ca"}):
         return (
             f"found {', '.join(unknown)} behind the ?, wanted ssl_ca=FILE alone for TLS; leave the others out"
         )
-    files = url.query.get("ssl_ca", ())
-    faults = [authorities_fault(Path(file)) for file in ([files] if isinstance(files, str) else files)]
-    return next((f"ssl_ca={fault}" for fault in faults if fault is not None), None)
+    if len(options) > 1:
+        return "found ssl_ca more than once, wanted ssl_ca=FILE once; put all authorities into one file"
+    for _, file in options:
+        if not file:
+            return "found ssl_ca without a file, wanted ssl_ca=FILE; name the file, or leave ssl_ca out"
+        if (fault := authorities_fault(Path(file))) is not None:
+            return f"ssl_ca={fault}"
+    return None
 
 
 def sqlite_address(path: Path) -> str:

@@ -72,3 +72,31 @@ def test_a_misspelt_word_is_refused_by_its_name(over: Yaml, named: str) -> None:
     said = refusal(merged(LEAST, {"motion": over}))
     assert "don't meet the specifications of the schema" in said
     assert named in said
+
+
+def test_names_that_look_like_numbers_stay_names() -> None:
+    over: Yaml = {"images": {"pullSecrets": ["123"]}}
+    for part in (*SERVICES, *SERVERS):
+        over[part] = (
+            {"priorityClassName": "1000"} if part in SERVICES else {"bundled": {"priorityClassName": "1000"}}
+        )
+    for part, spec in pods(merged(PLACED, over)).items():
+        assert spec["priorityClassName"] == "1000", part
+        assert spec["imagePullSecrets"] == [{"name": "123"}], part
+    authorities = {"redis": {"external": {"caSecret": "123"}}, "mysql": {"external": {"caSecret": "456"}}}
+    rendered = render(merged(merged(LEAST, MATRIX["tls"]), authorities))
+    secrets = {
+        volume["secret"]["secretName"]
+        for _, spec in pod_specs(rendered)
+        for volume in spec["volumes"]
+        if "secret" in volume
+    }
+    assert {"123", "456"} <= secrets
+    (ca,) = [
+        one["name"]
+        for item in rendered
+        if item["kind"] == "TriggerAuthentication"
+        for one in item["spec"]["secretTargetRef"]
+        if one["parameter"] == "ca"
+    ]
+    assert ca == "123"

@@ -37,3 +37,10 @@ def test_an_authority_for_tls_is_a_file_with_certificates(address: str, tmp_path
     assert f"ssl_ca_certs={tmp_path}/none.pem cannot be read: No such file" in fault
     [fault] = redis_faults(f"{address}?ssl_ca_certs={made.key}")
     assert f"ssl_ca_certs={made.key} holds no certificate; name a PEM file" in fault
+
+
+@pytest.mark.parametrize("option", ["ssl_cert_reqs=none", "ssl_check_hostname=false", "ssl_cert_reqs"])
+def test_a_server_that_is_not_checked_is_refused(option: str) -> None:
+    (fault,) = redis_faults(f"rediss://:geheim@redis.example:6379/0?{option}")
+    assert "wanted a server that is checked; leave it out" in fault
+    assert "geheim" not in fault

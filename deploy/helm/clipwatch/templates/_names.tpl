@@ -70,7 +70,7 @@ labels: {{- include "clipwatch.labels" . | nindent 2 }}
 {{- define "clipwatch.caVolume" -}}
 {{- with include "clipwatch.caSecret" . }}
 - name: {{ $.server }}-ca
-  secret: {secretName: {{ . }}, defaultMode: 288, items: [{key: ca.crt, path: ca.crt}]}  # 0440
+  secret: {secretName: {{ . | quote }}, defaultMode: 288, items: [{key: ca.crt, path: ca.crt}]}  # 0440
 {{- end }}
 {{- end }}
 

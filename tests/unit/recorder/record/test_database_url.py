@@ -55,6 +55,22 @@ def test_an_authority_for_tls_is_a_file_with_certificates(tmp_path: Path) -> Non
         assert "geheim" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("ssl_ca", "found ssl_ca without a file"),
+        ("ssl_ca=", "found ssl_ca without a file"),
+        ("charset=utf8mb4&ssl_ca=", "found ssl_ca without a file"),
+        ("ssl_ca=/a.pem&ssl_ca=/b.pem", "found ssl_ca more than once"),
+        ("ssl_ca=&ssl_ca=/b.pem", "found ssl_ca more than once"),
+        ("ssl_key", "wanted ssl_ca=FILE alone"),
+    ],
+)
+def test_tls_that_is_half_said_is_never_left_out(options: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_url(f"mysql://u@h/d?{options}")
+
+
 @pytest.mark.parametrize("option", ["ssl=true", "ssl_check_hostname=false", "ssl_cert=/x"])
 def test_tls_that_would_check_less_is_refused(option: str) -> None:
     with pytest.raises(ConfigError, match=r"wanted ssl_ca=FILE alone for TLS; leave the others out"):

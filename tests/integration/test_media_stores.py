@@ -21,11 +21,13 @@ from services.recorder.http.api import add_routes
 from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from services.recorder.intake.intake import Intake
+from services.recorder.media import s3_store as s3_store_module
 from services.recorder.media.folder_store import FolderStore
 from services.recorder.media.s3_access import S3Access
 from services.recorder.media.s3_store import FRESH_S, PIECE_BYTES, PROBES, BucketStore
 from services.recorder.media.store import MediaAway, MediaRefused, MediaStore
 from services.recorder.metrics import RecorderMetrics
+from services.recorder.record import orphan_media as orphan_module
 from services.recorder.record.bootstrap import open_database
 from services.recorder.record.database import Database
 from services.recorder.record.orphan_media import KEPT_S, OrphanMedia
@@ -303,6 +305,66 @@ async def test_what_is_too_large_for_the_store_is_refused_for_good(bucket: str) 
         assert refused.value.is_lasting
 
 
+@contextlib.asynccontextmanager
+async def cutting(answer: str) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Serve an endpoint that cuts each connection, or hangs; gives its URL and the first bytes of each request."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(20))
+        if answer == "hangs":
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    try:
+        yield f"http://{HOST}:{server.sockets[0].getsockname()[1]}", asked
+    finally:
+        server.close()
+
+
+async def test_a_connection_that_is_cut_may_pass_whatever_stands_in_names() -> None:
+    said = media_message(Said())
+    said = replace(said, header=said.header.model_copy(update={"media_key": "a413" * 8}))
+    async with cutting("cuts") as (url, _):
+        store = BucketStore(access_of(url, "cam413"))
+        fault = await store._put(f"2026/05/04/{'a413' * 8}.mp4", CLIP, 30)
+        assert isinstance(fault, MediaRefused)
+        assert not fault.is_lasting
+        with pytest.raises(MediaRefused) as refused:
+            await store.stage(said)
+    for text in (str(fault).partition(": ")[2], str(refused.value)):
+        assert "the connection was cut" in text
+        assert not [secret for secret in ("cam413", url, "a413") if secret in text]
+
+
+async def test_a_removal_ends_with_the_first_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_store_module, "READ_S", 0.5)
+    async with cutting("hangs") as (url, asked):
+        with pytest.raises(MediaAway, match="no answer"):
+            await BucketStore(access_of(url, "clips")).remove(
+                [f"2026/05/04/{n:032x}.mp4" for n in range(500)]
+            )
+    assert 1 <= len(asked) <= s3_store_module.AT_ONCE
+
+
+async def test_few_objects_are_put_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or all of a batch would share a narrow uplink, and run out of time together."""
+    async with cutting("hangs") as (url, asked):
+        store = BucketStore(access_of(url, "clips"))
+        names = [f"2026/05/04/{n:032x}.mp4" for n in range(16)]
+        putting = [asyncio.create_task(store._put(name, CLIP, 60)) for name in names]
+        async with asyncio.timeout(60):
+            while len(asked) < s3_store_module.PUTS_AT_ONCE:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        assert len(asked) == s3_store_module.PUTS_AT_ONCE
+        for one in putting:
+            one.cancel()
+        await asyncio.wait(putting)
+
+
 async def test_a_store_that_is_away_is_not_asked_for_each_clip(bucket: str) -> None:
     seconds = Seconds()
     store = BucketStore(access_of(f"http://{HOST}:{free_port()}", bucket), seconds)
@@ -361,6 +423,25 @@ async def hours_later(store: BucketStore, monkeypatch: pytest.MonkeyPatch, hours
         return now
 
     monkeypatch.setattr(BucketStore, "now", later)
+
+
+async def test_clips_of_another_record_stay(
+    database: Database,
+    bucket_store: BucketStore,
+    s3_server: S3Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with an older database, or two records under one prefix: many objects that no row names."""
+    monkeypatch.setattr(orphan_module, "MOST", 3)
+    for event in range(2):
+        await bucket_store.stage(media_message(Said(event=event)))
+    await hours_later(bucket_store, monkeypatch, 25)
+    orphans = OrphanMedia(bucket_store, database)
+    assert await orphans.make_pass(asyncio.Event(), lambda: None) == 0
+    assert len(s3_server.names(bucket)) == 4
+    monkeypatch.setattr(orphan_module, "MOST", 4)
+    assert await orphans.make_pass(asyncio.Event(), lambda: None) == 4
 
 
 async def test_objects_that_no_row_names_go_after_a_day_and_others_stay(

@@ -230,9 +230,10 @@ class Intake:
         return done
 
     async def _stage(self, clip: MediaMessage) -> StagedMedia:
-        staged = await self.media.stage(clip)
-        self.beat()
-        return staged
+        try:
+            return await self.media.stage(clip)
+        finally:
+            self.beat()
 
     async def _staged(self, clips: Sequence[MediaMessage]) -> list[StagedMedia]:
         staging = [asyncio.create_task(self._stage(clip)) for clip in clips]

@@ -30,7 +30,6 @@ from services.recorder.media.s3_access import S3Access
 from services.recorder.media.store import MediaAway, MediaFile, MediaRefused, Space
 from services.recorder.media.values import NAME, TYPES, StoredMedia, media_names
 from shared.contract import MediaMessage
-from shared.errors import shortened
 from shared.logs import get_logger
 
 if TYPE_CHECKING:  # obstore has its types in stubs alone
@@ -46,7 +45,8 @@ PAGE = 1000  # names of one answer; S3's own limit
 AT_ONCE = 8  # requests of one removal
 CONNECT_S = 3.0
 REQUEST_S = 45.0  # one attempt; a service's loop may be silent for 60 s
-STAGE_S = 50.0
+PUT_S = 35.0  # of one object; with the look before it that is within those 60 s
+PUTS_AT_ONCE = 4  # a narrow uplink is shared by few, so that each gets through
 PUBLISH_S = 10.0  # a transaction waits for it
 READ_S = 20.0
 CHECK_S = 4.0
@@ -55,7 +55,7 @@ AWAY_S = 10.0  # after a fault that passes no clip is tried for this long, unles
 FRESH_S = 3600.0  # an object that was put longer ago is put again before a row names it
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _STATUS = re.compile(r"status code: (\d{3}(?: [A-Za-z ]{1,40})?)")
-_TOO_LARGE = ("EntityTooLarge", "413")
+_TOO_LARGE = ("EntityTooLarge", "413")  # S3's code, or the status where there is none
 _KEYS = "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY"
 _TO_DO = {  # by S3's code, or the status where there is none
     "NoSuchBucket": "make the bucket, or correct MEDIA_URL",
@@ -104,12 +104,14 @@ class BucketStore:
     access: S3Access
     seconds: Callable[[], float] = time.monotonic
     _client: S3Store = field(init=False, repr=False)
+    _puts: asyncio.Semaphore = field(init=False, repr=False)
     _fault: str = field(default="", init=False)
     _fault_at: float = field(default=0, init=False)
     _worked_at: float = field(default=float("-inf"), init=False)
 
     def __post_init__(self) -> None:
         self._client = _client_of(self.access)
+        self._puts = asyncio.Semaphore(PUTS_AT_ONCE)
 
     @property
     def place(self) -> str:
@@ -150,12 +152,11 @@ class BucketStore:
         if message.thumbnail:
             contents[thumbnail_name] = message.thumbnail
         try:
-            async with asyncio.timeout(STAGE_S):
-                there = await asyncio.gather(*map(self._is_there, contents))
-                known = {name for name, is_there in zip(contents, there, strict=True) if is_there}
-                await self.put_all({name: contents[name] for name in contents if name not in known}, STAGE_S)
-        except (MediaAway, TimeoutError) as exc:
-            self._failed(str(exc) or f"no answer within {STAGE_S:g} s")
+            there = await asyncio.gather(*map(self._is_there, contents))
+            known = {name for name, is_there in zip(contents, there, strict=True) if is_there}
+            await self.put_all({name: contents[name] for name in contents if name not in known}, PUT_S)
+        except MediaAway as exc:
+            self._failed(str(exc))
             raise MediaRefused(self._fault, is_lasting=False) from exc
         kept = StoredMedia(clip_name, thumbnail_name if message.thumbnail else None, len(message.clip))
         return StagedInBucket(self, kept, contents, known, bool(known), self.seconds())
@@ -172,11 +173,12 @@ class BucketStore:
     async def _put(self, name: str, content: bytes, limit_s: float) -> MediaRefused | None:
         """Put one object in one request: parts of an upload that was cut off would lie unseen, and be paid for."""
         kind = {"Content-Type": TYPES[name.rpartition(".")[2]]}
-        put = obstore.put_async(self._client, name, content, attributes=kind, use_multipart=False)
         try:
-            await self._ask(put, limit_s)
+            async with self._puts:  # a request begins when it is made, not when it is awaited
+                put = obstore.put_async(self._client, name, content, attributes=kind, use_multipart=False)
+                await self._ask(put, limit_s)
         except MediaAway as exc:
-            is_lasting = any(sign in str(exc) for sign in _TOO_LARGE)
+            is_lasting = isinstance(exc, _TooLarge)
             if not is_lasting:
                 self._failed(str(exc))
             return MediaRefused(f"{name}: {exc}", is_lasting)
@@ -211,21 +213,22 @@ class BucketStore:
             yield bytes(await self._ask(piece, READ_S))
 
     async def remove(self, names: Sequence[str]) -> None:
-        free = asyncio.Semaphore(AT_ONCE)
+        free, faults = asyncio.Semaphore(AT_ONCE), list[MediaAway]()
 
-        async def remove(name: str) -> MediaAway | None:
+        async def remove(name: str) -> None:
             async with free:
+                if faults:
+                    return  # a store that hangs is not asked for each name
                 try:
                     await self._ask(obstore.delete_async(self._client, name), READ_S)
                 except _NotThere:
-                    return None
+                    return
                 except MediaAway as exc:
-                    return exc
-                return None
+                    faults.append(exc)
 
-        for fault in await asyncio.gather(*map(remove, names)):
-            if fault is not None:
-                raise fault
+        await asyncio.gather(*map(remove, names))
+        if faults:
+            raise faults[0]
 
     async def objects(self) -> AsyncIterator[list[StoredObject]]:
         """Yield all media files and probes, page by page. Raises MediaAway."""
@@ -272,13 +275,20 @@ class BucketStore:
     def _translated(self, exc: Exception, limit_s: float) -> MediaAway:
         if isinstance(exc, TimeoutError):
             return MediaAway(f"no answer within {limit_s:g} s")
-        fault = _said(str(exc))
+        fault, (code, status) = _said(str(exc)), _code_and_status(str(exc))
+        log.debug("the store failed", place=self.place, error=exc)
+        if (code or status[:3]) in _TOO_LARGE:
+            return _TooLarge(fault)
         is_object = isinstance(exc, FileNotFoundError) and "NoSuchBucket" not in fault
         return _NotThere(fault) if is_object else MediaAway(fault)
 
 
 class _NotThere(MediaAway):
     """There is no such object, or for a store that answers so without saying why, no such bucket."""
+
+
+class _TooLarge(MediaAway):
+    """The store will never take an object of this size."""
 
 
 def _client_of(access: S3Access) -> S3Store:
@@ -308,13 +318,22 @@ def _client_of(access: S3Access) -> S3Store:
 
 
 def _said(text: str) -> str:
-    """Return what a fault says in few words: S3's code and the status, or why there was no answer."""
-    code, status = _CODE.search(text), _STATUS.search(text)
+    """Return what a fault says in few words: S3's code and the status, or why there was no answer.
+
+    The client's own text names address, bucket and key, and may hold anything that stands in them.
+    """
+    code, status = _code_and_status(text)
     if code or status:
-        to_do = _TO_DO.get(code[1] if code else status[1][:3] if status else "")
-        said = ", ".join(one[1].strip() for one in (code, status) if one)
+        to_do = _TO_DO.get(code or status[:3])
+        said = ", ".join(filter(None, (code, status)))
         return f"{said}; {to_do}" if to_do else said
     for sign, meaning in (("kind: Timeout", "no answer in time"), ("kind: Connect", "cannot be reached")):
         if sign in text:
             return meaning
-    return shortened(text.partition("\n\nDebug source")[0], 200)
+    return "the connection was cut, or the answer cannot be read"
+
+
+def _code_and_status(text: str) -> tuple[str, str]:
+    """Return S3's code and the status of an answer, with its words; '': it has none."""
+    code, status = _CODE.search(text), _STATUS.search(text)
+    return code[1] if code else "", status[1].strip() if status else ""

@@ -1,7 +1,9 @@
 """Removes objects from a bucket that no row names: of a recorder that was killed between upload and row, for good.
 
 A message that comes again finds its object and names it, so what is young stays for KEPT_S. Ages are by the store's own
-clock. A folder needs none of this: there a file gets its name last, just before the commit.
+clock. Kills leave few. Where more than MOST are named by no row, the database is not the one of these clips (another
+record's prefix, an older backup), and all stay. A folder needs none of this: there a file gets its name last, just
+before the commit.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Protocol
 
 from sqlalchemy import select
 
-from services.recorder.media.s3_store import StoredObject
+from services.recorder.media.s3_store import PROBES, StoredObject
 from services.recorder.media.store import MediaAway
 from services.recorder.record.database import Database
 from services.recorder.record.schema import snippets
@@ -29,6 +31,7 @@ log = get_logger(__name__)
 KEPT_S = 24 * 3600.0
 MARGIN_S = 3600.0
 EVERY_S = 24 * 3600.0  # all names are listed: a request for each thousand
+MOST = 100  # objects that kills may have left
 AGAIN_S = 60.0  # after a pass that was cut short
 
 
@@ -80,14 +83,22 @@ class OrphanMedia:
         self._store_now = await self.store.now()
         self._aging()
         before = self._store_now - timedelta(seconds=self.kept_s + self._aging.ahead_s)
-        n_removed = 0
+        orphans: list[str] = []
         async for page in self.store.objects():
             old = [one.name for one in page if one.modified_at < before]
             named = await self._named(old)
-            n_removed += await self._remove([name for name in old if name not in named], before)
+            orphans += [name for name in old if name not in named]
             beat()
             if stop.is_set():
-                break
+                return 0
+            if sum(not name.startswith(PROBES) for name in orphans) > MOST:
+                log.error(
+                    f"found more than {MOST} objects that no row names, wanted a prefix of this record's own; none was "
+                    "removed: give each record a prefix, or restore the database of these clips",
+                    place=self.store.place,
+                )
+                return 0
+        n_removed = await self._remove(orphans, before, beat)
         if n_removed:
             log.warning("removed objects that no row names", place=self.store.place, objects=n_removed)
         return n_removed
@@ -102,10 +113,11 @@ class OrphanMedia:
             found = (await connection.execute(query)).all()
         return {name for row in found for name in row if name}
 
-    async def _remove(self, names: Sequence[str], before: datetime) -> int:
+    async def _remove(self, names: Sequence[str], before: datetime, beat: Callable[[], None]) -> int:
         """Remove what is as old as it was: it is put again before a row comes to name it."""
         n_removed = 0
         for name in names:
+            beat()
             now = await self.store.head(name)
             if now is not None and now.modified_at < before:
                 await self.store.remove([name])

@@ -78,7 +78,8 @@ def test_cameras_are_read_again_once_sentinel_has_named_another_master(
         else:
             assert {name: site.read_by(name) for name in site.running} == before
             assert not ended
-            assert not any(gaps.values())
+            # what was read later by the handovers of the beginning is a gap before the kill
+            assert not [end for of_camera in gaps.values() for _, end in of_camera if end > killed_s]
         for name in list(site.running):
             assert site.stop(name) == 0
         events = events_of(site.rig.redis_url)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from services.motion.metrics import MotionMetrics
 from shared.errors import redact
 
+NEWEST_SHARE = 0.05  # of an interval in the mean
+SHORTEST_INTERVAL_S = 1 / 240
 State = Literal["connecting", "running", "away", "ended", "failed"]
 
 
@@ -55,6 +57,11 @@ class CameraStatus:
     def saw_frame(self) -> None:
         self.n_frames += 1
         self.metrics.frames.labels(self.id).inc()
+
+    def note_interval(self, interval_s: float) -> None:
+        """Let `fps` follow the mean of some 20 intervals: a late frame and the burst after it even out."""
+        mean_s = 1 / self.fps if self.fps else interval_s
+        self.fps = 1 / max(mean_s + NEWEST_SHARE * (interval_s - mean_s), SHORTEST_INTERVAL_S)
 
     def skipped_frame(self) -> None:
         self.n_skipped += 1

@@ -51,6 +51,7 @@ class Workers:
     held: dict[str, Reading] = field(default_factory=dict)
     known_paused: set[str] = field(default_factory=set)
     known_bound: set[str] = field(default_factory=set)
+    n_looks: int = 0  # rounds that began
 
     def paused(self) -> Collection[str]:
         return self.known_paused
@@ -59,6 +60,7 @@ class Workers:
         return self.known_bound
 
     def locations(self) -> Mapping[str, str]:
+        self.n_looks += 1
         return self.cameras
 
     def hold(self, ids: Collection[str]) -> None:
@@ -95,6 +97,11 @@ class Process:
 
     def start(self) -> None:
         self.task = asyncio.create_task(self.leases.run(self.ends))
+
+    async def has_looked(self) -> None:
+        """Wait until it did a whole round that began later."""
+        n_before = self.workers.n_looks
+        await until(lambda: self.workers.n_looks > n_before + 1, f"that {self.workers.process} looks")
 
     async def kill(self) -> None:
         """End it without a word, as kill -9 does: nothing is read any more, nothing released."""
@@ -170,6 +177,18 @@ class Site:
             for id_ in self.cameras:
                 while int((await cast("Any", client.hget(LEASES, f"camera {id_}"))).split()[2]) == 0:
                     await asyncio.sleep(0.01)
+        await client.aclose()
+
+    async def has_ended(self, id_: str) -> None:
+        """Wait until the lease on a camera has ended, by Redis' clock."""
+        client: Redis = Redis.from_url(self.url)
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                value = await cast("Any", client.hget(LEASES, f"camera {id_}"))
+                seconds, micros = await client.time()
+                if int(value.split()[0]) <= seconds * 1000 + micros // 1000:
+                    break
+                await asyncio.sleep(0.01)
         await client.aclose()
 
     async def close(self) -> None:

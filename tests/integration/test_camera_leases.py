@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from redis.exceptions import OutOfMemoryError
 from services.motion.leases.camera_leases import USUAL_WEIGHT
 from services.motion.leases.redis_leases import LEASES, HeldLease, ProcessEntry, ReadUntil, RedisLeases
 from shared.leases import LeaseSettings
-from tests.integration.lease_rig import Site, until
+from tests.integration.lease_rig import Process, Site, until
 from tests.servers import RedisServer
 
 pytestmark = [pytest.mark.redis]
@@ -144,6 +145,47 @@ async def test_a_process_takes_no_more_than_its_cap_until_its_cameras_turn_out_t
     assert len(a.ids) == 3
     a.workers.weights = {}
     await site.all_read(a)
+
+
+async def test_cameras_that_nobody_has_measured_yet_count_like_the_others(site: Site) -> None:
+    a, b, c = (site.add(name) for name in "abc")
+    c.workers.is_connecting = True
+    await site.is_even(a, b, c)
+    await weigh(1.0, a, b)
+    await c.has_looked()  # it sees that the others' are light
+    assert len(site.readings) == 12
+
+
+async def test_a_rate_that_stutters_moves_no_camera_and_one_that_stays_does(site: Site) -> None:
+    a, b = site.add("a"), site.add("b")
+    await site.is_even(a, b)
+    await weigh(1.0, a, b)
+    a.workers.weights = Stuttering()
+    for _ in range(5):
+        await a.has_looked()
+        await b.has_looked()
+    assert len(site.readings) == 12
+    a.workers.weights = dict.fromkeys(site.cameras, 20.0)
+    await until(lambda: len(site.readings) > 12, "that a gives some away")
+
+
+async def weigh(megapixels_hz: float, *processes: Process) -> None:
+    """Wait until the processes tell that each of their cameras weighs that."""
+    held = [one for process in processes for one in process.leases.held.values()]
+    await until(lambda: all(one.weight == megapixels_hz for one in held), "that all are measured")
+    for process in processes:
+        await process.has_looked()
+
+
+class Stuttering(dict[str, float]):
+    """Weights that are twenty times as much in every second round."""
+
+    def __init__(self) -> None:
+        self._numbers: Counter[str] = Counter()
+
+    def get(self, id_: str, _: object = None) -> float:
+        self._numbers[id_] += 1
+        return 20.0 if self._numbers[id_] % 2 else 1.0
 
 
 async def test_a_process_at_the_cameras_location_takes_it(site: Site) -> None:

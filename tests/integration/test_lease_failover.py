@@ -21,7 +21,7 @@ from tests.integration.test_leased_cameras import (
     scene_begins,
 )
 from tests.integration.test_motion_service import Rig
-from tests.integration.test_recorder_service import Recorder
+from tests.integration.test_recorder_service import Recorder, started
 from tests.servers import wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -35,11 +35,8 @@ def watched() -> Iterator[WatchedRedis]:
 
 @pytest.fixture
 def recorder(watched: WatchedRedis, tmp_path: Path) -> Iterator[Recorder]:
-    (tmp_path / "recorder").mkdir()
-    made = Recorder(tmp_path / "recorder", watched.url, f"sqlite:///{tmp_path}/clipwatch.db")
-    yield made.start()
-    if made.process is not None and made.process.poll() is None:
-        made.kill()
+    with started(tmp_path, watched.url) as made:
+        yield made
 
 
 @pytest.mark.parametrize("lease_s", [4, 20])
@@ -51,11 +48,11 @@ def test_cameras_are_read_again_once_sentinel_has_named_another_master(
     try:
         site.start("a", "b", "c")
         site.wait_until_even()
-        before = {name: site.read_by(name) for name in site.running}
         site.rig.redis_url = watched.master().url
         since_s = time.time() + WARM_UP_S
         await_scene(site, "c00")
         wait_until(watched.is_whole, LIMIT_S, "that the replica is in step")
+        before = {name: site.read_by(name) for name in site.running}
         killed = watched.master()
         killed_s = time.time()
         killed.kill()

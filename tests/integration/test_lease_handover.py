@@ -104,11 +104,12 @@ async def test_a_camera_that_another_list_reads_is_missed_though_this_list_does_
         await until(lambda: "c03" not in north.leases.held, "that it is given back")
     south = site.add("south")
     await reads(south, "c03")
-    unlisted_s = 4.0  # of OwnProcess: in this time a process of the list may still read it
-    await asyncio.sleep(unlisted_s + site.ttl_s)
-    await site.is_noted()
+    await asyncio.sleep(
+        site.unlisted_s + site.ttl_s
+    )  # longer than a process of the one list may still read it
     await south.kill()
-    await asyncio.sleep(2 * site.ttl_s)
+    await site.has_ended("c03")
+    await north.has_looked()
     again = site.add("again")
     await reads(again, "c03")
     assert again.leases.held["c03"].unread_ms is not None
@@ -184,7 +185,8 @@ async def test_a_camera_of_another_list_is_missed_for_as_long_as_nobody_reads_it
     await a.kill()
     b = site.add("b", cameras={"other": ""})
     await reads(b, "other")
-    await asyncio.sleep(site.ttl_s)  # the lease has ended, and b has looked
+    await site.has_ended("c03")
+    await b.has_looked()
     c = site.add("c")
     await reads(c, "c03")
     begins_ms, ends_ms = c.leases.held["c03"].unread_ms or (0, 0)
@@ -231,7 +233,7 @@ async def test_a_holder_that_never_had_a_picture_hides_no_time_from_the_next_one
     b = site.add("b")
     b.workers.is_connecting = True
     await site.all_read(b)
-    await asyncio.sleep(2 * site.ttl_s / 10)  # it renews
+    await b.has_looked()
     await (b.kill() if is_killed else b.stop())
     c = site.add("c")
     await reads(c, "c03")

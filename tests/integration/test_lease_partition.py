@@ -25,7 +25,7 @@ from tests.integration.test_leased_cameras import (
     scene_begins,
 )
 from tests.integration.test_motion_service import Rig
-from tests.integration.test_recorder_service import Recorder
+from tests.integration.test_recorder_service import Recorder, started
 from tests.servers import HOST, RedisServer, wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -48,11 +48,8 @@ def way(own_redis: RedisServer) -> Iterator[CutProxy]:
 
 @pytest.fixture
 def recorder(site: LeasedSite, tmp_path: Path) -> Iterator[Recorder]:
-    (tmp_path / "recorder").mkdir()
-    made = Recorder(tmp_path / "recorder", site.rig.redis_url, f"sqlite:///{tmp_path}/clipwatch.db")
-    yield made.start()
-    if made.process is not None and made.process.poll() is None:
-        made.kill()
+    with started(tmp_path, site.rig.redis_url) as made:
+        yield made
 
 
 def n_spooled(site: LeasedSite, name: str) -> int:

@@ -20,7 +20,7 @@ from shared.contract import SnippetHeader
 from tests.integration.leased_site import LeasedSite, are_whole, events_of
 from tests.integration.shared_scene import MOVES_S, PERIOD_S
 from tests.integration.test_motion_service import Rig
-from tests.integration.test_recorder_service import Recorder
+from tests.integration.test_recorder_service import Recorder, started
 from tests.servers import wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(400)]
@@ -40,12 +40,9 @@ def site(tmp_path: Path, redis_url: str) -> Iterator[LeasedSite]:
 @pytest.fixture
 def recorder(site: LeasedSite, tmp_path: Path, redis_url: str) -> Iterator[Recorder]:
     """A recorder that knows the addresses of all three processes."""
-    (tmp_path / "recorder").mkdir()
-    addresses = {"MOTION_URL": ",".join(map(site.address_of, site.ports))}
-    made = Recorder(tmp_path / "recorder", redis_url, f"sqlite:///{tmp_path}/clipwatch.db", addresses)
-    yield made.start()
-    if made.process is not None and made.process.poll() is None:
-        made.kill()
+    addresses = ",".join(map(site.address_of, site.ports))
+    with started(tmp_path, redis_url, MOTION_URL=addresses) as made:
+        yield made
 
 
 def asked(recorder: Recorder, path: str) -> httpx.Response:

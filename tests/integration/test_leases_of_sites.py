@@ -12,7 +12,7 @@ import pytest
 from shared.yaml_files import read_yaml
 from tests.integration.leased_site import LeasedSite
 from tests.integration.test_motion_service import Rig
-from tests.integration.test_recorder_service import Recorder
+from tests.integration.test_recorder_service import Recorder, started
 from tests.integration.test_webrtc_sources import PHONE, TOKEN, ask
 from tests.servers import wait_until
 from tests.unit.motion.publisher import Publisher
@@ -30,12 +30,9 @@ def site(tmp_path: Path, redis_url: str) -> Iterator[LeasedSite]:
 
 @pytest.fixture
 def recorder(site: LeasedSite, tmp_path: Path, redis_url: str) -> Iterator[Recorder]:
-    (tmp_path / "recorder").mkdir()
-    addresses = {"MOTION_URL": ",".join(map(site.address_of, site.ports))}
-    made = Recorder(tmp_path / "recorder", redis_url, f"sqlite:///{tmp_path}/clipwatch.db", addresses)
-    yield made.start()
-    if made.process is not None and made.process.poll() is None:
-        made.kill()
+    addresses = ",".join(map(site.address_of, site.ports))
+    with started(tmp_path, redis_url, MOTION_URL=addresses) as made:
+        yield made
 
 
 def file_of(site: LeasedSite, name: str, *ids: str) -> str:

@@ -132,6 +132,16 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("mariadb_url"))
 
 
+@contextlib.contextmanager
+def started(folder: Path, redis_url: str, **environment: str) -> Iterator[Recorder]:
+    """Run a recorder with its record in `folder` and its files beside it, until the block ends."""
+    (folder / "recorder").mkdir()
+    made = Recorder(folder / "recorder", redis_url, f"sqlite:///{folder}/clipwatch.db", environment)
+    yield made.start()
+    if made.process is not None and made.process.poll() is None:
+        made.kill()
+
+
 @pytest.fixture
 def recorder(tmp_path: Path, redis_url: str) -> Iterator[Recorder]:
     recorder = Recorder(tmp_path, redis_url, f"sqlite:///{tmp_path}/clipwatch.db")

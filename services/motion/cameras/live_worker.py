@@ -230,8 +230,7 @@ class LiveWorker(CameraWorker):
         status = self.status
         status.saw_frame()
         if is_steady and status.last_frame_s is not None and frame.t_s > status.last_frame_s:
-            fps = min(1 / (frame.t_s - status.last_frame_s), 240.0)
-            status.fps += 0.05 * (fps - status.fps)
+            status.note_interval(frame.t_s - status.last_frame_s)
         status.last_frame_s = frame.t_s
 
     def _note_away(self, why: str) -> None:

@@ -39,8 +39,10 @@ SETTLE_ROUNDS = 2  # before a process claims that the table did not know: others
 STOP_MARGIN = 0.2  # of a lease: cameras stop that much earlier, since stopping takes time
 MOST_MARGIN_S = 2.0
 SHORTEST_ROUND_S, LONGEST_CALL_S = 0.1, 2.0
-USUAL_WEIGHT = 31.1  # megapixels a second of a camera that nobody has read yet: 1080p at 15 frames a second
-CHANGED_WEIGHT = 1.25  # a weight that changed by less is not told again, so that the plan does not tremble
+USUAL_WEIGHT = 31.1  # megapixels a second of a camera while none is known: 1080p at 15 frames a second
+CHANGED_WEIGHT = (
+    1.25  # a weight that changed by less, or not for a whole lease, is not told: each move is a gap
+)
 LEAVE_CALL_S = 1.0
 TOLD_S = 600.0  # how long a process tells what was not read of a camera that it does not hold any more
 
@@ -69,13 +71,17 @@ class LeasedWorkers(Protocol):
 
 @dataclass(slots=True)
 class HeldCamera:
-    """A lease of this process. `ends_s`: by time.monotonic(), when the camera must no longer be read."""
+    """A lease of this process. `ends_s`: by time.monotonic(), when the camera must no longer be read.
+
+    `weight`: megapixels a second that are told; 0: not known. `measured_s`: since when another one is measured.
+    """
 
     claim: Claim
     claimed_s: float
     ends_s: float
     weight: float
     read_again_ms: int | None = None
+    measured_s: float | None = None
 
     @property
     def read_until(self) -> ReadUntil:
@@ -304,7 +310,7 @@ class CameraLeases:
         self._tell_unplaced(frozenset(id_ for id_ in free if id_ not in plan))
         if time.monotonic() < self._claims_from_s:
             return
-        wanted = {id_: self._weight_in(table, id_) for id_ in free if plan.get(id_) == self._redis.name}
+        wanted = {id_: table.weight_of(id_) for id_ in free if plan.get(id_) == self._redis.name}
         if wanted:
             await self._claim(wanted)
         surplus = [id_ for id_ in self._held if plan.get(id_, self._redis.name) != self._redis.name]
@@ -320,8 +326,9 @@ class CameraLeases:
         ]
         held = {id_: one.holder for id_, one in table.leases.items() if one.is_held}
         bound = self._workers.bound()
+        usual = table.mean_weight(locations) or USUAL_WEIGHT
         loads = [
-            CameraLoad(id_, self._weight_in(table, id_), location, is_bound=id_ in bound)
+            CameraLoad(id_, table.weight_of(id_) or usual, location, is_bound=id_ in bound)
             for id_, location in locations.items()
             if held.get(id_) is None or held[id_] in mine
         ]
@@ -361,14 +368,20 @@ class CameraLeases:
 
     def _measure(self) -> None:
         """Note what each camera weighs, and since when it is read."""
+        now_s = time.monotonic()
         for id_, one in self._held.items():
             weight = self._workers.weight_of(id_)
             if weight is None:
+                one.measured_s = None
                 continue
             if one.read_again_ms is None:
-                one.read_again_ms = one.claim.now_ms + round((time.monotonic() - one.claimed_s) * 1000)
-            if not one.weight / CHANGED_WEIGHT < weight < one.weight * CHANGED_WEIGHT:
-                one.weight = weight
+                one.read_again_ms = one.claim.now_ms + round((now_s - one.claimed_s) * 1000)
+            if one.weight / CHANGED_WEIGHT < weight < one.weight * CHANGED_WEIGHT:
+                one.measured_s = None
+            elif one.measured_s is None:
+                one.measured_s = now_s
+            elif now_s - one.measured_s >= self._own.ttl_s:
+                one.weight, one.measured_s = weight, None
 
     # -- what is held
 
@@ -383,9 +396,8 @@ class CameraLeases:
         one, unlisted_s = self._held.pop(id_), self._unlisted.pop(id_, None)
         if one.unread_ms is not None:
             self._tell_past(id_, *one.unread_ms)
-        elif (
-            unlisted_s is not None and one.claim.read_until_ms is not None
-        ):  # paused before its first picture came
+        elif unlisted_s is not None and one.claim.read_until_ms is not None:
+            # paused before its first picture came
             ends_ms = one.claim.now_ms + round((unlisted_s - one.claimed_s) * 1000)
             self._tell_past(id_, one.claim.read_until_ms, ends_ms)
         self._giving.discard(id_)
@@ -417,10 +429,6 @@ class CameraLeases:
 
     def _ends_s(self, sent_s: float) -> float:
         return sent_s + self._own.ttl_s - min(MOST_MARGIN_S, STOP_MARGIN * self._own.ttl_s)
-
-    def _weight_in(self, table: LeaseTable, id_: str) -> float:
-        lease = table.leases.get(id_)
-        return USUAL_WEIGHT if lease is None or lease.weight <= 0 else lease.weight
 
     def _tell_unplaced(self, unplaced: frozenset[str]) -> None:
         if unplaced == self._unplaced:

@@ -12,9 +12,10 @@ has ended stays for REMEMBERED_MS, so that whoever takes the camera knows until 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import fmean
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -177,7 +178,7 @@ class ProcessEntry(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class CameraLease:
-    """A camera's lease, held or ended. `weight`: megapixels a second, as its last holder measured it.
+    """A camera's lease, held or ended. `weight`: megapixels a second, as its last holder measured it; 0: not known.
 
     `is_unread`: nobody holds it, and until when it was read is known.
     """
@@ -191,7 +192,7 @@ class CameraLease:
 
 @dataclass(frozen=True, slots=True)
 class HeldLease:
-    """What its holder says of a lease with each renewal; `weight`: megapixels a second."""
+    """What its holder says of a lease with each renewal; `weight`: megapixels a second, 0: not known."""
 
     epoch: int
     weight: float
@@ -209,6 +210,16 @@ class LeaseTable:
     processes: Mapping[str, ProcessEntry]
     leases: Mapping[str, CameraLease]
     was_known: bool = True
+
+    def weight_of(self, camera_id: str) -> float:
+        """Return the megapixels a second of a camera; 0: not known."""
+        lease = self.leases.get(camera_id)
+        return lease.weight if lease is not None and lease.weight > 0 else 0.0
+
+    def mean_weight(self, camera_ids: Iterable[str]) -> float:
+        """Return the mean of those that are known; 0: none is."""
+        known = [weight for id_ in camera_ids if (weight := self.weight_of(id_))]
+        return fmean(known) if known else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from services.recorder.intake.intake import Intake
 from services.recorder.media import s3_store as s3_store_module
 from services.recorder.media.folder_store import FolderStore
 from services.recorder.media.s3_access import S3Access
-from services.recorder.media.s3_store import FRESH_S, PIECE_BYTES, PROBES, BucketStore
-from services.recorder.media.store import MediaAway, MediaRefused, MediaStore
+from services.recorder.media.s3_store import FRESH_S, PROBES, BucketStore
+from services.recorder.media.store import PIECE_BYTES, MediaAway, MediaRefused, MediaStore
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record import orphan_media as orphan_module
 from services.recorder.record.bootstrap import open_database

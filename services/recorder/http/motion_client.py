@@ -27,6 +27,7 @@ QUIET_S = 60.0  # looks say something every 5 s
 QUIET_VIDEO_S = 300.0  # video.mjpeg says nothing while its camera is away
 ANSWER_MAX_BYTES = 32 * 1024 * 1024  # a picture, or the state of all cameras; streams have no end
 CONNECTIONS_MAX = 256  # streams and requests to motion at once; LIVE_VIEWERS_MAX of motion is usually less
+SEARCHES_MAX = 8  # for a view that is not known
 
 _PASSED_UP = ("content-type", "if-match", "accept")
 _PASSED_DOWN = (
@@ -56,9 +57,11 @@ class MotionClient:
     heard: Callable[[], Sequence[ProcessPresence]] = tuple
     addresses: MotionAddresses = field(init=False)
     _http: httpx.AsyncClient = field(init=False)
+    _searches: asyncio.Semaphore = field(init=False)  # of views: an address that hangs holds few connections
 
     def __post_init__(self) -> None:
         self.addresses = MotionAddresses.of(self.url, self.heard)
+        self._searches = asyncio.Semaphore(SEARCHES_MAX)
         self._http = httpx.AsyncClient(
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=8),
             trust_env=False,
@@ -113,15 +116,16 @@ class MotionClient:
         All of MOTION_URL are asked, and no other: the view may have begun before this recorder was started, or through
         another one.
         """
-        asked = [asyncio.ensure_future(self._knows_view(one, path)) for one in self.addresses.all]
-        try:
-            for answer in asyncio.as_completed(asked):
-                if (address := await answer) is not None:
-                    return address
-        finally:  # the others do not matter then
-            for one in asked:
-                one.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+        async with self._searches:
+            asked = [asyncio.ensure_future(self._knows_view(one, path)) for one in self.addresses.all]
+            try:
+                for answer in asyncio.as_completed(asked):
+                    if (address := await answer) is not None:
+                        return address
+            finally:  # the others do not matter then
+                for one in asked:
+                    one.cancel()
+                await asyncio.gather(*asked, return_exceptions=True)
         return None
 
     async def _knows_view(self, address: str, path: str) -> str | None:

@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.recorder.media.files import MediaFolder, StagedFiles
-from services.recorder.media.store import MediaAway, MediaFile, Space
+from services.recorder.media.store import PIECE_BYTES, MediaAway, MediaFile, Space
 from services.recorder.media.values import StoredMedia
 from shared.contract import MediaMessage
 from shared.errors import reason
-
-PIECE_BYTES = 1 << 20
-
 
 THREADS = 4  # of a folder's own: a disk that hangs holds up nothing else, and writes of a batch overlap
 _T = TypeVar("_T")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from ssl import SSLError, create_default_context
 
 from pydantic import SecretStr
 
-from shared.errors import ConfigError, redact, shortened
+from shared.errors import ConfigError, redact
+from shared.tls import authorities_fault
 from shared.urls import scheme_of, shown_url, url_fault
 
 _MEDIA_URL = re.compile(
@@ -60,13 +60,10 @@ def parse_s3(given: S3Settings) -> S3Access:
         faults.append(f"{missing[0]}: not set, and {there} is; set both, or neither for the machine's role")
     ca_pem = None
     if given.ca_file is not None:
-        try:
-            ca_pem = _certificates(given.ca_file)
-        except (OSError, SSLError, ValueError) as exc:
-            why = shortened(getattr(exc, "strerror", None) or "no certificate in it", 100)
-            faults.append(
-                f"S3_CA_FILE={given.ca_file}: {why}; name a PEM file of certificates that can be read"
-            )
+        if fault := authorities_fault(given.ca_file):
+            faults.append(f"S3_CA_FILE={fault}")
+        else:
+            ca_pem = given.ca_file.read_bytes()
     if faults or found is None:
         raise ConfigError(faults)
     return S3Access(
@@ -94,9 +91,3 @@ def _endpoint_faults(endpoint: str) -> list[str]:
     if "?" in rest or "/" in rest.rstrip("/"):
         return [redact(f"{shown}: holds more than a host and a port; the bucket belongs into MEDIA_URL")]
     return []
-
-
-def _certificates(file: Path) -> bytes:
-    pem = file.read_bytes()
-    create_default_context(cadata=pem.decode("ascii"))
-    return pem

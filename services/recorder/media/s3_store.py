@@ -8,7 +8,7 @@ later (record/orphan_media.py). An object that is there already is put again onl
 is; its time is then new, so that it is not removed as an orphan meanwhile.
 
 The client's threads may still give back what an answer held when Python takes itself down right after it, which aborts
-the process (3 of 22 short scripts, obstore 0.12.1); services leave by os._exit (shared/runtime.py), where nothing can.
+the process (4 of 22 short scripts, obstore 0.12.1); services leave by os._exit (shared/runtime.py), where nothing can.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from services.recorder.media.s3_access import S3Access
-from services.recorder.media.store import MediaAway, MediaFile, MediaRefused, Space
+from services.recorder.media.store import PIECE_BYTES, MediaAway, MediaFile, MediaRefused, Space
 from services.recorder.media.values import NAME, TYPES, StoredMedia, media_names
 from shared.contract import MediaMessage
 from shared.logs import get_logger
@@ -40,7 +40,6 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 PROBES = ".probe/"
-PIECE_BYTES = 1 << 20
 PAGE = 1000  # names of one answer; S3's own limit
 AT_ONCE = 8  # requests of one removal
 CONNECT_S = 3.0

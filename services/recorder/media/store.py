@@ -17,6 +17,8 @@ from services.recorder.media.values import StoredMedia
 from shared.contract import MediaMessage
 from shared.errors import ClipwatchError
 
+PIECE_BYTES = 1 << 20  # of a file that is read piece by piece
+
 
 class MediaAway(ClipwatchError):
     """The store cannot be used now: it is full, read-only, gone, refuses, or does not answer. It may pass."""

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI, Request, Response
 
 from services.recorder.http.motion_addresses import MotionAddresses, merged_cameras
-from services.recorder.http.motion_client import ANSWER_S, MotionClient
+from services.recorder.http.motion_client import ANSWER_S, SEARCHES_MAX, MotionClient
 from services.recorder.http.state import ApiState
 from services.recorder.http.webrtc_views import WebrtcViews
 from services.recorder.settings import RecorderSettings
@@ -299,3 +299,27 @@ class SlowMotion:
         if address == ONE:
             await asyncio.sleep(600)
         return True
+
+
+async def test_views_that_nobody_knows_hold_few_connections_to_an_address_that_hangs() -> None:
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(3))
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    motion = MotionClient(f"http://127.0.0.1:{port},http://127.0.0.1:{free_port()}")
+    searches = [asyncio.create_task(motion.find_view(f"/whep/gate/{n:032x}")) for n in range(40)]
+    async with asyncio.timeout(60):
+        while len(asked) < SEARCHES_MAX:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert len(asked) == SEARCHES_MAX
+    for one in searches:
+        one.cancel()
+    await asyncio.wait(searches)
+    await motion.close()
+    server.close()

@@ -22,13 +22,23 @@ class Certificate:
 
 
 def make_certificate(
-    folder: Path, host: str = "cam.example.org", passphrase: bytes | None = None
+    folder: Path,
+    host: str = "cam.example.org",
+    passphrase: bytes | None = None,
+    *,
+    is_local: bool = True,
+    is_authority: bool = True,
 ) -> Certificate:
-    """Write a certificate for `host`, localhost and 127.0.0.1, and its key."""
+    """Write a certificate for `host` and, unless told otherwise, for localhost and 127.0.0.1, and its key.
+
+    `is_authority`: as `openssl req -x509` makes them by itself.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    names = [x509.DNSName(host), x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names: list[x509.GeneralName] = [x509.DNSName(host)]
+    if is_local:
+        names += [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     begin = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -39,7 +49,7 @@ def make_certificate(
         .not_valid_before(begin)
         .not_valid_after(begin.replace(year=2100))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     made = Certificate(folder / "chain.pem", folder / "key.pem")

@@ -97,6 +97,14 @@ _INGRESS: Yaml = {
     "pageUrl": "https://cam.example.org",
 }
 _BUNDLED: Yaml = {"grafana": {"bundled": {"enabled": True}}, "prometheus": {"bundled": {"enabled": True}}}
+_S3: Yaml = {
+    "url": "s3://clips/site",
+    "endpoint": "https://minio.storage.svc:9000",
+    "networks": ["10.0.8.0/24"],
+}
+_BUCKET: Yaml = {
+    "recorder": {"replicas": 3, "passwordsSecret": "recorder-passwords", "media": {"s3": _S3}}
+}
 MATRIX: dict[str, Yaml] = {
     "default": {},
     "bundled": _BUNDLED,
@@ -156,19 +164,8 @@ MATRIX: dict[str, Yaml] = {
     "ingress": _INGRESS,
     "secrets": {"secrets": {"existing": "", "values": SECRETS}, **_BUNDLED, **_KEDA},
     "recorders": {"recorder": {"replicas": 3, "media": {"accessMode": "ReadWriteMany"}}},
-    "bucket": {
-        "recorder": {
-            "replicas": 3,
-            "passwordsSecret": "recorder-passwords",
-            "media": {
-                "s3": {
-                    "url": "s3://clips/site",
-                    "endpoint": "https://minio.storage.svc:9000",
-                    "networks": ["10.0.8.0/24"],
-                }
-            },
-        }
-    },
+    "bucket": _BUCKET,
+    "bucket-tls": {"recorder": {**_BUCKET["recorder"], "media": {"s3": {**_S3, "caSecret": "store-ca"}}}},
     "mini": {"classifier": {"model": "mini", "replicas": 2}},
     "own-models": {"classifier": {"replicas": 4, "models": {"isKept": False}}},
     "placed": {
@@ -198,7 +195,7 @@ MATRIX: dict[str, Yaml] = {
 }
 OUTSIDE = {  # what the values above say is in the cluster already
     *(("Secret", name) for name in ("clipwatch", "camera-passwords", "recorder-passwords")),
-    *(("Secret", name) for name in ("redis-ca", "mysql-ca")),
+    *(("Secret", name) for name in ("redis-ca", "mysql-ca", "store-ca")),
     ("ConfigMap", "cameras"),
     *(("PersistentVolumeClaim", name) for name in ("config", "clips", "models")),
 }

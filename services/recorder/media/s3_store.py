@@ -63,6 +63,12 @@ _TO_DO = {  # by S3's code, or the status where there is none
     "InvalidAccessKeyId": f"correct {_KEYS}",
     "SignatureDoesNotMatch": f"correct {_KEYS}",
 }
+_CERTIFICATE = {  # by what the client's own text says is wrong with it
+    "UnknownIssuer": "is signed by an unknown authority; name that one in S3_CA_FILE",
+    "NotValidForName": "is for another host; set S3_ENDPOINT_URL to the host that it is for",
+    "CaUsedAsEndEntity": "is an authority's own; give it one for a server (CA:FALSE)",
+    "Expired": "has expired",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +332,9 @@ def _said(text: str) -> str:
         to_do = _TO_DO.get(code or status[:3])
         said = ", ".join(filter(None, (code, status)))
         return f"{said}; {to_do}" if to_do else said
+    if certificate := text.partition("InvalidCertificate(")[2]:
+        reasons = (meaning for sign, meaning in _CERTIFICATE.items() if sign in certificate[:200])
+        return f"its certificate {next(reasons, 'cannot be trusted')}"
     for sign, meaning in (("kind: Timeout", "no answer in time"), ("kind: Connect", "cannot be reached")):
         if sign in text:
             return meaning

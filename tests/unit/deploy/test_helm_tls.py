@@ -1,4 +1,4 @@
-"""Redis and MySQL by TLS: who is given which authorities, where they lie, and what is told of them."""
+"""Redis, MySQL and the clips' store by TLS: who is given which authorities, where they lie, and what says so."""
 
 from __future__ import annotations
 
@@ -43,6 +43,19 @@ def test_each_container_is_given_the_authorities_of_its_own_servers() -> None:
     assert {name: {*mounted(*part).values()} for name, part in parts.items()} == AUTHORITIES
     for case in ("default", "external"):
         assert not any(mounted(*part) for part in containers(objects(case)).values())
+
+
+def test_the_recorder_checks_the_clips_store_by_its_authorities(tmp_path: Path) -> None:
+    parts = containers(objects("bucket-tls"))
+    found = {name: {*mounted(*part).values()} for name, part in parts.items()}
+    assert found.pop("recorder") == {"store-ca"}
+    assert not any(found.values())
+    container, spec = parts["recorder"]
+    [file] = mounted(container, spec)
+    assert environment(container, tmp_path)["S3_CA_FILE"] == file
+    container, spec = containers(objects("bucket"))["recorder"]
+    assert not mounted(container, spec)
+    assert "S3_CA_FILE" not in environment(container, tmp_path)
 
 
 def test_the_services_read_the_authorities_where_they_are_mounted(tmp_path: Path) -> None:

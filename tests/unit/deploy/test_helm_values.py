@@ -55,6 +55,10 @@ WRONG: dict[str, tuple[Yaml, str]] = {
         merged(MATRIX["bucket"], {"recorder": {"media": {"existingClaim": "clips"}}}),
         "recorder.media: found both s3.url=s3://clips/site and existingClaim=clips",
     ),
+    "an authority for a store without TLS": (
+        merged(MATRIX["bucket-tls"], {"recorder": {"media": {"s3": {"endpoint": "http://minio"}}}}),
+        'recorder.media.s3.caSecret: found store-ca with the endpoint "http://minio", wanted one by https',
+    ),
     "two Redis": (
         {"redis": {"external": {"host": "r"}}},
         "redis: found both the bundled one and an external one at r",

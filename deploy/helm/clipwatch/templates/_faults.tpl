@@ -102,7 +102,7 @@
 {{/* JSON list of settings that the chart sets itself, or that are secrets. */}}
 {{- define "clipwatch.settingFaults" -}}
 {{- $faults := list }}
-{{- $own := list "ADMIN_PASSWORD" "ALLOWED_HOSTS" "API_TOKEN" "CAMERAS_FILE" "CAMERA_HANDOVER_S" "CAMERA_LEASES" "CAMERA_LEASE_S" "CAMERA_LOAD_MAX" "CAMERA_LOCATION" "CONNECT_S" "DASHBOARD_DATABASE_USER" "DATABASE_PASSWORD" "DATABASE_URL" "DATA_DIR" "DEVICE" "DRAIN_S" "EXIT_WHEN_DONE" "HOME" "HTTP_HOST" "HTTP_PORT" "INDEX_DIR" "INSTANCE" "LOG_FORMAT" "LOG_LEVEL" "MEDIA_DIR" "MEDIA_URL" "METRICS_TOKEN" "MIGRATION_DATABASE_PASSWORD" "MIGRATION_DATABASE_URL" "MODEL" "MODELS_DIR" "MOTION_TOKEN" "MOTION_URL" "NOTIFY_FILE" "POD_NAME" "REACHED_AT" "REDIS_PASSWORD" "REDIS_SENTINEL_PASSWORD" "REDIS_URL" "S3_ENDPOINT_URL" "S3_REGION" "THREADS" "TLS_CERT_FILE" "TLS_KEY_FILE" "TRUSTED_PROXIES" "TZ" }}
+{{- $own := list "ADMIN_PASSWORD" "ALLOWED_HOSTS" "API_TOKEN" "CAMERAS_FILE" "CAMERA_HANDOVER_S" "CAMERA_LEASES" "CAMERA_LEASE_S" "CAMERA_LOAD_MAX" "CAMERA_LOCATION" "CONNECT_S" "DASHBOARD_DATABASE_USER" "DATABASE_PASSWORD" "DATABASE_URL" "DATA_DIR" "DEVICE" "DRAIN_S" "EXIT_WHEN_DONE" "HOME" "HTTP_HOST" "HTTP_PORT" "INDEX_DIR" "INSTANCE" "LOG_FORMAT" "LOG_LEVEL" "MEDIA_DIR" "MEDIA_URL" "METRICS_TOKEN" "MIGRATION_DATABASE_PASSWORD" "MIGRATION_DATABASE_URL" "MODEL" "MODELS_DIR" "MOTION_TOKEN" "MOTION_URL" "NOTIFY_FILE" "POD_NAME" "REACHED_AT" "REDIS_PASSWORD" "REDIS_SENTINEL_PASSWORD" "REDIS_URL" "S3_CA_FILE" "S3_ENDPOINT_URL" "S3_REGION" "THREADS" "TLS_CERT_FILE" "TLS_KEY_FILE" "TRUSTED_PROXIES" "TZ" }}
 {{- $keda := .Values.classifier.keda }}
 {{- if and $keda.enabled (eq (int $keda.minReplicas) 0) (hasKey .Values.recorder.settings "CLASSIFIER_START_S") }}
 {{- $faults = append $faults (printf "recorder.settings.CLASSIFIER_START_S: found there, wanted nowhere while classifier.keda starts the first classifier: the chart sets it to startSeconds=%d; set classifier.keda.startSeconds, and leave it out" (int $keda.startSeconds)) }}
@@ -135,6 +135,9 @@
 {{- end }}
 {{- if and $media.s3.url (not .Values.recorder.passwordsSecret) }}
 {{- $faults = append $faults (printf "recorder.passwordsSecret: found nothing, and clips are kept in %s, wanted a Secret with S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY; make it and name it" $media.s3.url) }}
+{{- end }}
+{{- if and $media.s3.caSecret (not (hasPrefix "https://" $media.s3.endpoint)) }}
+{{- $faults = append $faults (printf "recorder.media.s3.caSecret: found %s with the endpoint %q, wanted one by https; set recorder.media.s3.endpoint, or leave it out" $media.s3.caSecret $media.s3.endpoint) }}
 {{- end }}
 {{- if and $media.s3.url $media.existingClaim }}
 {{- $faults = append $faults (printf "recorder.media: found both s3.url=%s and existingClaim=%s, wanted one of them; leave one out" $media.s3.url $media.existingClaim) }}

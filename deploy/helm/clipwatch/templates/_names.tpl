@@ -59,8 +59,12 @@ labels: {{- include "clipwatch.labels" . | nindent 2 }}
 
 {{/* The Secret with the authorities of an external server, or nothing: {root, server}. Its mount and its volume. */}}
 {{- define "clipwatch.caSecret" -}}
+{{- if eq .server "s3" -}}
+{{- with .root.Values.recorder.media.s3 }}{{ if .url }}{{ .caSecret }}{{ end }}{{ end -}}
+{{- else -}}
 {{- $part := index .root.Values .server -}}
 {{- if not $part.bundled.enabled }}{{ $part.external.caSecret }}{{ end -}}
+{{- end -}}
 {{- end }}
 {{- define "clipwatch.caMount" -}}
 {{- if include "clipwatch.caSecret" . }}

@@ -102,9 +102,7 @@ _S3: Yaml = {
     "endpoint": "https://minio.storage.svc:9000",
     "networks": ["10.0.8.0/24"],
 }
-_BUCKET: Yaml = {
-    "recorder": {"replicas": 3, "passwordsSecret": "recorder-passwords", "media": {"s3": _S3}}
-}
+_BUCKET: Yaml = {"recorder": {"replicas": 3, "passwordsSecret": "recorder-passwords", "media": {"s3": _S3}}}
 MATRIX: dict[str, Yaml] = {
     "default": {},
     "bundled": _BUNDLED,

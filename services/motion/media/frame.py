@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from av.packet import Packet
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 
 from services.motion.media.picture_bounds import size_fault
@@ -23,6 +23,9 @@ from services.motion.media.picture_format import (
 )
 
 _NOT_READ = PictureFormat(0, 0)
+# image.side_data is kept by the frame that it refers to: its megabytes would wait for the garbage collector, which runs
+# after many small objects, not after few large ones. Any: PyAV's types leave out what it is made of
+_side_data_of: Any = SideDataContainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,7 @@ class FormatReader:
 def orientation_of(image: VideoFrame, jpeg: bytes | Packet[Any] | None = None) -> Orientation:
     """Return what turns `image` upright: its display matrix, of the container, of the stream (SEI) or of EXIF."""
     try:
-        side_data: Any = image.side_data  # Any: PyAV types it as a dictionary of one key, which it is not
-        matrix = side_data[Type.DISPLAYMATRIX]
+        matrix = _side_data_of(image)[Type.DISPLAYMATRIX]
     except KeyError:
         return UPRIGHT
     except ValueError:  # PyAV 18 knows no EXIF, and tells nothing of a frame that has some

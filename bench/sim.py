@@ -36,7 +36,7 @@ class Deployment:
     batch_snippets: int = 16
     batch_fixed_s: float = 0.005
     picture_s: float = 1 / 9000  # one GPU
-    row_s: float = 0.03  # one recorder, one snippet
+    row_s: float = 0.0133  # one recorder, one snippet
     queue_s: float = 0.005  # Redis, both streams together
 
     @property

@@ -181,20 +181,21 @@ async def test_killed_again_and_again_each_snippet_is_recorded_once(
     recorder.database_url = database_url
     said = [
         Said(event=e, snippet=s, is_last=s == 2, accepted=[("a dog", 0.5 + s / 10)])
-        for e in range(20)
+        for e in range(120)
         for s in range(3)
     ]
     clip = CLIP * 20
-    for one in said[:30]:
+    for one in said[:300]:  # seconds of work: a kill that this test is slow to send comes amid it, too
         await send(redis, one, clip)
     engine = make_engine(database_url)
+    n_recorded = 0
     for round_number in range(3):
         recorder.start()
-        for one in said[30 + 10 * round_number : 40 + 10 * round_number]:
+        for one in said[300 + 20 * round_number : 320 + 20 * round_number]:
             await send(redis, one, clip)
-        goal = 10 * (round_number + 1)
+        goal = n_recorded + 10
         async with asyncio.timeout(60):
-            while (await report.totals(engine)).snippets < goal:
+            while (n_recorded := (await report.totals(engine)).snippets) < goal:
                 await asyncio.sleep(0.005)
         recorder.kill()
     assert await redis.xlen(LABELS) > 0, "the kills came too late to show anything"
@@ -202,7 +203,7 @@ async def test_killed_again_and_again_each_snippet_is_recorded_once(
     await settled(redis)
     recorded = await report.event_records(engine)
     await engine.dispose()
-    assert len(recorded) == 20
+    assert len(recorded) == 120
     assert all([s.snippet for s in event.snippets] == [0, 1, 2] and not event.is_open for event in recorded)
     assert {(event.label, event.probability) for event in recorded} == {("a dog", 0.7)}
     files = [path for path in recorder.media.rglob("*") if path.is_file()]

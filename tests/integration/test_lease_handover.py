@@ -104,9 +104,8 @@ async def test_a_camera_that_another_list_reads_is_missed_though_this_list_does_
         await until(lambda: "c03" not in north.leases.held, "that it is given back")
     south = site.add("south")
     await reads(south, "c03")
-    await asyncio.sleep(
-        site.unlisted_s + site.ttl_s
-    )  # longer than a process of the one list may still read it
+    # longer than a process of the one list may still read it
+    await asyncio.sleep(site.unlisted_s + site.ttl_s)
     await south.kill()
     await site.has_ended("c03")
     await north.has_looked()

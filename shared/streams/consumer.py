@@ -221,12 +221,12 @@ class Consumer:
         started = time.monotonic()
         async with self._kept_fresh(deliveries):
             given_up = [d for d in deliveries if d.attempts > self._settings.max_attempts]
-            for delivery in given_up:  # it killed the process each time, or its Retry was never settled
-                await self._settle(delivery, Dead(f"gave up after {delivery.attempts - 1} attempts"))
+            await self._settle(  # each killed the process every time, or its Retry was never settled
+                [(d, Dead(f"gave up after {d.attempts - 1} attempts")) for d in given_up]
+            )
             todo = [d for d in deliveries if d.attempts <= self._settings.max_attempts]
             if todo:
-                for delivery, outcome in await self._outcomes(todo):
-                    await self._settle(delivery, outcome)
+                await self._settle(await self._outcomes(todo))
         # what was given back at a stop says nothing of the world
         if not self._settler.hurry.is_set() and self._slowdown.judge(self._state.outcomes):
             self._state.claim_at = 0.0
@@ -245,14 +245,14 @@ class Consumer:
             return list(zip(deliveries, outcomes, strict=True))
         # settled as they come: what is done stays done when a later one kills the process
         for delivery in deliveries[:-1]:
-            ((_, outcome),) = await self._outcomes([delivery])
-            await self._settle(delivery, outcome)
+            await self._settle(await self._outcomes([delivery]))
         return await self._outcomes(deliveries[-1:])
 
-    async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._state.outcomes.append(await self._settler.settle(delivery, outcome))
-        self._state.handling.discard(delivery.id)
-        self._beat()
+    async def _settle(self, settlements: Sequence[tuple[Delivery, Outcome]]) -> None:
+        if settlements:
+            self._state.outcomes += await self._settler.settle(settlements)
+            self._state.handling -= {delivery.id for delivery, _ in settlements}
+            self._beat()
 
     async def _call(self, deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
         """Return the handler's outcomes; all goes back when it needs too long after a stop."""

@@ -612,3 +612,45 @@ async def test_a_socket_deadline_shorter_than_the_block_is_refused(redis_url: st
 def test_settings_without_sense_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must"):
         replace(QUICK, **change)  # type: ignore[arg-type]  # any field
+
+
+async def test_a_batch_is_settled_when_redis_forgot_the_script(redis_client: Redis) -> None:
+    async def answer(delivery: Delivery) -> Done:
+        await redis_client.script_flush()
+        return done(delivery)
+
+    await add(redis_client, *range(8))
+    async with running(redis_client, Handler(answer)) as consumer:
+        await until(lambda: is_settled(redis_client))
+        counter = "clipwatch_stream_entries_settled_total"
+        await until(lambda: consumer.counted(counter, stream=STREAM, outcome="done") == 8)
+    assert await have(redis_client, *range(8))
+
+
+async def test_an_output_that_redis_refuses_leaves_the_rest_of_its_batch_settled(redis_client: Redis) -> None:
+    await redis_client.set("not-a-stream", "x")
+
+    def answer(delivery: Delivery) -> Done:
+        stream = "not-a-stream" if delivery.fields[b"n"] == b"3" else OUT
+        return Done(outputs=(Output(stream, {b"of": delivery.fields[b"n"]}),))
+
+    await add(redis_client, *range(8))
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        async with running(redis_client, Handler(answer)) as consumer:
+            await asyncio.wait({consumer.task}, timeout=60)
+    assert await have(redis_client, 0, 1, 2, 4, 5, 6, 7)
+    assert await pending(redis_client) == 1
+
+
+async def test_what_is_done_is_settled_beside_what_is_to_be_tried_again(redis_client: Redis) -> None:
+    def answer(delivery: Delivery) -> Outcome:
+        is_early = delivery.fields[b"n"] == b"0" and delivery.attempts == 1
+        return Retry("not yet") if is_early else done(delivery)
+
+    handler = Handler(answer)
+    await add(redis_client, *range(8))
+    async with running(redis_client, handler):
+        await until(lambda: is_settled(redis_client))
+    assert await results(redis_client) == [*range(1, 8), 0]
+    assert handler.seen(0) == [1, 2]
+    assert handler.seen(7) == [1]

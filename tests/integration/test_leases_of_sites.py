@@ -119,6 +119,8 @@ def test_a_whip_publisher_reaches_the_process_that_holds_the_camera(
         assert status in (201, 503), answer
         if status == 201:
             publishers[-1].accept(answer)
+        else:
+            publishers.pop().close()
         return status == 201
 
     try:

@@ -22,10 +22,17 @@ from services.recorder.http.rules import PATTERNS, RULES
 from services.recorder.http.state import ApiState
 from services.recorder.intake.intake import Intake
 from services.recorder.media import s3_store as s3_store_module
-from services.recorder.media.folder_store import FolderStore
+from services.recorder.media.folder_store import THREADS, FolderStore
 from services.recorder.media.s3_access import S3Access
 from services.recorder.media.s3_store import FRESH_S, PROBES, BucketStore
-from services.recorder.media.store import PIECE_BYTES, MediaAway, MediaRefused, MediaStore
+from services.recorder.media.store import (
+    PIECE_BYTES,
+    MediaAway,
+    MediaFile,
+    MediaGone,
+    MediaRefused,
+    MediaStore,
+)
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.record import orphan_media as orphan_module
 from services.recorder.record.bootstrap import open_database
@@ -149,6 +156,16 @@ async def test_a_check_leaves_nothing(store: MediaStore) -> None:
         assert [path for path in store.folder.root.rglob("*") if path.is_file()] == []
 
 
+async def test_a_file_that_goes_once_it_was_found_is_told_as_gone(store: MediaStore) -> None:
+    await keep(store, Said(), BIG)
+    found = await store.find(CLIP_NAME)
+    assert found is not None
+    pieces = store.read(found, 0, found.n_bytes)
+    await store.remove([CLIP_NAME])
+    with pytest.raises(MediaGone):
+        await anext(pieces)
+
+
 RANGES = [
     (None, 200, BIG, None),
     ("bytes=0-9", 206, BIG[:10], f"bytes 0-9/{len(BIG)}"),
@@ -215,16 +232,25 @@ async def test_retention_removes_rows_and_files(
 
 
 @contextlib.contextmanager
-def refusing(status: int, code: str, only: str = "") -> Iterator[str]:
-    """Serve an object store that answers everything (with `only`: this method) with a fault; else as if it worked."""
+def refusing(
+    status: int, code: str, only: str = "", ending: str = "", asked: list[str] | None = None
+) -> Iterator[str]:
+    """Serve an object store that answers requests with a fault; gives its URL, and notes in `asked` what was asked.
+
+    `only` this method, and only for names with this `ending`; else it answers as if it worked and had probes alone.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", 0)))
-            is_refused = not only or self.command == only
+            if asked is not None:
+                asked.append(f"{self.command} {self.path}")
+            is_refused = (not only or self.command == only) and self.path.endswith(ending)
             body = f"<Error><Code>{code}</Code></Error>".encode() if is_refused else b""
-            self.send_response(status if is_refused else 404 if self.command == "HEAD" else 200)
+            is_missing = self.command == "HEAD" and PROBES not in self.path
+            self.send_response(status if is_refused else 404 if is_missing else 200)
             self.send_header("content-length", "0" if self.command == "HEAD" else str(len(body)))
+            self.send_header("last-modified", "Mon, 04 May 2026 10:00:00 GMT")
             self.send_header("etag", '"x"')
             self.end_headers()
             if self.command != "HEAD":
@@ -303,6 +329,39 @@ async def test_what_is_too_large_for_the_store_is_refused_for_good(bucket: str) 
         with pytest.raises(MediaRefused) as refused:
             await BucketStore(access_of(url, bucket)).stage(media_message(Said()))
         assert refused.value.is_lasting
+
+
+async def test_a_clip_is_kept_when_the_store_refuses_its_thumbnail_for_good(bucket: str) -> None:
+    with refusing(413, "EntityTooLarge", only="PUT", ending=".jpg") as url:
+        staged = await BucketStore(access_of(url, bucket)).stage(media_message(Said()))
+        assert (staged.kept.clip_name, staged.kept.thumbnail_name) == (CLIP_NAME, None)
+        await staged.publish()  # nor is it tried again
+    with refusing(503, "SlowDown", only="PUT", ending=".jpg") as url:
+        with pytest.raises(MediaRefused) as refused:  # that may pass
+            await BucketStore(access_of(url, bucket)).stage(media_message(Said()))
+        assert not refused.value.is_lasting
+
+
+async def test_what_is_not_there_counts_as_removed_only_by_a_store_that_works(bucket: str) -> None:
+    with refusing(404, "") as url, pytest.raises(MediaAway):  # a proxy's answer, or the bucket is gone
+        await BucketStore(access_of(url, bucket)).remove([CLIP_NAME])
+    asked: list[str] = []
+    with refusing(404, "", only="DELETE", ending=".mp4", asked=asked) as url:
+        await BucketStore(access_of(url, bucket)).remove([CLIP_NAME])
+    assert len(asked) == 4  # the removal, and a check's three
+    with refusing(404, "NoSuchKey", only="DELETE", asked=asked) as url:
+        await BucketStore(access_of(url, bucket)).remove([CLIP_NAME])
+    assert len(asked) == 5
+
+
+async def test_a_check_that_fails_half_way_removes_its_object(bucket: str) -> None:
+    asked: list[str] = []
+    with refusing(403, "AccessDenied", only="HEAD", asked=asked) as url:
+        store = BucketStore(access_of(url, bucket))
+        with pytest.raises(MediaAway):
+            await store.check()
+    assert PROBES in asked[0]
+    assert asked[-1] == asked[0].replace("PUT", "DELETE", 1)
 
 
 @contextlib.asynccontextmanager
@@ -411,6 +470,45 @@ async def test_a_store_that_is_away_is_no_missing_file_to_browsers(database: Dat
             answer = await http.get(f"/media/{CLIP_NAME}")
     assert answer.status_code == 503
     assert f"bucket {bucket}: " in answer.json()["error"]["found"]
+
+
+class RemovingStore(BucketStore):
+    """Whatever is found in it is removed before it can be read."""
+
+    async def find(self, name: str) -> MediaFile | None:
+        found = await BucketStore.find(self, name)
+        await self.remove([name])
+        return found
+
+
+async def test_a_clip_that_goes_while_it_is_asked_for_is_missing(
+    database: Database, s3_server: S3Server, bucket: str
+) -> None:
+    store = RemovingStore(access_of(s3_server.url, bucket))
+    await keep(store, Said())
+    app = make_app("recorder")
+    add_routes(app, ApiState(lambda: True, database, store))
+    async with client_of(guarded(app, RULES, PATTERNS, TokenAuthenticator())) as http:
+        assert (await http.get(f"/media/{CLIP_NAME}")).status_code == 404
+
+
+# -- the folder alone: its disk hangs
+
+
+async def test_who_looks_does_not_wait_for_writes_that_hang(tmp_path: Path) -> None:
+    store = FolderStore.at(tmp_path / "media")
+    await store.prepare()
+    await keep(store, Said())
+    gate = threading.Event()
+    hanging = [asyncio.create_task(store.threads.run(gate.wait)) for _ in range(THREADS)]
+    try:
+        async with asyncio.timeout(60):
+            assert await content(store, CLIP_NAME) == CLIP
+            assert await store.space() is not None
+        assert not any(task.done() for task in hanging)
+    finally:
+        gate.set()
+        await asyncio.gather(*hanging)
 
 
 # -- the bucket alone: what belongs to no row

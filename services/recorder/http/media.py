@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from services.recorder.http.ranges import ByteRange, OutOfRange, parse_range
 from services.recorder.http.state import ApiState
 from services.recorder.http.viewer import Viewer
-from services.recorder.media.store import MediaAway, MediaFile, MediaStore
+from services.recorder.media.store import MediaAway, MediaFile, MediaGone, MediaStore
 from services.recorder.record import queries
 from shared.errors import reason
 from shared.http_api import ApiFault, content
@@ -97,6 +97,8 @@ async def _streamed(
     pieces = media.read(file, part.start, part.stop)
     try:
         first = await anext(pieces)  # while the answer can still say that the store is away
+    except MediaGone as exc:  # removed since it was found
+        raise no_file() from exc
     except MediaAway as exc:
         raise _away(media, exc) from exc
     return StreamingResponse(

@@ -12,6 +12,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,32 +34,38 @@ _LASTING = {errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL}
 
 @dataclass(slots=True)
 class StagedFiles:
-    """Files on the disk under temporary names, held by their locks. Its methods block: call them in a thread."""
+    """Files on the disk under temporary names, held by their locks. Its methods block: call them in a thread.
+
+    A transaction that is cancelled discards while its `publish` may still run: one waits for the other.
+    """
 
     kept: StoredMedia
     root: Path
     files: list[tuple[int, Path, Path]] = field(default_factory=list)  # handle, temporary, target
     was_there: bool = False  # a file of this name was there: of an earlier delivery, or another snippet's
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def publish(self) -> None:
         """Give the files their names, on the disk when this returns; raises MediaRefused."""
-        try:
-            for _, temporary, target in self.files:
-                _make_folder(target.parent, self.root)
-                if temporary.exists():  # not when the transaction is run again
-                    temporary.rename(target)
-            for folder in {target.parent for _, _, target in self.files}:
-                sync_folder(folder)
-        except OSError as exc:
-            raise MediaRefused(f"{self.kept.clip_name}: {reason(exc)}", is_lasting=False) from exc
+        with self._one_at_a_time:
+            try:
+                for _, temporary, target in self.files:
+                    _make_folder(target.parent, self.root)
+                    if temporary.exists():  # not when the transaction is run again
+                        temporary.rename(target)
+                for folder in {target.parent for _, _, target in self.files}:
+                    sync_folder(folder)
+            except OSError as exc:
+                raise MediaRefused(f"{self.kept.clip_name}: {reason(exc)}", is_lasting=False) from exc
 
     def discard(self) -> None:
         """Remove what was not published, and let go of the rest."""
-        for handle, temporary, _ in self.files:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            os.close(handle)
-        self.files.clear()
+        with self._one_at_a_time:
+            for handle, temporary, _ in self.files:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+                os.close(handle)
+            self.files.clear()
 
 
 @dataclass(frozen=True, slots=True)

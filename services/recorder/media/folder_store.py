@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.recorder.media.files import MediaFolder, StagedFiles
-from services.recorder.media.store import PIECE_BYTES, MediaAway, MediaFile, Space
+from services.recorder.media.store import PIECE_BYTES, MediaAway, MediaFile, MediaGone, Space
 from services.recorder.media.values import StoredMedia
 from shared.contract import MediaMessage
 from shared.errors import reason
@@ -59,6 +59,7 @@ class FolderStore:
 
     folder: MediaFolder
     threads: _Threads = field(default_factory=_Threads)
+    readers: _Threads = field(default_factory=_Threads)  # who looks does not wait behind writes that hang
     place = "media folder"
 
     @classmethod
@@ -90,7 +91,7 @@ class FolderStore:
             raise
 
     async def find(self, name: str) -> MediaFile | None:
-        found = await self.threads.run(self.folder.find, name)
+        found = await self.readers.run(self.folder.find, name)
         if found is None:
             return None
         path, status, media_type = found
@@ -100,7 +101,9 @@ class FolderStore:
     async def read(self, file: MediaFile, start: int, stop: int) -> AsyncIterator[bytes]:
         for at in range(start, stop, PIECE_BYTES):
             try:
-                piece = await self.threads.run(self._piece, file.name, at, min(stop, at + PIECE_BYTES))
+                piece = await self.readers.run(self._piece, file.name, at, min(stop, at + PIECE_BYTES))
+            except FileNotFoundError as exc:
+                raise MediaGone(reason(exc)) from exc
             except OSError as exc:
                 raise MediaAway(reason(exc)) from exc
             yield piece
@@ -118,7 +121,7 @@ class FolderStore:
 
     async def space(self) -> Space | None:
         try:
-            usage = await self.threads.run(shutil.disk_usage, self.folder.root)
+            usage = await self.readers.run(shutil.disk_usage, self.folder.root)
         except OSError as exc:
             raise MediaAway(reason(exc)) from exc
         return Space(usage.free, usage.total)

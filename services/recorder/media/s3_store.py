@@ -14,6 +14,7 @@ the process (4 of 22 short scripts, obstore 0.12.1); services leave by os._exit 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
 import time
@@ -27,7 +28,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from services.recorder.media.s3_access import S3Access
-from services.recorder.media.store import PIECE_BYTES, MediaAway, MediaFile, MediaRefused, Space
+from services.recorder.media.store import PIECE_BYTES, MediaAway, MediaFile, MediaGone, MediaRefused, Space
 from services.recorder.media.values import NAME, TYPES, StoredMedia, media_names
 from shared.contract import MediaMessage
 from shared.logs import get_logger
@@ -144,7 +145,12 @@ class BucketStore:
         """Write, read and remove an object; return the store's own time. Raises MediaAway."""
         name = f"{PROBES}{secrets.token_hex(8)}"
         await self._ask(obstore.put_async(self._client, name, b"clipwatch", use_multipart=False), CHECK_S)
-        meta = await self._ask(obstore.head_async(self._client, name), CHECK_S)
+        try:
+            meta = await self._ask(obstore.head_async(self._client, name), CHECK_S)
+        except BaseException:  # also of who gave up waiting; what is left all the same goes a day later
+            with contextlib.suppress(MediaAway):
+                await asyncio.shield(self._ask(obstore.delete_async(self._client, name), CHECK_S))
+            raise
         await self._ask(obstore.delete_async(self._client, name), CHECK_S)
         self._worked()
         return meta["last_modified"]
@@ -159,21 +165,32 @@ class BucketStore:
         try:
             there = await asyncio.gather(*map(self._is_there, contents))
             known = {name for name, is_there in zip(contents, there, strict=True) if is_there}
-            await self.put_all({name: contents[name] for name in contents if name not in known}, PUT_S)
+            faults = await self._put_each({n: one for n, one in contents.items() if n not in known}, PUT_S)
         except MediaAway as exc:
             self._failed(str(exc))
             raise MediaRefused(self._fault, is_lasting=False) from exc
-        kept = StoredMedia(clip_name, thumbnail_name if message.thumbnail else None, len(message.clip))
+        if thumbnail_name in faults and faults[thumbnail_name].is_lasting:
+            log.warning("the thumbnail cannot be kept", name=thumbnail_name, error=faults.pop(thumbnail_name))
+            del contents[thumbnail_name]
+        if faults:
+            raise next(iter(faults.values()))
+        kept = StoredMedia(
+            clip_name, thumbnail_name if thumbnail_name in contents else None, len(message.clip)
+        )
         return StagedInBucket(self, kept, contents, known, bool(known), self.seconds())
 
     async def put_all(self, contents: dict[str, bytes], limit_s: float) -> None:
         """Put objects, durable when this returns. Raises MediaRefused."""
+        if faults := await self._put_each(contents, limit_s):
+            raise next(iter(faults.values()))
+
+    async def _put_each(self, contents: dict[str, bytes], limit_s: float) -> dict[str, MediaRefused]:
+        """Put objects, durable when this returns; return what was refused, by name."""
         faults = await asyncio.gather(*(self._put(name, one, limit_s) for name, one in contents.items()))
-        for fault in faults:
-            if fault is not None:
-                raise fault
-        if contents:
+        refused = {name: fault for name, fault in zip(contents, faults, strict=True) if fault is not None}
+        if contents and not refused:
             self._worked()
+        return refused
 
     async def _put(self, name: str, content: bytes, limit_s: float) -> MediaRefused | None:
         """Put one object in one request: parts of an upload that was cut off would lie unseen, and be paid for."""
@@ -200,7 +217,7 @@ class BucketStore:
     async def _meta(self, name: str) -> ObjectMeta | None:
         try:
             return await self._ask(obstore.head_async(self._client, name), READ_S)
-        except _NotThere:
+        except MediaGone:
             return None
 
     async def find(self, name: str) -> MediaFile | None:
@@ -218,7 +235,9 @@ class BucketStore:
             yield bytes(await self._ask(piece, READ_S))
 
     async def remove(self, names: Sequence[str]) -> None:
+        """As the port says. S3 answers 204 for what is not there: a 404 without its code is believed after a check."""
         free, faults = asyncio.Semaphore(AT_ONCE), list[MediaAway]()
+        doubts = list[MediaGone]()
 
         async def remove(name: str) -> None:
             async with free:
@@ -226,14 +245,17 @@ class BucketStore:
                     return  # a store that hangs is not asked for each name
                 try:
                     await self._ask(obstore.delete_async(self._client, name), READ_S)
-                except _NotThere:
-                    return
+                except MediaGone as exc:
+                    if "NoSuchKey" not in str(exc):
+                        doubts.append(exc)
                 except MediaAway as exc:
                     faults.append(exc)
 
         await asyncio.gather(*map(remove, names))
         if faults:
             raise faults[0]
+        if doubts:
+            await self.now()
 
     async def objects(self) -> AsyncIterator[list[StoredObject]]:
         """Yield all media files and probes, page by page. Raises MediaAway."""
@@ -285,11 +307,7 @@ class BucketStore:
         if (code or status[:3]) in _TOO_LARGE:
             return _TooLarge(fault)
         is_object = isinstance(exc, FileNotFoundError) and "NoSuchBucket" not in fault
-        return _NotThere(fault) if is_object else MediaAway(fault)
-
-
-class _NotThere(MediaAway):
-    """There is no such object, or for a store that answers so without saying why, no such bucket."""
+        return MediaGone(fault) if is_object else MediaAway(fault)
 
 
 class _TooLarge(MediaAway):

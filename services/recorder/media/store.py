@@ -24,6 +24,10 @@ class MediaAway(ClipwatchError):
     """The store cannot be used now: it is full, read-only, gone, refuses, or does not answer. It may pass."""
 
 
+class MediaGone(MediaAway):
+    """There is no such file; a store that does not say why may also have lost all of its files."""
+
+
 class MediaRefused(ClipwatchError):
     """The store did not take a file; `is_lasting`: nor will it ever, the fault lies in this very file."""
 
@@ -96,7 +100,7 @@ class MediaStore(Protocol):
         ...
 
     def read(self, file: MediaFile, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Yield the bytes from `start` to before `stop`, in pieces. Raises MediaAway."""
+        """Yield the bytes from `start` to before `stop`, in pieces. Raises MediaAway, or MediaGone since `find`."""
         ...
 
     async def remove(self, names: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +115,20 @@ def test_files_that_are_not_published_leave_nothing(folder: MediaFolder) -> None
     staged = folder.stage(media_message(Said()))
     assert len(list((folder.root / INCOMING).iterdir())) == 2
     staged.discard()
+    assert [path for path in folder.root.rglob("*") if path.is_file()] == []
+
+
+def test_files_are_not_discarded_while_they_are_published(folder: MediaFolder) -> None:
+    staged = folder.stage(media_message(Said()))
+    with staged._one_at_a_time:  # as a publish that the disk holds up
+        discarding = threading.Thread(target=staged.discard)
+        discarding.start()
+        discarding.join(0.2)
+        assert discarding.is_alive()
+        assert len(list((folder.root / INCOMING).iterdir())) == 2
+    discarding.join(60)
+    assert [path for path in folder.root.rglob("*") if path.is_file()] == []
+    staged.publish()  # of a transaction that was given up: nothing is left to be named
     assert [path for path in folder.root.rglob("*") if path.is_file()] == []
 
 

@@ -119,14 +119,29 @@ def test_what_cannot_be_opened_is_one_sentence(case: str) -> None:
     assert re.search(f"- {wanted}", said), said
 
 
-@pytest.mark.parametrize("address", ["999.1.1.1", "10.0.0", "192.0.2.256", ":", "1:2", "host", "::1/64"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "999.1.1.1",
+        "10.0.0",
+        "192.0.2.256",
+        ":",
+        ":::",
+        "1::2::3",
+        "1:2",
+        "1:2:3:4:5:6:7:8:9",
+        "host",
+        "::1/64",
+    ],
+)
 def test_what_is_no_address_is_told_by_the_schema(address: str) -> None:
     over = webrtc(through="LoadBalancer", addresses=[address])
     assert "addresses/0" in refusal(merged(LEAST, over)).replace(".0", "/0")
 
 
 @pytest.mark.parametrize(
-    "address", ["192.0.2.10", "255.255.255.255", "2001:db8::1", "::1", "1:2:3:4:5:6:7:8"]
+    "address",
+    ["192.0.2.10", "255.255.255.255", "2001:db8::1", "::1", "::", "1::", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6::8"],
 )
 def test_addresses_of_both_kinds_are_taken(address: str) -> None:
     assert render(merged(LEAST, webrtc(through="LoadBalancer", addresses=[address])))

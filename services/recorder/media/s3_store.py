@@ -147,9 +147,9 @@ class BucketStore:
         await self._ask(obstore.put_async(self._client, name, b"clipwatch", use_multipart=False), CHECK_S)
         try:
             meta = await self._ask(obstore.head_async(self._client, name), CHECK_S)
-        except BaseException:  # also of who gave up waiting; what is left all the same goes a day later
+        except MediaAway:  # a check that is cancelled does not wait: what it leaves goes a day later
             with contextlib.suppress(MediaAway):
-                await asyncio.shield(self._ask(obstore.delete_async(self._client, name), CHECK_S))
+                await self._ask(obstore.delete_async(self._client, name), CHECK_S)
             raise
         await self._ask(obstore.delete_async(self._client, name), CHECK_S)
         self._worked()
@@ -236,8 +236,7 @@ class BucketStore:
 
     async def remove(self, names: Sequence[str]) -> None:
         """As the port says. S3 answers 204 for what is not there: a 404 without its code is believed after a check."""
-        free, faults = asyncio.Semaphore(AT_ONCE), list[MediaAway]()
-        doubts = list[MediaGone]()
+        free, faults, doubts = asyncio.Semaphore(AT_ONCE), list[MediaAway](), list[MediaGone]()
 
         async def remove(name: str) -> None:
             async with free:
